@@ -1,0 +1,1 @@
+"""Makes artifacts: recipes, teachers, distillation, pruning, export and evaluation."""

@@ -1,0 +1,167 @@
+"""What an encoder is made of: a frozen config of plain numbers, and its form in `transformers`' HubertConfig.
+
+The architecture is HuBERT's and wav2vec 2.0's (arXiv:2106.07447, arXiv:2006.11477): a stack of strided convolutions
+over the waveform, a linear projection, a convolutional position embedding and Transformer layers.
+"""
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from speechpress.runtime.errors import SpeechpressError
+
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Everything that is needed to build an encoder. Heads and FFN widths are per layer, so a pruned one is no exception.
+
+    `conv_norm` is "group" (one GroupNorm over time after the first convolution: the base models) or "layer" (a LayerNorm
+    after every convolution: the large models). `projection_norm` is the LayerNorm before the projection, which
+    DistilHuBERT leaves out. `normalize_input` records that a waveform is scaled to zero mean and unit variance first.
+    """
+
+    conv_channels: tuple[int, ...] = (512,) * 7
+    conv_kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_bias: bool = False
+    conv_norm: str = "group"
+    projection_norm: bool = True
+    width: int = 768
+    head_dim: int = 64
+    num_heads: tuple[int, ...] = (12,) * 12
+    ffn_widths: tuple[int, ...] = (3072,) * 12
+    pos_conv_kernel: int = 128
+    pos_conv_groups: int = 16
+    pre_norm: bool = False
+    normalize_input: bool = False
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    activation_dropout: float = 0.1
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("conv_channels", "conv_kernels", "conv_strides", "num_heads", "ffn_widths"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not len(self.conv_channels) == len(self.conv_kernels) == len(self.conv_strides) > 0:
+            raise SpeechpressError("encoder: conv_channels, conv_kernels and conv_strides must have one entry per layer")
+        if len(self.num_heads) != len(self.ffn_widths):
+            raise SpeechpressError("encoder: num_heads and ffn_widths must both have one entry per Transformer layer")
+        if self.conv_norm not in ("group", "layer"):
+            raise SpeechpressError(f"encoder: conv_norm is {self.conv_norm!r}, but must be 'group' or 'layer'")
+        if self.width % self.pos_conv_groups:
+            raise SpeechpressError(f"encoder: width {self.width} is no multiple of pos_conv_groups {self.pos_conv_groups}")
+        sizes = (*self.conv_channels, *self.conv_kernels, *self.conv_strides, *self.num_heads, *self.ffn_widths)
+        if min(sizes + (self.width, self.head_dim, self.pos_conv_kernel)) < 1:
+            raise SpeechpressError("encoder: every size must be at least 1")
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.num_heads)
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one frame to the next (320 = 20 ms for the HuBERT family)."""
+        return math.prod(self.conv_strides)
+
+    @property
+    def receptive_samples(self) -> int:
+        """Samples that one frame of the front end sees (400 = 25 ms for the HuBERT family)."""
+        field, stride = 1, 1
+        for kernel, step in zip(self.conv_kernels, self.conv_strides, strict=True):
+            field, stride = field + (kernel - 1) * stride, stride * step
+        return field
+
+    def frames(self, samples: Any) -> Any:
+        """Number of frames made from `samples`, an int or an integer tensor of lengths."""
+        for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    def with_layers(self, layers: int) -> "EncoderConfig":
+        """The same encoder cut (or, repeating its last layer's sizes, extended) to `layers` Transformer layers."""
+        heads = (self.num_heads + self.num_heads[-1:] * layers)[:layers]
+        ffn = (self.ffn_widths + self.ffn_widths[-1:] * layers)[:layers]
+        return replace(self, num_heads=heads, ffn_widths=ffn)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "EncoderConfig":
+        """Raises SpeechpressError for a key that this version does not know: it was written by a newer one."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise SpeechpressError(f"encoder config has unknown keys {unknown}; it may need a newer speechpress")
+        return cls(**values)
+
+    def to_hubert(self) -> dict[str, Any]:
+        """The same numbers under the names of `transformers`' HubertConfig.
+
+        Raises SpeechpressError for per-layer sizes, which HubertConfig cannot express.
+        """
+        if len(set(self.num_heads)) > 1 or len(set(self.ffn_widths)) > 1 or not self.num_layers:
+            raise SpeechpressError("encoder: layers of different sizes cannot be written as a transformers HubertConfig")
+        if self.num_heads[0] * self.head_dim != self.width:
+            raise SpeechpressError("encoder: heads x head_dim must equal the width in a transformers HubertConfig")
+        return {
+            "model_type": "hubert",
+            "architectures": ["HubertModel"],
+            "conv_dim": list(self.conv_channels),
+            "conv_kernel": list(self.conv_kernels),
+            "conv_stride": list(self.conv_strides),
+            "num_feat_extract_layers": len(self.conv_channels),
+            "conv_bias": self.conv_bias,
+            "feat_extract_norm": self.conv_norm,
+            "feat_extract_activation": "gelu",
+            "feat_proj_layer_norm": self.projection_norm,
+            "feat_proj_dropout": 0.0,
+            "hidden_size": self.width,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.num_heads[0],
+            "intermediate_size": self.ffn_widths[0],
+            "hidden_act": "gelu",
+            "num_conv_pos_embeddings": self.pos_conv_kernel,
+            "num_conv_pos_embedding_groups": self.pos_conv_groups,
+            "conv_pos_batch_norm": False,
+            "do_stable_layer_norm": self.pre_norm,
+            "hidden_dropout": self.dropout,
+            "attention_dropout": self.attention_dropout,
+            "activation_dropout": self.activation_dropout,
+            "final_dropout": 0.0,
+            "layerdrop": 0.0,
+            "apply_spec_augment": False,
+            "layer_norm_eps": self.layer_norm_eps,
+        }
+
+    @classmethod
+    def from_hubert(cls, values: dict[str, Any], normalize_input: bool = False) -> "EncoderConfig":
+        """Read a HubertConfig or Wav2Vec2Config, as a dict; `normalize_input` stands in preprocessor_config.json.
+
+        Raises SpeechpressError when the config asks for something that this encoder has no counterpart of.
+        """
+        for key, wanted in (("conv_pos_batch_norm", False), ("hidden_act", "gelu"), ("feat_extract_activation", "gelu")):
+            if values.get(key, wanted) != wanted:
+                raise SpeechpressError(f"encoder: {key}={values[key]!r} is not supported (only {wanted!r})")
+        layers, width, heads = (values[k] for k in ("num_hidden_layers", "hidden_size", "num_attention_heads"))
+        return cls(
+            conv_channels=values["conv_dim"],
+            conv_kernels=values["conv_kernel"],
+            conv_strides=values["conv_stride"],
+            conv_bias=values.get("conv_bias", False),
+            conv_norm=values.get("feat_extract_norm", "group"),
+            projection_norm=values.get("feat_proj_layer_norm", True),
+            width=width,
+            head_dim=width // heads,
+            num_heads=(heads,) * layers,
+            ffn_widths=(values["intermediate_size"],) * layers,
+            pos_conv_kernel=values.get("num_conv_pos_embeddings", 128),
+            pos_conv_groups=values.get("num_conv_pos_embedding_groups", 16),
+            pre_norm=values.get("do_stable_layer_norm", False),
+            normalize_input=normalize_input,
+            dropout=values.get("hidden_dropout", 0.1),
+            attention_dropout=values.get("attention_dropout", 0.1),
+            activation_dropout=values.get("activation_dropout", 0.1),
+            layer_norm_eps=values.get("layer_norm_eps", 1e-5),
+        )

@@ -1,0 +1,1 @@
+"""Measures artifacts on devices."""

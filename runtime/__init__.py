@@ -1,0 +1,1 @@
+"""Runs artifacts on the device; never imports the compressor."""
