@@ -1,0 +1,209 @@
+"""A checkpoint on disk: weights, config and lineage, written so that a failed write leaves the previous file whole.
+
+    model.safetensors          tensors under HubertModel's names
+    config.json                a HubertConfig, plus our own EncoderConfig under the key "speechpress"
+    preprocessor_config.json   what `transformers` needs to feed it
+    heads.safetensors          prediction heads, only needed to measure fidelity to the teacher
+    card.json                  lineage: teacher, recipe, data, steps, metrics, versions
+    metrics.jsonl              one line per logged step
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .config import SAMPLE_RATE, EncoderConfig
+from .encoder import Encoder
+
+SCHEMA = 1
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.json"
+
+
+@dataclass
+class Checkpoint:
+    """A folder opened: where it is, its encoder in eval mode, and its card."""
+
+    path: Path
+    encoder: Encoder
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the place of `path` only when the block ends without an error.
+
+    Raises SpeechpressError when the disk is full or the folder cannot be written to.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, SafetensorError) and "I/O" not in str(error) and "IoError" not in str(error):
+            raise
+        raise SpeechpressError(
+            f"{path}: could not be written ({error}); what stood there before is untouched. "
+            "Free some space or choose another folder with --out."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises SpeechpressError when the file is missing or is not a JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpeechpressError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise SpeechpressError(f"{path}: holds {type(value).__name__}, but must hold a JSON object")
+    return value
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, atomically. Tensors are moved to the CPU and made contiguous."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; raises SpeechpressError when it is missing, truncated or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
+    except (OSError, SafetensorError) as error:
+        raise SpeechpressError(f"{path}: cannot be read as safetensors ({error}); is it complete?") from error
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_encoder(folder: Path, encoder: Encoder) -> None:
+    """Write weights, config and preprocessor config so that `HubertModel.from_pretrained(folder)` opens them."""
+    config = encoder.config
+    write_json(folder / CONFIG, config_document(config))
+    write_json(
+        folder / "preprocessor_config.json",
+        {
+            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+            "feature_size": 1,
+            "sampling_rate": SAMPLE_RATE,
+            "padding_value": 0.0,
+            "padding_side": "right",
+            "do_normalize": config.normalize_input,
+            # A GroupNorm over time sees padding, so base models are fed without a mask, as they were trained.
+            "return_attention_mask": config.conv_norm == "layer",
+        },
+    )
+    write_tensors(folder / WEIGHTS, encoder.state_dict())
+
+
+def config_document(config: EncoderConfig) -> dict[str, Any]:
+    """config.json: our own numbers, and HubertConfig's where they can say the same."""
+    try:
+        hubert = config.to_hubert()
+    except SpeechpressError:
+        hubert = {"model_type": "speechpress"}
+    return {**hubert, "dtype": "float32", "speechpress": {"schema": SCHEMA, "encoder": config.to_dict()}}
+
+
+def read_config(folder: Path) -> EncoderConfig:
+    """The encoder of a checkpoint folder, ours or a HubertModel's or Wav2Vec2Model's.
+
+    Raises SpeechpressError when there is none, or when it was written by a newer version.
+    """
+    document = read_json(folder / CONFIG)
+    own = document.get("speechpress")
+    if own is None:
+        preprocessor = folder / "preprocessor_config.json"
+        normalize = read_json(preprocessor).get("do_normalize", True) if preprocessor.exists() else False
+        try:
+            return EncoderConfig.from_hubert(document, normalize_input=normalize)
+        except KeyError as error:
+            raise SpeechpressError(f"{folder / CONFIG}: is no HuBERT-like encoder (no {error})") from error
+    if own.get("schema") != SCHEMA:
+        raise SpeechpressError(
+            f"{folder / CONFIG}: has schema {own.get('schema')}, but this speechpress reads {SCHEMA}; "
+            "upgrade with: pip install -U speechpress"
+        )
+    return EncoderConfig.from_dict(own["encoder"])
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """The encoder of a checkpoint folder, in eval mode, float32.
+
+    Raises SpeechpressError when files are missing, damaged, or do not fit each other.
+    """
+    folder = Path(folder)
+    encoder = Encoder(read_config(folder))
+    tensors, _ = read_tensors(folder / WEIGHTS)
+    try:
+        encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise SpeechpressError(f"{folder / WEIGHTS}: does not fit {folder / CONFIG}: {error}") from error
+    return encoder.eval()
+
+
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Open a checkpoint folder; a HubertModel's own folder has an empty card."""
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise SpeechpressError(f"{folder}: is no checkpoint (it has no {CONFIG}); `compress distill` makes one")
+    card = read_json(folder / CARD) if (folder / CARD).exists() else {}
+    return Checkpoint(folder, load_encoder(folder), card)
+
+
+def newest_checkpoint(runs: Path) -> Path:
+    """The checkpoint folder under `runs` that was written last.
+
+    Raises SpeechpressError when there is none.
+    """
+    weights = [path for path in runs.glob(f"**/{WEIGHTS}") if (path.parent / CONFIG).exists()]
+    if not weights:
+        raise SpeechpressError(f"no checkpoint was named and there is none under {runs}; make one with `compress distill`")
+    return max(weights, key=lambda path: path.stat().st_mtime).parent
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
