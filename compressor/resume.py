@@ -1,0 +1,84 @@
+"""The state of an unfinished run: one safetensors file, so that a kill at any moment leaves a whole one."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .checkpoint import read_tensors, write_tensors
+from .training import Progress
+
+STATE = "resume.safetensors"
+
+
+def save_state(
+    folder: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    fabric: Fabric,
+    progress: Progress,
+    identity: dict[str, Any],
+    extra: dict[str, Any],
+) -> None:
+    """Write weights, optimizer state, gradient scaler and progress; `identity` is what a resumed run must agree with."""
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors.update({f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()})
+    document = {
+        "identity": identity,
+        "progress": asdict(progress),
+        "precision": fabric.strategy.precision.state_dict(),
+        "extra": extra,
+    }
+    write_tensors(folder / STATE, tensors, {"speechpress": json.dumps(document)})
+
+
+def load_state(
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, fabric: Fabric, identity: dict[str, Any]
+) -> tuple[Progress, dict[str, Any]]:
+    """Restore what `save_state` wrote into `module` and `optimizer`; returns the progress and `extra`.
+
+    Raises SpeechpressError when there is nothing to resume, or when the run belongs to another recipe, teacher or data.
+    """
+    if not (folder / STATE).exists():
+        finished = (folder / "card.json").exists()
+        why = "this run is finished" if finished else "there is no saved state yet"
+        raise SpeechpressError(f"{folder}: nothing to resume ({why}); start a new run with another --out")
+    tensors, metadata = read_tensors(folder / STATE)
+    document = json.loads(metadata["speechpress"])
+    check_identity(folder, document["identity"], json.loads(json.dumps(identity)))
+    module.load_state_dict({name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if document["precision"]:
+        fabric.strategy.precision.load_state_dict(document["precision"])
+    return Progress(**document["progress"]), document["extra"]
+
+
+def check_identity(folder: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises SpeechpressError with every field in which the saved run differs from what is asked for now."""
+    differences = sorted(_differences(saved, now))
+    if differences:
+        lines = "\n  ".join(differences)
+        raise SpeechpressError(
+            f"{folder}: the run there is another one:\n  {lines}\n"
+            "Resume it with the arguments it was started with, or start a new run with another --out."
+        )
+
+
+def _differences(saved: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(saved, dict) and isinstance(now, dict):
+        keys = sorted(saved.keys() | now.keys())
+        found = [_differences(saved.get(key), now.get(key), f"{path}.{key}" if path else key) for key in keys]
+        return [line for lines in found for line in lines]
+    return [] if saved == now else [f"{path}: it has {saved!r}, asked for is {now!r}"]

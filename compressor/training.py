@@ -1,0 +1,300 @@
+"""The training loop of distillation: one function, any device and precision, any number of processes.
+
+Shapes: B batch, S samples, T frames, L layers, D width.
+
+The loss is a sum over frames divided by the frames of the *global* batch, so one process, several processes and
+several micro-batches follow the same path. Random state is set from (seed, step, process, micro-batch) at every step and
+batches are a pure function of their index: a resumed run needs weights, optimizer state and a step number, nothing else.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor, nn
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .batching import Batch, Batches
+from .encoder import Encoder
+from .objectives import Heads, loss_sums
+from .pretrained import Teacher
+from .recipe import Match, Train
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+
+
+class Distiller(nn.Module):
+    """Student and heads as one module, so that the forward pass goes through DDP's wrapper."""
+
+    def __init__(self, encoder: Encoder, heads: Heads) -> None:
+        super().__init__()
+        self.encoder, self.heads = encoder, heads
+
+    def forward(self, waves: Tensor) -> dict[int, Tensor]:
+        """(B, S) -> predictions {teacher layer: (B, T, teacher width)}."""
+        return self.heads(self.encoder.hidden_states(waves))
+
+
+@dataclass
+class Progress:
+    """What a run has done so far; all of it is saved and restored."""
+
+    step: int = 0
+    audio_s: float = 0.0
+    train_s: float = 0.0
+    loss_ema: float | None = None
+    best_ema: float = math.inf
+    skipped_steps: int = 0
+
+
+@dataclass
+class Sums:
+    """Sums over the frames since the last log line, on the training device."""
+
+    loss: Tensor
+    frames: int = 0
+    audio_s: float = 0.0
+    seconds: float = 0.0
+    grad_norm: float = 0.0
+    layers: dict[int, Tensor] = field(default_factory=dict)
+
+
+class Interrupt:
+    """Set by the first Ctrl-C or SIGTERM; the loop stops after the step in hand. A second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    @contextmanager
+    def watching(self) -> Iterator["Interrupt"]:
+        """Catch the signals while the block runs; outside the main thread there is nothing to catch."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = [signal.signal(number, self) for number in numbers]
+        try:
+            yield self
+        finally:
+            for number, handler in zip(numbers, previous, strict=True):
+                signal.signal(number, handler)
+
+
+def learning_rate(train: Train, step: int) -> float:
+    """Linear warm-up over the first `warmup` share of the steps, then linear decay to zero. Steps count from 0."""
+    warm = max(1, round(train.warmup * train.steps))
+    if step < warm:
+        return train.lr * (step + 1) / warm
+    return train.lr * (train.steps - step) / max(1, train.steps - warm)
+
+
+def make_optimizer(distiller: nn.Module, train: Train) -> torch.optim.AdamW:
+    trainable = [parameter for parameter in distiller.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(
+        trainable, lr=train.lr, betas=(train.betas[0], train.betas[1]), eps=train.eps, weight_decay=train.weight_decay
+    )
+
+
+class Loop:
+    """The state of one running distillation. `run` goes from `progress.step` to `train.steps`."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        distiller: nn.Module,
+        teacher: Teacher,
+        optimizer: torch.optim.Optimizer,
+        match: Match,
+        train: Train,
+        progress: Progress,
+        listen: Listener,
+    ) -> None:
+        self.fabric, self.distiller, self.teacher, self.optimizer = fabric, distiller, teacher, optimizer
+        self.match, self.train, self.progress, self.listen = match, train, progress, listen
+        self.sums = self._zero()
+
+    def _zero(self) -> Sums:
+        return Sums(torch.zeros((), device=self.fabric.device))
+
+    def run(self, batches: Batches, interrupt: Interrupt, after_step: Callable[[], None]) -> bool:
+        """Train to the end (True) or until interrupted (False). `after_step` saves and validates when it is due."""
+        stream = batches.start(self.progress.step, self.fabric.global_rank, self.fabric.world_size)
+        try:
+            while self.progress.step < self.train.steps:
+                started = time.perf_counter()
+                loss = self.step(next(stream))
+                self.progress.train_s += time.perf_counter() - started
+                self.sums.seconds += time.perf_counter() - started
+                self._watch(loss)
+                if self.progress.step % self.train.log_every == 0 or self.progress.step == self.train.steps:
+                    self.listen(self._log_line())
+                after_step()
+                if self._interrupted(interrupt):
+                    return False
+        finally:
+            stream.close()
+        return True
+
+    def _interrupted(self, interrupt: Interrupt) -> bool:
+        if self.fabric.world_size == 1:
+            return interrupt.requested
+        flag = torch.tensor(float(interrupt.requested), device=self.fabric.device)
+        return bool(_tensor(self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
+
+    def step(self, batch: Batch) -> Tensor:
+        """One optimizer step on this process's share of a global batch; returns the mean loss over the global batch."""
+        train, progress = self.train, self.progress
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(train, progress.step)
+        rows = self._global_rows(batch)
+        loss = torch.zeros((), device=self.fabric.device)
+        for micro in range(train.accumulate):
+            torch.manual_seed(hash((train.seed, progress.step, self.fabric.global_rank, micro)) % 2**63)
+            last = micro == train.accumulate - 1
+            with self._no_sync(not last):
+                loss = loss + self._backward(batch.waves[micro :: train.accumulate], rows)
+        loss = _tensor(self.fabric.all_reduce(loss, reduce_op="sum")) if self.fabric.world_size > 1 else loss
+        self._require_finite(loss)
+        self._update()
+        progress.step += 1
+        progress.audio_s += batch.audio_s
+        self.sums.audio_s += batch.audio_s
+        return loss
+
+    def _global_rows(self, batch: Batch) -> int:
+        if self.fabric.world_size == 1:
+            return max(1, len(batch.waves))
+        count = torch.tensor(float(len(batch.waves)), device=self.fabric.device)
+        return max(1, int(_tensor(self.fabric.all_reduce(count, reduce_op="sum"))))
+
+    def _no_sync(self, enabled: bool) -> Any:
+        if isinstance(self.distiller, _FabricModule):
+            return self.fabric.no_backward_sync(self.distiller, enabled=enabled)
+        return nullcontext()
+
+    def _backward(self, waves: Tensor, global_rows: int) -> Tensor:
+        """Backward pass of one micro-batch (B, S), which may have no rows; returns its part of the global mean loss."""
+        idle = len(waves) == 0
+        if idle:
+            waves = waves.new_zeros(1, waves.shape[1])  # DDP needs every process to take part
+        waves = waves.to(self.fabric.device, non_blocking=True)
+        targets = self.teacher.hidden_states(waves, layers=self.match.teacher_layers)
+        predictions = self.distiller(waves)
+        predictions, targets = align(predictions, targets)
+        total, parts = loss_sums(predictions, targets, self.match.l1, self.match.cosine)
+        frames = next(iter(targets.values())).shape[1]
+        loss = total / (global_rows * frames * len(targets)) * (0.0 if idle else 1.0)
+        self.fabric.backward(loss * self.fabric.world_size)
+        if not idle:
+            self._count(total.detach() / len(targets), parts, frames * len(waves))
+        return loss.detach()
+
+    def _count(self, loss: Tensor, parts: dict[int, tuple[Tensor, Tensor]], frames: int) -> None:
+        self.sums.loss = self.sums.loss + loss
+        self.sums.frames += frames
+        for layer, pair in parts.items():
+            self.sums.layers[layer] = self.sums.layers.get(layer, 0) + torch.stack(pair)
+
+    def _update(self) -> None:
+        if self.train.clip > 0:
+            norm = self.fabric.clip_gradients(
+                self.distiller, self.optimizer, max_norm=self.train.clip, error_if_nonfinite=False
+            )
+            self.sums.grad_norm = float(_tensor(norm))
+            if not math.isfinite(self.sums.grad_norm) and self.train.precision != "fp16":
+                raise diverged(f"the gradient is {self.sums.grad_norm} at step {self.progress.step}", self.train)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _require_finite(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise diverged(f"the loss is {float(loss)} at step {self.progress.step}", self.train)
+
+    def _watch(self, loss: Tensor) -> None:
+        """Stop a run whose smoothed loss has risen to far above the best it has had."""
+        progress, value = self.progress, float(loss)
+        progress.loss_ema = value if progress.loss_ema is None else 0.98 * progress.loss_ema + 0.02 * value
+        progress.best_ema = min(progress.best_ema, progress.loss_ema)
+        if progress.loss_ema > 2 * progress.best_ema + 1:
+            raise diverged(
+                f"the loss has risen from {progress.best_ema:.3f} to {progress.loss_ema:.3f} (smoothed) "
+                f"by step {progress.step}",
+                self.train,
+            )
+
+    def _log_line(self) -> Event:
+        """Means since the last line, over all processes."""
+        sums, self.sums = self.sums, self._zero()
+        layers = sorted(sums.layers)
+        flat = torch.stack([sums.loss, torch.tensor(float(sums.frames), device=sums.loss.device)])
+        flat = torch.cat([flat, *(sums.layers[layer].float() for layer in layers)])
+        if self.fabric.world_size > 1:
+            flat = _tensor(self.fabric.all_reduce(flat, reduce_op="sum"))
+        values = (flat / flat[1].clamp(min=1)).tolist()
+        pairs = zip(values[2::2], values[3::2], strict=True)
+        return {
+            "event": "train",
+            "step": self.progress.step,
+            "loss": values[0],
+            "layers": {str(n): {"l1": l1, "cosine": cos} for n, (l1, cos) in zip(layers, pairs, strict=True)},
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "grad_norm": sums.grad_norm,
+            "audio_s": self.progress.audio_s,
+            "audio_s_per_s": sums.audio_s / max(sums.seconds, 1e-9),
+        }
+
+
+def align(predictions: dict[int, Tensor], targets: dict[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Cut both to the frames they share: front ends differ by a frame at the end (Whisper's pads, HuBERT's does not)."""
+    frames = min(next(iter(predictions.values())).shape[1], next(iter(targets.values())).shape[1])
+    return {k: v[:, :frames] for k, v in predictions.items()}, {k: v[:, :frames] for k, v in targets.items()}
+
+
+@torch.no_grad()
+def validate(
+    distiller: Distiller, teacher: Teacher, layers: tuple[int, ...], waves: list[Tensor]
+) -> dict[str, dict[str, float]]:
+    """Fidelity on held-out clips, each (1, S): {layer: {"cosine", "l1"}}, means over all frames."""
+    training = distiller.training
+    distiller.eval()
+    sums, frames = dict.fromkeys(layers, torch.zeros(2)), 0
+    for wave in waves:
+        predictions, targets = align(distiller(wave), teacher.hidden_states(wave, layers=layers))
+        _, parts = loss_sums(predictions, targets, 1.0, 0.0)
+        frames += next(iter(targets.values())).shape[1]
+        sums = {layer: sums[layer] + torch.stack(parts[layer]).cpu() for layer in layers}
+    distiller.train(training)
+    means = {layer: (total / max(frames, 1)).tolist() for layer, total in sums.items()}
+    return {str(layer): {"cosine": cosine, "l1": l1} for layer, (l1, cosine) in means.items()}
+
+
+def diverged(what: str, train: Train) -> SpeechpressError:
+    """The error of a run that cannot go on, with what to try."""
+    tries = [f"--set train.lr={train.lr / 4:g}"]
+    if train.precision == "fp16":
+        tries.insert(0, "--set train.precision=bf16 (or fp32)")
+    tries.append("a longer warm-up (--set train.warmup=0.15)" if train.warmup < 0.15 else "--set train.clip=1.0")
+    return SpeechpressError(
+        f"{what}; the run was stopped and its last checkpoint kept. Start again in a new folder with "
+        + ", or with ".join(tries)
+    )
+
+
+def _tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.as_tensor(value)
