@@ -1,0 +1,223 @@
+"""Reading other people's pickles (`.pt`, `.ckpt`, `pytorch_model.bin`) without ever running what is inside.
+
+A pickle names functions and classes that unpickling calls. Two walls stand before that. First every name in the file is
+compared with a closed list, and a file with any other name is refused by that name before anything is built. Then
+torch's restricted unpickler (`weights_only=True`) builds the rest, with an inert `Stub` in the place of every class
+that is not torch's own: a stub keeps what it is given and does nothing.
+"""
+
+import ast
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from speechpress.runtime.errors import SpeechpressError
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save wrote first before it used zip files (torch < 1.6)
+LEGACY_PICKLES = 5  # magic number, protocol, system, the object, storage keys; raw tensor bytes follow
+MAX_CONV_LAYERS = 64
+MAX_CONV_SIZE = 65_536
+MAX_CONV_TEXT = 2_000
+
+_STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+
+# What torch itself rebuilds: tensors and containers.
+TORCH_NAMES = frozenset(
+    {
+        "collections.OrderedDict",
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_tensor_v2",
+        "torch.Size",
+        "torch.device",
+        "torch.nn.parameter.Parameter",
+        *(f"torch.{kind}Storage" for kind in _STORAGES),
+        *(f"torch.{kind}" for kind in ("float16", "bfloat16", "float32", "float64", "int64", "int32", "bool")),
+    }
+)
+
+# Classes that fairseq, s3prl and OmegaConf leave in their checkpoints, and NumPy's in training statistics.
+STUB_NAMES = frozenset(
+    {
+        "argparse.Namespace",
+        "fairseq.data.dictionary.Dictionary",
+        "omegaconf.base.ContainerMetadata",
+        "omegaconf.base.Metadata",
+        "omegaconf.dictconfig.DictConfig",
+        "omegaconf.listconfig.ListConfig",
+        "omegaconf.nodes.AnyNode",
+        "typing.Any",
+        "collections.defaultdict",
+        *(
+            f"{module}.{name}"
+            for module in ("__builtin__", "builtins")
+            for name in ("dict", "list", "long", "int", "str")
+        ),
+        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+        "numpy.dtype",
+        "numpy.ndarray",
+        "_codecs.encode",
+    }
+)
+
+
+class Stub:
+    """Stands for a class that is never imported: keeps constructor arguments and state, does nothing with them."""
+
+    dotted = ""
+    state: Any
+
+    def __new__(cls, *args: Any) -> "Stub":
+        stub = object.__new__(cls)
+        stub.__dict__.update(args=args, state={})
+        return stub
+
+    def __init__(self, *args: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__["state"] = state
+
+
+_STUBS = {name: type("Stub", (Stub,), {"dotted": name}) for name in STUB_NAMES}
+
+
+def read_foreign(path: Path) -> Any:
+    """What `torch.save` wrote to `path`, with plain dicts and lists in the place of Namespace and DictConfig objects.
+
+    Raises:
+        SpeechpressError: the file is truncated, is no checkpoint, or names anything outside the closed lists.
+    """
+    if not path.is_file():
+        raise SpeechpressError(f"{path}: no such file")
+    zipped = _is_zip(path)
+    unknown = sorted(set(_pickled_names(path, zipped)) - TORCH_NAMES - STUB_NAMES)
+    if unknown:
+        names = ", ".join(unknown)
+        raise SpeechpressError(
+            f"{path}: refused, because its pickle asks for {names}, and nothing was executed. Checkpoints of fairseq, "
+            "unilm, s3prl and transformers do not need that; get the file from its original source, or as .safetensors"
+        )
+    try:
+        stubs: list[Any] = [(stub, name) for name, stub in _STUBS.items()]
+        with torch.serialization.safe_globals(stubs):
+            # mmap: optimizer states, two thirds of a training checkpoint, then stay on the disk.
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SpeechpressError(f"{path}: damaged, or no checkpoint that torch can read ({reason})") from error
+    return plain(loaded)
+
+
+def plain(value: Any) -> Any:
+    """Replace stubs of Namespace and OmegaConf objects by the dicts, lists and values that they hold."""
+    if isinstance(value, Stub):
+        state = value.state if isinstance(value.state, dict) else {}
+        if value.dotted.startswith("omegaconf.") and ("_content" in state or "_val" in state):
+            return plain(state.get("_content", state.get("_val")))
+        return plain(state) if value.dotted == "argparse.Namespace" else value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether torch's zip format; raises SpeechpressError for a zip file that is cut off or compressed."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        raise SpeechpressError(f"{path}: the file is empty")
+    if not start.startswith(b"PK"):
+        return False
+    if not zipfile.is_zipfile(path):
+        raise SpeechpressError(f"{path}: the file is truncated; copy or download it again")
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise SpeechpressError(f"{path}: a compressed zip file, not a checkpoint (torch.save never compresses)")
+    return True
+
+
+def _pickled_names(path: Path, zipped: bool) -> list[str]:
+    """Every dotted name that the pickles in the file refer to, found by reading their opcodes only."""
+    try:
+        if not zipped:
+            with path.open("rb") as file:
+                return _legacy_names(file, path)
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
+            if not any(name.rsplit("/", 1)[-1] == "data.pkl" for name in pickles):
+                raise SpeechpressError(f"{path}: a zip file, but not a checkpoint (it holds no data.pkl)")
+            return [found for name in pickles for found in _names(archive.open(name))]
+    except (ValueError, EOFError, IndexError, UnicodeError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise SpeechpressError(f"{path}: truncated, or not a checkpoint ({error})") from error
+
+
+def _legacy_names(file: IO[bytes], path: Path) -> list[str]:
+    """The names of all five pickles before torch < 1.6's raw tensor bytes, or of one plain pickle."""
+    first = list(pickletools.genops(file))
+    names = list(_names_of(first))
+    if names:
+        return names
+    if not any(argument == LEGACY_MAGIC for _, argument, _ in first):
+        raise SpeechpressError(f"{path}: not a checkpoint (neither torch's zip format nor its older one)")
+    return [name for _ in range(LEGACY_PICKLES - 1) for name in _names(file)]
+
+
+def _names(file: IO[bytes]) -> list[str]:
+    return list(_names_of(pickletools.genops(file)))
+
+
+def _names_of(operations: Any) -> Iterator[str]:
+    strings: list[str] = ["?", "?"]
+    for opcode, argument, _ in operations:
+        if opcode.name in ("GLOBAL", "INST"):
+            yield argument.replace(" ", ".")
+        elif opcode.name == "STACK_GLOBAL":  # names itself by the two strings before it; torch never writes it
+            yield ".".join(strings[-2:])
+        elif opcode.name.startswith("EXT"):
+            yield f"copyreg extension {argument}"
+        elif isinstance(argument, str):
+            strings.append(argument)
+
+
+def parse_conv_layers(text: str, where: str) -> list[tuple[int, int, int]]:
+    """fairseq's `conv_feature_layers`, such as "[(512,10,5)] + [(512,3,2)] * 4", as (channels, kernel, stride) triples.
+
+    fairseq runs eval() on this text. Here only lists, tuples, +, * and integers exist, and the result is bounded.
+    """
+    try:
+        layers = _conv_value(ast.parse(text.strip()[:MAX_CONV_TEXT], mode="eval").body)
+        triples = [(int(channels), int(kernel), int(stride)) for channels, kernel, stride in layers]
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise SpeechpressError(
+            f"{where}: conv_feature_layers is {text[:80]!r}, which is no list of (channels, kernel, stride)"
+        ) from error
+    sizes = [size for triple in triples for size in triple]
+    if not triples or min(sizes) < 1 or max(sizes) > MAX_CONV_SIZE:
+        raise SpeechpressError(f"{where}: conv_feature_layers is {text[:80]!r}; sizes must be 1 to {MAX_CONV_SIZE}")
+    return triples
+
+
+def _conv_value(node: ast.expr) -> Any:
+    """The value of a list expression; raises ValueError for anything that is no list, tuple, +, * or integer."""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_conv_value(item) for item in node.elts]
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, (ast.Add, ast.Mult)):
+        raise ValueError(f"unexpected {type(node).__name__}")
+    left, right = _conv_value(node.left), _conv_value(node.right)
+    if isinstance(node.op, ast.Add) and isinstance(left, list) and isinstance(right, list):
+        value = left + right
+    elif (
+        isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int) and right <= MAX_CONV_LAYERS
+    ):
+        value = left * right
+    else:
+        raise ValueError("only list + list and list * number are known")
+    if len(value) > MAX_CONV_LAYERS:
+        raise ValueError(f"more than {MAX_CONV_LAYERS} layers")
+    return value
