@@ -6,6 +6,7 @@
 import logging
 import os
 import shutil
+import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -32,14 +33,13 @@ from .training import Distiller, Event, Interrupt, Listener, Loop, Progress, mak
 logger = logging.getLogger(__name__)
 
 VALIDATION_S = 120.0
-STARTER = {"teacher": "hubert-mini", "steps": 120}
 
 
 @dataclass(frozen=True)
 class Where:
     """Where a run happens; what it does stands in the recipe."""
 
-    data: Path
+    data: tuple[Path, ...]
     out: Path
     device: str = "auto"
     resume: bool = False
@@ -66,6 +66,11 @@ class Outcome:
     out: Path
     finished: bool
     card: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """What --json prints."""
+        keys = ("steps", "valid", "audio_h", "audio_s_per_s", "train_s", "parameters", "macs_per_s", "notes")
+        return {"out": str(self.out), **{key: self.card[key] for key in keys}}
 
 
 def plan(recipe: Recipe, teacher: Teacher) -> Plan:
@@ -116,7 +121,7 @@ def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
     prepare_folder(where)
     teacher = load_teacher(recipe.teacher)
     job = plan(recipe, teacher)
-    corpus = open_corpus(where.data)
+    corpus = open_corpus(*where.data)
     train_part, valid_part = split_heldout(corpus, fraction=0.05, max_s=VALIDATION_S, seed=recipe.train.seed)
     listen({"event": "plan", **describe(job, corpus, train_part, valid_part, fabric)})
     waves = heldout_waves(valid_part, teacher, recipe.train.crop_s)
@@ -165,7 +170,7 @@ class Run:
 
     def begin(self, loop: Loop) -> None:
         if self.fabric.is_global_zero:
-            write_text(self.out / "recipe.yaml", self.recipe.text())
+            write_text(self.out / "recipe.yaml", self.recipe.text)
             self.log.restart(at_step=-1)
         self.validate(loop, "start")
 
@@ -226,7 +231,7 @@ def make_card(run: Run, loop: Loop, finished: bool, corpus: Corpus) -> dict[str,
         "teacher": run.job.teacher.card.to_dict(),
         "match": asdict(run.job.match),
         "notes": run.job.notes,
-        "data": {**corpus.describe(), "fingerprint": corpus.fingerprint, "skipped": skipped},
+        "data": {**summary(corpus), "fingerprint": corpus.fingerprint, "skipped": skipped},
         "steps": loop.progress.step,
         "audio_h": loop.progress.audio_s / 3600,
         "train_s": loop.progress.train_s,
@@ -299,6 +304,50 @@ def heldout_waves(valid: Corpus, teacher: Teacher, crop_s: float) -> list[Tensor
     return [wave for wave in waves if wave.shape[1] >= 2 * teacher.card.hop_samples]
 
 
+def summary(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "source": corpus.source,
+        "hours": corpus.hours,
+        "recordings": len(corpus.cuts),
+        "speakers": len(corpus.speakers),
+        "skipped": len(corpus.skipped),
+    }
+
+
+def try_out(recipe: Recipe, where: Where) -> dict[str, Any]:
+    """A dry run: build everything, take one batch forward and backward, write nothing, and say what it takes."""
+    fabric = make_fabric(recipe, where)
+    teacher = load_teacher(recipe.teacher)
+    job = plan(recipe, teacher)
+    corpus = open_corpus(*where.data)
+    train_part, valid_part = split_heldout(corpus, fraction=0.05, max_s=VALIDATION_S, seed=recipe.train.seed)
+    teacher = teacher.to(fabric.device)
+    raw = Distiller(job.student, job.heads).train()
+    distiller, optimizer = fabric.setup(raw, make_optimizer(raw, recipe.train))
+    loop = Loop(fabric, distiller, teacher, optimizer, job.match, recipe.train, Progress(), lambda event: None)
+    stream = make_batches(recipe, train_part, where.workers).start(0)
+    batch = next(stream)
+    stream.close()
+    loss = float(loop.step(batch))
+    return {
+        **describe(job, corpus, train_part, valid_part, fabric),
+        **costs(job.student.config),
+        "first_loss": loss,
+        "batch_s": batch.audio_s,
+        "peak_memory_bytes": peak_memory_bytes(fabric),
+    }
+
+
+def peak_memory_bytes(fabric: Fabric) -> int:
+    """The most memory this process has held so far: on the GPU where there is one, else resident in main memory."""
+    if fabric.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(fabric.device)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
 def describe(job: Plan, corpus: Corpus, train_part: Corpus, valid_part: Corpus, fabric: Fabric) -> dict[str, Any]:
     """What is about to be done, for people and for --json."""
     return {
@@ -314,7 +363,7 @@ def describe(job: Plan, corpus: Corpus, train_part: Corpus, valid_part: Corpus, 
         "match": asdict(job.match),
         "notes": job.notes,
         "steps": job.recipe.train.steps,
-        "data": corpus.describe(),
+        "data": summary(corpus),
         "train_h": train_part.hours,
         "valid_h": valid_part.hours,
         "device": str(fabric.device),

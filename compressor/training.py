@@ -97,10 +97,12 @@ class Interrupt:
 
 
 def learning_rate(train: Train, step: int) -> float:
-    """Linear warm-up over the first `warmup` share of the steps, then linear decay to zero. Steps count from 0."""
+    """Linear warm-up over the first `warmup` share of the steps, then linear decay to zero (or none). Steps count from 0."""
     warm = max(1, round(train.warmup * train.steps))
     if step < warm:
         return train.lr * (step + 1) / warm
+    if train.schedule == "constant":
+        return train.lr
     return train.lr * (train.steps - step) / max(1, train.steps - warm)
 
 
@@ -127,6 +129,7 @@ class Loop:
     ) -> None:
         self.fabric, self.distiller, self.teacher, self.optimizer = fabric, distiller, teacher, optimizer
         self.match, self.train, self.progress, self.listen = match, train, progress, listen
+        self.log_every = max(1, min(50, train.steps // 100))
         self.sums = self._zero()
 
     def _zero(self) -> Sums:
@@ -142,7 +145,7 @@ class Loop:
                 self.progress.train_s += time.perf_counter() - started
                 self.sums.seconds += time.perf_counter() - started
                 self._watch(loss)
-                if self.progress.step % self.train.log_every == 0 or self.progress.step == self.train.steps:
+                if self.progress.step % self.log_every == 0 or self.progress.step == self.train.steps:
                     self.listen(self._log_line())
                 after_step()
                 if self._interrupted(interrupt):

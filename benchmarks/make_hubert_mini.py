@@ -1,0 +1,177 @@
+"""Make `hubert-mini`, the teacher that ships with the starter: layer-wise distillation from Whisper's encoder.
+
+    python benchmarks/make_hubert_mini.py cache CORPORA TEACHER WORK     once, about 15 minutes on two cores
+    python benchmarks/make_hubert_mini.py train WORK INIT OUT --minutes 88
+    python benchmarks/make_hubert_mini.py card OUT CORPORA               probe scores and CARD.md
+
+CORPORA holds the unpacked folders arabic_speech_commands, speechocean762 and picovoice_barista (audio/ and labels.tsv);
+TEACHER is a Whisper encoder's folder; INIT a HubertModel folder to start from (the shape of the network comes from it).
+
+Differences to `compress distill`, and why they are worth a script: the teacher's layers are computed once, for five
+(Arabic) or three playing speeds per recording, because a second look at the same clip would cost more than the student's
+own step; layers are regressed one to one through linear heads; targets are layer-normalised, because Whisper's layers
+have a few dimensions that are a hundred times larger than the others.
+"""
+
+import argparse
+import csv
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import HubertModel
+
+from speechpress.compressor.audio import read_audio
+from speechpress.compressor.pretrained import load_teacher
+
+RATE, HOP = 16_000, 320
+PAIRS = {2: 1, 4: 3, 6: 4}  # hubert-mini layer: Whisper layer
+CORPORA = {
+    "arabic_speech_commands": ("train", (1.0, 0.88, 1.12, 0.8, 1.2)),
+    "speechocean762": ("train", (1.0, 0.9, 1.12)),
+    "picovoice_barista": (None, (1.0, 0.9, 1.12)),
+}
+SHORT = (60, RATE)  # rows and samples of a batch of one-second clips
+LONG = (20, 3 * RATE)
+SHORT_SHARE = 0.4
+LEARNING_RATE, WARMUP_STEPS, CLIP = 1.2e-3, 150, 5.0
+
+
+def recordings(corpora: Path, name: str) -> list[Path]:
+    """The training part of a corpus."""
+    split, _ = CORPORA[name]
+    with (corpora / name / "labels.tsv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [corpora / name / row["path"] for row in rows if split is None or row["split"] == split]
+
+
+def cache(corpora: Path, teacher_folder: Path, work: Path) -> None:
+    """Write waves (int16) and layer-normalised teacher layers (fp16) of every recording at every speed, and an index."""
+    teacher = load_teacher(str(teacher_folder))
+    work.mkdir(parents=True, exist_ok=True)
+    index, samples, frames = [], 0, 0
+    with (work / "waves.i16").open("wb") as waves, (work / "layers.f16").open("wb") as layers:
+        for name, (_, speeds) in CORPORA.items():
+            for speed in speeds:
+                for path in recordings(corpora, name):
+                    wave = read_audio(path)[: 28 * RATE]
+                    wave = wave if speed == 1.0 else soxr.resample(wave, RATE * speed, RATE)
+                    wave = wave[: len(wave) // HOP * HOP]
+                    if len(wave) < 0.4 * RATE:
+                        continue
+                    states = teacher.hidden_states(torch.from_numpy(wave)[None], layers=list(PAIRS.values()))
+                    stacked = torch.stack([F.layer_norm(s[0], s.shape[-1:]) for s in states.values()], 1)
+                    waves.write((wave * 32767).clip(-32768, 32767).astype(np.int16).tobytes())
+                    layers.write(stacked.half().numpy().tobytes())
+                    index.append((samples, len(wave), frames, len(stacked)))
+                    samples, frames = samples + len(wave), frames + len(stacked)
+                print(f"{name} x{speed}: {samples / RATE / 3600:.2f} h so far", flush=True)
+    (work / "index.json").write_text(json.dumps(index))
+
+
+class Cached:
+    """Random batches from the cache."""
+
+    def __init__(self, work: Path, width: int) -> None:
+        index = json.loads((work / "index.json").read_text())
+        self.pools = [[row for row in index if (row[1] < 1.5 * RATE) == short] for short in (True, False)]
+        self.waves = np.memmap(work / "waves.i16", dtype=np.int16, mode="r")
+        self.layers = np.memmap(work / "layers.f16", dtype=np.float16, mode="r").reshape(-1, len(PAIRS), width)
+        self.random = np.random.default_rng(0)
+
+    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Waves (B, S), targets (B, T, pairs, width) and a mask (B, T) of frames that have a target."""
+        random = self.random
+        short = random.random() < SHORT_SHARE
+        pool, (rows, samples) = (self.pools[0], SHORT) if short else (self.pools[1], LONG)
+        frames = samples // HOP - 1
+        waves = np.zeros((rows, samples), np.float32)
+        targets = np.zeros((rows, frames, *self.layers.shape[1:]), np.float32)
+        mask = np.zeros((rows, frames), np.float32)
+        for row, pick in enumerate(random.integers(0, len(pool), rows)):
+            start, length, first, count = pool[pick]
+            offset = int(random.integers(0, max(1, count - samples // HOP + 1)))
+            ours = min(samples, length - offset * HOP)
+            theirs = min(frames, count - offset)
+            gain = 10 ** random.uniform(-0.7, 0.3)
+            waves[row, :ours] = self.waves[start + offset * HOP :][:ours] / 32768 * gain
+            targets[row, :theirs] = self.layers[first + offset :][:theirs]
+            mask[row, :theirs] = 1
+        # Noise on a third of the rows; their target stays that of the clean clip.
+        noisy = (random.random((rows, 1)) < 0.33) * 10 ** random.uniform(-1.75, -0.75, (rows, 1))
+        level = np.sqrt(np.square(waves).mean(1, keepdims=True)) * noisy
+        waves += (level * random.standard_normal(waves.shape)).astype(np.float32)
+        return torch.from_numpy(waves), torch.from_numpy(targets), torch.from_numpy(mask)
+
+
+def train(work: Path, init: Path, out: Path, minutes: float, width: int) -> None:
+    """AdamW in bf16, linear decay over a given time; the model is written every 300 steps and at the end."""
+    torch.manual_seed(0)
+    model = HubertModel.from_pretrained(init, dtype=torch.float32, attn_implementation="sdpa").train()
+    heads = nn.ModuleDict({str(layer): nn.Linear(model.config.hidden_size, width) for layer in PAIRS})
+    trainable = [*model.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(trainable, lr=LEARNING_RATE, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+    forward = torch.compile(lambda waves: model(waves, output_hidden_states=True).hidden_states, dynamic=False)
+    data, started, step, audio_s = Cached(work, width), time.time(), 0, 0.0
+    while (done := (time.time() - started) / (60 * minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = max(1e-6, LEARNING_RATE * min(1, (step + 1) / WARMUP_STEPS) * (1 - done))
+        waves, targets, mask = data.batch()
+        with torch.autocast("cpu", torch.bfloat16):
+            states = forward(waves)
+        loss, cosines = objective(heads, states, targets, mask)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(trainable, CLIP)
+        if not math.isfinite(norm):
+            continue
+        optimizer.step()
+        step, audio_s = step + 1, audio_s + waves.numel() / RATE
+        if step % 25 == 0:
+            shown = " ".join(f"{cosine:.3f}" for cosine in cosines)
+            print(f"step {step}, {audio_s / 3600:.1f} h, cosine {shown}", flush=True)
+        if step % 300 == 0:
+            model.save_pretrained(out)
+    model.save_pretrained(out)
+
+
+def objective(
+    heads: nn.ModuleDict, states: tuple[Tensor, ...], targets: Tensor, mask: Tensor
+) -> tuple[Tensor, list[float]]:
+    """DistilHuBERT's distance on each pair of layers, over the frames that have a target."""
+    loss, cosines = torch.zeros(()), []
+    for column, layer in enumerate(PAIRS):
+        prediction = heads[str(layer)](states[layer].float())
+        target, valid = targets[:, : prediction.shape[1], column], mask[:, : prediction.shape[1]]
+        cosine = F.cosine_similarity(prediction, target, dim=-1)
+        per_frame = (prediction - target).abs().mean(-1) - F.logsigmoid(cosine)
+        loss = loss + (per_frame * valid).sum() / valid.sum()
+        cosines.append(float((cosine * valid).sum() / valid.sum()))
+    return loss, cosines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, folders in (("cache", "corpora teacher work"), ("train", "work init out")):
+        command = commands.add_parser(name)
+        for folder in folders.split():
+            command.add_argument(folder, type=Path)
+    commands.choices["train"].add_argument("--minutes", type=float, default=88)
+    commands.choices["train"].add_argument("--width", type=int, default=512, help="width of the Whisper encoder")
+    given = parser.parse_args()
+    torch.set_num_threads(2)
+    if given.command == "cache":
+        cache(given.corpora, given.teacher, given.work)
+    else:
+        train(given.work, given.init, given.out, given.minutes, given.width)
+
+
+if __name__ == "__main__":
+    main()

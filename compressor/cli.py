@@ -1,0 +1,207 @@
+"""The command line. Each command is a few lines: read arguments, call one function, show what it returned.
+
+Nothing heavy is imported before a command needs it, so `compress --help` is instant.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from speechpress.runtime.errors import SpeechpressError
+
+app = typer.Typer(
+    name="compress",
+    help="Turn a large self-supervised speech encoder into a small one that runs live on a phone or a board.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; words for people on stderr.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
+RUNS = Path("runs")
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
+) -> None:
+    """Options before the command."""
+    del debug  # read by main, which also takes it after the command
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+
+
+@app.command("ls")
+def list_things(
+    what: Annotated[str, typer.Argument(help="recipes, teachers, targets or devices; all of them by default.")] = "",
+    json: Json = False,
+) -> None:
+    """List the recipes, teachers, targets and devices that there are."""
+    from .display import Screen
+    from .show import list_document, list_tables
+
+    document = list_document(what)
+    Screen(json).result(document, *list_tables(document))
+
+
+@app.command()
+def show(
+    thing: Annotated[str, typer.Argument(help="A recipe (by name or path) or the folder of a checkpoint.")],
+    sets: Sets = None,
+    json: Json = False,
+) -> None:
+    """Parameters, compute, receptive field, look-ahead and size of a recipe's student or of a checkpoint."""
+    from .display import Screen
+    from .show import show_document, show_tables
+
+    document = show_document(thing, sets or [])
+    Screen(json).result(document, *show_tables(document))
+
+
+@app.command("cp")
+def copy(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe.")],
+    destination: Annotated[Path, typer.Argument(help="The file to write, such as mine.yaml.")],
+    json: Json = False,
+) -> None:
+    """Copy a shipped recipe to a file of your own."""
+    from .display import Screen
+    from .recipe import cp_recipe
+
+    path = cp_recipe(recipe, destination)
+    Screen(json).result({"out": str(path)}, f"{path}: edit it, then run: compress distill --recipe {path}")
+
+
+@app.command()
+def distill(
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or the path of a YAML file.")],
+    teacher: Annotated[str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one under ./runs.")] = None,
+    starter: Annotated[
+        bool, typer.Option("--starter", help="Teacher, speech and number of steps that come with the package.")
+    ] = False,
+    sets: Sets = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the newest one).")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build, touch one batch, write nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Distil a student: layer-wise, from any teacher, on any folder of speech."""
+    from . import starter as at_hand
+    from .display import RunView, Screen, dry_run_table, fidelity_table
+    from .recipe import load_recipe
+
+    settings = list(sets or [])
+    if teacher:
+        settings.append(f"teacher={teacher}")
+    if starter:
+        settings = at_hand.settings(teacher) + settings
+        data = data or [at_hand.SPEECH]
+    if not data:
+        raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
+    loaded = load_recipe(recipe, settings)
+    screen = Screen(json)
+    from .distill import Where, distill, try_out
+    from .runs import choose_folder
+
+    where = Where(tuple(data), choose_folder(out, RUNS, loaded.name, resume), device, resume, overwrite)
+    if dry_run:
+        document = try_out(loaded, where)
+        return screen.result(document, dry_run_table(document))
+    with RunView(screen) as view:
+        outcome = distill(loaded, where, view)
+    if not outcome.finished:
+        screen.say(f"interrupted; go on with: compress distill --recipe {recipe} ... --resume --out {outcome.out}")
+        raise typer.Exit(130)
+    screen.result(
+        outcome.document(),
+        fidelity_table(outcome.card["valid"]),
+        f"checkpoint: {outcome.out}   next: compress eval {outcome.out}",
+    )
+
+
+@app.command("eval")
+def evaluate(
+    checkpoint: Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of audio with a labels.tsv; else the starter speech.")] = None,
+    tasks: Annotated[str, typer.Option(help="Comma-separated: ks (keywords), sid (speakers).")] = "ks,sid",
+    teacher: Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Probes per task, each with its own random numbers.")] = 3,
+    json: Json = False,
+) -> None:
+    """Fidelity to the teacher per layer, and linear probes beside the teacher, random weights and log-mel."""
+    from .display import Screen
+    from .evaluate import evaluate, tables
+    from .runs import newest
+
+    screen = Screen(json)
+    folder = checkpoint or newest(RUNS, screen.say)
+    document = evaluate(folder, data, tasks=tuple(tasks.split(",")), seeds=seeds, teacher=teacher)
+    screen.result(document, *tables(document))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder of a checkpoint, or a checkpoint file of another toolkit.")],
+    out: Annotated[Path, typer.Argument(help="The file or folder to write.")],
+    to: Annotated[str, typer.Option(help="s3prl (a Distiller file) or transformers (a HubertModel folder).")] = "s3prl",
+    json: Json = False,
+) -> None:
+    """Write a checkpoint in the form that s3prl or transformers opens."""
+    from .convert import convert
+    from .display import Screen
+
+    document = convert(source, out, to)
+    Screen(json).result(document, f"{document['out']}: {document['how']}")
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check this installation: Python, PyTorch, torchaudio, the command's name, the starter."""
+    from .display import Screen, checks_table
+    from .doctor import examine
+
+    checks = examine()
+    document = {"ok": all(check["ok"] for check in checks), "checks": checks}
+    Screen(json).result(document, checks_table(checks))
+    if not document["ok"]:
+        raise typer.Exit(3)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: exit 0 fine, 1 the user can mend it, 2 usage, 3 a check failed, 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        app(words, prog_name=Path(sys.argv[0]).name)
+    except SpeechpressError as error:
+        if debug:
+            raise
+        fail(error, "--json" in words)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None
+
+
+def fail(error: SpeechpressError, json: bool) -> Any:
+    """Say what went wrong, on stderr, and with --json as the one document on stdout, and exit."""
+    if json:
+        import json as encoder
+
+        sys.stdout.write(encoder.dumps({"error": str(error)}) + "\n")
+    sys.stderr.write(f"error: {error}\n")
+    raise SystemExit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What a person sees in the terminal: progress of a run, tables of results. Takes plain dicts, prints with rich."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+@dataclass
+class Screen:
+    """Where words go: people's text to stdout, or to stderr when stdout carries one JSON document."""
+
+    json: bool = False
+    console: Console = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.console = Console(stderr=self.json, highlight=False, soft_wrap=True)
+
+    def say(self, *words: RenderableType) -> None:
+        self.console.print(*words)
+
+    def result(self, document: dict[str, Any], *shown: RenderableType) -> None:
+        """The outcome of a command: a JSON document with --json, something to look at without."""
+        if self.json:
+            sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        else:
+            self.console.print(*shown)
+
+
+class RunView:
+    """Listens to a run's events: a live bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self.live = screen.console.is_terminal
+        self.bar = Progress(
+            TextColumn("[bold]distil"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(compact=True),
+            console=screen.console,
+            disable=not self.live,
+        )
+        self.task = self.bar.add_task("", total=None, state="")
+        self.steps = 0
+        self.left_s: float | None = None
+
+    def __enter__(self) -> "RunView":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        getattr(self, f"_{event['event']}")(event)
+
+    def _plan(self, event: dict[str, Any]) -> None:
+        self.steps = event["steps"]
+        self.bar.update(self.task, total=self.steps)
+        self.screen.say(plan_table(event))
+        for note in event["notes"]:
+            self.screen.say(f"[yellow]note[/] {note}")
+
+    def _resumed(self, event: dict[str, Any]) -> None:
+        self.bar.update(self.task, completed=event["step"])
+        self.screen.say(f"resumed at step {event['step']}")
+
+    def _train(self, event: dict[str, Any]) -> None:
+        state = f"loss {event['loss']:.3f}  {event['audio_s'] / 3600:.2f} h  {event['audio_s_per_s']:.0f} audio-s/s"
+        self.bar.update(self.task, completed=event["step"], state=state)
+        if not self.live:
+            self.screen.say(f"step {event['step']}/{self.steps}  {state}")
+
+    def _valid(self, event: dict[str, Any]) -> None:
+        layers = "  ".join(f"layer {n} cos {v['cosine']:.3f} L1 {v['l1']:.3f}" for n, v in event["layers"].items())
+        self.screen.say(f"held out, step {event['step']}:  {layers}")
+
+    def _saved(self, event: dict[str, Any]) -> None:
+        if not self.live:
+            self.screen.say(f"saved at step {event['step']}")
+
+    def _end(self, event: dict[str, Any]) -> None:
+        if event["finished"]:
+            self.bar.update(self.task, completed=self.steps)
+
+
+def plan_table(event: dict[str, Any]) -> Table:
+    """Teacher, student, data and length of a run."""
+    teacher, student, data = event["teacher"], event["student"], event["data"]
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("recipe", event["recipe"])
+    kind = "supervised" if teacher["supervised"] else "self-supervised"
+    table.add_row(
+        "teacher",
+        f"{teacher['source']}: {teacher['family']}, {teacher['depth']} layers × {teacher['width']}, "
+        f"{teacher['parameters'] / 1e6:.2f} M parameters, {kind}",
+    )
+    heads = f" (+ {student['heads_parameters'] / 1e6:.2f} M in heads while training)" if student["heads_parameters"] else ""
+    table.add_row(
+        "student",
+        f"{student['layers']} layers × {student['width']}, {student['parameters'] / 1e6:.2f} M parameters{heads}, "
+        f"{student['macs_per_s'] / 1e9:.2f} GMAC per second of audio",
+    )
+    match = event["match"]
+    layers = match["layers"] or [f"{student}→{teacher}" for student, teacher in match["pairs"]]
+    table.add_row("matches", f"teacher layers {', '.join(map(str, layers))} ({match['style']})")
+    skipped = f", {data['skipped']} skipped" if data["skipped"] else ""
+    speakers = f", {data['speakers']} speakers" if data["speakers"] else ""
+    table.add_row(
+        "speech",
+        f"{event['train_h']:.2f} h to train on, {event['valid_h'] * 60:.1f} min held out"
+        f" ({data['recordings']} recordings{speakers}{skipped})",
+    )
+    table.add_row("run", f"{event['steps']} steps on {event['device']}, {event['processes']} process(es)")
+    return table
+
+
+def fidelity_table(valid: dict[str, Any]) -> Table:
+    """Fidelity on held-out speech before and after training."""
+    table = Table(title="held-out fidelity to the teacher", title_justify="left")
+    for column in ("teacher layer", "cosine, start", "cosine, end", "L1, start", "L1, end"):
+        table.add_column(column, justify="right")
+    end = valid.get("end", valid["start"])
+    for layer, before in valid["start"].items():
+        after = end[layer]
+        numbers = (before["cosine"], after["cosine"], before["l1"], after["l1"])
+        table.add_row(layer, *(f"{number:.3f}" for number in numbers))
+    return table
+
+
+def dry_run_table(document: dict[str, Any]) -> Table:
+    """What a run would take."""
+    table = plan_table(document)
+    lookahead = document["lookahead_ms"]
+    table.add_row("look-ahead", "the whole utterance" if lookahead is None else f"{lookahead:.0f} ms")
+    table.add_row("first batch", f"{document['batch_s']:.1f} s of audio, loss {document['first_loss']:.3f}")
+    table.add_row("peak memory", f"{document['peak_memory_bytes'] / 2**30:.2f} GiB with this batch")
+    table.add_row("written", "nothing (dry run)")
+    return table
+
+
+def checks_table(checks: list[dict[str, Any]]) -> Table:
+    """Checks with what to do about those that fail."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for check in checks:
+        mark = "[green]ok[/]" if check["ok"] else "[red]fails[/]"
+        table.add_row(mark, check["name"], check["detail"], check["fix"])
+    return table

@@ -1,0 +1,33 @@
+"""Which folder a run gets, and which is the newest."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from speechpress.runtime.errors import SpeechpressError
+
+
+def choose_folder(out: Path | None, runs: Path, name: str, resume: bool) -> Path:
+    """`out` as given; else a new folder under `runs`, or with `resume` the newest unfinished one.
+
+    Raises SpeechpressError when there is no unfinished run.
+    """
+    if out is not None:
+        return out
+    if resume:
+        states = sorted(runs.glob("*/resume.safetensors"), key=lambda path: path.stat().st_mtime)
+        if not states:
+            raise SpeechpressError(f"--resume: there is no unfinished run under {runs}; name its folder with --out")
+        return states[-1].parent
+    number = 1
+    while (folder := runs / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def newest(runs: Path, say: Callable[[str], None]) -> Path:
+    """The newest checkpoint under `runs`, said aloud."""
+    from .checkpoint import newest_checkpoint
+
+    folder = newest_checkpoint(runs)
+    say(f"no checkpoint was named; taking the newest: {folder}")
+    return folder
