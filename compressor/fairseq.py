@@ -158,9 +158,9 @@ def _refuse_other_architectures(name: str, model: dict[str, Any], tensors: dict[
     tuned = "w2v_args" in model or "w2v_path" in model or any(key.startswith("w2v_encoder.") for key in tensors)
     if tuned or name.endswith(("_ctc", "_seq2seq")):
         raise SpeechpressError(
-            f"{path}: a fairseq model fine-tuned for recognition ({name}); its encoder is wrapped in another model with "
-            "a config of its own. Use the pretrained checkpoint that it was made from, or convert it with transformers' "
-            "own conversion script and give the resulting folder"
+            f"{path}: a fairseq model fine-tuned for recognition ({name}); its encoder is wrapped in another model "
+            "with a config of its own. Use the pretrained checkpoint that it was made from, or convert it with "
+            "transformers' own conversion script and give the resulting folder"
         )
     layer_type = model.get("layer_type", "transformer")
     if layer_type != "transformer" or "multires" in name:

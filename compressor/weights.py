@@ -26,7 +26,8 @@ class Weights:
 
     `format` says where from ("transformers", "fairseq", ...), `family` is transformers' model_type, `config` holds that
     family's config values, `tensors` its tensors. `normalize_input`: it wants waveforms of zero mean and unit variance.
-    `files` are the weights files. `folder` is set when a feature extractor may lie there.
+    `supervised`: it was trained on transcripts or labels. `files` are the weights files. `folder` is set when a feature
+    extractor may lie there.
     """
 
     format: str
@@ -36,6 +37,7 @@ class Weights:
     normalize_input: bool = False
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    supervised: bool = False
     folder: Path | None = None
 
 
