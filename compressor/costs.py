@@ -1,0 +1,140 @@
+"""What an encoder costs, by arithmetic on its config alone: parameters, multiply-accumulates, bytes, waiting time.
+
+Multiply-accumulates (MACs) count the weights that every frame passes through. The products of attention with itself
+grow with the length of the recording and are given apart (`attention_macs_per_s`).
+"""
+
+from dataclasses import dataclass
+
+from .config import SAMPLE_RATE, EncoderConfig
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an encoder.
+
+    `weights` counts what a quantiser turns into small integers (the matrices and kernels), `channels` their output
+    channels, each of which gets one float scale; the rest of `parameters` (biases, norms) stays in floats.
+    """
+
+    parameters: int = 0
+    weights: int = 0
+    channels: int = 0
+    macs_per_s: float = 0.0
+
+    def __add__(self, other: "Part") -> "Part":
+        return Part(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+def parts(config: EncoderConfig) -> dict[str, Part]:
+    """The parts of an encoder in the order in which a signal passes them; `mask` is only used in pre-training."""
+    return {
+        "front_end": _front_end(config),
+        "projection": _projection(config),
+        "position_conv": _position_conv(config),
+        "layers": _layers(config),
+        "mask": Part(parameters=config.width),
+    }
+
+
+def parameters(config: EncoderConfig) -> int:
+    """All tensors of the encoder's state, as `transformers` counts a HubertModel."""
+    return total(config).parameters
+
+
+def macs_per_s(config: EncoderConfig) -> float:
+    """Multiply-accumulates with weights per second of audio."""
+    return total(config).macs_per_s
+
+
+def total(config: EncoderConfig) -> Part:
+    return sum(parts(config).values(), Part())
+
+
+def frames_per_s(config: EncoderConfig) -> float:
+    return SAMPLE_RATE / config.hop_samples
+
+
+def attention_macs_per_s(config: EncoderConfig, context_s: float) -> float:
+    """Queries times keys and weights times values, per second of audio, when each frame sees `context_s` seconds."""
+    rate = frames_per_s(config)
+    return 2 * rate * (rate * context_s) * config.head_dim * sum(config.num_heads)
+
+
+def head_parameters(student_width: int, teacher_width: int, heads: int) -> int:
+    """Prediction heads (Linear, GELU, one Linear per head), which are dropped after training."""
+    shared = student_width * student_width * heads + student_width * heads
+    return shared + heads * (student_width * teacher_width + teacher_width)
+
+
+def size_bytes(config: EncoderConfig) -> dict[str, int]:
+    """Bytes of weights to expect: floats, halves, and int8 with a float scale per output channel and float biases."""
+    whole = total(config)
+    floats = whole.parameters - whole.weights + whole.channels
+    return {"fp32": 4 * whole.parameters, "fp16": 2 * whole.parameters, "int8": whole.weights + 4 * floats}
+
+
+def sight_ms(config: EncoderConfig) -> dict[str, dict[str, float | None]]:
+    """How much audio one frame sees, and how much of it after the frame's own hop, when each part is the last one.
+
+    None means the whole recording: attention has no limit, nor has a GroupNorm over time in the front end, nor the
+    scaling of the input to zero mean and unit variance. Parts that an encoder lacks are absent.
+    """
+    milliseconds = 1000 / SAMPLE_RATE
+    hop, field = config.hop_samples, config.receptive_samples
+    kernel = config.pos_conv_kernel
+    after = (kernel - 1) // 2 if kernel % 2 == 0 else kernel // 2
+    limited: dict[str, dict[str, float | None]] = {
+        "front_end": {
+            "receptive_field_ms": field * milliseconds,
+            "lookahead_ms": max(0, field - hop) * milliseconds,
+        },
+        "position_conv": {
+            "receptive_field_ms": (field + (kernel - 1) * hop) * milliseconds,
+            "lookahead_ms": (max(0, field - hop) + after * hop) * milliseconds,
+        },
+    }
+    endless = {
+        "input_scaling": config.normalize_input,
+        "group_norm": config.conv_norm == "group",
+        "attention": config.num_layers > 0,
+    }
+    unlimited = {"receptive_field_ms": None, "lookahead_ms": None}
+    return limited | {name: dict(unlimited) for name, present in endless.items() if present}
+
+
+def _front_end(config: EncoderConfig) -> Part:
+    part, inputs, rate = Part(), 1, float(SAMPLE_RATE)
+    sizes = zip(config.conv_channels, config.conv_kernels, config.conv_strides, strict=True)
+    for index, (channels, kernel, stride) in enumerate(sizes):
+        rate /= stride
+        weights = inputs * channels * kernel
+        normed = config.conv_norm == "layer" or index == 0
+        floats = channels * (2 * normed + config.conv_bias)
+        part += Part(weights + floats, weights, channels, weights * rate)
+        inputs = channels
+    return part
+
+
+def _projection(config: EncoderConfig) -> Part:
+    channels, width = config.conv_channels[-1], config.width
+    weights = channels * width
+    floats = width + 2 * channels * config.projection_norm
+    return Part(weights + floats, weights, width, weights * frames_per_s(config))
+
+
+def _position_conv(config: EncoderConfig) -> Part:
+    width, kernel = config.width, config.pos_conv_kernel
+    weights = width * (width // config.pos_conv_groups) * kernel
+    # The kernel is kept as a direction and one length per tap (weight norm); its LayerNorm stands beside it.
+    return Part(weights + width + kernel + 2 * width, weights, width, weights * frames_per_s(config))
+
+
+def _layers(config: EncoderConfig) -> Part:
+    width, part = config.width, Part()
+    for heads, ffn in zip(config.num_heads, config.ffn_widths, strict=True):
+        inner = heads * config.head_dim
+        weights = 4 * width * inner + 2 * width * ffn
+        channels = 3 * inner + width + ffn + width
+        part += Part(weights + channels + 4 * width, weights, channels, weights * frames_per_s(config))
+    return part

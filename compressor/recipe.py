@@ -1,0 +1,207 @@
+"""A recipe: which teacher, which student, what is matched and how it is trained; and how it meets a given teacher.
+
+`recipe_file` reads recipes from YAML. D is the width of an encoder's hidden states.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .config import SAMPLE_RATE, EncoderConfig
+from .strict_yaml import key
+
+
+@dataclass(frozen=True)
+class Student:
+    """What is trained. `config` holds the fields of EncoderConfig in which it differs from its teacher."""
+
+    layers: int = key(low=1, high=1000, doc="Transformer layers of the student, such as 2")
+    init: str = key("teacher", doc="first weights: teacher, random, or the folder of a checkpoint")
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Match:
+    """What of the student is held against what of the teacher, and how the distance is measured.
+
+    Layer k of an encoder is the output of Transformer layer k; layer 0 is the input of the first one.
+    """
+
+    style: str = key(
+        "heads", choices=("heads", "layers"), doc="heads: one prediction head per teacher layer; layers: none"
+    )
+    layers: tuple[int, ...] = key((), low=0, high=1000, doc="style heads: the teacher layers, one head each")
+    pairs: tuple[tuple[int, int], ...] = key(
+        (), low=0, high=1000, doc="style layers: [student layer, teacher layer], ..."
+    )
+    depth: int | None = key(None, low=1, high=1000, doc="the teacher depth that the layers are meant for")
+    l1: float = key(1.0, low=0, doc="weight of the mean absolute difference")
+    cosine: float = key(1.0, low=0, doc="weight of -log sigmoid(cosine similarity)")
+
+    @property
+    def teacher_layers(self) -> tuple[int, ...]:
+        return self.layers if self.style == "heads" else tuple(teacher for _, teacher in self.pairs)
+
+
+@dataclass(frozen=True)
+class Train:
+    """How it is trained: AdamW under a warm-up and decay of the learning rate."""
+
+    steps: int = key(low=1, doc="optimizer steps, such as 200000")
+    lr: float = key(2e-4, above=0, high=1, doc="peak learning rate")
+    warmup: float = key(0.07, low=0, high=1, doc="fraction of the steps over which the rate rises to its peak")
+    schedule: str = key(
+        "linear", choices=("linear", "constant"), doc="after the warm-up: linear down to 0, or constant"
+    )
+    betas: tuple[float, float] = key((0.9, 0.98), low=0, below=1, doc="AdamW's running averages")
+    eps: float = key(1e-6, above=0, doc="AdamW's epsilon")
+    weight_decay: float = key(1e-6, low=0, doc="AdamW's weight decay")
+    batch: int = key(24, low=1, doc="recordings per step, over all processes and accumulation rounds")
+    batch_s: float | None = key(None, above=0, doc="most seconds of audio per step; absent: no such limit")
+    crop_s: float = key(15.625, above=0, doc="a longer recording is cut at random to this many seconds")
+    precision: str = key(
+        "fp16", choices=("fp32", "bf16", "fp16"), doc="arithmetic of the forward passes on an accelerator"
+    )
+    clip: float = key(5.0, low=0, doc="largest gradient norm; 0: no clipping")
+    accumulate: int = key(1, low=1, doc="rounds in which one batch is worked off, to save memory")
+    front_end_grad: float = key(0.1, low=0, high=1, doc="factor on the gradient into the convolutional front end")
+    seed: int = key(0, low=0, high=2**31 - 1, doc="of the initial weights, the crops and the order of the data")
+    checkpoint_every: int = key(5000, low=1, doc="steps between checkpoints")
+    validate_every: int = key(5000, low=1, doc="steps between measurements on held-out speech")
+
+    @property
+    def crop_samples(self) -> int:
+        return round(self.crop_s * SAMPLE_RATE)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One whole recipe. `places` says where each dotted key was written, for errors found later."""
+
+    student: Student
+    match: Match
+    train: Train
+    name: str = key(doc="letters, digits, - _ .")
+    teacher: str = key(doc="hub id, folder, file, torchaudio:NAME or starter")
+    paper: str = key("", doc="address of the paper")
+    about: str = key("", doc="one line for people")
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def where(self, *dotted: str) -> str:
+        """`file:line` (or the --set) of the first of these keys that was written."""
+        return next((self.places[name] for name in dotted if name in self.places), self.name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with every value that holds, defaults included; loads back into an equal recipe."""
+        student = {"layers": self.student.layers, "init": self.student.init} | _lists(self.student.config)
+        plain = {name: getattr(self, name) for name in ("name", "paper", "about", "teacher")}
+        sections = {name: _lists(vars(getattr(self, name))) for name in ("match", "train")}
+        return {name: value for name, value in plain.items() if value} | {"student": student} | sections
+
+    def text(self) -> str:
+        """The recipe as YAML, as it was used: overrides applied, defaults written out."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def resolve_match(recipe: Recipe, teacher_depth: int) -> tuple[Match, list[str]]:
+    """The recipe's match in the numbers of a teacher of `teacher_depth` layers, and notes on what was changed.
+
+    With `match.depth` in the recipe its layers are taken at the same fractions of the depth; without it (also when they
+    were given by --set alone) they are the teacher's own numbers, and one that it lacks raises SpeechpressError.
+    """
+    match = recipe.match
+    meant = match.teacher_layers
+    if match.depth is None or match.depth == teacher_depth:
+        _check_depth(recipe, meant, teacher_depth)
+        return replace(match, depth=teacher_depth), []
+    taken = tuple(_same_fraction(layer, match.depth, teacher_depth) for layer in meant)
+    notes = [f"match: layers {_list(meant)} of {match.depth} -> {_list(taken)} of {teacher_depth}"]
+    layers = tuple(dict.fromkeys(taken)) if match.layers else ()
+    by_teacher = {layer: student for (student, _), layer in zip(match.pairs, taken, strict=False)}
+    pairs = tuple((student, layer) for layer, student in by_teacher.items())
+    if len(set(taken)) < len(taken):
+        kept = f"pairs {_list(pairs)} are kept" if pairs else "each is matched once"
+        notes.append(f"match: several fall on the same layer of so shallow a teacher; {kept}")
+    return replace(match, layers=layers, pairs=pairs, depth=teacher_depth), notes
+
+
+def student_config(
+    recipe: Recipe, teacher: EncoderConfig | None, teacher_width: int
+) -> tuple[EncoderConfig, list[str]]:
+    """The student's encoder: the teacher's own, at the recipe's depth, with the recipe's differences; and notes.
+
+    For a teacher without a waveform front end (`teacher` is None, as for Whisper) the base is HuBERT's at the teacher's
+    width. Raises SpeechpressError when such an encoder cannot be built.
+    """
+    notes: list[str] = []
+    base = teacher or _waveform_base(recipe, teacher_width, notes)
+    changes, layers = dict(recipe.student.config), recipe.student.layers
+    _scale(base, changes, notes)
+    for name in ("num_heads", "ffn_widths"):
+        value = changes.get(name)
+        if isinstance(value, int):
+            changes[name] = (value,) * layers
+        elif value is not None and len(value) != layers:
+            place = recipe.where(f"student.{name}")
+            raise SpeechpressError(f"{place}: student.{name} has {len(value)} values, but student.layers is {layers}")
+    try:
+        return replace(base.with_layers(layers), **changes), notes
+    except SpeechpressError as error:
+        blamed = [f"student.{name}" for name in changes if name in str(error)]
+        raise SpeechpressError(f"{recipe.where(*blamed, 'student')}: {error}") from None
+
+
+def _check_depth(recipe: Recipe, layers: Sequence[int], depth: int) -> None:
+    beyond = [layer for layer in layers if layer > depth]
+    if not beyond:
+        return
+    name = "match.layers" if recipe.match.style == "heads" else "match.pairs"
+    text = f"{name} has {_list(beyond)}, but the teacher has {depth} layers (0 = input of the first layer)"
+    fix = f"Use values 0–{depth}, or say with match.depth how deep a teacher they are meant for"
+    raise SpeechpressError(f"{recipe.where(name, 'match')}: {text}. {fix}.")
+
+
+def _same_fraction(layer: int, meant: int, depth: int) -> int:
+    """Rounded half up; layer 0 stays the input of the first layer, the last stays the last."""
+    return max(1, (2 * layer * depth + meant) // (2 * meant)) if layer else 0
+
+
+def _waveform_base(recipe: Recipe, width: int, notes: list[str]) -> EncoderConfig:
+    base = EncoderConfig()
+    if "width" in recipe.student.config:
+        width = base.width  # the recipe's own width is set later on
+    elif width % base.head_dim:
+        text = f"the teacher is {width} wide, which is no multiple of {base.head_dim}"
+        raise SpeechpressError(
+            f"{recipe.where('student')}: {text}, so it cannot be the student's width. Set student.width"
+        )
+    notes.append("student: the teacher has no waveform front end; the student gets HuBERT's")
+    heads = width // base.head_dim
+    return replace(base, width=width, num_heads=(heads,), ffn_widths=(4 * width,))
+
+
+def _scale(base: EncoderConfig, changes: dict[str, Any], notes: list[str]) -> None:
+    """Heads and FFN widths that the recipe does not give follow a width or a head size that it does."""
+    width, head_dim = changes.get("width", base.width), changes.get("head_dim", base.head_dim)
+    if (width, head_dim) != (base.width, base.head_dim) and "num_heads" not in changes:
+        changes["num_heads"] = max(1, width // head_dim)
+        notes.append(f"student: num_heads follows the width: {changes['num_heads']} heads of {head_dim}")
+    if width != base.width and "ffn_widths" not in changes:
+        changes["ffn_widths"] = max(1, width * base.ffn_widths[0] // base.width)
+        notes.append(f"student: ffn_widths follows the width: {changes['ffn_widths']}")
+
+
+def _list(items: Sequence[Any]) -> str:
+    return ", ".join(str(list(item) if isinstance(item, tuple) else item) for item in items)
+
+
+def _lists(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in values.items() if value is not None and value != ()}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,167 @@
+"""What `compress ls` and `compress show` tell, as plain data: no network, no weights, no torch.
+
+Milliseconds and bytes are null where there is no limit, or nothing is known before a teacher is loaded.
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from speechpress.runtime.errors import SpeechpressError
+
+from . import costs
+from .config import EncoderConfig
+from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher, read_json
+from .recipe import Recipe, resolve_match, student_config
+from .recipe_file import load_recipe, recipe_names
+
+KINDS = ("recipes", "teachers", "targets", "devices")
+
+
+def show(thing: str) -> dict[str, Any]:
+    """What is known of a shipped recipe, a checkpoint folder, a teacher or a recipe file, looked for in this order.
+
+    Raises SpeechpressError when it is none of them.
+    """
+    folder = Path(thing)
+    if thing in recipe_names():
+        return show_recipe(load_recipe(thing))
+    if folder.is_dir():
+        return show_checkpoint(folder)
+    teacher = known_teacher(thing)
+    if teacher is not None:
+        return {"kind": "teacher", **_teacher(teacher)}
+    if "/" in thing and not thing.endswith((".yaml", ".yml")) and not folder.exists():
+        names = ", ".join(known.source for known in KNOWN)
+        raise SpeechpressError(
+            f"{thing}: there is no such folder, and no teacher of this name is known. Known: {names}"
+        )
+    return show_recipe(load_recipe(thing))
+
+
+def show_recipe(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe makes of its teacher, and what that costs.
+
+    Raises SpeechpressError when the recipe does not fit its teacher.
+    """
+    teacher = known_teacher(recipe.teacher)
+    depth = teacher.depth if teacher else recipe.match.depth
+    width = teacher.width if teacher else EncoderConfig().width
+    match, notes = resolve_match(recipe, depth) if depth else (recipe.match, [])
+    if teacher is None:
+        notes.append(f"nothing is known of {recipe.teacher} before it is loaded; figures are those for a HuBERT base")
+    start = EncoderConfig() if teacher is None else teacher.encoder
+    config, more = student_config(recipe, start, width)
+    heads = costs.head_parameters(config.width, width, len(match.layers)) if match.style == "heads" else 0
+    return {
+        "kind": "recipe",
+        "name": recipe.name,
+        "about": recipe.about,
+        "paper": recipe.paper,
+        **describe_encoder(config),
+        "training_only_parameters": heads,
+        "teacher": _teacher(teacher) if teacher else {"source": recipe.teacher},
+        "match": {"style": match.style, "layers": list(match.layers), "pairs": [list(pair) for pair in match.pairs]},
+        "recipe": recipe.to_dict(),
+        "notes": [*notes, *more],
+    }
+
+
+def show_checkpoint(folder: str | Path) -> dict[str, Any]:
+    """What config.json and card.json of a checkpoint folder say; weights are not opened.
+
+    Raises SpeechpressError when the folder is no checkpoint.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        advice = "`compress distill` makes one, and `compress ls recipes` lists what else can be shown"
+        raise SpeechpressError(f"{folder}: is no checkpoint (it has no config.json); {advice}")
+    facts = from_folder(folder, str(folder))
+    card = read_json(folder / "card.json", f"{folder}/card.json") if (folder / "card.json").is_file() else {}
+    if facts.encoder is None or facts.family not in ("hubert", "wav2vec2"):
+        return {"kind": "teacher", **_teacher(facts)}
+    return {"kind": "checkpoint", "name": str(folder), **describe_encoder(facts.encoder), **_lineage(card)}
+
+
+def describe_encoder(config: EncoderConfig) -> dict[str, Any]:
+    """Sizes, costs and waiting times of an encoder."""
+    sight = costs.sight_ms(config)
+    endless = any(part["receptive_field_ms"] is None for part in sight.values())
+    farthest = sight["position_conv"]
+    return {
+        "layers": config.num_layers,
+        "width": config.width,
+        "parameters": costs.parameters(config),
+        "macs_per_s": costs.macs_per_s(config),
+        "attention_macs_per_s": {"10": costs.attention_macs_per_s(config, 10)},
+        "receptive_field_ms": None if endless else farthest["receptive_field_ms"],
+        "lookahead_ms": None if endless else farthest["lookahead_ms"],
+        "chunk_ms": None,
+        "sight": sight,
+        "hop_ms": 1000 / costs.frames_per_s(config),
+        "size_bytes": costs.size_bytes(config),
+        "parts": {
+            name: {"parameters": part.parameters, "macs_per_s": part.macs_per_s}
+            for name, part in costs.parts(config).items()
+        },
+        "encoder": config.to_dict(),
+    }
+
+
+def ls(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    """What there is of one kind, or of every kind; a kind of which there is nothing yet has an empty list.
+
+    Raises SpeechpressError for a kind that does not exist.
+    """
+    listers = {"recipes": ls_recipes, "teachers": ls_teachers, "targets": ls_targets, "devices": ls_devices}
+    if kind is not None and kind not in listers:
+        raise SpeechpressError(f"there is nothing called {kind!r} to list. Kinds: {', '.join(KINDS)}")
+    return {name: lister() for name, lister in listers.items() if kind in (None, name)}
+
+
+def ls_recipes() -> list[dict[str, Any]]:
+    recipes = [load_recipe(name) for name in recipe_names()]
+    return [{"name": item.name, "about": item.about, "teacher": item.teacher, "paper": item.paper} for item in recipes]
+
+
+def ls_teachers() -> list[dict[str, Any]]:
+    """The teachers whose facts are known beforehand; others work as well."""
+    return [_teacher(teacher) for teacher in (*built_in_teachers(), *KNOWN)]
+
+
+def ls_targets() -> list[dict[str, Any]]:
+    return []
+
+
+def ls_devices() -> list[dict[str, Any]]:
+    """The devices of which facts ship, one YAML file each."""
+    files = resources.files("speechpress.devices").iterdir()
+    return [{"name": name.removesuffix(".yaml")} for name in sorted(f.name for f in files) if name.endswith(".yaml")]
+
+
+def _teacher(teacher: KnownTeacher) -> dict[str, Any]:
+    published = teacher.parameters + teacher.pretraining_parameters
+    return {
+        "source": teacher.source,
+        "family": teacher.family,
+        "layers": teacher.depth,
+        "width": teacher.width,
+        "parameters": teacher.parameters,
+        "published_parameters": published if teacher.pretraining_parameters else None,
+        "macs_per_s": teacher.macs_per_s,
+        "waveform_front_end": teacher.encoder is not None,
+        "about": teacher.about,
+    }
+
+
+def _lineage(card: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the making, as far as it says it."""
+    recipe, teacher = card.get("recipe"), card.get("teacher")
+    return {
+        "recipe_name": recipe.get("name") if isinstance(recipe, dict) else None,
+        "teacher": {"source": teacher.get("source")} if isinstance(teacher, dict) else None,
+        "steps": card.get("steps"),
+        "audio_h": card.get("audio_h"),
+        "valid": card.get("valid"),
+        "notes": list(card.get("notes") or []),
+    }

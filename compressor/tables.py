@@ -1,0 +1,157 @@
+"""Tables for people, made from what `show` returns."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_PARTS = {
+    "front_end": "convolutional front end",
+    "projection": "projection",
+    "position_conv": "position convolution",
+    "layers": "Transformer layers",
+    "mask": "mask vector",
+}
+_ENDLESS = {"input_scaling": "input scaling", "group_norm": "GroupNorm over time", "attention": "attention"}
+
+
+def show_table(info: dict[str, Any]) -> RenderableType:
+    """What `show` told, for a terminal."""
+    if info["kind"] == "teacher":
+        return _facts(info["source"], info["about"], _teacher_rows(info))
+    rows = [*_size_rows(info), *_sight_rows(info)]
+    if info["kind"] == "recipe":
+        rows += _recipe_rows(info)
+    else:
+        rows += _lineage_rows(info)
+    notes = [Text(f"note: {note}", style="yellow") for note in info["notes"]]
+    return Group(_facts(info["name"], info.get("about") or "", rows), _parts_table(info), *notes)
+
+
+def ls_table(listing: dict[str, list[dict[str, Any]]]) -> RenderableType:
+    """What `ls` told, for a terminal."""
+    blocks: list[RenderableType] = []
+    for kind, items in listing.items():
+        if not items:
+            blocks.append(Text(f"{kind}: none yet"))
+            continue
+        table = Table(title=kind, title_justify="left", box=box.SIMPLE_HEAD)
+        rows = [_ls_row(kind, item) for item in items]
+        for column in rows[0]:
+            table.add_column(column, justify="right" if column in ("layers", "width", "parameters") else "left")
+        for row in rows:
+            table.add_row(*row.values())
+        blocks.append(table)
+    return Group(*blocks)
+
+
+def millions(count: float) -> str:
+    return f"{count / 1e6:.2f} M"
+
+
+def giga_macs(macs_per_s: float) -> str:
+    return f"{macs_per_s / 1e9:.2f} GMAC/s"
+
+
+def megabytes(size_bytes: float) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def milliseconds(value: float | None) -> str:
+    return "whole recording" if value is None else f"{value:g} ms"
+
+
+def _facts(title: str, about: str, rows: list[tuple[str, str]]) -> Table:
+    table = Table(title=f"{title}: {about}" if about else title, title_justify="left", box=None, show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _size_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    teacher, sizes = info.get("teacher") or {}, info["size_bytes"]
+    shape = f"{info['layers']} layers, {info['width']} wide, a frame every {info['hop_ms']:g} ms"
+    against = {"parameters": "", "macs_per_s": ""}
+    if "parameters" in teacher:
+        published = teacher["published_parameters"] or teacher["parameters"]
+        against["parameters"] = f"  (teacher {published / 1e6:.1f} M)"
+        against["macs_per_s"] = f"  (teacher {giga_macs(teacher['macs_per_s'])})"
+    return [
+        ("encoder", shape),
+        ("parameters", millions(info["parameters"]) + against["parameters"]),
+        ("per second of audio", giga_macs(info["macs_per_s"]) + against["macs_per_s"]),
+        ("weights to expect", ", ".join(f"{name} {megabytes(sizes[name])}" for name in ("fp32", "fp16", "int8"))),
+    ]
+
+
+def _sight_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    front, position = (info["sight"][name] for name in ("front_end", "position_conv"))
+    why = ", ".join(words for name, words in _ENDLESS.items() if name in info["sight"])
+    rows = []
+    for name, title in (("receptive_field_ms", "receptive field"), ("lookahead_ms", "look-ahead")):
+        rest = f"{milliseconds(position[name])}; front end alone {milliseconds(front[name])}"
+        text = f"whole recording ({why}); without that {rest}" if info[name] is None else rest
+        rows.append((title, text))
+    return [*rows, ("chunk", "does not stream" if info["chunk_ms"] is None else milliseconds(info["chunk_ms"]))]
+
+
+def _recipe_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    teacher, match, train = info["teacher"], info["match"], info["recipe"]["train"]
+    rows = [("teacher", teacher["source"]), *(_teacher_rows(teacher) if "parameters" in teacher else [])]
+    if match["style"] == "heads":
+        heads = millions(info["training_only_parameters"])
+        rows.append(("matched", f"teacher layers {_join(match['layers'])}; heads of {heads} parameters, dropped later"))
+    else:
+        pairs = ", ".join(f"{student} -> {layer}" for student, layer in match["pairs"])
+        rows.append(("matched", f"student -> teacher layer {pairs}; no heads"))
+    batch = f"{train['batch']} x up to {train['crop_s']:g} s"
+    rows.append(("training", f"{train['steps']:,} steps of {batch}, lr {train['lr']:g}, {train['precision']}"))
+    return [*rows, ("paper", info["paper"])] if info["paper"] else rows
+
+
+def _lineage_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    teacher = info["teacher"] or {}
+    rows = [("recipe", info["recipe_name"]), ("teacher", teacher.get("source")), ("steps", info["steps"])]
+    return [(name, str(value)) for name, value in rows if value is not None]
+
+
+def _teacher_rows(teacher: dict[str, Any]) -> list[tuple[str, str]]:
+    count = f"{millions(teacher['parameters'])} parameters"
+    if teacher["published_parameters"]:
+        count += f" ({millions(teacher['published_parameters'])} with its pre-training heads, as often published)"
+    shape = f"{teacher['layers']} layers, {teacher['width']} wide"
+    return [("", f"{teacher['family']}, {shape}"), ("", count), ("", giga_macs(teacher["macs_per_s"]))]
+
+
+def _parts_table(info: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("part")
+    for name in ("parameters", "GMAC/s", "share of MACs"):
+        table.add_column(name, justify="right")
+    whole = info["macs_per_s"]
+    for name, part in info["parts"].items():
+        macs = part["macs_per_s"]
+        table.add_row(_PARTS[name], f"{part['parameters']:,}", f"{macs / 1e9:.3f}", f"{100 * macs / whole:.0f} %")
+    table.add_row("total", f"{info['parameters']:,}", f"{whole / 1e9:.3f}", "", style="bold")
+    return table
+
+
+def _ls_row(kind: str, item: dict[str, Any]) -> dict[str, str]:
+    if kind == "recipes":
+        return {"name": item["name"], "about": item["about"], "teacher": item["teacher"]}
+    if kind == "teachers":
+        numbers = {
+            "layers": str(item["layers"]),
+            "width": str(item["width"]),
+            "parameters": millions(item["parameters"]),
+        }
+        return {"source": item["source"], **numbers, "about": item["about"]}
+    return {name: str(value) for name, value in item.items()}
+
+
+def _join(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))

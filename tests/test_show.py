@@ -1,0 +1,114 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from speechpress.compressor.checkpoint import config_document
+from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.show import KINDS, ls, show, show_checkpoint, show_recipe
+from speechpress.compressor.tables import ls_table, show_table
+from speechpress.runtime.errors import SpeechpressError
+
+FIELDS = ("parameters", "macs_per_s", "receptive_field_ms", "lookahead_ms", "chunk_ms", "size_bytes")
+
+
+def printed(renderable, width: int = 200) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def test_show_distilhubert_tells_the_published_figures() -> None:
+    info = show("distilhubert")
+    assert json.loads(json.dumps(info)) == info
+    assert all(name in info for name in FIELDS)
+    assert info["chunk_ms"] is info["lookahead_ms"] is info["receptive_field_ms"] is None
+    text = printed(show_table(info))
+    for wanted in (
+        "23.49 M  (teacher 94.7 M)",
+        "3.42 GMAC/s  (teacher 6.96 GMAC/s)",
+        "94.37 M",
+        "3.54 M",
+        "does not stream",
+    ):
+        assert wanted in text
+    assert "fp32 94.0 MB, fp16 47.0 MB, int8 23.6 MB" in text
+    assert "teacher layers 4, 8, 12" in text
+
+
+def test_show_the_baselines() -> None:
+    same = ("parameters", "macs_per_s", "size_bytes", "encoder", "teacher")
+    whole, last, hidden = (show(name) for name in ("distilhubert", "distill-last", "distill-hidden"))
+    for info in (last, hidden):
+        assert all(info[name] == whole[name] for name in same)
+    assert whole["training_only_parameters"] == 3_543_552
+    assert last["training_only_parameters"] == 3_543_552 / 3
+    assert hidden["training_only_parameters"] == 0
+    assert "0 -> 4, 1 -> 8, 2 -> 12; no heads" in printed(show_table(hidden))
+
+
+def test_show_with_another_teacher_says_what_changes() -> None:
+    info = show_recipe(load_recipe("distilhubert", ["teacher=openai/whisper-base"]))
+    assert (info["match"]["layers"], info["width"]) == ([2, 4, 6], 512)
+    text = printed(show_table(info))
+    assert "layers 4, 8, 12 of 12 -> 2, 4, 6 of 6" in text
+    assert "no waveform front end" in text
+
+
+def test_show_with_an_unknown_teacher_says_so() -> None:
+    info = show_recipe(load_recipe("distilhubert", ["teacher=someone/thing"]))
+    assert info["parameters"] == 23_491_968
+    assert "nothing is known of someone/thing before it is loaded" in printed(show_table(info))
+
+
+def test_show_refuses_a_layer_that_the_teacher_lacks() -> None:
+    with pytest.raises(SpeechpressError, match=r"match\.layers has 13, but the teacher has 12 layers"):
+        show_recipe(load_recipe("distilhubert", ["match.layers=[13]"]))
+
+
+def test_show_a_checkpoint(tmp_path: Path) -> None:
+    config = replace(EncoderConfig(conv_norm="layer"), num_heads=(), ffn_widths=())
+    (tmp_path / "config.json").write_text(json.dumps(config_document(config)))
+    info = show(str(tmp_path))
+    assert (info["kind"], info["receptive_field_ms"], info["lookahead_ms"]) == ("checkpoint", 2565.0, 1265.0)
+    assert "2565 ms; front end alone 25 ms" in printed(show_table(info))
+    card = {"recipe": {"name": "mine"}, "teacher": {"source": "a/b"}, "steps": 7, "notes": ["a thing was said"]}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    text = printed(show_table(show_checkpoint(tmp_path)))
+    assert all(word in text for word in ("mine", "a/b", "7", "note: a thing was said"))
+    (tmp_path / "card.json").write_text("{")
+    with pytest.raises(SpeechpressError, match=r"card\.json: is not JSON"):
+        show_checkpoint(tmp_path)
+
+
+def test_show_what_is_not_there(tmp_path: Path) -> None:
+    for thing, wanted in (
+        (str(tmp_path), "is no checkpoint"),
+        ("distilhuber", "Did you mean 'distilhubert'"),
+        ("someone/unknown", "no teacher of this name is known"),
+        (str(tmp_path / "x.yaml"), "there is no such file"),
+    ):
+        with pytest.raises(SpeechpressError, match=wanted):
+            show(thing)
+
+
+def test_show_a_teacher() -> None:
+    info = show("facebook/hubert-base-ls960")
+    assert (info["kind"], info["parameters"], info["published_parameters"]) == ("teacher", 94_371_712, 94_697_600)
+    assert "94.37 M parameters (94.70 M with its pre-training heads" in printed(show_table(info))
+
+
+def test_ls() -> None:
+    listing = ls()
+    assert tuple(listing) == KINDS
+    assert [item["name"] for item in listing["recipes"]] == ["distilhubert", "distill-hidden", "distill-last"]
+    assert ls("recipes") == {"recipes": listing["recipes"]}
+    assert json.loads(json.dumps(listing)) == listing
+    text = printed(ls_table({**listing, "targets": []}))
+    assert "targets: none yet" in text and "microsoft/wavlm-base-plus" in text
+    with pytest.raises(SpeechpressError, match=r"there is nothing called 'recipe' to list\. Kinds: recipes"):
+        ls("recipe")
