@@ -1,0 +1,164 @@
+"""Splitting a corpus into what is trained on and what is held out, so that nobody is heard on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from lhotse import CutSet
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .audio import Cut
+from .corpus import Corpus
+from .labels import label, speakers
+
+logger = logging.getLogger(__name__)
+
+_TRAIN, _VALID, _TEST = ("train",), ("val", "dev"), ("test", "eval")
+_OVERSHOOT = 1.5
+
+
+def split_heldout(
+    corpus: Corpus, seconds: float | None = None, fraction: float | None = None, seed: int = 0
+) -> tuple[Corpus, Corpus]:
+    """(train, held out): by speaker where speakers are known, else by recording; the same every time.
+
+    A `split` label is honoured: "val" or "dev" recordings are the held-out side if there are any, "test" and "eval"
+    ones are on neither side. Whole speakers go to one side; of more speech than 1.5 times what is wanted, the held-out
+    side keeps only a part, and that is said.
+
+    Args:
+        corpus: what to split.
+        seconds: how much to hold out. Never more than half of the corpus.
+        fraction: the same as a share of the corpus; one of the two is given.
+        seed: chooses among the speakers or recordings.
+
+    Raises:
+        SpeechpressError: everything is one recording, or is marked as test, so that no side can be made.
+    """
+    if (seconds is None) == (fraction is None):
+        raise ValueError("give either seconds or fraction")
+    trainable, marked = _by_label(corpus)
+    if marked:
+        if not trainable:
+            raise SpeechpressError(
+                f"{corpus.source}: every recording is marked held-out or test, none is left to train on"
+            )
+        _warn_overlap(corpus.source, trainable, marked)
+        return _part(corpus, trainable), _part(corpus, marked)
+    total_s = _seconds(trainable)
+    wanted_s = seconds if seconds is not None else (fraction or 0.0) * total_s
+    if wanted_s <= 0:
+        raise SpeechpressError(f"{corpus.source}: the held-out part must be more than 0 seconds")
+    groups = _groups(corpus.source, trainable)
+    train, held = _choose(groups, min(wanted_s, total_s / 2), seed)
+    return _part(corpus, train), _part(corpus, _trim(corpus.source, held, wanted_s, seed))
+
+
+def _by_label(corpus: Corpus) -> tuple[list[Cut], list[Cut]]:
+    """(may be trained on, marked as held out); test recordings are in neither."""
+    sides: dict[str, list[Cut]] = {"train": [], "valid": [], "test": []}
+    unknown = Counter[str]()
+    for cut in corpus.cuts:
+        name = (label(cut, "split") or "train").lower()
+        sides[_side(name)].append(cut)
+        unknown[name] += not name.startswith((*_TRAIN, *_VALID, *_TEST))
+    if strange := sorted(+unknown):
+        logger.warning("%s: split is %s, which is taken as train", corpus.source, ", ".join(map(repr, strange)))
+    if sides["test"]:
+        logger.info("%s: %d recordings marked as test are left out of training", corpus.source, len(sides["test"]))
+    if not sides["train"] and not sides["valid"]:
+        raise SpeechpressError(
+            f"{corpus.source}: every recording is marked as test in its labels, none may be trained on"
+        )
+    return sides["train"], sides["valid"]
+
+
+def _side(name: str) -> str:
+    return "test" if name.startswith(_TEST) else "valid" if name.startswith(_VALID) else "train"
+
+
+def _groups(source: str, cuts: Sequence[Cut]) -> list[list[Cut]]:
+    """Cuts that must stay together: those with a speaker in common, or, of unknown speakers, of one recording."""
+    groups = _connected(cuts, lambda cut: speakers(cut) or {f"recording {cut.recording.id}"})
+    if len(groups) > 1:
+        return groups
+    if any(speakers(cut) for cut in cuts):
+        groups = _connected(cuts, lambda cut: {cut.recording.id})
+        logger.warning("%s: only one speaker, so held-out speech is of the same speaker as training", source)
+    if len(groups) < 2:
+        raise SpeechpressError(
+            f"{source}: only {len(groups)} recording to train on, and one must be held out. Add recordings"
+        )
+    return groups
+
+
+def _connected(cuts: Sequence[Cut], names: Callable[[Cut], Iterable[str]]) -> list[list[Cut]]:
+    """Groups of cuts that are linked by a name in common, directly or through others."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    firsts = []
+    for cut in cuts:
+        first, *others = sorted(names(cut))
+        firsts.append(first)
+        for other in others:
+            parent[root(other)] = root(first)
+    groups: dict[str, list[Cut]] = {}
+    for cut, first in zip(cuts, firsts, strict=True):
+        groups.setdefault(root(first), []).append(cut)
+    return list(groups.values())
+
+
+def _choose(groups: list[list[Cut]], wanted_s: float, seed: int) -> tuple[list[Cut], list[Cut]]:
+    """Hold out whole groups, in an order drawn by the seed, until there is enough; big ones only if nothing else is."""
+    order = sorted(groups, key=lambda group: _draw(seed, group[0].id))
+    held: list[list[Cut]] = []
+    for group in order:
+        missing_s = wanted_s - sum(map(_seconds, held))
+        if missing_s > 0 and _seconds(group) <= _OVERSHOOT * missing_s:
+            held.append(group)
+    held = held or [min(order, key=_seconds)]
+    taken = {id(group) for group in held}
+    return [cut for group in order if id(group) not in taken for cut in group], [cut for group in held for cut in group]
+
+
+def _trim(source: str, held: list[Cut], wanted_s: float, seed: int) -> list[Cut]:
+    """Where the smallest speaker is far bigger than what is wanted: a part of its cuts."""
+    if _seconds(held) <= _OVERSHOOT * wanted_s:
+        return held
+    kept: list[Cut] = []
+    for cut in sorted(held, key=lambda cut: _draw(seed, cut.id)):
+        if _seconds(kept) >= wanted_s:
+            break
+        kept.append(cut)
+    if len(kept) < len(held):
+        unused = f"{len(held) - len(kept)} recordings ({(_seconds(held) - _seconds(kept)) / 60:.1f} min)"
+        logger.warning("%s: %s of the held-out speakers are on neither side", source, unused)
+    return kept
+
+
+def _part(corpus: Corpus, cuts: Sequence[Cut]) -> Corpus:
+    return replace(corpus, cuts=CutSet.from_cuts(sorted(cuts, key=lambda cut: cut.id)))
+
+
+def _warn_overlap(source: str, train: Sequence[Cut], held: Sequence[Cut]) -> None:
+    both = {name for cut in train for name in speakers(cut)} & {name for cut in held for name in speakers(cut)}
+    if both:
+        logger.warning("%s: by its split labels, %d speakers are both in training and held out", source, len(both))
+
+
+def _seconds(cuts: Sequence[Cut]) -> float:
+    return sum(cut.duration for cut in cuts)
+
+
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()

@@ -1,0 +1,109 @@
+"""Labels: `labels.tsv` or Hugging Face's `metadata.csv` beside the audio, and the layout of LibriSpeech's folders."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from lhotse import MonoCut, MultiCut, SupervisionSegment
+
+from speechpress.runtime.errors import SpeechpressError
+
+logger = logging.getLogger(__name__)
+
+LABEL_FILES = {"labels.tsv": ("path", "\t"), "metadata.csv": ("file_name", ",")}
+_LIBRISPEECH = re.compile(r"(?:^|/)(\d+)/(\d+)/\1-\2-\d+\.\w+$")
+
+Labels = dict[str, str]
+
+
+def read_labels(path: Path) -> dict[str, Labels]:
+    """The rows of a label file by the absolute path of the recording that each describes.
+
+    A remark in parentheses after a column's name is no part of the name.
+
+    Raises:
+        SpeechpressError: with file:line, for a missing column, a row of the wrong length, or a path given twice.
+    """
+    key, delimiter = LABEL_FILES[path.name]
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    rows: dict[str, Labels] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+            header = [re.sub(r"\s*\(.*\)\s*$", "", name).strip() for name in next(reader, [])]
+            if key not in header:
+                return _no_column(path, key, header)
+            for row in reader:
+                if row:
+                    labels = _row(path, reader.line_num, header, row)
+                    place = str(path.parent / Path(labels.pop(key)))
+                    if place in rows:
+                        raise SpeechpressError(f"{path}:{reader.line_num}: {place} has two rows; keep one of them")
+                    rows[place] = labels
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SpeechpressError(f"{path}: not a UTF-8 table ({error})") from error
+    return rows
+
+
+def _no_column(path: Path, key: str, header: list[str]) -> dict[str, Labels]:
+    if path.name == "labels.tsv":
+        raise SpeechpressError(
+            f"{path}:1: no column {key!r} (tab-separated columns found: {', '.join(header) or 'none'})"
+        )
+    logger.warning("%s has no column %r, so it is not read as labels", path, key)
+    return {}
+
+
+def _row(path: Path, line: int, header: list[str], row: list[str]) -> Labels:
+    if len(row) != len(header):
+        raise SpeechpressError(f"{path}:{line}: {len(row)} fields, but the header has {len(header)}")
+    labels = dict(zip(header, row, strict=True))
+    return {name: value for name, value in labels.items() if value}
+
+
+def attach(cut: MonoCut | MultiCut, labels: Labels) -> None:
+    """Put labels on a cut's supervision: speaker and text under lhotse's names, every other column under `custom`."""
+    rest = dict(labels)
+    speaker, text = rest.pop("speaker", None), rest.pop("text", None)
+    if speaker is None and "speaker_id" in rest:
+        speaker = rest.pop("speaker_id")
+    cut.supervisions = [
+        SupervisionSegment(
+            id=cut.id,
+            recording_id=cut.recording.id,
+            start=0.0,
+            duration=cut.duration,
+            channel=cut.channel,
+            speaker=speaker,
+            text=text,
+            custom=rest or None,
+        )
+    ]
+
+
+def librispeech_speakers(ids: Iterable[str]) -> dict[str, str]:
+    """Speakers by id, if EVERY id has LibriSpeech's form speaker/chapter/speaker-chapter-utterance; else {}."""
+    matches = {name: _LIBRISPEECH.search(name) for name in ids}
+    if not all(matches.values()):
+        return {}
+    return {name: match[1] for name, match in matches.items() if match}
+
+
+def label(cut: MonoCut | MultiCut, name: str) -> str | None:
+    """One label of a cut ("speaker", "text", "split", any column of its label file), or None where it has none."""
+    for supervision in cut.supervisions:
+        value = getattr(supervision, name, None) if name in ("speaker", "text", "language", "gender") else None
+        value = (supervision.custom or {}).get(name) if value is None else value
+        if value is not None:
+            return str(value)
+    return None
+
+
+def speakers(cut: MonoCut | MultiCut) -> set[str]:
+    """Everybody who is known to speak in a cut; empty if nothing is known."""
+    return {supervision.speaker for supervision in cut.supervisions if supervision.speaker}
