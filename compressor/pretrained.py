@@ -229,7 +229,10 @@ def _probe(backbone: Backbone, source: str) -> tuple[int, int]:
     shapes = []
     for seconds in (1, 3):
         noise = torch.randn(1, seconds * SAMPLE_RATE, generator=torch.Generator().manual_seed(0)) * 0.1
-        shapes.append([tuple(state.shape) for state in collect(backbone, noise, None, wanted).values()])
+        try:
+            shapes.append([tuple(state.shape) for state in collect(backbone, noise, None, wanted).values()])
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+            raise SpeechpressError(f"{source}: cannot be run on a waveform ({str(error)[:200]})") from error
     (first, *others), (longer, *_) = shapes
     if len(first) != 3 or any(shape != first for shape in others) or longer[1] <= first[1]:
         raise SpeechpressError(f"{source}: its layers yield {first}, which are no frames over time (B, T, D)")
