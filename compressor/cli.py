@@ -43,10 +43,11 @@ def list_things(
 ) -> None:
     """List the recipes, teachers, targets and devices that there are."""
     from .display import Screen
-    from .show import list_document, list_tables
+    from .show import ls
+    from .tables import ls_table
 
-    document = list_document(what)
-    Screen(json).result(document, *list_tables(document))
+    document = ls(what or None)
+    Screen(json).result(document, ls_table(document))
 
 
 @app.command()
@@ -57,10 +58,12 @@ def show(
 ) -> None:
     """Parameters, compute, receptive field, look-ahead and size of a recipe's student or of a checkpoint."""
     from .display import Screen
-    from .show import show_document, show_tables
+    from .recipe_file import load_recipe
+    from .show import show, show_recipe
+    from .tables import show_table
 
-    document = show_document(thing, sets or [])
-    Screen(json).result(document, *show_tables(document))
+    document = show_recipe(load_recipe(thing, sets)) if sets else show(thing)
+    Screen(json).result(document, show_table(document))
 
 
 @app.command("cp")
@@ -71,7 +74,7 @@ def copy(
 ) -> None:
     """Copy a shipped recipe to a file of your own."""
     from .display import Screen
-    from .recipe import cp_recipe
+    from .recipe_file import cp_recipe
 
     path = cp_recipe(recipe, destination)
     Screen(json).result({"out": str(path)}, f"{path}: edit it, then run: compress distill --recipe {path}")
@@ -98,7 +101,7 @@ def distill(
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
     from . import starter as at_hand
     from .display import RunView, Screen, dry_run_table, fidelity_table
-    from .recipe import load_recipe
+    from .recipe_file import load_recipe
 
     settings = list(sets or [])
     if teacher:

@@ -18,21 +18,25 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .audio import Corpus, open_corpus, read_cut, split_heldout
+from .allocator import keep_freed_memory
+from .audio import UnreadableAudio, read_cut
 from .batching import Batches
 from .checkpoint import CARD, SCHEMA, load_encoder, parameters, save_encoder, write_json, write_text
+from .corpus import Corpus, open_corpus
 from .costs import macs_per_s
 from .encoder import Encoder
+from .heldout import split_heldout
 from .metrics import MetricsLog
 from .objectives import Heads, LayerPairs, PredictionHeads, save_heads
 from .pretrained import Teacher, load_teacher
 from .recipe import Match, Recipe, resolve_match, student_config
 from .resume import STATE, load_state, save_state
+from .show import describe_encoder
 from .training import Distiller, Event, Interrupt, Listener, Loop, Progress, make_optimizer, validate
 
 logger = logging.getLogger(__name__)
 
-VALIDATION_S = 120.0
+VALIDATION_S, VALIDATION_SHARE = 120.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,14 @@ def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
     Raises SpeechpressError for bad input, a folder in use, or a loss that is no number.
     """
     fabric = make_fabric(recipe, where)
+    keep_freed_memory()
     prepare_folder(where)
     teacher = load_teacher(recipe.teacher)
     job = plan(recipe, teacher)
     corpus = open_corpus(*where.data)
-    train_part, valid_part = split_heldout(corpus, fraction=0.05, max_s=VALIDATION_S, seed=recipe.train.seed)
+    train_part, valid_part = hold_out(corpus, recipe)
     listen({"event": "plan", **describe(job, corpus, train_part, valid_part, fabric)})
-    waves = heldout_waves(valid_part, teacher, recipe.train.crop_s)
+    waves = heldout_waves(valid_part, recipe.train.crop_s)
     batches = make_batches(recipe, train_part, where.workers)
     fabric.seed_everything(recipe.train.seed, verbose=False)
     teacher = teacher.to(fabric.device)
@@ -170,7 +175,7 @@ class Run:
 
     def begin(self, loop: Loop) -> None:
         if self.fabric.is_global_zero:
-            write_text(self.out / "recipe.yaml", self.recipe.text)
+            write_text(self.out / "recipe.yaml", self.recipe.text())
             self.log.restart(at_step=-1)
         self.validate(loop, "start")
 
@@ -298,10 +303,23 @@ def make_batches(recipe: Recipe, train_part: Corpus, workers: int) -> Batches:
     )
 
 
-def heldout_waves(valid: Corpus, teacher: Teacher, crop_s: float) -> list[Tensor]:
+def hold_out(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, Corpus]:
+    """(train, held out): a twentieth of the speech, at most two minutes."""
+    seconds = min(VALIDATION_S, VALIDATION_SHARE * corpus.hours * 3600)
+    return split_heldout(corpus, seconds=seconds, seed=recipe.train.seed)
+
+
+def heldout_waves(valid: Corpus, crop_s: float) -> list[Tensor]:
     """The held-out clips as (1, S) each, at most `crop_s` long, so that no row is ever padded."""
-    waves = [torch.from_numpy(read_cut(cut, 0.0, min(cut.duration, crop_s)))[None] for cut in valid.cuts]
-    return [wave for wave in waves if wave.shape[1] >= 2 * teacher.card.hop_samples]
+    waves = []
+    for cut in valid.cuts:
+        try:
+            waves.append(torch.from_numpy(read_cut(cut, 0.0, min(cut.duration, crop_s)))[None])
+        except UnreadableAudio as error:
+            logger.warning("held-out recording left out: %s", error)
+    if not waves:
+        raise SpeechpressError(f"{valid.source}: none of the {len(valid.cuts)} held-out recordings can be read")
+    return waves
 
 
 def summary(corpus: Corpus) -> dict[str, Any]:
@@ -320,7 +338,7 @@ def try_out(recipe: Recipe, where: Where) -> dict[str, Any]:
     teacher = load_teacher(recipe.teacher)
     job = plan(recipe, teacher)
     corpus = open_corpus(*where.data)
-    train_part, valid_part = split_heldout(corpus, fraction=0.05, max_s=VALIDATION_S, seed=recipe.train.seed)
+    train_part, valid_part = hold_out(corpus, recipe)
     teacher = teacher.to(fabric.device)
     raw = Distiller(job.student, job.heads).train()
     distiller, optimizer = fabric.setup(raw, make_optimizer(raw, recipe.train))
@@ -331,7 +349,7 @@ def try_out(recipe: Recipe, where: Where) -> dict[str, Any]:
     loss = float(loop.step(batch))
     return {
         **describe(job, corpus, train_part, valid_part, fabric),
-        **costs(job.student.config),
+        **describe_encoder(job.student.config),
         "first_loss": loss,
         "batch_s": batch.audio_s,
         "peak_memory_bytes": peak_memory_bytes(fabric),

@@ -1,0 +1,71 @@
+"""Small real things that several tests share: a tiny teacher with random weights, and a few clips of the starter speech."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: more threads only wait for each other
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    from speechpress.compressor.config import EncoderConfig
+
+    return EncoderConfig(
+        conv_channels=(16,) * 7,
+        width=32,
+        head_dim=8,
+        num_heads=(4,) * 4,
+        ffn_widths=(64,) * 4,
+        pos_conv_kernel=16,
+        pos_conv_groups=4,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory, tiny_config):
+    """Folder of a teacher with 4 layers x 32 and random weights."""
+    import torch
+    from speechpress.compressor.checkpoint import save_encoder
+    from speechpress.compressor.encoder import Encoder
+
+    folder = tmp_path_factory.mktemp("teacher")
+    torch.manual_seed(0)
+    # As a teacher it must not be random to the probes' liking only: scale it so that layers differ.
+    encoder = Encoder(replace(tiny_config, dropout=0.0))
+    for parameter in encoder.encoder.layers.parameters():
+        parameter.data.mul_(3)
+    save_encoder(folder, encoder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_clips(tmp_path_factory):
+    """Folder with 16 short clips of the starter speech, in two languages."""
+    from speechpress.compressor.starter import SPEECH
+
+    folder = tmp_path_factory.mktemp("clips")
+    for language in ("en", "fr"):
+        files = sorted((SPEECH / "audio" / language).rglob("*.opus"), key=lambda path: (path.stat().st_size, path.name))
+        for path in files[20:28]:
+            shutil.copy(path, folder / f"{language}-{path.name}")
+    return folder
+
+
+def run_cli(*words: object, cwd: Path, env: dict | None = None, timeout: float = 120) -> subprocess.CompletedProcess:
+    """Run `compress` as a user would, in its own process."""
+    command = [sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)]
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@pytest.fixture
+def cli(tmp_path):
+    """Call `compress` with words; its working folder is empty."""
+    return lambda *words, **more: run_cli(*words, cwd=more.pop("cwd", tmp_path), **more)

@@ -1,0 +1,194 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from speechpress.compressor.checkpoint import load_checkpoint, read_json, save_encoder
+from speechpress.compressor.distill import Where, distill, plan, prepare_folder
+from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.metrics import MetricsLog
+from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.recipe_file import load_recipe
+from speechpress.runtime.errors import SpeechpressError
+
+QUICK = ["train.steps=4", "train.precision=fp32", "train.batch=4", "train.crop_s=0.5", "train.validate_every=2"]
+
+
+def recipe(teacher, *settings, name="distilhubert"):
+    return load_recipe(name, [f"teacher={teacher}", *QUICK, *settings])
+
+
+def run(loaded, clips, out, **where):
+    events = []
+    outcome = distill(loaded, Where((clips,), out, "cpu", **where), events.append)
+    return outcome, events
+
+
+def test_a_student_starts_as_the_beginning_of_its_teacher(tiny_teacher):
+    teacher = load_teacher(str(tiny_teacher))
+    job = plan(recipe(tiny_teacher, "student.projection_norm=true"), teacher)
+    waves = torch.randn(1, 8000)
+    ours, theirs = job.student.eval().hidden_states(waves), teacher.hidden_states(waves)
+    for layer in range(3):
+        torch.testing.assert_close(ours[layer], theirs[layer], atol=1e-6, rtol=0)
+
+
+def test_layers_are_taken_at_the_same_fractions_and_said(tiny_teacher):
+    job = plan(recipe(tiny_teacher), load_teacher(str(tiny_teacher)))
+    assert job.match.teacher_layers == (1, 3, 4)
+    assert any("4, 8, 12 of 12" in note for note in job.notes)
+
+
+def test_random_initialisation_takes_nothing_from_the_teacher(tiny_teacher):
+    teacher = load_teacher(str(tiny_teacher))
+    job = plan(recipe(tiny_teacher, "student.init=random"), teacher)
+    name = "feature_extractor.conv_layers.0.conv.weight"
+    assert not torch.equal(job.student.state_dict()[name], teacher.hubert_weights()[name])
+
+
+def test_initialisation_from_a_checkpoint_says_what_stays_random(tiny_teacher, tiny_config, tmp_path):
+    save_encoder(tmp_path, Encoder(tiny_config.with_layers(1)))
+    job = plan(recipe(tiny_teacher, f"student.init={tmp_path}"), load_teacher(str(tiny_teacher)))
+    assert any("encoder.layers.1" in note and "random" in note for note in job.notes)
+
+
+@pytest.mark.parametrize("name", ["distilhubert", "distill-last", "distill-hidden"])
+def test_every_recipe_trains_and_its_folder_is_whole(tiny_teacher, few_clips, tmp_path, name):
+    outcome, events = run(recipe(tiny_teacher, name=name), few_clips, tmp_path / "run")
+    assert outcome.finished and [e["step"] for e in events if e["event"] == "valid"] == [0, 2, 4]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "model.safetensors", "config.json", "preprocessor_config.json", "heads.safetensors", "card.json", "metrics.jsonl",
+        "recipe.yaml", "loss.png",
+    }  # fmt: skip
+    checkpoint = load_checkpoint(tmp_path / "run")
+    assert checkpoint.encoder.config.num_layers == 2 and checkpoint.card["steps"] == 4
+    assert checkpoint.card["teacher"]["sha256"] and checkpoint.card["data"]["fingerprint"]
+    assert load_recipe(str(tmp_path / "run" / "recipe.yaml")) == recipe(tiny_teacher, name=name)
+
+
+def test_training_brings_the_student_closer(tiny_teacher, few_clips, tmp_path):
+    loaded = recipe(tiny_teacher, "train.steps=60", "train.lr=3e-3", "train.batch=8", "train.validate_every=60")
+    outcome, _ = run(loaded, few_clips, tmp_path / "run")
+    valid = outcome.card["valid"]
+    for layer, start in valid["start"].items():
+        assert valid["end"][layer]["cosine"] > start["cosine"] + 0.2
+        assert valid["end"][layer]["l1"] < start["l1"]
+
+
+@pytest.mark.parametrize("rounds", [2, 4])
+def test_accumulation_gives_the_same_weights(tiny_teacher, few_clips, tmp_path, rounds):
+    still = ["student.dropout=0", "student.attention_dropout=0", "student.activation_dropout=0", "train.lr=1e-3"]
+    for number in (1, rounds):
+        run(recipe(tiny_teacher, *still, f"train.accumulate={number}"), few_clips, tmp_path / str(number))
+    one, many = (load_file(tmp_path / str(number) / "model.safetensors") for number in (1, rounds))
+    for name, tensor in one.items():
+        torch.testing.assert_close(many[name], tensor, atol=2e-5, rtol=0)
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(tmp_path, few_clips, tiny_config):
+    encoder = Encoder(tiny_config)
+    encoder.encoder.layers[3].final_layer_norm.weight.data.fill_(float("nan"))
+    save_encoder(tmp_path / "teacher", encoder)
+    with pytest.raises(SpeechpressError, match=r"loss is nan at step 0.*train\.lr"):
+        run(recipe(tmp_path / "teacher"), few_clips, tmp_path / "run")
+
+
+def test_a_diverging_loss_stops_with_advice(tiny_teacher, few_clips, tmp_path):
+    loaded = recipe(tiny_teacher, "train.lr=1", "train.steps=300", "train.clip=0", "train.warmup=0", "train.validate_every=300")
+    with pytest.raises(SpeechpressError, match=r"(risen|nan|inf).*train\.lr"):
+        run(loaded, few_clips, tmp_path / "run")
+
+
+def test_a_folder_in_use_is_refused_and_kept(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(SpeechpressError, match="not empty"):
+        prepare_folder(Where((), tmp_path))
+    with pytest.raises(SpeechpressError, match="leaves it alone"):
+        prepare_folder(Where((), tmp_path, overwrite=True))
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_overwrite_replaces_a_run(tiny_teacher, few_clips, tmp_path):
+    first, _ = run(recipe(tiny_teacher), few_clips, tmp_path / "run")
+    again, _ = run(recipe(tiny_teacher, "train.steps=2"), few_clips, tmp_path / "run", overwrite=True)
+    assert (first.card["steps"], again.card["steps"]) == (4, 2)
+
+
+def test_resume_wants_an_unfinished_run(tiny_teacher, few_clips, tmp_path):
+    with pytest.raises(SpeechpressError, match="no run to resume"):
+        run(recipe(tiny_teacher), few_clips, tmp_path / "none", resume=True)
+    run(recipe(tiny_teacher), few_clips, tmp_path / "run")
+    with pytest.raises(SpeechpressError, match="finished"):
+        run(recipe(tiny_teacher), few_clips, tmp_path / "run", resume=True)
+
+
+def command(teacher, clips, out, *more):
+    words = ["distill", "--recipe", "distilhubert", "--teacher", teacher, "--data", clips, "--out", out, "--device", "cpu"]
+    settings = [*QUICK, "train.steps=400", "train.checkpoint_every=5", "train.validate_every=400"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    return [sys.executable, "-m", "speechpress.compressor.cli", *map(str, [*words, *sets, *more])]
+
+
+def saved_step(out):
+    from safetensors import safe_open
+
+    with safe_open(out / "resume.safetensors", "pt") as file:
+        return json.loads(file.metadata()["speechpress"])["progress"]["step"]
+
+
+def start_and_signal(words, out, number):
+    """Start a run and send it a signal once it has saved for the first time."""
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 90
+    while not (out / "resume.safetensors").exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(number)
+    output = process.communicate(timeout=60)[0]
+    return process.returncode, output
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_stopped_resumes_to_the_very_same_weights(tiny_teacher, few_clips, tmp_path, number):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    steps = ["--set", "train.steps=40", "--set", "train.validate_every=20"]
+    subprocess.run(command(tiny_teacher, few_clips, whole, *steps), check=True, capture_output=True)
+    code, output = start_and_signal(command(tiny_teacher, few_clips, cut, *steps), cut, number)
+    assert code == (-9 if number == signal.SIGKILL else 130), output
+    if number == signal.SIGINT:
+        assert "--resume" in output and read_json(cut / "card.json")["finished"] is False
+    assert 5 <= saved_step(cut) < 40
+    subprocess.run(command(tiny_teacher, few_clips, cut, *steps, "--resume"), check=True, capture_output=True)
+    for file in ("model.safetensors", "heads.safetensors"):
+        expected, found = load_file(whole / file), load_file(cut / file)
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    losses = [[e.get("loss") for e in MetricsLog(path / "metrics.jsonl").read()] for path in (whole, cut)]
+    assert losses[0] == losses[1]
+
+
+def test_resuming_another_recipe_names_what_differs(tiny_teacher, few_clips, tmp_path):
+    out = tmp_path / "run"
+    start_and_signal(command(tiny_teacher, few_clips, out), out, signal.SIGKILL)
+    with pytest.raises(SpeechpressError, match=r"recipe\.train\.lr.*0\.0002.*0\.001"):
+        run(load_recipe(str(out / "recipe.yaml"), ["train.lr=1e-3"]), few_clips, out, resume=True)
+
+
+def test_two_processes_give_the_weights_of_one(tiny_teacher, few_clips, tmp_path):
+    still = [f"student.{name}=0" for name in ("dropout", "attention_dropout", "activation_dropout")]
+    more = [word for setting in [*still, "train.steps=6", "train.lr=1e-3"] for word in ("--set", setting)]
+    one, two = tmp_path / "one", tmp_path / "two"
+    subprocess.run(command(tiny_teacher, few_clips, one, *more), check=True, capture_output=True)
+    words = command(tiny_teacher, few_clips, two, *more)
+    launcher = [words[0], "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", *words[1:]]
+    done = subprocess.run(launcher, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert done.returncode == 0, done.stderr
+    expected, found = (load_file(folder / "model.safetensors") for folder in (one, two))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=2e-5, rtol=0)
+    first, second = (MetricsLog(folder / "metrics.jsonl").read()[1]["loss"] for folder in (one, two))
+    assert first == pytest.approx(second, abs=1e-5)

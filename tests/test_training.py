@@ -1,0 +1,90 @@
+import math
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from speechpress.compressor.checkpoint import load_encoder
+from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.objectives import PredictionHeads
+from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.recipe import Train
+from speechpress.compressor.training import (
+    Distiller,
+    Interrupt,
+    align,
+    diverged,
+    learning_rate,
+    make_optimizer,
+    validate,
+)
+from speechpress.runtime.errors import SpeechpressError
+
+
+@given(st.integers(2, 1000), st.floats(0, 1))
+def test_the_rate_rises_to_its_peak_and_falls_towards_zero(steps, warmup):
+    train = Train(steps=steps, lr=1e-3, warmup=warmup)
+    rates = [learning_rate(train, step) for step in range(steps)]
+    assert max(rates) <= 1e-3 * (1 + 1e-9) and min(rates) > 0
+    peak = rates.index(max(rates))
+    assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_the_rate_is_distilhuberts():
+    train = Train(steps=200_000)
+    assert learning_rate(train, 13_999) == pytest.approx(2e-4)
+    assert learning_rate(train, 107_000) == pytest.approx(1e-4)
+    assert learning_rate(replace(train, schedule="constant"), 199_999) == 2e-4
+
+
+def test_frozen_parameters_are_not_optimised(tiny_config):
+    distiller = Distiller(Encoder(tiny_config), PredictionHeads([1], 32, 32))
+    count = sum(len(group["params"]) for group in make_optimizer(distiller, Train(steps=1)).param_groups)
+    assert count == len(list(distiller.parameters())) - 1  # masked_spec_embed
+
+
+def test_alignment_cuts_to_the_shared_frames():
+    predictions, targets = align({1: torch.zeros(2, 49, 3)}, {1: torch.ones(2, 50, 3)})
+    assert predictions[1].shape == targets[1].shape == (2, 49, 3)
+
+
+def test_validation_of_a_student_that_is_its_teacher_is_perfect(tiny_teacher):
+    """The tiny teacher matched with itself, layer to layer."""
+    from speechpress.compressor.objectives import LayerPairs
+
+    encoder = load_encoder(tiny_teacher)
+    distiller = Distiller(encoder, LayerPairs([(2, 2), (4, 4)], 32, 32))
+    scores = validate(distiller, load_teacher(str(tiny_teacher)), (2, 4), [torch.randn(1, 8000), torch.randn(1, 5000)])
+    for score in scores.values():
+        assert score["cosine"] == pytest.approx(1, abs=1e-5) and score["l1"] == pytest.approx(0, abs=1e-5)
+
+
+def test_validation_weighs_clips_by_their_frames(tiny_teacher, tiny_config):
+    torch.manual_seed(1)
+    distiller = Distiller(Encoder(tiny_config), PredictionHeads([4], 32, 32))
+    teacher = load_teacher(str(tiny_teacher))
+    short, long = torch.randn(1, 400 + 320 * 9), torch.randn(1, 400 + 320 * 29)
+    both = validate(distiller, teacher, (4,), [short, long])["4"]["cosine"]
+    single = [validate(distiller, teacher, (4,), [wave])["4"]["cosine"] for wave in (short, long)]
+    assert both == pytest.approx((10 * single[0] + 30 * single[1]) / 40, abs=1e-5)
+    assert distiller.training
+
+
+def test_the_first_ctrl_c_asks_and_the_second_stops():
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt().watching() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_advice_on_a_diverging_run_depends_on_the_recipe():
+    assert "precision=bf16" in str(diverged("x", Train(steps=1, precision="fp16")))
+    fp32 = str(diverged("x", Train(steps=1, precision="fp32", lr=2e-4)))
+    assert "precision" not in fp32 and "train.lr=5e-05" in fp32
+    assert isinstance(diverged("x", Train(steps=1)), SpeechpressError)
+    assert math.isfinite(Train(steps=1).lr)
