@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from speechpress.runtime.errors import SpeechpressError
 from torch import Tensor, nn
+
+from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder, normalize

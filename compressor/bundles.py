@@ -4,6 +4,7 @@ torchaudio's wheel for Linux is a CUDA build whose import fails beside a CPU-onl
 torchaudio whenever the package is there, so that one broken package would take every model with it.
 """
 
+import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -11,8 +12,9 @@ import logging
 import sys
 from typing import Any
 
-from speechpress.runtime.errors import SpeechpressError
 from torch import Tensor
+
+from speechpress.runtime.errors import SpeechpressError
 
 from .weights import Weights, modern_name
 
@@ -80,7 +82,9 @@ def read_bundle(name: str) -> Weights:
         raise SpeechpressError(
             f"torchaudio:{name}: could not be downloaded ({error}); give a local folder or file, or use --starter"
         ) from error
-    return from_torchaudio(model, normalize_input=bool(bundle._normalize_waveform))
+    weights = from_torchaudio(model, normalize_input=bool(bundle._normalize_waveform))
+    # torchaudio has one class for both, and only the bundle's name tells them apart.
+    return dataclasses.replace(weights, family="hubert") if name.startswith("HUBERT_") else weights
 
 
 def from_torchaudio(model: Any, normalize_input: bool = False) -> Weights:

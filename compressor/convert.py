@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from speechpress.runtime.errors import SpeechpressError
 from torch import Tensor
+
+from speechpress.runtime.errors import SpeechpressError
 
 from .backbones import EncoderBackbone
 from .checkpoint import atomic, save_encoder

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from speechpress.runtime.errors import SpeechpressError
 from torch import Tensor
+
+from speechpress.runtime.errors import SpeechpressError
 
 from .foreign import parse_conv_layers, read_foreign
 from .weights import Weights

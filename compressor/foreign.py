@@ -9,12 +9,14 @@ that is not torch's own: a stub keeps what it is given and does nothing.
 import ast
 import pickle
 import pickletools
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+
 from speechpress.runtime.errors import SpeechpressError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save wrote first before it used zip files (torch < 1.6)
@@ -82,6 +84,21 @@ class Stub:
         self.__dict__["state"] = state
 
 
+# What torch's unpickler, pickletools and zipfile raise on damaged input, as found by flipping bytes.
+_DAMAGE: tuple[type[Exception], ...] = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    struct.error,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+)
+
 _STUBS = {name: type("Stub", (Stub,), {"dotted": name}) for name in STUB_NAMES}
 
 
@@ -105,11 +122,10 @@ def read_foreign(path: Path) -> Any:
         stubs: list[Any] = [(stub, name) for name, stub in _STUBS.items()]
         with torch.serialization.safe_globals(stubs):
             # mmap: optimizer states, two thirds of a training checkpoint, then stay on the disk.
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+            return plain(torch.load(path, map_location="cpu", weights_only=True, mmap=zipped))
+    except _DAMAGE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SpeechpressError(f"{path}: damaged, or no checkpoint that torch can read ({reason})") from error
-    return plain(loaded)
 
 
 def plain(value: Any) -> Any:
@@ -132,11 +148,13 @@ def _is_zip(path: Path) -> bool:
         raise SpeechpressError(f"{path}: the file is empty")
     if not start.startswith(b"PK"):
         return False
-    if not zipfile.is_zipfile(path):
-        raise SpeechpressError(f"{path}: the file is truncated; copy or download it again")
-    with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise SpeechpressError(f"{path}: a compressed zip file, not a checkpoint (torch.save never compresses)")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            kinds = {entry.compress_type for entry in archive.infolist()}
+    except (*_DAMAGE, OSError) as error:
+        raise SpeechpressError(f"{path}: the file is truncated or damaged; copy or download it again") from error
+    if kinds - {zipfile.ZIP_STORED}:
+        raise SpeechpressError(f"{path}: a compressed zip file, not a checkpoint (torch.save never compresses)")
     return True
 
 
@@ -151,7 +169,7 @@ def _pickled_names(path: Path, zipped: bool) -> list[str]:
             if not any(name.rsplit("/", 1)[-1] == "data.pkl" for name in pickles):
                 raise SpeechpressError(f"{path}: a zip file, but not a checkpoint (it holds no data.pkl)")
             return [found for name in pickles for found in _names(archive.open(name))]
-    except (ValueError, EOFError, IndexError, UnicodeError, zipfile.BadZipFile, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise SpeechpressError(f"{path}: truncated, or not a checkpoint ({error})") from error
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from speechpress.runtime.errors import SpeechpressError
 from torch import Tensor
+
+from speechpress.runtime.errors import SpeechpressError
 
 from .bundles import torchaudio_problem
 from .checkpoint import read_json, read_tensors

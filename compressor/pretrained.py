@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from speechpress.runtime.errors import SpeechpressError
 from torch import Tensor, nn
+
+from speechpress.runtime.errors import SpeechpressError
 
 from .backbones import Backbone, EncoderBackbone, FeatureBackbone, build
 from .bundles import read_bundle

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from speechpress.runtime.errors import SpeechpressError
 from torch import Tensor, nn
+
+from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE
 from .hub import import_transformers

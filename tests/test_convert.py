@@ -3,14 +3,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import save, shake, tiny, waves
+from transformers import HubertModel
+
 from speechpress.compressor.checkpoint import load_encoder, save_encoder
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.convert import convert
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.runtime.errors import SpeechpressError
-from tiny_models import save, shake, tiny, waves
-from transformers import HubertModel
 
 DATA = Path(__file__).parent / "data"
 DISTIL = EncoderConfig(

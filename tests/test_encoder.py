@@ -3,12 +3,13 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_models import shake, tiny, waves
+from transformers import HubertModel
+
 from speechpress.compressor.checkpoint import load_encoder, save_encoder
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.encoder import Encoder, normalize
 from speechpress.runtime.errors import SpeechpressError
-from tiny_models import shake, tiny, waves
-from transformers import HubertModel
 
 TOLERANCE = 2e-5
 CASES = [

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import waves
+
 from speechpress.compressor.fairseq import read_checkpoint
 from speechpress.compressor.foreign import read_foreign
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.runtime.errors import SpeechpressError
-from tiny_models import waves
 
 DATA = Path(__file__).parent / "data"
 

@@ -2,6 +2,7 @@ import argparse
 import collections
 import os
 import pickle
+import random
 import sys
 import types
 import typing
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from speechpress.compressor.foreign import Stub, parse_conv_layers, read_foreign
 from speechpress.runtime.errors import SpeechpressError
 
@@ -227,3 +229,22 @@ def test_conv_layers_are_parsed_as_fairseq_writes_them():
 def test_conv_layers_that_are_more_than_a_list_are_refused(text):
     with pytest.raises(SpeechpressError, match=r"a\.pt: conv_feature_layers"):
         parse_conv_layers(text, "a.pt")
+
+
+@pytest.mark.parametrize("write", [zipped, legacy])
+def test_a_file_with_flipped_bytes_is_read_or_refused_but_never_anything_else(write, tmp_path):
+    path, flips = tmp_path / "model.pt", random.Random(0)
+    write(path, {"args": argparse.Namespace(a=1, b=[1, 2]), "model": {f"w{i}": torch.randn(5) for i in range(5)}})
+    whole, outcomes = path.read_bytes(), set()
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for _ in range(flips.choice([1, 2, 8])):
+            damaged[flips.randrange(min(len(damaged), 1800))] = flips.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            read_foreign(path)
+            outcomes.add("read")
+        except SpeechpressError as error:
+            assert str(path) in str(error)
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}

@@ -3,10 +3,11 @@ import time
 
 import pytest
 from huggingface_hub import constants
+from tiny_models import save, tiny
+
 from speechpress.compressor.hub import looks_like_hub_id, weights_files
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.runtime.errors import SpeechpressError
-from tiny_models import save, tiny
 
 UNREACHABLE = "http://127.0.0.1:9"  # nobody answers at this port
 

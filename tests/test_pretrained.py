@@ -7,6 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from tiny_models import save, shake, tiny, waves
+from transformers import HubertModel
+
 from speechpress.compressor.backbones import build
 from speechpress.compressor.checkpoint import save_encoder, sha256
 from speechpress.compressor.config import EncoderConfig
@@ -14,8 +17,6 @@ from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.fairseq import read_checkpoint
 from speechpress.compressor.pretrained import Teacher, load_teacher
 from speechpress.runtime.errors import SpeechpressError
-from tiny_models import save, shake, tiny, waves
-from transformers import HubertModel
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 2e-5

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from speechpress.compressor.pretrained import load_teacher
-from speechpress.runtime.errors import SpeechpressError
 from tiny_models import tiny_whisper, waves
 from transformers import WhisperFeatureExtractor
+
+from speechpress.compressor.pretrained import load_teacher
+from speechpress.runtime.errors import SpeechpressError
 
 TOLERANCE = 2e-5
 
