@@ -89,6 +89,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     struct.error,
+    OSError,
     RuntimeError,
     EOFError,
     LookupError,
@@ -151,7 +152,7 @@ def _is_zip(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             kinds = {entry.compress_type for entry in archive.infolist()}
-    except (*_DAMAGE, OSError) as error:
+    except _DAMAGE as error:
         raise SpeechpressError(f"{path}: the file is truncated or damaged; copy or download it again") from error
     if kinds - {zipfile.ZIP_STORED}:
         raise SpeechpressError(f"{path}: a compressed zip file, not a checkpoint (torch.save never compresses)")
