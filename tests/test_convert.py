@@ -127,3 +127,19 @@ def test_nothing_is_overwritten_and_bad_requests_are_errors(tmp_path):
         convert(folder, tmp_path / "empty", "s3prl")
     with pytest.raises(SpeechpressError, match="only HuBERT-like"):
         convert(save(tiny("wavlm"), tmp_path / "wavlm"), tmp_path / "y", "s3prl")
+
+
+@pytest.mark.parametrize("changes", [{}, {"pre_norm": True}], ids=["base", "pre"])
+def test_s3prl_itself_opens_the_distiller_file(changes, tmp_path):
+    """Runs where s3prl is installed (pip install --no-deps s3prl), which is no dependency of ours."""
+    expert = pytest.importorskip("s3prl.upstream.distiller.expert")
+    encoder, folder = student(tmp_path / "run", dataclasses.replace(DISTIL, **changes))
+    model = expert.UpstreamExpert(str(convert(folder, tmp_path / "student.ckpt").out)).eval()
+    batch, lengths = waves(16000, 11000)
+    with torch.no_grad():
+        states = model([batch[0], batch[1, :11000]])["hidden_states"]
+    theirs = encoder.hidden_states(batch, lengths)
+    frames = int(encoder.config.frames(11000))
+    for k in (1, 2):
+        assert (states[k][0] - theirs[k][0]).abs().max() < 2e-5
+        assert (states[k][1, :frames] - theirs[k][1, :frames]).abs().max() < 2e-5
