@@ -1,0 +1,268 @@
+"""`compress eval`: what a student kept, measured on speech.
+
+Fidelity to its teacher, and linear probes on frozen features beside the teacher, a random copy of the student and
+log-mel, all with the same clips, splits and budget.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .audio import Skipped
+from .checkpoint import Checkpoint, load_checkpoint
+from .config import SAMPLE_RATE
+from .features import LOG_MEL, Key, Upstream, of_model, pool_clips, random_copy, read_clip
+from .fidelity import fidelity
+from .objectives import load_heads
+from .pretrained import Teacher, load_teacher
+from .probes import SPLITS, Part, Parts, Score, probe, probe_each_layer
+from .tasks import Task, make_task
+
+logger = logging.getLogger(__name__)
+
+FIDELITY_S = 120.0
+UPSTREAMS = ("student", "teacher", "random", "logmel")
+Listener = Callable[[str], None]
+
+
+def evaluate(
+    checkpoint: Path,
+    data: Path | None = None,
+    tasks: Sequence[str] = ("ks", "sid"),
+    seeds: int = 3,
+    *,
+    teacher: str | None = None,
+    max_classes: int | None = 50,
+    max_clips: int | None = None,
+    device: str = "cpu",
+    listen: Listener = logger.info,
+) -> dict[str, Any]:
+    """Measure a checkpoint folder; the result is plain JSON.
+
+    Args:
+        checkpoint: a folder that `compress distill` wrote, or any HubertModel's.
+        data: a folder with labels.tsv (see `tasks.make_task`); None is the starter speech.
+        tasks: any of "ks", "sid", "lid".
+        seeds: how many probes are trained with the settings that val chose.
+        teacher: where to find the teacher if not where the card says.
+        max_classes, max_clips: bounds on each task, see `tasks.make_task`.
+        device: where features are computed; probes are trained on the CPU.
+        listen: hears what is being done, a line each.
+
+    Returns:
+        {"checkpoint", "data", "tasks": {name: {"metric", "student", "teacher", "random", "logmel", "ci95", ...}},
+        "fidelity": {teacher layer: cosine}, "fidelity_by", "fidelity_detail", "skipped", "notes", "seconds"}. A number
+        is None where there is no teacher at hand, and `notes` says why.
+
+    Raises:
+        SpeechpressError: no checkpoint, no labels, an unknown task, or no clip that can be read.
+    """
+    start = time.monotonic()
+    made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(tasks)]
+    opened = load_checkpoint(checkpoint)
+    notes: list[str] = []
+    guide = find_teacher(opened, teacher, notes)
+    student = opened.encoder.to(device)
+    upstreams = {
+        "student": of_model(student),
+        "random": of_model(random_copy(student.config).to(device)),
+        "logmel": LOG_MEL,
+    }
+    if guide is not None:
+        upstreams["teacher"] = of_model(guide.to(device))
+    result: dict[str, Any] = {"checkpoint": str(checkpoint), "data": "starter" if data is None else str(data)}
+    result["tasks"], skipped = probe_upstreams(upstreams, made, seeds, device, listen)
+    result |= measure_fidelity(opened, guide, made, device, notes, listen)
+    result["skipped"] = [{"path": item.path, "reason": item.reason} for item in skipped]
+    return {**result, "notes": notes, "seconds": time.monotonic() - start}
+
+
+def find_teacher(opened: Checkpoint, source: str | None, notes: list[str]) -> Teacher | None:
+    """The teacher that a checkpoint names, or None, said in `notes` and as a warning, when it is not at hand."""
+    source = source or opened.card.get("teacher", {}).get("source")
+    if source is None:
+        notes.append(
+            f"{opened.path}: its card names no teacher, so there is nothing to compare with; give one with --teacher"
+        )
+    else:
+        try:
+            return load_teacher(source)
+        except SpeechpressError as error:
+            notes.append(f"the teacher {source!r} is not at hand, so its column is empty: {error}")
+    logger.warning(notes[-1])
+    return None
+
+
+def probe_upstreams(
+    upstreams: dict[str, Upstream], tasks: Sequence[Task], seeds: int, device: str, listen: Listener
+) -> tuple[dict[str, Any], list[Skipped]]:
+    """Probe every upstream on every task: ({task: result}, clips that could not be read)."""
+    features, skipped = _features(upstreams, tasks, device, listen)
+    results = {}
+    for task in tasks:
+        scores = {}
+        for name in upstreams:
+            parts = task_parts(task, features[name])
+            scores[name] = probe(parts, len(task.classes), seeds)
+            listen(f"{task.name} {name}: {scores[name].test:.3f}")
+        results[task.name] = _report(task, scores)
+    return results, skipped
+
+
+def _features(
+    upstreams: dict[str, Upstream], tasks: Sequence[Task], device: str, listen: Listener
+) -> tuple[dict[str, dict[Key, Tensor]], list[Skipped]]:
+    keys = list({(clip.path, task.crop_s) for task in tasks for clip in task.clips})
+    listen(f"features of {len(keys)} clips from {', '.join(upstreams)}")
+    return pool_clips(upstreams, keys, device)
+
+
+def task_parts(task: Task, features: dict[Key, Tensor]) -> Parts:
+    """Features and class numbers of every split, of the clips that could be read.
+
+    Raises SpeechpressError when unreadable clips leave a split empty.
+    """
+    parts = {}
+    for split in SPLITS:
+        clips = [clip for clip in task.clips if clip.split == split and (clip.path, task.crop_s) in features]
+        if not clips:
+            raise SpeechpressError(f"task {task.name!r}: no clip of its {split} split can be read")
+        rows = torch.stack([features[clip.path, task.crop_s] for clip in clips])
+        parts[split] = Part(rows, torch.tensor([task.classes.index(clip.label) for clip in clips]))
+    return parts
+
+
+def _report(task: Task, scores: dict[str, Score]) -> dict[str, Any]:
+    def each(value: Callable[[Score], Any]) -> dict[str, Any]:
+        return {name: value(scores[name]) if name in scores else None for name in UPSTREAMS}
+
+    return {
+        "metric": "accuracy",
+        **each(lambda score: score.test),
+        "ci95": each(lambda score: list(score.ci95)),
+        "ci95_method": "Wilson over test clips, of the mean over seeds",
+        "val": each(lambda score: score.val),
+        "std_over_seeds": each(lambda score: score.std),
+        "layer_weights": each(lambda score: list(score.layer_weights)),
+        "classes": len(task.classes),
+        "clips": task.counts(),
+        "crop_s": task.crop_s,
+        "chance": task.chance,
+        "chance_by_voice": task.chance_by_voice,
+        "speaker_disjoint": task.speaker_disjoint,
+        "notes": list(task.notes),
+    }
+
+
+def measure_fidelity(
+    opened: Checkpoint, teacher: Teacher | None, tasks: Sequence[Task], device: str, notes: list[str], listen: Listener
+) -> dict[str, Any]:
+    """Fidelity per teacher layer on test clips of the first task: the heads' cosine where the checkpoint has heads."""
+    if teacher is None:
+        return {"fidelity": {}, "fidelity_by": None, "fidelity_detail": {}}
+    heads = load_heads(opened.path, opened.encoder.config.width, teacher.card.width)
+    waves = _test_waves(tasks[0], device)
+    listen(
+        f"fidelity to {teacher.card.source} on {sum(wave.shape[1] for wave in waves) / SAMPLE_RATE:.0f} s of test clips"
+    )
+    detail = fidelity(opened.encoder, teacher, None if heads is None else heads.to(device), waves)
+    by = "linear" if heads is None else "heads"
+    if heads is None:
+        notes.append("fidelity: the checkpoint has no heads, so a linear map was fitted to the student's last layer")
+    cosines = {layer: parts[by]["cosine"] for layer, parts in detail.items() if parts[by] is not None}
+    return {"fidelity": cosines, "fidelity_by": by, "fidelity_detail": detail}
+
+
+def _test_waves(task: Task, device: str) -> list[Tensor]:
+    """Whole test clips, each (1, S), in a fixed random order up to FIDELITY_S."""
+    waves, total_s = [], 0.0
+    for clip in sorted((clip for clip in task.clips if clip.split == "test"), key=lambda clip: clip.order):
+        wave = torch.from_numpy(read_clip((clip.path, None)))[None].to(device)
+        total_s += wave.shape[1] / SAMPLE_RATE
+        waves.append(wave)
+        if total_s >= FIDELITY_S:
+            break
+    return waves
+
+
+def probe_teacher(
+    source: str,
+    data: Path | None = None,
+    tasks: Sequence[str] = ("ks", "sid"),
+    seeds: int = 1,
+    *,
+    max_classes: int | None = 50,
+    max_clips: int | None = None,
+    device: str = "cpu",
+    listen: Listener = logger.info,
+) -> dict[str, Any]:
+    """Probe every layer of a teacher alone; see `probe_layers`. `source` is what `pretrained.load_teacher` takes."""
+    made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(tasks)]
+    return probe_layers(of_model(load_teacher(source).to(device)), made, seeds, device=device, listen=listen)
+
+
+def probe_layers(
+    upstream: Upstream, tasks: Sequence[Task], seeds: int = 1, *, device: str = "cpu", listen: Listener = logger.info
+) -> dict[str, Any]:
+    """Probe every layer alone, and their learned sum.
+
+    Returns:
+        {task: {"best_layer" (chosen on val), "val", "test", "ci95" (of that layer), "layers": {layer: {"val", "test",
+        "ci95"}}, "weighted": the same of the learned sum, "classes", "clips", "chance", "speaker_disjoint", "notes"}}.
+    """
+    features, _ = _features({"upstream": upstream}, tasks, device, listen)
+    results = {}
+    for task in tasks:
+        parts = task_parts(task, features["upstream"])
+        layers = {str(k): _brief(score) for k, score in enumerate(probe_each_layer(parts, len(task.classes), seeds))}
+        best = max(layers, key=lambda layer: layers[layer]["val"])
+        weighted = _brief(probe(parts, len(task.classes), seeds))
+        results[task.name] = {"best_layer": int(best), **layers[best], "layers": layers, "weighted": weighted}
+        results[task.name] |= {"classes": len(task.classes), "clips": task.counts(), "chance": task.chance}
+        results[task.name] |= {"speaker_disjoint": task.speaker_disjoint, "notes": list(task.notes)}
+    return results
+
+
+def _brief(score: Score) -> dict[str, Any]:
+    return {key: value for key, value in asdict(score).items() if key in ("val", "test", "ci95")}
+
+
+def tables(result: dict[str, Any]) -> list[RenderableType]:
+    """The result for people: probes with their 95 % intervals, fidelity per teacher layer, and what has to be said."""
+    probes = Table(title=f"linear probes on frozen features: {result['data']}", title_justify="left")
+    for column in ("task", *UPSTREAMS, "chance", "classes", "test clips", "test voices"):
+        probes.add_column(column)
+    for name, task in result["tasks"].items():
+        cells = [_cell(task[upstream], task["ci95"][upstream]) for upstream in UPSTREAMS]
+        voices = "unseen" if task["speaker_disjoint"] else "also in training"
+        chance = max(task["chance"], task["chance_by_voice"] or 0.0)
+        probes.add_row(name, *cells, f"{chance:.3f}", str(task["classes"]), str(task["clips"]["test"]), voices)
+    notes = [f"{name}: {note}" for name, task in result["tasks"].items() for note in task["notes"]]
+    shown: list[RenderableType] = [probes, *(Text(f"note: {note}") for note in [*notes, *result["notes"]])]
+    return [shown[0], _fidelity_table(result), *shown[1:]] if result["fidelity"] else shown
+
+
+def _fidelity_table(result: dict[str, Any]) -> Table:
+    table = Table(title="fidelity to the teacher on test clips", title_justify="left")
+    for column in ("teacher layer", "cosine (heads)", "L1 (heads)", "cosine (linear map)", "R2 (linear map)", "CKA"):
+        table.add_column(column, justify="right")
+    for layer, parts in result["fidelity_detail"].items():
+        heads, linear = parts["heads"] or {}, parts["linear"]
+        numbers = (heads.get("cosine"), heads.get("l1"), linear["cosine"], linear["r2"], parts["cka"])
+        table.add_row(layer, *("–" if number is None else f"{number:.3f}" for number in numbers))
+    return table
+
+
+def _cell(value: float | None, interval: list[float] | None) -> Text:
+    return Text("–" if value is None or interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]")

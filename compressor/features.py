@@ -1,0 +1,143 @@
+"""Pooled features of clips from several upstreams at once: every clip is decoded once and never padded.
+
+Shapes: B clips of one length, S samples, T frames, L layers (0 included), D width, N clips.
+"""
+
+import functools
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.audio_utils import mel_filter_bank
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .audio import MIN_DURATION_S, Skipped, UnreadableAudio, read_audio
+from .config import SAMPLE_RATE, EncoderConfig
+from .encoder import Encoder
+from .probes import pooled
+
+logger = logging.getLogger(__name__)
+
+BATCH_S = 60.0
+PENDING_S = 600.0
+MELS, MEL_WINDOW, MEL_HOP = 80, 400, 160  # 25 ms windows every 10 ms
+
+Key = tuple[str, float | None]  # a recording, and the seconds that are taken from its middle (None: all of it)
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Something with frozen layers: waves (B, S) -> layers 0..L, each (B, T, D)."""
+
+    states: Callable[[Tensor], Sequence[Tensor]]
+    norm: bool = True
+
+
+def of_model(model: Any) -> Upstream:
+    """An Encoder or a Teacher as an upstream; both name their layers 0..L in the same sense."""
+
+    def states(waves: Tensor) -> Sequence[Tensor]:
+        layers = model.hidden_states(waves)
+        return [layers[k] for k in sorted(layers)] if isinstance(layers, dict) else layers
+
+    return Upstream(states)
+
+
+def random_copy(config: EncoderConfig, seed: int = 0) -> Encoder:
+    """An encoder of the same shape with random weights: what the architecture alone is good for."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Encoder(config).eval()
+
+
+def log_mel(waves: Tensor) -> Tensor:
+    """(B, S) -> (B, T, 80): log of the mel spectrum, the features without any learning."""
+    window = torch.hann_window(MEL_WINDOW, device=waves.device)
+    spectrum = torch.stft(waves, MEL_WINDOW, MEL_HOP, window=window, return_complex=True).abs().square()
+    return (_mel_filters().to(waves.device) @ spectrum).clamp_min(1e-8).log().transpose(1, 2)
+
+
+LOG_MEL = Upstream(lambda waves: [log_mel(waves)], norm=False)
+
+
+@functools.cache
+def _mel_filters() -> Tensor:
+    """(80, 201)."""
+    bank = mel_filter_bank(
+        MEL_WINDOW // 2 + 1, MELS, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+    )
+    return torch.from_numpy(bank.T).float()
+
+
+def pooled_layers(upstream: Upstream, waves: Tensor) -> Tensor:
+    """Waves (B, S) of one length -> (B, L, D), each layer's mean over time."""
+    return pooled(upstream.states(waves), upstream.norm)
+
+
+def pool_clips(
+    upstreams: dict[str, Upstream], keys: Sequence[Key], device: str = "cpu"
+) -> tuple[dict[str, dict[Key, Tensor]], list[Skipped]]:
+    """Features (L, D) of every clip from every upstream, and the clips that could not be read.
+
+    Raises SpeechpressError when none can.
+    """
+    skipped: list[Skipped] = []
+    found: dict[str, dict[Key, Tensor]] = {name: {} for name in upstreams}
+    for group, waves in _equal_lengths(sorted(set(keys), key=str), skipped):
+        with torch.inference_mode():
+            for name, upstream in upstreams.items():
+                rows = pooled_layers(upstream, waves.to(device)).cpu()
+                found[name].update(zip(group, rows, strict=True))
+    if skipped and len(skipped) == len(set(keys)):
+        raise SpeechpressError(
+            f"none of {len(skipped)} clips can be read; the first: {skipped[0].path}: {skipped[0].reason}"
+        )
+    if skipped:
+        logger.warning("%d clips were left out, the first: %s: %s", len(skipped), skipped[0].path, skipped[0].reason)
+    return found, skipped
+
+
+def _equal_lengths(keys: Sequence[Key], skipped: list[Skipped]) -> Iterator[tuple[list[Key], Tensor]]:
+    """Groups of clips of exactly one length, so that no feature depends on padding: keys and waves (B, S)."""
+    pending: dict[int, list[tuple[Key, np.ndarray]]] = defaultdict(list)
+    waiting_s = 0.0
+    for key in keys:
+        try:
+            wave = read_clip(key)
+        except UnreadableAudio as error:
+            skipped.append(error.skipped)
+            continue
+        group = pending[len(wave)]
+        group.append((key, wave))
+        waiting_s += len(wave) / SAMPLE_RATE
+        if len(group) * len(wave) >= BATCH_S * SAMPLE_RATE:
+            waiting_s -= len(group) * len(wave) / SAMPLE_RATE
+            yield _stack(pending.pop(len(wave)))
+        elif waiting_s >= PENDING_S:
+            yield from map(_stack, pending.values())
+            pending.clear()
+            waiting_s = 0.0
+    yield from map(_stack, pending.values())
+
+
+def _stack(group: list[tuple[Key, np.ndarray]]) -> tuple[list[Key], Tensor]:
+    return [key for key, _ in group], torch.from_numpy(np.stack([wave for _, wave in group]))
+
+
+def read_clip(key: Key) -> np.ndarray:
+    """(S,) samples of a clip, or of its middle. Raises UnreadableAudio, also for one too short for any encoder."""
+    path, crop_s = key
+    wave = read_audio(path)
+    if len(wave) < MIN_DURATION_S * SAMPLE_RATE:
+        raise UnreadableAudio(path, f"too short: {len(wave) / SAMPLE_RATE:.3f} s")
+    if crop_s is None:
+        return wave
+    wanted = round(crop_s * SAMPLE_RATE)
+    start = max(0, (len(wave) - wanted) // 2)
+    return wave[start : start + wanted]

@@ -1,0 +1,80 @@
+"""How much of a teacher is left in a student, layer by layer, on speech that both hear.
+
+Shapes: T frames, D width of the student, E width of the teacher.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .encoder import Encoder
+from .objectives import Heads, distance
+
+RIDGE = 1e-3
+
+
+@torch.inference_mode()
+def fidelity(student: Encoder, teacher: Any, heads: Heads | None, waves: Sequence[Tensor]) -> dict[str, dict[str, Any]]:
+    """Per teacher layer 1..depth, on clips of (1, S) each.
+
+    Returns:
+        {layer: {"heads": {"cosine", "l1"} or None, "linear": {"cosine", "r2"}, "cka"}}. "heads" is what the student was
+        trained for, from its own prediction heads. "linear" predicts the teacher's layer from the student's last by a
+        linear map, fitted on half of the clips and measured on the others, which works for every student. "cka" is
+        linear centred kernel alignment (arXiv:1905.00414, eq. 5) of the two on the same half.
+
+    Raises:
+        SpeechpressError: there are fewer than two clips.
+    """
+    if len(waves) < 2:
+        raise SpeechpressError(f"fidelity needs at least two clips, and there are {len(waves)}")
+    halves: list[tuple[list[Tensor], dict[int, list[Tensor]]]] = [([], {}), ([], {})]
+    predicted: dict[int, list[Tensor]] = {}
+    for number, wave in enumerate(waves):
+        states = student.hidden_states(wave)
+        targets = {k: v[0].float() for k, v in teacher.hidden_states(wave).items() if k > 0}
+        frames = min(states[-1].shape[1], *(target.shape[0] for target in targets.values()))
+        students, teachers = halves[number % 2]
+        students.append(states[-1][0, :frames].float())
+        for layer, target in targets.items():
+            teachers.setdefault(layer, []).append(target[:frames])
+        for layer, guess in (heads(states) if heads is not None else {}).items():
+            l1, cosine = distance(guess[0, :frames], targets[layer][:frames])
+            predicted.setdefault(layer, []).append(torch.stack([cosine, l1]))
+    (fit_x, fit_y), (test_x, test_y) = halves
+    x, z = torch.cat(fit_x), torch.cat(test_x)
+    result: dict[str, dict[str, Any]] = {}
+    for layer in sorted(fit_y):
+        y = torch.cat(test_y[layer])
+        linear = linear_fit(x, torch.cat(fit_y[layer]), z, y)
+        by_heads = _means(predicted[layer]) if layer in predicted else None
+        result[str(layer)] = {"heads": by_heads, "linear": linear, "cka": linear_cka(z, y)}
+    return result
+
+
+def _means(parts: list[Tensor]) -> dict[str, float]:
+    cosine, l1 = torch.cat(parts, dim=1).mean(1).tolist()
+    return {"cosine": cosine, "l1": l1}
+
+
+def linear_fit(x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor) -> dict[str, float]:
+    """Ridge regression from x (T, D) to y (T, E), measured on other frames: mean cosine and R2 over all dimensions."""
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = x - mean_x, y - mean_y
+    gram = x.T @ x
+    gram += RIDGE * gram.diagonal().mean().clamp_min(1e-8) * torch.eye(len(gram), device=x.device)
+    guess = (test_x - mean_x) @ torch.linalg.solve(gram, x.T @ y) + mean_y
+    rest = (guess - test_y).square().sum() / (test_y - test_y.mean(0)).square().sum().clamp_min(1e-12)
+    return {"cosine": float(F.cosine_similarity(guess, test_y, dim=-1).mean()), "r2": float(1 - rest)}
+
+
+def linear_cka(x: Tensor, y: Tensor) -> float:
+    """Linear CKA of (T, D) and (T, E): 1 for the same features up to rotation and scale, about 0 for unrelated ones."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    cross = (y.T @ x).square().sum()
+    return float(cross / ((x.T @ x).norm() * (y.T @ y).norm()).clamp_min(1e-12))

@@ -1,0 +1,230 @@
+"""`compress eval` on the starter speech, with encoders small enough to run in seconds."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechpress.compressor import evaluate as evaluation
+from speechpress.compressor import probes
+from speechpress.compressor.checkpoint import save_encoder, write_json
+from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.evaluate import evaluate, probe_layers, probe_teacher, tables
+from speechpress.compressor.features import LOG_MEL, Upstream, log_mel, of_model, pool_clips, random_copy
+from speechpress.compressor.fidelity import fidelity, linear_cka, linear_fit
+from speechpress.compressor.objectives import LayerPairs, PredictionHeads, save_heads
+from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.tasks import STARTER, make_task
+from speechpress.runtime.errors import SpeechpressError
+
+SMALL = EncoderConfig(
+    conv_channels=(16,) * 7,
+    width=32,
+    head_dim=16,
+    num_heads=(2,) * 3,
+    ffn_widths=(48,) * 3,
+    pos_conv_kernel=16,
+    pos_conv_groups=2,
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(probes, "STEPS", 50)
+    monkeypatch.setattr(probes, "SWEEP", ((3e-3, 0.01),))
+    monkeypatch.setattr(evaluation, "FIDELITY_S", 12.0)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A teacher of 3 layers and a student of its first 2, which names it in its card."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    teacher = Encoder(SMALL).eval()
+    student = Encoder(SMALL.with_layers(2)).eval()
+    student.load_state_dict(teacher.state_dict(), strict=False)
+    save_encoder(root / "teacher", teacher)
+    save_encoder(root / "student", student)
+    write_json(root / "student" / "card.json", {"teacher": {"source": str(root / "teacher")}})
+    return root
+
+
+@pytest.fixture
+def clips():
+    """Test clips of the starter, as (1, S)."""
+    task = make_task("ks", None, max_clips=6)
+    return evaluation._test_waves(task, "cpu")
+
+
+def test_a_checkpoint_is_measured_beside_teacher_random_and_log_mel(folders):
+    result = evaluate(folders / "student", tasks=("ks", "sid"), seeds=2, max_clips=40)
+    assert set(result["tasks"]) == {"ks", "sid"}
+    for task in result["tasks"].values():
+        assert task["metric"] == "accuracy"
+        for upstream in ("student", "teacher", "random", "logmel"):
+            low, high = task["ci95"][upstream]
+            assert 0 <= low <= task[upstream] <= high <= 1
+            assert sum(task["layer_weights"][upstream]) == pytest.approx(1, abs=1e-4)
+        assert [len(task["layer_weights"][name]) for name in ("student", "teacher", "logmel")] == [3, 4, 1]
+        assert task["clips"]["test"] == 40
+    assert set(result["fidelity"]) == {"1", "2", "3"}
+    assert result["fidelity_by"] == "linear"
+    assert json.loads(json.dumps(result)) == result
+    assert len(tables(result)) >= 3
+
+
+def test_four_studio_voices_are_told_apart_by_log_mel(folders):
+    task = evaluate(folders / "student", tasks=("sid",), seeds=1, max_clips=120)["tasks"]["sid"]
+    assert task["logmel"] > 0.8 > task["chance"]
+    assert task["classes"] == 4
+
+
+def test_the_same_inputs_give_the_same_numbers(folders):
+    first, second = (evaluate(folders / "student", tasks=("lid",), seeds=1, max_clips=25) for _ in range(2))
+    assert first["tasks"] == second["tasks"]
+    assert first["fidelity_detail"] == second["fidelity_detail"]
+
+
+def test_without_a_teacher_its_column_is_empty_and_that_is_said(folders, tmp_path, caplog):
+    shutil.copytree(folders / "student", tmp_path / "orphan")
+    write_json(tmp_path / "orphan" / "card.json", {"teacher": {"source": str(tmp_path / "gone" / "teacher")}})
+    result = evaluate(tmp_path / "orphan", tasks=("sid",), seeds=1, max_clips=20)
+    task = result["tasks"]["sid"]
+    assert task["teacher"] is None and task["ci95"]["teacher"] is None and task["student"] is not None
+    assert result["fidelity"] == {}
+    assert any("not at hand" in note for note in result["notes"])
+    assert "not at hand" in caplog.text
+    tables(result)
+    given = evaluate(tmp_path / "orphan", tasks=("sid",), seeds=1, max_clips=20, teacher=str(folders / "teacher"))
+    assert given["tasks"]["sid"]["teacher"] is not None
+    (tmp_path / "orphan" / "card.json").unlink()
+    notes: list[str] = []
+    assert evaluation.find_teacher(evaluation.load_checkpoint(tmp_path / "orphan"), None, notes) is None
+    assert "names no teacher" in notes[0]
+
+
+def test_fidelity_of_a_copied_layer_is_perfect_and_falls_with_depth(folders, clips):
+    student = evaluation.load_checkpoint(folders / "student").encoder
+    result = fidelity(student, load_teacher(str(folders / "teacher")), None, clips)
+    assert result["2"]["linear"]["cosine"] == pytest.approx(1, abs=1e-3)
+    assert result["2"]["linear"]["r2"] > 0.99
+    assert result["2"]["cka"] == pytest.approx(1, abs=1e-4)
+    assert result["3"]["linear"]["r2"] < result["2"]["linear"]["r2"]
+    assert result["3"]["heads"] is None
+
+
+def test_fidelity_by_the_checkpoints_own_heads(folders, tmp_path):
+    shutil.copytree(folders / "student", tmp_path / "pairs")
+    save_heads(tmp_path / "pairs", LayerPairs([(1, 1), (2, 2)], 32, 32))
+    result = evaluate(tmp_path / "pairs", tasks=("ks",), seeds=1, max_clips=20)
+    assert result["fidelity_by"] == "heads"
+    assert result["fidelity"] == pytest.approx({"1": 1.0, "2": 1.0}, abs=1e-5)
+    assert result["fidelity_detail"]["1"]["heads"]["l1"] == pytest.approx(0, abs=1e-5)
+    save_heads(tmp_path / "pairs", PredictionHeads([3], 32, 32))
+    untrained = evaluate(tmp_path / "pairs", tasks=("ks",), seeds=1, max_clips=20)
+    assert set(untrained["fidelity"]) == {"3"}
+    assert abs(untrained["fidelity"]["3"]) < 0.6
+
+
+def test_linear_measures_on_known_maps():
+    draw = torch.Generator().manual_seed(0)
+    x, test_x = torch.randn(400, 6, generator=draw), torch.randn(300, 6, generator=draw)
+    mix, noise = torch.randn(6, 9, generator=draw), torch.randn(300, 9, generator=draw)
+    exact = linear_fit(x, x @ mix + 2, test_x, test_x @ mix + 2)
+    assert exact["r2"] > 0.999 and exact["cosine"] > 0.999
+    assert linear_fit(x, torch.randn(400, 9, generator=draw), test_x, noise)["r2"] < 0.05
+    rotation = torch.linalg.qr(torch.randn(6, 6, generator=draw)).Q
+    assert linear_cka(test_x, 3 * test_x @ rotation) == pytest.approx(1, abs=1e-5)
+    assert linear_cka(test_x, noise) < 0.15
+
+
+def test_fidelity_needs_two_clips(folders, clips):
+    student = evaluation.load_checkpoint(folders / "student").encoder
+    with pytest.raises(SpeechpressError, match="at least two clips"):
+        fidelity(student, load_teacher(str(folders / "teacher")), None, clips[:1])
+
+
+def test_a_teachers_layers_are_probed_one_by_one_and_the_best_is_chosen_on_val(folders):
+    result = probe_teacher(str(folders / "teacher"), tasks=("sid",), max_clips=60)["sid"]
+    assert list(result["layers"]) == ["0", "1", "2", "3"]
+    assert result["val"] == max(layer["val"] for layer in result["layers"].values())
+    assert result["test"] == result["layers"][str(result["best_layer"])]["test"]
+    assert result["weighted"]["ci95"][0] <= result["weighted"]["test"]
+
+
+def test_probing_finds_the_layer_that_hears_something():
+    deaf = Upstream(
+        lambda waves: [torch.zeros(len(waves), 5, 8), log_mel(waves)[..., :8], torch.ones(len(waves), 5, 8)], False
+    )
+    result = probe_layers(deaf, [make_task("sid", None, max_clips=80)])["sid"]
+    assert result["best_layer"] == 1
+    assert result["layers"]["1"]["test"] > result["layers"]["0"]["test"] + 0.2
+
+
+def test_features_are_those_of_each_clip_alone(folders):
+    keys = [(clip.path, crop) for clip in make_task("sid", None, max_clips=4).clips[:6] for crop in (None, 0.5)]
+    model = of_model(load_teacher(str(folders / "teacher")))
+    together, skipped = pool_clips({"model": model, "mel": LOG_MEL}, keys)
+    assert not skipped
+    assert together["mel"][keys[0]].shape == (1, 80)
+    for key in keys[:4]:
+        alone, _ = pool_clips({"model": model}, [key])
+        assert torch.allclose(alone["model"][key], together["model"][key], atol=1e-5)
+
+
+def test_batches_of_one_length_give_the_same_features_as_single_clips(folders, monkeypatch):
+    keys = [(clip.path, 0.5) for clip in make_task("lid", None, max_clips=8).clips]
+    model = {"model": of_model(load_teacher(str(folders / "teacher")))}
+    one_batch, _ = pool_clips(model, keys)
+    monkeypatch.setattr("speechpress.compressor.features.BATCH_S", 0.1)
+    singles, _ = pool_clips(model, keys)
+    assert all(torch.allclose(one_batch["model"][key], singles["model"][key], atol=1e-5) for key in keys)
+
+
+def test_unreadable_clips_are_skipped_listed_and_fatal_only_if_all_are(folders, tmp_path, caplog):
+    lines = (STARTER / "labels.tsv").read_text(encoding="utf-8").splitlines()
+    chosen = [line for line in lines[1:] if "\tdigit\t" in line and line.split("\t")[1] in ("en", "ru")]
+    (tmp_path / "labels.tsv").write_text("\n".join([lines[0], *chosen]) + "\n", encoding="utf-8")
+    for line in chosen:
+        path = tmp_path / line.split("\t")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(STARTER / line.split("\t")[0], path)
+    paths = [tmp_path / line.split("\t")[0] for line in chosen]
+    paths[0].write_bytes(b"OggS no more")
+    soundfile.write(paths[1], np.zeros(100, np.float32), 16000, format="OGG", subtype="OPUS")
+    result = evaluate(folders / "student", tmp_path, tasks=("sid",), seeds=1)
+    assert {item["path"] for item in result["skipped"]} == {str(paths[0]), str(paths[1])}
+    assert "2 clips were left out" in caplog.text
+    for path in paths:
+        path.write_bytes(b"")
+    with pytest.raises(SpeechpressError, match=r"none of .* clips can be read"):
+        evaluate(folders / "student", tmp_path, tasks=("sid",), seeds=1)
+
+
+def test_bad_requests_are_refused_before_any_work(folders, tmp_path):
+    with pytest.raises(SpeechpressError, match="choose from ks, sid, lid"):
+        evaluate(folders / "student", tasks=("asr",))
+    with pytest.raises(SpeechpressError, match=r"labels\.tsv"):
+        evaluate(folders / "student", tmp_path)
+    with pytest.raises(SpeechpressError, match="no checkpoint"):
+        evaluate(tmp_path, tasks=("sid",))
+
+
+def test_log_mel_has_the_right_shape_and_follows_the_level():
+    wave = torch.sin(torch.arange(16000) * 2 * torch.pi * 1000 / 16000)[None]
+    mel = log_mel(wave)
+    assert mel.shape == (1, 101, 80)
+    loudest = mel[0, 50].argmax().item()
+    assert log_mel(10 * wave)[0, 50, loudest] - mel[0, 50, loudest] == pytest.approx(np.log(100.0), abs=1e-3)
+    assert 24 <= loudest <= 30  # 1 kHz on a mel scale that is linear up to there: 15 mel of 45 for 8 kHz
+
+
+def test_a_random_copy_is_reproducible_and_leaves_the_random_state_alone():
+    before = torch.get_rng_state()
+    first, second = random_copy(SMALL), random_copy(SMALL)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert torch.equal(torch.get_rng_state(), before)
