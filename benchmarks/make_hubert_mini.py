@@ -2,10 +2,9 @@
 
     python benchmarks/make_hubert_mini.py cache CORPORA TEACHER WORK     once, about 15 minutes on two cores
     python benchmarks/make_hubert_mini.py train WORK INIT OUT --minutes 88
-    python benchmarks/make_hubert_mini.py card OUT CORPORA               probe scores and CARD.md
 
 CORPORA holds the unpacked folders arabic_speech_commands, speechocean762 and picovoice_barista (audio/ and labels.tsv);
-TEACHER is a Whisper encoder's folder; INIT a HubertModel folder to start from (the shape of the network comes from it).
+TEACHER is a Whisper encoder's folder; INIT a HubertModel folder to start from, which also gives the shape.
 
 Differences to `compress distill`, and why they are worth a script: the teacher's layers are computed once, for five
 (Arabic) or three playing speeds per recording, because a second look at the same clip would cost more than the student's
@@ -52,7 +51,7 @@ def recordings(corpora: Path, name: str) -> list[Path]:
 
 
 def cache(corpora: Path, teacher_folder: Path, work: Path) -> None:
-    """Write waves (int16) and layer-normalised teacher layers (fp16) of every recording at every speed, and an index."""
+    """Write waves (int16) and layer-normalised teacher layers (fp16), for every recording at every speed."""
     teacher = load_teacher(str(teacher_folder))
     work.mkdir(parents=True, exist_ok=True)
     index, samples, frames = [], 0, 0

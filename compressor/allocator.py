@@ -10,8 +10,8 @@ _TOP_PAD_BYTES = 256 * 2**20
 def keep_freed_memory() -> bool:
     """Let glibc keep what is freed, for this process; True where that was done.
 
-    A step allocates the same gigabytes of activations as the one before. glibc maps each large block afresh and gives
-    it back, so every step takes about a million page faults: a fifth of its time (benchmarks/throughput.py measures it).
+    A step allocates the same gigabytes of activations as the one before. glibc maps each large block afresh and
+    gives it back, so every step takes a million page faults: a fifth of its time (benchmarks/throughput.py).
     """
     if platform.libc_ver()[0] != "glibc":
         return False

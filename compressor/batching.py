@@ -18,7 +18,7 @@ import hashlib
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -130,7 +130,7 @@ class Batches:
         self.skipped: list[Skipped] = []
         self._plan = lru_cache(maxsize=2)(self._plan_epoch)
 
-    def start(self, at_batch: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    def start(self, at_batch: int = 0, rank: int = 0, world: int = 1) -> Generator[Batch, None, None]:
         """Batches number `at_batch`, `at_batch + 1`, ... without end; of each, rows rank, rank + world, ...
 
         Every process plans the same whole batches, so the shares of all ranks together are the batch of one process.
@@ -152,7 +152,7 @@ class Batches:
         kept = sum(len(planned.rows) * planned.samples for planned in self._plan(epoch))
         return 1 - kept / float(self._lengths.sum())
 
-    def _iterate(self, at_batch: int, rank: int, world: int) -> Iterator[Batch]:
+    def _iterate(self, at_batch: int, rank: int, world: int) -> Generator[Batch, None, None]:
         jobs = (
             (planned, epoch, index, partial(self._read, planned, epoch, rank, world))
             for index, epoch, planned in self._from(at_batch)

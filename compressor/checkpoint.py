@@ -1,11 +1,11 @@
 """A checkpoint on disk: weights, config and lineage, written so that a failed write leaves the previous file whole.
 
-    model.safetensors          tensors under HubertModel's names
-    config.json                a HubertConfig, plus our own EncoderConfig under the key "speechpress"
-    preprocessor_config.json   what `transformers` needs to feed it
-    heads.safetensors          prediction heads, only needed to measure fidelity to the teacher
-    card.json                  lineage: teacher, recipe, data, steps, metrics, versions
-    metrics.jsonl              one line per logged step
+model.safetensors          tensors under HubertModel's names
+config.json                a HubertConfig, plus our own EncoderConfig under the key "speechpress"
+preprocessor_config.json   what `transformers` needs to feed it
+heads.safetensors          prediction heads, only needed to measure fidelity to the teacher
+card.json                  lineage: teacher, recipe, data, steps, metrics, versions
+metrics.jsonl              one line per logged step
 """
 
 import contextlib
@@ -201,7 +201,9 @@ def newest_checkpoint(runs: Path) -> Path:
     """
     weights = [path for path in runs.glob(f"**/{WEIGHTS}") if (path.parent / CONFIG).exists()]
     if not weights:
-        raise SpeechpressError(f"no checkpoint was named and there is none under {runs}; make one with `compress distill`")
+        raise SpeechpressError(
+            f"no checkpoint was named and there is none under {runs}; make one with `compress distill`"
+        )
     return max(weights, key=lambda path: path.stat().st_mtime).parent
 
 

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so `compress --help` is ins
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +34,8 @@ def root(
 ) -> None:
     """Options before the command."""
     del debug  # read by main, which also takes it after the command
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    others = logging.ERROR if int(os.environ.get("RANK", "0")) else logging.WARNING  # under torchrun one process speaks
+    logging.basicConfig(level=logging.INFO if verbose else others, format="%(levelname)s %(message)s")
 
 
 @app.command("ls")
@@ -83,7 +85,9 @@ def copy(
 @app.command()
 def distill(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or the path of a YAML file.")],
-    teacher: Annotated[str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")
+    ] = None,
     data: Annotated[
         list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
     ] = None,
@@ -113,7 +117,8 @@ def distill(
         raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
     loaded = load_recipe(recipe, settings)
     screen = Screen(json)
-    from .distill import Where, distill, try_out
+    from .distill import distill, try_out
+    from .run import Where
     from .runs import choose_folder
 
     where = Where(tuple(data), choose_folder(out, RUNS, loaded.name, resume), device, resume, overwrite)
@@ -135,7 +140,9 @@ def distill(
 @app.command("eval")
 def evaluate(
     checkpoint: Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of audio with a labels.tsv; else the starter speech.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of audio with a labels.tsv; else the starter speech.")
+    ] = None,
     tasks: Annotated[str, typer.Option(help="Comma-separated: ks (keywords), sid (speakers).")] = "ks,sid",
     teacher: Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Probes per task, each with its own random numbers.")] = 3,
@@ -143,28 +150,32 @@ def evaluate(
 ) -> None:
     """Fidelity to the teacher per layer, and linear probes beside the teacher, random weights and log-mel."""
     from .display import Screen
-    from .evaluate import evaluate, tables
+    from .evaluate import evaluate as measure
+    from .evaluate import tables
     from .runs import newest
 
     screen = Screen(json)
     folder = checkpoint or newest(RUNS, screen.say)
-    document = evaluate(folder, data, tasks=tuple(tasks.split(",")), seeds=seeds, teacher=teacher)
+    document = measure(folder, data, tasks=tuple(tasks.split(",")), seeds=seeds, teacher=teacher, listen=screen.say)
     screen.result(document, *tables(document))
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="Folder of a checkpoint, or a checkpoint file of another toolkit.")],
-    out: Annotated[Path, typer.Argument(help="The file or folder to write.")],
-    to: Annotated[str, typer.Option(help="s3prl (a Distiller file) or transformers (a HubertModel folder).")] = "s3prl",
+    source: Annotated[str, typer.Argument(help="Folder of a checkpoint, or a checkpoint of another toolkit.")],
+    out: Annotated[Path, typer.Argument(help="The file (or, for transformers, the folder) to write.")],
+    to: Annotated[str, typer.Option(help="s3prl, s3prl-hubert or transformers.")] = "s3prl",
     json: Json = False,
 ) -> None:
     """Write a checkpoint in the form that s3prl or transformers opens."""
+    from dataclasses import asdict
+
     from .convert import convert
     from .display import Screen
 
-    document = convert(source, out, to)
-    Screen(json).result(document, f"{document['out']}: {document['how']}")
+    converted = convert(source, out, to)
+    document = {**asdict(converted), "out": str(converted.out)}
+    Screen(json).result(document, f"{converted.out}: open it with {converted.open_with}", *converted.notes)
 
 
 @app.command()

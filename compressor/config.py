@@ -15,11 +15,11 @@ SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Everything that is needed to build an encoder. Heads and FFN widths are per layer, so a pruned one is no exception.
+    """Everything that is needed to build an encoder; heads and FFN widths are per layer, as pruning leaves them.
 
-    `conv_norm` is "group" (one GroupNorm over time after the first convolution: the base models) or "layer" (a LayerNorm
-    after every convolution: the large models). `projection_norm` is the LayerNorm before the projection, which
-    DistilHuBERT leaves out. `normalize_input` records that a waveform is scaled to zero mean and unit variance first.
+    `conv_norm` is "group" (one GroupNorm over time after the first convolution: the base models) or "layer" (a
+    LayerNorm after every convolution: the large models). `projection_norm` is the LayerNorm before the projection,
+    which DistilHuBERT leaves out. `normalize_input`: a waveform is scaled to zero mean and unit variance first.
     """
 
     conv_channels: tuple[int, ...] = (512,) * 7
@@ -45,15 +45,19 @@ class EncoderConfig:
         for name in ("conv_channels", "conv_kernels", "conv_strides", "num_heads", "ffn_widths"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not len(self.conv_channels) == len(self.conv_kernels) == len(self.conv_strides) > 0:
-            raise SpeechpressError("encoder: conv_channels, conv_kernels and conv_strides must have one entry per layer")
+            raise SpeechpressError(
+                "encoder: conv_channels, conv_kernels and conv_strides must have one entry per layer"
+            )
         if len(self.num_heads) != len(self.ffn_widths):
             raise SpeechpressError("encoder: num_heads and ffn_widths must both have one entry per Transformer layer")
         if self.conv_norm not in ("group", "layer"):
             raise SpeechpressError(f"encoder: conv_norm is {self.conv_norm!r}, but must be 'group' or 'layer'")
         if self.width % self.pos_conv_groups:
-            raise SpeechpressError(f"encoder: width {self.width} is no multiple of pos_conv_groups {self.pos_conv_groups}")
+            raise SpeechpressError(
+                f"encoder: width {self.width} is no multiple of pos_conv_groups {self.pos_conv_groups}"
+            )
         sizes = (*self.conv_channels, *self.conv_kernels, *self.conv_strides, *self.num_heads, *self.ffn_widths)
-        if min(sizes + (self.width, self.head_dim, self.pos_conv_kernel)) < 1:
+        if min(*sizes, self.width, self.head_dim, self.pos_conv_kernel) < 1:
             raise SpeechpressError("encoder: every size must be at least 1")
 
     @property
@@ -102,7 +106,9 @@ class EncoderConfig:
         Raises SpeechpressError for per-layer sizes, which HubertConfig cannot express.
         """
         if len(set(self.num_heads)) > 1 or len(set(self.ffn_widths)) > 1 or not self.num_layers:
-            raise SpeechpressError("encoder: layers of different sizes cannot be written as a transformers HubertConfig")
+            raise SpeechpressError(
+                "encoder: layers of different sizes cannot be written as a transformers HubertConfig"
+            )
         if self.num_heads[0] * self.head_dim != self.width:
             raise SpeechpressError("encoder: heads x head_dim must equal the width in a transformers HubertConfig")
         return {
@@ -141,7 +147,11 @@ class EncoderConfig:
 
         Raises SpeechpressError when the config asks for something that this encoder has no counterpart of.
         """
-        for key, wanted in (("conv_pos_batch_norm", False), ("hidden_act", "gelu"), ("feat_extract_activation", "gelu")):
+        for key, wanted in (
+            ("conv_pos_batch_norm", False),
+            ("hidden_act", "gelu"),
+            ("feat_extract_activation", "gelu"),
+        ):
             if values.get(key, wanted) != wanted:
                 raise SpeechpressError(f"encoder: {key}={values[key]!r} is not supported (only {wanted!r})")
         layers, width, heads = (values[k] for k in ("num_hidden_layers", "hidden_size", "num_attention_heads"))

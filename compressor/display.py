@@ -1,6 +1,7 @@
 """What a person sees in the terminal: progress of a run, tables of results. Takes plain dicts, prints with rich."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,14 +19,15 @@ class Screen:
     console: Console = field(init=False)
 
     def __post_init__(self) -> None:
-        self.console = Console(stderr=self.json, highlight=False, soft_wrap=True)
+        silent = int(os.environ.get("RANK", "0")) > 0  # under torchrun the first process speaks
+        self.console = Console(stderr=self.json, highlight=False, soft_wrap=True, quiet=silent)
 
     def say(self, *words: RenderableType) -> None:
         self.console.print(*words)
 
     def result(self, document: dict[str, Any], *shown: RenderableType) -> None:
         """The outcome of a command: a JSON document with --json, something to look at without."""
-        if self.json:
+        if self.json and not self.console.quiet:
             sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
         else:
             self.console.print(*shown)
@@ -101,7 +103,9 @@ def plan_table(event: dict[str, Any]) -> Table:
         f"{teacher['source']}: {teacher['family']}, {teacher['depth']} layers × {teacher['width']}, "
         f"{teacher['parameters'] / 1e6:.2f} M parameters, {kind}",
     )
-    heads = f" (+ {student['heads_parameters'] / 1e6:.2f} M in heads while training)" if student["heads_parameters"] else ""
+    heads = (
+        f" (+ {student['heads_parameters'] / 1e6:.2f} M in heads while training)" if student["heads_parameters"] else ""
+    )
     table.add_row(
         "student",
         f"{student['layers']} layers × {student['width']}, {student['parameters'] / 1e6:.2f} M parameters{heads}, "

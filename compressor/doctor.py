@@ -48,7 +48,9 @@ def on_path() -> Check:
     """`compress` is also an old Unix utility."""
     found = shutil.which("compress")
     ours = found is not None and "speechpress" in Path(found).read_text(encoding="utf-8", errors="replace")[:2000]
-    return _check("compress on PATH", ours, str(found), "call it `speechpress`, or put this environment's bin first on PATH")
+    return _check(
+        "compress on PATH", ours, str(found), "call it `speechpress`, or put this environment's bin first on PATH"
+    )
 
 
 def starter_files() -> Check:

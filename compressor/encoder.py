@@ -2,8 +2,8 @@
 
 Shapes: B batch, S samples, T frames, L layers, D width, C channels of the front end.
 
-Layer k is the output of Transformer layer k; layer 0 is the input of the first Transformer layer. The final LayerNorm of
-a pre-norm encoder belongs to no layer.
+Layer k is the output of Transformer layer k; layer 0 is the input of the first Transformer layer. The final LayerNorm
+of a pre-norm encoder belongs to no layer.
 """
 
 import math
@@ -77,7 +77,7 @@ class PositionConv(nn.Module):
         self.even = kernel % 2 == 0
         self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=config.pos_conv_groups)
         nn.init.normal_(self.conv.weight, std=2 * math.sqrt(1 / (kernel * width)))
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.conv.bias)
         nn.utils.parametrizations.weight_norm(self.conv, name="weight", dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ class Encoder(nn.Module):
         return self.encoder(self.feature_projection(features), valid)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Features that a deployed student yields: (B, T, D), the last layer, through a pre-norm encoder's final norm."""
+        """Features that a deployed student yields: (B, T, D), the last layer (after the final norm, if pre-norm)."""
         last = self.hidden_states(waves, lengths)[-1]
         return self.encoder.layer_norm(last) if self.config.pre_norm else last
 

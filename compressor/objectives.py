@@ -55,7 +55,9 @@ class LayerPairs(nn.Module):
         same = width == teacher_width
         self.projections = nn.ModuleList(nn.Identity() if same else nn.Linear(width, teacher_width) for _ in self.pairs)
         if not same:
-            logger.warning("student width %d, teacher width %d: each pair gets a linear projection", width, teacher_width)
+            logger.warning(
+                "student width %d, teacher width %d: each pair gets a linear projection", width, teacher_width
+            )
 
     def forward(self, states: Sequence[Tensor]) -> dict[int, Tensor]:
         """From hidden states (B, T, D) to predictions {teacher layer: (B, T, E)}."""

@@ -36,4 +36,6 @@ def plot_run(metrics: Path, out: Path) -> None:
 
 def _curve(axes: Any, events: list[dict[str, Any]], layer: str, color: str, style: str, label: str) -> None:
     steps = [event["step"] for event in events]
-    axes.plot(steps, [event["layers"][layer]["cosine"] for event in events], style, color=color, label=label, ms=4, lw=1.2)
+    axes.plot(
+        steps, [event["layers"][layer]["cosine"] for event in events], style, color=color, label=label, ms=4, lw=1.2
+    )

@@ -26,7 +26,7 @@ def save_state(
     identity: dict[str, Any],
     extra: dict[str, Any],
 ) -> None:
-    """Write weights, optimizer state, gradient scaler and progress; `identity` is what a resumed run must agree with."""
+    """Write all that a run needs to go on; `identity` is what a resumed run must agree with."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors.update({f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()})

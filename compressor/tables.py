@@ -40,7 +40,8 @@ def ls_table(listing: dict[str, list[dict[str, Any]]]) -> RenderableType:
         table = Table(title=kind, title_justify="left", box=box.SIMPLE_HEAD)
         rows = [_ls_row(kind, item) for item in items]
         for column in rows[0]:
-            table.add_column(column, justify="right" if column in ("layers", "width", "parameters") else "left")
+            justify = "right" if column in ("layers", "width", "parameters") else "left"
+            table.add_column(column, justify=justify, no_wrap=column == "source")  # a name cut short cannot be used
         for row in rows:
             table.add_row(*row.values())
         blocks.append(table)

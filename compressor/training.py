@@ -3,8 +3,8 @@
 Shapes: B batch, S samples, T frames, L layers, D width.
 
 The loss is a sum over frames divided by the frames of the *global* batch, so one process, several processes and
-several micro-batches follow the same path. Random state is set from (seed, step, process, micro-batch) at every step and
-batches are a pure function of their index: a resumed run needs weights, optimizer state and a step number, nothing else.
+several micro-batches follow the same path. Random state is set from (seed, step, process, micro-batch) at every step
+and batches are a pure function of their index: a resumed run needs weights, optimizer state and a step number.
 """
 
 import math
@@ -97,7 +97,7 @@ class Interrupt:
 
 
 def learning_rate(train: Train, step: int) -> float:
-    """Linear warm-up over the first `warmup` share of the steps, then linear decay to zero (or none). Steps count from 0."""
+    """Linear warm-up over the first `warmup` share of the steps, then linear decay to zero (or none)."""
     warm = max(1, round(train.warmup * train.steps))
     if step < warm:
         return train.lr * (step + 1) / warm
@@ -109,7 +109,12 @@ def learning_rate(train: Train, step: int) -> float:
 def make_optimizer(distiller: nn.Module, train: Train) -> torch.optim.AdamW:
     trainable = [parameter for parameter in distiller.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
-        trainable, lr=train.lr, betas=(train.betas[0], train.betas[1]), eps=train.eps, weight_decay=train.weight_decay
+        trainable,
+        lr=train.lr,
+        betas=(train.betas[0], train.betas[1]),
+        eps=train.eps,
+        weight_decay=train.weight_decay,
+        fused=train.precision != "fp16",  # the gradient scaler cannot clip for an optimizer that unscales by itself
     )
 
 
@@ -264,7 +269,7 @@ class Loop:
 
 
 def align(predictions: dict[int, Tensor], targets: dict[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """Cut both to the frames they share: front ends differ by a frame at the end (Whisper's pads, HuBERT's does not)."""
+    """Cut both to the frames they share: Whisper's front end pads its input, HuBERT's does not."""
     frames = min(next(iter(predictions.values())).shape[1], next(iter(targets.values())).shape[1])
     return {k: v[:, :frames] for k, v in predictions.items()}, {k: v[:, :frames] for k, v in targets.items()}
 

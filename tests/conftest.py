@@ -1,4 +1,4 @@
-"""Small real things that several tests share: a tiny teacher with random weights, and a few clips of the starter speech."""
+"""What several tests share: a tiny teacher with random weights, and a few clips of the starter speech."""
 
 import os
 import shutil
@@ -31,6 +31,7 @@ def tiny_config():
 def tiny_teacher(tmp_path_factory, tiny_config):
     """Folder of a teacher with 4 layers x 32 and random weights."""
     import torch
+
     from speechpress.compressor.checkpoint import save_encoder
     from speechpress.compressor.encoder import Encoder
 
@@ -61,7 +62,13 @@ def run_cli(*words: object, cwd: Path, env: dict | None = None, timeout: float =
     """Run `compress` as a user would, in its own process."""
     command = [sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)]
     return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=timeout, check=False
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 

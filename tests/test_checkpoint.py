@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from speechpress.compressor.checkpoint import (
     atomic,
     config_document,
@@ -33,7 +34,9 @@ def test_a_saved_encoder_comes_back_bit_equal(tmp_path, tiny_config):
     assert torch.equal(loaded(waves), encoder(waves))
 
 
-@pytest.mark.parametrize("changes", [{}, {"conv_norm": "layer", "pre_norm": True, "conv_bias": True}, {"projection_norm": False}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"conv_norm": "layer", "pre_norm": True, "conv_bias": True}, {"projection_norm": False}]
+)
 def test_transformers_opens_it_without_a_missing_key(tmp_path, tiny_config, changes):
     from transformers import AutoFeatureExtractor, HubertModel
 

@@ -8,12 +8,15 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from speechpress.compressor.checkpoint import load_checkpoint, read_json, save_encoder
-from speechpress.compressor.distill import Where, distill, plan, prepare_folder
+from speechpress.compressor.distill import distill
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.metrics import MetricsLog
+from speechpress.compressor.plan import plan
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.run import Where, prepare_folder
 from speechpress.runtime.errors import SpeechpressError
 
 QUICK = ["train.steps=4", "train.precision=fp32", "train.batch=4", "train.crop_s=0.5", "train.validate_every=2"]
@@ -99,7 +102,9 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path, few_clips, tiny_co
 
 
 def test_a_diverging_loss_stops_with_advice(tiny_teacher, few_clips, tmp_path):
-    loaded = recipe(tiny_teacher, "train.lr=1", "train.steps=300", "train.clip=0", "train.warmup=0", "train.validate_every=300")
+    loaded = recipe(
+        tiny_teacher, "train.lr=1", "train.steps=300", "train.clip=0", "train.warmup=0", "train.validate_every=300"
+    )
     with pytest.raises(SpeechpressError, match=r"(risen|nan|inf).*train\.lr"):
         run(loaded, few_clips, tmp_path / "run")
 
@@ -128,7 +133,19 @@ def test_resume_wants_an_unfinished_run(tiny_teacher, few_clips, tmp_path):
 
 
 def command(teacher, clips, out, *more):
-    words = ["distill", "--recipe", "distilhubert", "--teacher", teacher, "--data", clips, "--out", out, "--device", "cpu"]
+    words = [
+        "distill",
+        "--recipe",
+        "distilhubert",
+        "--teacher",
+        teacher,
+        "--data",
+        clips,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+    ]
     settings = [*QUICK, "train.steps=400", "train.checkpoint_every=5", "train.validate_every=400"]
     sets = [word for setting in settings for word in ("--set", setting)]
     return [sys.executable, "-m", "speechpress.compressor.cli", *map(str, [*words, *sets, *more])]
@@ -184,8 +201,10 @@ def test_two_processes_give_the_weights_of_one(tiny_teacher, few_clips, tmp_path
     one, two = tmp_path / "one", tmp_path / "two"
     subprocess.run(command(tiny_teacher, few_clips, one, *more), check=True, capture_output=True)
     words = command(tiny_teacher, few_clips, two, *more)
-    launcher = [words[0], "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", *words[1:]]
-    done = subprocess.run(launcher, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    launcher = [words[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *words[1:]]
+    done = subprocess.run(
+        launcher, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
     assert done.returncode == 0, done.stderr
     expected, found = (load_file(folder / "model.safetensors") for folder in (one, two))
     for name, tensor in expected.items():

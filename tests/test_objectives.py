@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from speechpress.compressor.objectives import (
     HEADS,
     LayerPairs,
@@ -75,7 +76,9 @@ def test_half_precision_states_with_large_norms_stay_finite():
     assert l1.item() == 0 and cosine.item() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("heads", [PredictionHeads([1, 3], 8, 6), LayerPairs([(0, 1), (2, 4)], 8, 6), LayerPairs([(1, 2)], 6, 6)])
+@pytest.mark.parametrize(
+    "heads", [PredictionHeads([1, 3], 8, 6), LayerPairs([(0, 1), (2, 4)], 8, 6), LayerPairs([(1, 2)], 6, 6)]
+)
 def test_saved_heads_predict_the_same(tmp_path, heads):
     save_heads(tmp_path, heads)
     width, teacher_width = (8, 6) if sum(p.numel() for p in heads.parameters()) else (6, 6)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from speechpress.compressor.checkpoint import load_encoder
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads

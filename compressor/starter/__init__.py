@@ -12,4 +12,10 @@ def settings(teacher: str | None) -> list[str]:
     """Overrides that a recipe gets with --starter; everything else is the recipe's own."""
     own = [] if teacher else ["teacher=hubert-mini"]
     # 28 minutes of speech and a run of minutes need a line and a point on the curve more often than every 5000 steps.
-    return [*own, f"train.steps={STEPS}", "train.precision=fp32", "train.validate_every=30", "train.checkpoint_every=40"]
+    return [
+        *own,
+        f"train.steps={STEPS}",
+        "train.precision=fp32",
+        "train.validate_every=30",
+        "train.checkpoint_every=40",
+    ]

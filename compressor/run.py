@@ -1,0 +1,184 @@
+"""The folder of a run: whether it may be used, what is written to it and when, and its lineage."""
+
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .batching import Batches
+from .checkpoint import CARD, SCHEMA, parameters, save_encoder, write_json, write_text
+from .corpus import Corpus
+from .costs import macs_per_s
+from .metrics import MetricsLog
+from .objectives import save_heads
+from .plan import Plan
+from .plots import plot_run
+from .recipe import Recipe
+from .resume import STATE, load_state, save_state
+from .training import Distiller, Event, Listener, Loop, validate
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run happens; what it does stands in the recipe."""
+
+    data: tuple[Path, ...]
+    out: Path
+    device: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+    workers: int = 1
+
+
+@dataclass
+class Outcome:
+    """How a run ended: `finished` is False when it was interrupted."""
+
+    out: Path
+    finished: bool
+    card: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """What --json prints."""
+        keys = ("steps", "valid", "audio_h", "audio_s_per_s", "train_s", "parameters", "macs_per_s", "notes")
+        return {"out": str(self.out), **{key: self.card[key] for key in keys}}
+
+
+def prepare_folder(where: Where) -> None:
+    """Refuse a folder that is in use; with --overwrite clear one that holds a run and nothing else's work.
+
+    Raises SpeechpressError; nothing is deleted unless --overwrite was given.
+    """
+    out = where.out
+    if where.resume:
+        if not out.is_dir():
+            raise SpeechpressError(f"{out}: there is no run to resume; leave out --resume to start one")
+        return
+    if int(os.environ.get("RANK", 0)) or not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not where.overwrite:
+        raise SpeechpressError(
+            f"{out}: is not empty. Use --resume to go on with the run there, --overwrite or another --out"
+        )
+    if not (out / "recipe.yaml").exists():
+        raise SpeechpressError(
+            f"{out}: holds something else than a run, so --overwrite leaves it alone; use another --out"
+        )
+    shutil.rmtree(out)
+
+
+@dataclass
+class Run:
+    """The folder of a run: what is written to it, and when."""
+
+    out: Path
+    recipe: Recipe
+    job: Plan
+    module: Distiller
+    optimizer: torch.optim.Optimizer
+    fabric: Fabric
+    identity: dict[str, Any]
+    batches: Batches
+    waves: list[Tensor]
+    listen: Listener
+    valid: dict[str, Any] = field(default_factory=dict)
+
+    def hear(self, event: Event) -> None:
+        if self.fabric.is_global_zero:
+            if event["event"] in ("train", "valid"):
+                self.log.write(event)
+            self.listen(event)
+
+    @property
+    def log(self) -> MetricsLog:
+        return MetricsLog(self.out / "metrics.jsonl")
+
+    def begin(self, loop: Loop) -> None:
+        if self.fabric.is_global_zero:
+            write_text(self.out / "recipe.yaml", self.recipe.text())
+            self.log.restart(at_step=-1)
+        self.validate(loop, "start")
+
+    def restore(self, loop: Loop) -> None:
+        loop.progress, extra = load_state(self.out, self.module, self.optimizer, self.fabric, self.identity)
+        self.valid = extra["valid"]
+        if self.fabric.is_global_zero:
+            self.log.restart(at_step=loop.progress.step)
+            self.listen({"event": "resumed", "step": loop.progress.step})
+
+    def after_step(self, loop: Loop) -> None:
+        step, train = loop.progress.step, self.recipe.train
+        if step % train.validate_every == 0 or step == train.steps:
+            self.validate(loop, "end")
+        if step % train.checkpoint_every == 0 and step < train.steps:
+            self.save(loop)
+
+    def validate(self, loop: Loop, name: str) -> None:
+        if self.fabric.is_global_zero:
+            self.valid[name] = validate(self.module, loop.teacher, self.job.match.teacher_layers, self.waves)
+            self.hear({"event": "valid", "step": loop.progress.step, "layers": self.valid[name]})
+        self.valid = self.fabric.broadcast(self.valid)
+
+    def save(self, loop: Loop) -> None:
+        if self.fabric.is_global_zero:
+            extra = {"valid": self.valid}
+            save_state(self.out, self.module, self.optimizer, self.fabric, loop.progress, self.identity, extra)
+            self.listen({"event": "saved", "step": loop.progress.step})
+        self.fabric.barrier()
+
+    def end(self, loop: Loop, finished: bool, corpus: Corpus) -> Outcome:
+        """Write the checkpoint (and, when interrupted, what is needed to go on)."""
+        if not finished:
+            self.save(loop)
+        card = make_card(self, loop, finished, corpus)
+        if self.fabric.is_global_zero:
+            save_encoder(self.out, self.job.student)
+            save_heads(self.out, self.job.heads)
+            plot_run(self.out / "metrics.jsonl", self.out / "loss.png")
+            write_json(self.out / CARD, card)
+            if finished:
+                (self.out / STATE).unlink(missing_ok=True)
+        self.fabric.barrier()
+        self.hear({"event": "end", "step": loop.progress.step, "finished": finished, "out": str(self.out)})
+        return Outcome(self.out, finished, card)
+
+
+def make_card(run: Run, loop: Loop, finished: bool, corpus: Corpus) -> dict[str, Any]:
+    """The lineage of a checkpoint: where it comes from and how it did."""
+    skipped = [{"path": item.path, "reason": item.reason} for item in [*corpus.skipped, *run.batches.skipped]]
+    return {
+        "schema": SCHEMA,
+        "kind": "student",
+        "finished": finished,
+        "recipe": run.recipe.to_dict(),
+        "teacher": run.job.teacher.card.to_dict(),
+        "match": asdict(run.job.match),
+        "notes": run.job.notes,
+        "data": {**summary(corpus), "fingerprint": corpus.fingerprint, "skipped": skipped},
+        "steps": loop.progress.step,
+        "audio_h": loop.progress.audio_s / 3600,
+        "train_s": loop.progress.train_s,
+        "audio_s_per_s": loop.progress.audio_s / max(loop.progress.train_s, 1e-9),
+        "parameters": parameters(run.job.student),
+        "macs_per_s": macs_per_s(run.job.student.config),
+        "valid": run.valid,
+        "versions": {name: version(name) for name in ("speechpress", "torch", "transformers", "lhotse")},
+    }
+
+
+def summary(corpus: Corpus) -> dict[str, Any]:
+    return {
+        "source": corpus.source,
+        "hours": corpus.hours,
+        "recordings": len(corpus.cuts),
+        "speakers": len(corpus.speakers),
+        "skipped": len(corpus.skipped),
+    }

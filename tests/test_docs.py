@@ -1,0 +1,66 @@
+"""The READMEs are tested: their blocks run, and what they link to exists."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "CONTRIBUTING.md", "recipes/README.md")
+# Run elsewhere: the first by CI and by hand (it is the whole main job), the second is this very test run.
+RUN_ELSEWHERE = ("pip install", "--starter")
+
+
+def blocks(page, language):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.M | re.S)
+
+
+def commands(page):
+    for block in blocks(page, "(?:bash|sh)"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.strip() and not line.startswith("#"):
+                yield line.split("  #")[0].strip()
+
+
+QUICK = [line for page in PAGES for line in commands(page) if re.match(r"compress (show|ls|cp|doctor)\b", line)]
+
+
+@pytest.mark.parametrize("line", QUICK)
+def test_quick_commands_of_the_readme_run(line, tmp_path):
+    program = f"{sys.executable} -m speechpress.compressor.cli"
+    words = re.sub(r"^compress", program, line)
+    done = subprocess.run(words, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3) and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_the_pages_has_arguments_that_exist(page):
+    """A renamed option must not survive in the README."""
+    for line in commands(page):
+        if not line.startswith("compress "):
+            continue
+        name = line.split()[1]
+        env = {**os.environ, "COLUMNS": "200", "TERM": "dumb"}
+        command = [sys.executable, "-m", "speechpress.compressor.cli", name, "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        assert done.returncode == 0, line
+        for option in re.findall(r"(?<=\s)--[a-z-]+", line):
+            assert option in done.stdout, line
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_blocks_run(page, tmp_path):
+    for block in blocks(page, "python"):
+        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_within_the_repository_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), target

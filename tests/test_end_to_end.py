@@ -1,0 +1,41 @@
+"""The main job on what ships: the starter's teacher and speech, as in the README's first command, only shorter."""
+
+import json
+
+import torch
+
+
+def test_the_starter_makes_a_student_that_follows_its_teacher(cli, tmp_path):
+    words = ["--set", "train.steps=12", "--set", "train.batch=8", "--set", "train.crop_s=2", "--set", "train.lr=1e-3"]
+    done = cli("distill", "--recipe", "distilhubert", "--starter", "--json", *words, timeout=300)
+    document = json.loads(done.stdout)
+    for layer, start in document["valid"]["start"].items():
+        assert document["valid"]["end"][layer]["cosine"] > start["cosine"] + 0.05, done.stdout
+    card = json.loads((tmp_path / document["out"] / "card.json").read_text())
+    assert card["teacher"]["source"] == "hubert-mini" and card["teacher"]["supervised"] is True
+
+    from transformers import HubertModel
+
+    from speechpress.compressor.audio import read_audio
+    from speechpress.compressor.checkpoint import load_encoder
+    from speechpress.compressor.starter import SPEECH
+
+    wave = torch.from_numpy(read_audio(next(iter(sorted((SPEECH / "audio").rglob("*.opus"))))))[None]
+    ours = load_encoder(tmp_path / document["out"])
+    theirs = HubertModel.from_pretrained(tmp_path / document["out"]).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(ours(wave), theirs(wave).last_hidden_state, atol=2e-5, rtol=0)
+
+
+def test_eval_compares_with_teacher_random_and_log_mel(cli, tmp_path):
+    words = ["--set", "train.steps=2", "--set", "train.batch=4", "--set", "train.crop_s=1", "--set", "train.validate_every=2"]
+    cli("distill", "--recipe", "distilhubert", "--starter", "--out", "run", *words, timeout=300)
+    done = cli("eval", "--tasks", "sid", "--seeds", "1", "--json", cwd=tmp_path / "run" / "..", timeout=300)
+    assert done.returncode in (0, 1)
+    done = cli("eval", "run", "--tasks", "sid", "--seeds", "1", "--json", timeout=300)
+    document = json.loads(done.stdout)
+    sid = document["tasks"]["sid"]
+    for name in ("student", "teacher", "random", "logmel"):
+        low, high = sid["ci95"][name]
+        assert 0 <= low <= sid[name] <= high <= 1
+    assert set(document["fidelity"]) == {"2", "4", "6"}
