@@ -2,14 +2,15 @@
 
     python benchmarks/make_hubert_mini.py cache CORPORA TEACHER WORK     once, about 15 minutes on two cores
     python benchmarks/make_hubert_mini.py train WORK INIT OUT --minutes 88
+    python benchmarks/make_hubert_mini.py finish OUT CORPORA compressor/starter/hubert-mini     fp16, probes, card
 
 CORPORA holds the unpacked folders arabic_speech_commands, speechocean762 and picovoice_barista (audio/ and labels.tsv);
 TEACHER is a Whisper encoder's folder; INIT a HubertModel folder to start from, which also gives the shape.
 
 Differences to `compress distill`, and why they are worth a script: the teacher's layers are computed once, for five
-(Arabic) or three playing speeds per recording, because a second look at the same clip would cost more than the student's
-own step; layers are regressed one to one through linear heads; targets are layer-normalised, because Whisper's layers
-have a few dimensions that are a hundred times larger than the others.
+(Arabic) or three playing speeds per recording, because a second look at the same clip would cost more than the
+student's own step; layers are regressed one to one through linear heads; targets are layer-normalised, because
+Whisper's layers have a few dimensions that are a hundred times larger than the others.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import csv
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,14 @@ from torch import Tensor, nn
 from transformers import HubertModel
 
 from speechpress.compressor.audio import read_audio
+from speechpress.compressor.checkpoint import WEIGHTS, save_encoder, write_json, write_tensors, write_text
+from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.costs import macs_per_s, parameters
+from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.evaluate import probe_layers
+from speechpress.compressor.features import LOG_MEL, Upstream, of_model, random_copy
 from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.tasks import make_task
 
 RATE, HOP = 16_000, 320
 PAIRS = {2: 1, 4: 3, 6: 4}  # hubert-mini layer: Whisper layer
@@ -138,6 +147,8 @@ def train(work: Path, init: Path, out: Path, minutes: float, width: int) -> None
         if step % 300 == 0:
             model.save_pretrained(out)
     model.save_pretrained(out)
+    history = {"steps": step, "audio_h": audio_s / 3600, "minutes": (time.time() - started) / 60}
+    (out / "history.json").write_text(json.dumps(history))
 
 
 def objective(
@@ -155,10 +166,78 @@ def objective(
     return loss, cosines
 
 
+CARD_TEXT = """# hubert-mini
+
+The teacher of the starter: small enough to ship, so that distillation can be tried without a download. It is no
+replacement for a released model.
+
+- **Architecture:** HuBERT's. Waveform in, 50 frames/s out; front end {channels}, LayerNorm after every convolution;
+  {layers} layers x {width}, {heads} heads, FFN {ffn}; {parameters:.2f} M parameters, fp16, {macs:.2f} GMAC/s.
+- **How it was made:** `benchmarks/make_hubert_mini.py`, {minutes:.0f} minutes on two shared CPU cores: {steps} steps,
+  {audio_h:.0f} h of audio seen. Its layers {ours} regress layers {theirs} of OpenAI's Whisper base encoder (MIT).
+  **That encoder is supervised** (trained with transcripts), so hubert-mini is not purely self-supervised either. It
+  started from an earlier 24-minute run of the same kind.
+- **Speech:** speechocean762 (train), Arabic Speech Commands (train) and Picovoice's barista commands, 6.4 h, at three
+  to five playing speeds. Neither the starter speech nor any test speaker was used.
+- **Only distillation was tried**, not HuBERT's own masked prediction of clusters.
+
+Linear probes on mean-pooled frozen layers, one seed, test accuracy; the best layer is chosen on the val split.
+
+| | Arabic keywords (40, unseen speakers) | speakers ({sid_classes}, speechocean762) |
+|---|---|---|
+{rows}
+"""
+
+
+def finish(run: Path, corpora: Path, out: Path) -> None:
+    """Write the model in fp16 with configs, probe it beside log-mel and random weights, and write its card."""
+    model = HubertModel.from_pretrained(run, dtype=torch.float32)
+    encoder = Encoder(EncoderConfig.from_hubert(model.config.to_dict())).eval()
+    encoder.load_state_dict(model.state_dict())
+    save_encoder(out, encoder)
+    write_tensors(out / WEIGHTS, {name: tensor.half() for name, tensor in encoder.state_dict().items()})
+    history = json.loads((run / "history.json").read_text())
+    scores = {"hubert-mini": probes(of_model(load_teacher(str(out))), corpora)}
+    scores["random weights"] = probes(of_model(random_copy(encoder.config)), corpora)
+    scores["log-mel"] = probes(LOG_MEL, corpora)
+    card = {"schema": 1, "kind": "teacher", "name": "hubert-mini", "supervised": True, **history, "probes": scores}
+    write_json(out / "card.json", card)
+    config = encoder.config
+    text = CARD_TEXT.format(
+        channels=", ".join(map(str, config.conv_channels)), layers=config.num_layers, width=config.width,
+        heads=config.num_heads[0], ffn=config.ffn_widths[0], parameters=parameters(config) / 1e6,
+        macs=macs_per_s(config) / 1e9, ours=", ".join(map(str, PAIRS)), theirs=", ".join(map(str, PAIRS.values())),
+        rows="\n".join(_rows(scores)), sid_classes=scores["log-mel"]["sid"]["classes"], **history,
+    )  # fmt: skip
+    write_text(out / "CARD.md", text)
+
+
+def probes(upstream: Upstream, corpora: Path) -> dict:
+    tasks = [make_task("ks", corpora / "arabic_speech_commands", 50), make_task("sid", corpora / "speechocean762", 50)]
+    return probe_layers(upstream, tasks, listen=print)
+
+
+def _rows(scores: dict) -> Iterator[str]:
+    for name, score in scores.items():
+        cells = [
+            f"{task['test']:.3f} [{task['ci95'][0]:.3f}, {task['ci95'][1]:.3f}]"
+            + (f" (layer {task['best_layer']})" if len(task["layers"]) > 1 else "")
+            for task in (score["ks"], score["sid"])
+        ]
+        yield f"| {name} | {cells[0]} | {cells[1]} |"
+    layers = scores["hubert-mini"]
+    for layer in layers["ks"]["layers"]:
+        yield (
+            f"| hubert-mini, layer {layer} | "
+            + " | ".join(f"{layers[task]['layers'][layer]['test']:.3f}" for task in ("ks", "sid"))
+            + " |"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, folders in (("cache", "corpora teacher work"), ("train", "work init out")):
+    for name, folders in (("cache", "corpora teacher work"), ("train", "work init out"), ("finish", "run corpora out")):
         command = commands.add_parser(name)
         for folder in folders.split():
             command.add_argument(folder, type=Path)
@@ -168,6 +247,8 @@ def main() -> None:
     torch.set_num_threads(2)
     if given.command == "cache":
         cache(given.corpora, given.teacher, given.work)
+    elif given.command == "finish":
+        finish(given.run, given.corpora, given.out)
     else:
         train(given.work, given.init, given.out, given.minutes, given.width)
 

@@ -3,12 +3,12 @@
     python benchmarks/real_run.py TEACHER CORPORA OUT [--steps 600]
 
 TEACHER is the folder of a Whisper encoder (supervised, not self-supervised); CORPORA holds the unpacked folders
-speechocean762 and arabic_speech_commands (audio/ and labels.tsv, whose splits keep test speakers out of training). The
-students have a thin waveform front end and start from random weights, because Whisper has none to give. Everything else
-is the recipes' own but for the number of steps, the learning rate that so few steps need, and crops of 4 s.
+speechocean762 and arabic_speech_commands (audio/ and labels.tsv, whose splits keep test speakers out of training).
+The students have a thin waveform front end and start from random weights, because Whisper has none to give. Everything
+else is the recipes' own but for the number of steps, the learning rate that so few steps need, and crops of 4 s.
 
-Prints fidelity over time and the probes (keywords: Arabic, unseen speakers; speakers: 50-way, speechocean762) of teacher,
-students, a random copy and log-mel; writes results/real_run.json.
+Writes fidelity over time and the probes (keywords: Arabic, unseen speakers; speakers: 50-way, speechocean762) of
+teacher, students, a random copy and log-mel to results/real_run.json.
 """
 
 import argparse
@@ -49,9 +49,7 @@ def train(recipe: str, teacher: Path, corpora: Path, out: Path, steps: int) -> N
 
 def probe(out: Path, corpora: Path, task: str, corpus: str) -> dict:
     words = [sys.executable, "-m", "speechpress.compressor.cli", "eval", out, "--data", corpora / corpus]
-    done = subprocess.run(
-        [*map(str, words), "--tasks", task, "--json"], check=True, stdout=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([*map(str, words), "--tasks", task, "--json"], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)["tasks"][task]
 
 

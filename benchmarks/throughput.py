@@ -6,11 +6,11 @@ DATA is a folder of audio. Full-size HuBERT-base (random weights) and DistilHuBE
 
     ours     what `compress distill` runs: reading, batching, loss, clipping, AdamW, logging
     floor    teacher forward, student forward and backward on waves that are already in memory, nothing else
-    plain    a straightforward loop over `transformers` modules: HubertModel teacher with output_hidden_states, HubertModel
-             student, three heads, files read in the loop in random order and padded to the longest of the batch
+    plain    a straightforward loop over `transformers` modules: HubertModel teacher with output_hidden_states,
+             HubertModel student, three heads, files read in the loop in random order, padded to the longest in a batch
 
-Each side runs in its own process (an allocator setting of one must not help the others), in turn, several times. Ours and
-plain are charged for the seconds of real audio that they saw; padding is not audio.
+Each side runs in its own process (an allocator setting of one must not help the others), in turn, several times. Ours
+and plain are charged for the seconds of real audio that they saw; padding is not audio.
 """
 
 import argparse

@@ -77,7 +77,7 @@ class PositionConv(nn.Module):
         self.even = kernel % 2 == 0
         self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=config.pos_conv_groups)
         nn.init.normal_(self.conv.weight, std=2 * math.sqrt(1 / (kernel * width)))
-        nn.init.zeros_(self.conv.bias)
+        nn.init.constant_(self.conv.get_parameter("bias"), 0)
         nn.utils.parametrizations.weight_norm(self.conv, name="weight", dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ class _ScaleGrad(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad * ctx.scale, None
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.audio_utils import mel_filter_bank
 
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import MIN_DURATION_S, Skipped, UnreadableAudio, read_audio
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
+from .hub import import_transformers
 from .probes import pooled
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,9 @@ LOG_MEL = Upstream(lambda waves: [log_mel(waves)], norm=False)
 @functools.cache
 def _mel_filters() -> Tensor:
     """(80, 201)."""
+    import_transformers()
+    from transformers.audio_utils import mel_filter_bank
+
     bank = mel_filter_bank(
         MEL_WINDOW // 2 + 1, MELS, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
     )

@@ -40,8 +40,9 @@ def ls_table(listing: dict[str, list[dict[str, Any]]]) -> RenderableType:
         table = Table(title=kind, title_justify="left", box=box.SIMPLE_HEAD)
         rows = [_ls_row(kind, item) for item in items]
         for column in rows[0]:
-            justify = "right" if column in ("layers", "width", "parameters") else "left"
-            table.add_column(column, justify=justify, no_wrap=column == "source")  # a name cut short cannot be used
+            numbers = column in ("layers", "width", "parameters")
+            # A name that is cut short cannot be used.
+            table.add_column(column, justify="right" if numbers else "left", no_wrap=column == "source")
         for row in rows:
             table.add_row(*row.values())
         blocks.append(table)

@@ -108,7 +108,7 @@ def _read_clips(name: str, folder: Path) -> list[Clip]:
     if not path.is_file():
         raise SpeechpressError(
             f"{folder}: has no labels.tsv, which the task {name!r} needs (tab-separated, with the columns path and "
-            f"{' or '.join(COLUMNS[name])}, and speaker and split where known). Without --data it is the starter speech."
+            f"{' or '.join(COLUMNS[name])}, and speaker and split where known). Without --data the starter is used."
         )
     rows = read_labels(path)
     column = next((c for c in COLUMNS[name] if any(c in row for row in rows.values())), None)

@@ -4,7 +4,16 @@ import pytest
 import soundfile
 import yaml
 
-QUICK = ["--set", "train.steps=2", "--set", "train.precision=fp32", "--set", "train.batch=2", "--set", "train.crop_s=0.5"]
+QUICK = [
+    "--set",
+    "train.steps=2",
+    "--set",
+    "train.precision=fp32",
+    "--set",
+    "train.batch=2",
+    "--set",
+    "train.crop_s=0.5",
+]
 
 
 def distill(cli, teacher, clips, *more, **options):

@@ -65,8 +65,8 @@ def test_every_recipe_trains_and_its_folder_is_whole(tiny_teacher, few_clips, tm
     outcome, events = run(recipe(tiny_teacher, name=name), few_clips, tmp_path / "run")
     assert outcome.finished and [e["step"] for e in events if e["event"] == "valid"] == [0, 2, 4]
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "model.safetensors", "config.json", "preprocessor_config.json", "heads.safetensors", "card.json", "metrics.jsonl",
-        "recipe.yaml", "loss.png",
+        "model.safetensors", "config.json", "preprocessor_config.json", "heads.safetensors", "card.json",
+        "metrics.jsonl", "recipe.yaml", "loss.png",
     }  # fmt: skip
     checkpoint = load_checkpoint(tmp_path / "run")
     assert checkpoint.encoder.config.num_layers == 2 and checkpoint.card["steps"] == 4

@@ -28,10 +28,8 @@ def test_the_starter_makes_a_student_that_follows_its_teacher(cli, tmp_path):
 
 
 def test_eval_compares_with_teacher_random_and_log_mel(cli, tmp_path):
-    words = ["--set", "train.steps=2", "--set", "train.batch=4", "--set", "train.crop_s=1", "--set", "train.validate_every=2"]
+    words = ["--set", "train.steps=2", "--set", "train.batch=4", "--set", "train.crop_s=1"]
     cli("distill", "--recipe", "distilhubert", "--starter", "--out", "run", *words, timeout=300)
-    done = cli("eval", "--tasks", "sid", "--seeds", "1", "--json", cwd=tmp_path / "run" / "..", timeout=300)
-    assert done.returncode in (0, 1)
     done = cli("eval", "run", "--tasks", "sid", "--seeds", "1", "--json", timeout=300)
     document = json.loads(done.stdout)
     sid = document["tasks"]["sid"]
