@@ -193,7 +193,7 @@ def finish(run: Path, corpora: Path, out: Path) -> None:
     """Write the model in fp16 with configs, probe it beside log-mel and random weights, and write its card."""
     model = HubertModel.from_pretrained(run, dtype=torch.float32)
     encoder = Encoder(EncoderConfig.from_hubert(model.config.to_dict())).eval()
-    encoder.load_state_dict(model.state_dict())
+    encoder.load_state_dict({**encoder.state_dict(), **model.state_dict()})  # it may have no mask vector
     save_encoder(out, encoder)
     write_tensors(out / WEIGHTS, {name: tensor.half() for name, tensor in encoder.state_dict().items()})
     history = json.loads((run / "history.json").read_text())

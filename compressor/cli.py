@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so `compress --help` is ins
 
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,6 +107,7 @@ def distill(
     from . import starter as at_hand
     from .display import RunView, Screen, dry_run_table, fidelity_table
     from .recipe_file import load_recipe
+    from .runs import choose_folder
 
     settings = list(sets or [])
     if teacher:
@@ -116,19 +118,19 @@ def distill(
     if not data:
         raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
     loaded = load_recipe(recipe, settings)
+    folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
     from .distill import distill, try_out
     from .run import Where
-    from .runs import choose_folder
 
-    where = Where(tuple(data), choose_folder(out, RUNS, loaded.name, resume), device, resume, overwrite)
+    where = Where(tuple(data), folder, device, resume, overwrite)
     if dry_run:
         document = try_out(loaded, where)
         return screen.result(document, dry_run_table(document))
     with RunView(screen) as view:
         outcome = distill(loaded, where, view)
     if not outcome.finished:
-        screen.say(f"interrupted; go on with: compress distill --recipe {recipe} ... --resume --out {outcome.out}")
+        screen.say(f"interrupted; go on with: compress {resume_words(outcome.out)}")
         raise typer.Exit(130)
     screen.result(
         outcome.document(),
@@ -205,6 +207,13 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
+
+
+def resume_words(out: Path) -> str:
+    """The words of this call with which the run in `out` goes on."""
+    words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
+    named = [] if any(word == "--out" or word.startswith("--out=") for word in words) else ["--out", str(out)]
+    return shlex.join([*words, *named, "--resume"])
 
 
 def fail(error: SpeechpressError, json: bool) -> Any:

@@ -3,7 +3,9 @@
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -50,7 +52,7 @@ class RunView:
         )
         self.task = self.bar.add_task("", total=None, state="")
         self.steps = 0
-        self.left_s: float | None = None
+        self.first_step, self.started = 0, time.monotonic()
 
     def __enter__(self) -> "RunView":
         self.bar.start()
@@ -71,13 +73,18 @@ class RunView:
 
     def _resumed(self, event: dict[str, Any]) -> None:
         self.bar.update(self.task, completed=event["step"])
+        self.first_step = event["step"]
         self.screen.say(f"resumed at step {event['step']}")
 
     def _train(self, event: dict[str, Any]) -> None:
         state = f"loss {event['loss']:.3f}  {event['audio_s'] / 3600:.2f} h  {event['audio_s_per_s']:.0f} audio-s/s"
         self.bar.update(self.task, completed=event["step"], state=state)
         if not self.live:
-            self.screen.say(f"step {event['step']}/{self.steps}  {state}")
+            self.screen.say(f"step {event['step']}/{self.steps}  {state}  {self._left(event['step'])} left")
+
+    def _left(self, step: int) -> str:
+        per_step_s = (time.monotonic() - self.started) / max(1, step - self.first_step)
+        return str(timedelta(seconds=round(per_step_s * (self.steps - step))))
 
     def _valid(self, event: dict[str, Any]) -> None:
         layers = "  ".join(f"layer {n} cos {v['cosine']:.3f} L1 {v['l1']:.3f}" for n, v in event["layers"].items())

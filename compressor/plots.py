@@ -28,6 +28,7 @@ def plot_run(metrics: Path, out: Path) -> None:
     right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
     with atomic(out) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

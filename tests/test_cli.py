@@ -68,7 +68,7 @@ def test_dry_run_writes_nothing(cli, tmp_path, tiny_teacher, few_clips):
         (["eval"], 1, "compress distill"),
         (["show", "nothing-of-the-kind"], 1, "nothing-of-the-kind"),
         (["distil"], 2, "distill"),
-        (["cp", "distilhubert"], 2, "DESTINATION"),
+        (["cp", "distilhubert"], 2, "destination"),
     ],
 )
 def test_errors_are_one_clean_line_that_says_what_to_do(cli, words, code, said):

@@ -83,6 +83,12 @@ def test_training_brings_the_student_closer(tiny_teacher, few_clips, tmp_path):
         assert valid["end"][layer]["l1"] < start["l1"]
 
 
+def test_bf16_trains_too(tiny_teacher, few_clips, tmp_path):
+    outcome, _ = run(recipe(tiny_teacher, "train.precision=bf16"), few_clips, tmp_path / "run")
+    assert all(0 < valid["l1"] < 5 for valid in outcome.card["valid"]["end"].values())
+    assert all(tensor.dtype == torch.float32 for tensor in load_file(tmp_path / "run" / "model.safetensors").values())
+
+
 @pytest.mark.parametrize("rounds", [2, 4])
 def test_accumulation_gives_the_same_weights(tiny_teacher, few_clips, tmp_path, rounds):
     still = ["student.dropout=0", "student.attention_dropout=0", "student.activation_dropout=0", "train.lr=1e-3"]
