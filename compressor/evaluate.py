@@ -19,7 +19,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .audio import Skipped
+from .audio import Skipped, UnreadableAudio
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import SAMPLE_RATE
 from .features import LOG_MEL, Key, Upstream, of_model, pool_clips, random_copy, read_clip
@@ -69,7 +69,7 @@ def evaluate(
         SpeechpressError: no checkpoint, no labels, an unknown task, or no clip that can be read.
     """
     start = time.monotonic()
-    made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(tasks)]
+    made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(map(str.strip, tasks))]
     opened = load_checkpoint(checkpoint)
     notes: list[str] = []
     guide = find_teacher(opened, teacher, notes)
@@ -188,7 +188,10 @@ def _test_waves(task: Task, device: str) -> list[Tensor]:
     """Whole test clips, each (1, S), in a fixed random order up to FIDELITY_S."""
     waves, total_s = [], 0.0
     for clip in sorted((clip for clip in task.clips if clip.split == "test"), key=lambda clip: clip.order):
-        wave = torch.from_numpy(read_clip((clip.path, None)))[None].to(device)
+        try:
+            wave = torch.from_numpy(read_clip((clip.path, None)))[None].to(device)
+        except UnreadableAudio:
+            continue  # counted when the features were made
         total_s += wave.shape[1] / SAMPLE_RATE
         waves.append(wave)
         if total_s >= FIDELITY_S:
@@ -208,7 +211,7 @@ def probe_teacher(
     listen: Listener = logger.info,
 ) -> dict[str, Any]:
     """Probe every layer of a teacher alone; see `probe_layers`. `source` is what `pretrained.load_teacher` takes."""
-    made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(tasks)]
+    made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(map(str.strip, tasks))]
     return probe_layers(of_model(load_teacher(source).to(device)), made, seeds, device=device, listen=listen)
 
 
