@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import HubertModel
 
+from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.audio import read_audio
 from speechpress.compressor.checkpoint import WEIGHTS, save_encoder, write_json, write_tensors, write_text
 from speechpress.compressor.config import EncoderConfig
@@ -191,14 +192,15 @@ Linear probes on mean-pooled frozen layers, one seed, test accuracy; the best la
 
 def finish(run: Path, corpora: Path, out: Path) -> None:
     """Write the model in fp16 with configs, probe it beside log-mel and random weights, and write its card."""
+    keep_freed_memory()
     model = HubertModel.from_pretrained(run, dtype=torch.float32)
     encoder = Encoder(EncoderConfig.from_hubert(model.config.to_dict())).eval()
     encoder.load_state_dict({**encoder.state_dict(), **model.state_dict()})  # it may have no mask vector
     save_encoder(out, encoder)
     write_tensors(out / WEIGHTS, {name: tensor.half() for name, tensor in encoder.state_dict().items()})
     history = json.loads((run / "history.json").read_text())
-    scores = {"hubert-mini": probes(of_model(load_teacher(str(out))), corpora)}
-    scores["random weights"] = probes(of_model(random_copy(encoder.config)), corpora)
+    scores = {"hubert-mini": probes(in_bf16(load_teacher(str(out))), corpora)}
+    scores["random weights"] = probes(in_bf16(random_copy(encoder.config)), corpora)
     scores["log-mel"] = probes(LOG_MEL, corpora)
     card = {"schema": 1, "kind": "teacher", "name": "hubert-mini", "supervised": True, **history, "probes": scores}
     write_json(out / "card.json", card)
@@ -213,8 +215,20 @@ def finish(run: Path, corpora: Path, out: Path) -> None:
 
 
 def probes(upstream: Upstream, corpora: Path) -> dict:
+    """Per-layer probes on both corpora."""
     tasks = [make_task("ks", corpora / "arabic_speech_commands", 50), make_task("sid", corpora / "speechocean762", 50)]
     return probe_layers(upstream, tasks, listen=print)
+
+
+def in_bf16(model: nn.Module) -> Upstream:
+    """A model as an upstream that computes in bf16, in half the time."""
+    upstream = of_model(model)
+
+    def states(waves: Tensor) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return list(upstream.states(waves))
+
+    return Upstream(states)
 
 
 def _rows(scores: dict) -> Iterator[str]:
