@@ -25,7 +25,8 @@ def plot_run(metrics: Path, out: Path) -> None:
         _curve(right, train, layer, color, "-", f"layer {layer}, training")
         _curve(right, valid, layer, color, "o--", f"layer {layer}, held out")
     right.set(title="cosine to the teacher", xlabel="step", ylabel="cosine similarity")
-    right.legend(frameon=False, fontsize=8)
+    if valid:
+        right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)

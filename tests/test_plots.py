@@ -1,0 +1,28 @@
+import numpy as np
+from matplotlib.image import imread
+
+from speechpress.compressor.metrics import MetricsLog
+from speechpress.compressor.plots import plot_run
+
+
+def log_of(path, steps):
+    log = MetricsLog(path)
+    for step in range(steps):
+        layers = {"4": {"cosine": step / 10, "l1": 1.0}}
+        log.write({"event": "train", "step": step + 1, "loss": 2.0 - step / 10, "layers": layers})
+        log.write({"event": "valid", "step": step + 1, "layers": layers})
+    return path
+
+
+def test_a_run_becomes_a_picture_that_shows_its_curves(tmp_path):
+    pictures = []
+    for steps in (1, 8):
+        plot_run(log_of(tmp_path / f"{steps}.jsonl", steps), tmp_path / f"{steps}.png")
+        pictures.append(imread(tmp_path / f"{steps}.png"))
+    assert pictures[0].shape == pictures[1].shape and min(pictures[0].shape[:2]) > 300
+    assert np.abs(pictures[0] - pictures[1]).max() > 0.5
+
+
+def test_a_run_without_a_line_still_plots(tmp_path):
+    plot_run(log_of(tmp_path / "none.jsonl", 0), tmp_path / "none.png")
+    assert (tmp_path / "none.png").stat().st_size > 1000
