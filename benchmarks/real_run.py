@@ -12,15 +12,20 @@ teacher, students, a random copy and log-mel to results/real_run.json.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 from common import write
 
-from speechpress.compressor.checkpoint import read_json
+from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.checkpoint import load_encoder, read_json
+from speechpress.compressor.evaluate import task_parts
+from speechpress.compressor.features import LOG_MEL, of_model, pool_clips, random_copy
 from speechpress.compressor.metrics import MetricsLog
+from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.probes import probe
+from speechpress.compressor.tasks import make_task
 
 RECIPES = ("distilhubert", "distill-last", "distill-hidden")
 STUDENT = [
@@ -33,6 +38,7 @@ STUDENT = [
     "student.pos_conv_kernel=64",
     "student.init=random",
 ]
+MAX_CLIPS = 1500  # per split
 TRAIN = ["train.lr=1e-3", "train.crop_s=4", "train.precision=bf16", "train.batch=24"]
 
 
@@ -47,10 +53,22 @@ def train(recipe: str, teacher: Path, corpora: Path, out: Path, steps: int) -> N
     compress("distill", "--recipe", recipe, "--teacher", teacher, *data, "--out", out, *sets)
 
 
-def probe(out: Path, corpora: Path, task: str, corpus: str) -> dict:
-    words = [sys.executable, "-m", "speechpress.compressor.cli", "eval", out, "--data", corpora / corpus]
-    done = subprocess.run([*map(str, words), "--tasks", task, "--json"], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)["tasks"][task]
+def probes(teacher: Path, corpora: Path, out: Path) -> dict:
+    """The same probe on every upstream: {task: {upstream: {test, ci95, ...}}}; each clip is read once."""
+    students = {recipe: load_encoder(out / recipe) for recipe in RECIPES}
+    upstreams = {"teacher": of_model(load_teacher(str(teacher))), "logmel": LOG_MEL}
+    upstreams |= {name: of_model(encoder) for name, encoder in students.items()}
+    upstreams["random"] = of_model(random_copy(students[RECIPES[0]].config))
+    results = {}
+    for name, corpus in (("ks", "arabic_speech_commands"), ("sid", "speechocean762")):
+        task = make_task(name, corpora / corpus, max_classes=50, max_clips=MAX_CLIPS)
+        features, _ = pool_clips(upstreams, [(clip.path, task.crop_s) for clip in task.clips])
+        scores = {key: probe(task_parts(task, features[key]), len(task.classes)) for key in upstreams}
+        results[name] = {key: {"test": score.test, "ci95": score.ci95} for key, score in scores.items()}
+        results[name] |= {"clips": task.counts(), "classes": len(task.classes), "chance": task.chance}
+        shown = ", ".join(f"{key} {score.test:.3f}" for key, score in scores.items())
+        print(f"{name}: {shown}", flush=True)
+    return results
 
 
 def main() -> None:
@@ -59,26 +77,17 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--steps", type=int, default=600)
     given = parser.parse_args()
-    results = {}
+    keep_freed_memory()
+    runs = {}
     for recipe in RECIPES:
         out = given.out / recipe
         if not (out / "card.json").exists():
             train(recipe, given.teacher, given.corpora, out, given.steps)
         card = read_json(out / "card.json")
         curve = [event for event in MetricsLog(out / "metrics.jsonl").read() if event["event"] == "valid"]
-        results[recipe] = {
-            "parameters": card["parameters"],
-            "macs_per_s": card["macs_per_s"],
-            "steps": card["steps"],
-            "audio_h": card["audio_h"],
-            "train_s": card["train_s"],
-            "fidelity": [{"step": event["step"], **event["layers"]} for event in curve],
-            "ks": probe(out, given.corpora, "ks", "arabic_speech_commands"),
-            "sid": probe(out, given.corpora, "sid", "speechocean762"),
-        }
-        write("real_run", {"results": results})
-    for recipe, result in results.items():
-        print(recipe, {task: {k: v for k, v in result[task].items() if isinstance(v, float)} for task in ("ks", "sid")})
+        runs[recipe] = {key: card[key] for key in ("parameters", "macs_per_s", "steps", "audio_h", "train_s")}
+        runs[recipe]["fidelity"] = [{"step": event["step"], **event["layers"]} for event in curve]
+    write("real_run", {"runs": runs, "probes": probes(given.teacher, given.corpora, given.out)})
 
 
 if __name__ == "__main__":

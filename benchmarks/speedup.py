@@ -16,7 +16,7 @@ from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
 
-ROUNDS = 7
+ROUNDS = 5
 
 
 def main() -> None:

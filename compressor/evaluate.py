@@ -123,6 +123,7 @@ def probe_upstreams(
 def _features(
     upstreams: dict[str, Upstream], tasks: Sequence[Task], device: str, listen: Listener
 ) -> tuple[dict[str, dict[Key, Tensor]], list[Skipped]]:
+    keep_freed_memory()
     keys = list({(clip.path, task.crop_s) for task in tasks for clip in task.clips})
     listen(f"features of {len(keys)} clips from {', '.join(upstreams)}")
     return pool_clips(upstreams, keys, device)
