@@ -19,6 +19,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .allocator import keep_freed_memory
 from .audio import Skipped, UnreadableAudio
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import SAMPLE_RATE
