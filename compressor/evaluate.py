@@ -245,22 +245,28 @@ def _brief(score: Score) -> dict[str, Any]:
 
 def tables(result: dict[str, Any]) -> list[RenderableType]:
     """The result for people: probes with their 95 % intervals, fidelity per teacher layer, and what has to be said."""
-    probes = Table(title=f"linear probes on frozen features: {result['data']}", title_justify="left")
-    for column in ("task", *UPSTREAMS, "chance", "classes", "test clips", "test voices"):
+    probes = Table(title=f"accuracy of linear probes on frozen features: {result['data']}", title_justify="left")
+    for column in ("task", *UPSTREAMS):
         probes.add_column(column)
     for name, task in result["tasks"].items():
-        cells = [_cell(task[upstream], task["ci95"][upstream]) for upstream in UPSTREAMS]
-        voices = "unseen" if task["speaker_disjoint"] else "also in training"
-        chance = max(task["chance"], task["chance_by_voice"] or 0.0)
-        probes.add_row(name, *cells, f"{chance:.3f}", str(task["classes"]), str(task["clips"]["test"]), voices)
-    notes = [f"{name}: {note}" for name, task in result["tasks"].items() for note in task["notes"]]
-    shown: list[RenderableType] = [probes, *(Text(f"note: {note}") for note in [*notes, *result["notes"]])]
-    return [shown[0], _fidelity_table(result), *shown[1:]] if result["fidelity"] else shown
+        probes.add_row(name, *(_cell(task[upstream], task["ci95"][upstream]) for upstream in UPSTREAMS))
+    notes = [line for name, task in result["tasks"].items() for line in _facts(name, task)]
+    words = Text("\n".join([*notes, *(f"note: {note}" for note in result["notes"])]))
+    return [probes, _fidelity_table(result), words] if result["fidelity"] else [probes, words]
+
+
+def _facts(name: str, task: dict[str, Any]) -> list[str]:
+    chance = f"chance {task['chance']:.3f}"
+    if task["chance_by_voice"] is not None:
+        chance += f", {task['chance_by_voice']:.3f} knowing only the voice"
+    voices = "unseen voices" if task["speaker_disjoint"] else "voices that may be in training too"
+    clips = f"{task['clips']['test']} test clips of {voices}"
+    return [f"{name}: {task['classes']} classes, {chance}, {clips}", *(f"  {note}" for note in task["notes"])]
 
 
 def _fidelity_table(result: dict[str, Any]) -> Table:
     table = Table(title="fidelity to the teacher on test clips", title_justify="left")
-    for column in ("teacher layer", "cosine (heads)", "L1 (heads)", "cosine (linear map)", "R2 (linear map)", "CKA"):
+    for column in ("teacher layer", "heads: cosine", "L1", "linear map: cosine", "R2", "CKA"):
         table.add_column(column, justify="right")
     for layer, parts in result["fidelity_detail"].items():
         heads, linear = parts["heads"] or {}, parts["linear"]
@@ -270,4 +276,4 @@ def _fidelity_table(result: dict[str, Any]) -> Table:
 
 
 def _cell(value: float | None, interval: list[float] | None) -> Text:
-    return Text("–" if value is None or interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]")
+    return Text("–" if value is None or interval is None else f"{value:.3f}\n{interval[0]:.3f}–{interval[1]:.3f}")

@@ -1,5 +1,6 @@
 """`compress eval` on the starter speech, with encoders small enough to run in seconds."""
 
+import io
 import json
 import shutil
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from rich.console import Console
 
 from speechpress.compressor import evaluate as evaluation
 from speechpress.compressor import probes
@@ -74,7 +76,15 @@ def test_a_checkpoint_is_measured_beside_teacher_random_and_log_mel(folders):
     assert set(result["fidelity"]) == {"1", "2", "3"}
     assert result["fidelity_by"] == "linear"
     assert json.loads(json.dumps(result)) == result
-    assert len(tables(result)) >= 3
+    shown = printed(result, width=400)
+    assert f"{result['tasks']['ks']['student']:.3f}" in shown
+    assert "nothing about new voices" in shown
+
+
+def printed(result, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(*tables(result))
+    return console.file.getvalue()
 
 
 def test_four_studio_voices_are_told_apart_by_log_mel(folders):
@@ -98,7 +108,7 @@ def test_without_a_teacher_its_column_is_empty_and_that_is_said(folders, tmp_pat
     assert result["fidelity"] == {}
     assert any("not at hand" in note for note in result["notes"])
     assert "not at hand" in caplog.text
-    tables(result)
+    assert "–" in printed(result) and "not at hand" in printed(result, width=400)
     given = evaluate(tmp_path / "orphan", tasks=("sid",), seeds=1, max_clips=20, teacher=str(folders / "teacher"))
     assert given["tasks"]["sid"]["teacher"] is not None
     (tmp_path / "orphan" / "card.json").unlink()
