@@ -1,7 +1,8 @@
 """Make `hubert-mini`, the teacher that ships with the starter: layer-wise distillation from Whisper's encoder.
 
-    python benchmarks/make_hubert_mini.py cache CORPORA TEACHER WORK     once, about 15 minutes on two cores
-    python benchmarks/make_hubert_mini.py train WORK INIT OUT --minutes 88
+    python benchmarks/make_hubert_mini.py cache CORPORA TEACHER WORK     once, 15 minutes on two cores
+    python benchmarks/make_hubert_mini.py train WORK INIT FIRST --minutes 88
+    python benchmarks/make_hubert_mini.py train WORK FIRST OUT --stage speakers --minutes 8.5
     python benchmarks/make_hubert_mini.py finish OUT CORPORA compressor/starter/hubert-mini     fp16, probes, card
 
 CORPORA holds the unpacked folders arabic_speech_commands, speechocean762 and picovoice_barista (audio/ and labels.tsv);
@@ -19,6 +20,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,15 @@ from transformers import HubertModel
 
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.audio import read_audio
-from speechpress.compressor.checkpoint import WEIGHTS, save_encoder, write_json, write_tensors, write_text
+from speechpress.compressor.checkpoint import (
+    WEIGHTS,
+    read_json,
+    read_tensors,
+    save_encoder,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.costs import macs_per_s, parameters
 from speechpress.compressor.encoder import Encoder
@@ -40,7 +50,8 @@ from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.tasks import make_task
 
 RATE, HOP = 16_000, 320
-PAIRS = {2: 1, 4: 3, 6: 4}  # hubert-mini layer: Whisper layer
+HEADS, HISTORY = "heads.safetensors", "history.json"
+WHISPER_LAYERS = (1, 3, 4)
 CORPORA = {
     "arabic_speech_commands": ("train", (1.0, 0.88, 1.12, 0.8, 1.2)),
     "speechocean762": ("train", (1.0, 0.9, 1.12)),
@@ -48,8 +59,30 @@ CORPORA = {
 }
 SHORT = (60, RATE)  # rows and samples of a batch of one-second clips
 LONG = (20, 3 * RATE)
-SHORT_SHARE = 0.4
-LEARNING_RATE, WARMUP_STEPS, CLIP = 1.2e-3, 150, 5.0
+CLIP = 5.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage of the training matches, and on what. `pairs` is {hubert-mini layer: Whisper layer}.
+
+    `pooled` weighs, for the pairs of Whisper's layer 1, the distance of the clip's mean: it is what tells speakers
+    apart, and a frame-wise loss with noise and gain added to the input leaves most of it to chance.
+    """
+
+    pairs: dict[int, int]
+    lr: float
+    warmup_steps: int
+    short_share: float
+    gain_decades: tuple[float, float]
+    noisy_share: float
+    pooled: float = 0.0
+
+
+STAGES = {
+    "words": Stage({2: 1, 4: 3, 6: 4}, 1.2e-3, 150, 0.4, (-0.7, 0.3), 0.33),
+    "speakers": Stage({1: 1, 2: 1, 4: 3, 6: 4}, 5e-4, 40, 0.25, (-0.15, 0.15), 0.05, pooled=2.0),
+}
 
 
 def recordings(corpora: Path, name: str) -> list[Path]:
@@ -74,7 +107,7 @@ def cache(corpora: Path, teacher_folder: Path, work: Path) -> None:
                     wave = wave[: len(wave) // HOP * HOP]
                     if len(wave) < 0.4 * RATE:
                         continue
-                    states = teacher.hidden_states(torch.from_numpy(wave)[None], layers=list(PAIRS.values()))
+                    states = teacher.hidden_states(torch.from_numpy(wave)[None], layers=WHISPER_LAYERS)
                     stacked = torch.stack([F.layer_norm(s[0], s.shape[-1:]) for s in states.values()], 1)
                     waves.write((wave * 32767).clip(-32768, 32767).astype(np.int16).tobytes())
                     layers.write(stacked.half().numpy().tobytes())
@@ -91,13 +124,18 @@ class Cached:
         index = json.loads((work / "index.json").read_text())
         self.pools = [[row for row in index if (row[1] < 1.5 * RATE) == short] for short in (True, False)]
         self.waves = np.memmap(work / "waves.i16", dtype=np.int16, mode="r")
-        self.layers = np.memmap(work / "layers.f16", dtype=np.float16, mode="r").reshape(-1, len(PAIRS), width)
+        self.layers = np.memmap(work / "layers.f16", dtype=np.float16, mode="r").reshape(-1, len(WHISPER_LAYERS), width)
         self.random = np.random.default_rng(0)
 
-    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+    def mean(self) -> Tensor:
+        """(layers, width): the mean target over a sample of the frames."""
+        blocks = [self.layers[at : at + 50].astype(np.float32).mean(0) for at in range(0, len(self.layers), 3000)]
+        return torch.from_numpy(np.stack(blocks).mean(0))
+
+    def batch(self, stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
         """Waves (B, S), targets (B, T, pairs, width) and a mask (B, T) of frames that have a target."""
         random = self.random
-        short = random.random() < SHORT_SHARE
+        short = random.random() < stage.short_share
         pool, (rows, samples) = (self.pools[0], SHORT) if short else (self.pools[1], LONG)
         frames = samples // HOP - 1
         waves = np.zeros((rows, samples), np.float32)
@@ -108,33 +146,35 @@ class Cached:
             offset = int(random.integers(0, max(1, count - samples // HOP + 1)))
             ours = min(samples, length - offset * HOP)
             theirs = min(frames, count - offset)
-            gain = 10 ** random.uniform(-0.7, 0.3)
+            gain = 10 ** random.uniform(*stage.gain_decades)
             waves[row, :ours] = self.waves[start + offset * HOP :][:ours] / 32768 * gain
             targets[row, :theirs] = self.layers[first + offset :][:theirs]
             mask[row, :theirs] = 1
-        # Noise on a third of the rows; their target stays that of the clean clip.
-        noisy = (random.random((rows, 1)) < 0.33) * 10 ** random.uniform(-1.75, -0.75, (rows, 1))
+        # The target of a noisy row stays that of the clean clip.
+        noisy = (random.random((rows, 1)) < stage.noisy_share) * 10 ** random.uniform(-1.75, -0.75, (rows, 1))
         level = np.sqrt(np.square(waves).mean(1, keepdims=True)) * noisy
         waves += (level * random.standard_normal(waves.shape)).astype(np.float32)
         return torch.from_numpy(waves), torch.from_numpy(targets), torch.from_numpy(mask)
 
 
-def train(work: Path, init: Path, out: Path, minutes: float, width: int) -> None:
+def train(work: Path, init: Path, out: Path, stage: Stage, minutes: float, width: int) -> None:
     """AdamW in bf16, linear decay over a given time; the model is written every 300 steps and at the end."""
     torch.manual_seed(0)
+    keep_freed_memory()
     model = HubertModel.from_pretrained(init, dtype=torch.float32, attn_implementation="sdpa").train()
-    heads = nn.ModuleDict({str(layer): nn.Linear(model.config.hidden_size, width) for layer in PAIRS})
+    heads = make_heads(init, stage, model.config.hidden_size, width)
     trainable = [*model.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(trainable, lr=LEARNING_RATE, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(trainable, lr=stage.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
     forward = torch.compile(lambda waves: model(waves, output_hidden_states=True).hidden_states, dynamic=False)
     data, started, step, audio_s = Cached(work, width), time.time(), 0, 0.0
+    mean = data.mean()
     while (done := (time.time() - started) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = max(1e-6, LEARNING_RATE * min(1, (step + 1) / WARMUP_STEPS) * (1 - done))
-        waves, targets, mask = data.batch()
+            group["lr"] = max(1e-6, stage.lr * min(1, (step + 1) / stage.warmup_steps) * (1 - done))
+        waves, targets, mask = data.batch(stage)
         with torch.autocast("cpu", torch.bfloat16):
             states = forward(waves)
-        loss, cosines = objective(heads, states, targets, mask)
+        loss, cosines = objective(heads, stage, states, targets, mask, mean)
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(trainable, CLIP)
@@ -148,23 +188,49 @@ def train(work: Path, init: Path, out: Path, minutes: float, width: int) -> None
         if step % 300 == 0:
             model.save_pretrained(out)
     model.save_pretrained(out)
-    history = {"steps": step, "audio_h": audio_s / 3600, "minutes": (time.time() - started) / 60}
-    (out / "history.json").write_text(json.dumps(history))
+    write_tensors(out / HEADS, heads.state_dict())
+    before = json.loads((init / HISTORY).read_text()) if (init / HISTORY).exists() else []
+    spent = {"steps": step, "audio_h": audio_s / 3600, "minutes": (time.time() - started) / 60}
+    write_text(out / HISTORY, json.dumps([*before, spent]))
+
+
+def make_heads(init: Path, stage: Stage, width: int, target_width: int) -> nn.ModuleDict:
+    """One linear head per pair; those of an earlier stage go on, each with the Whisper layer that it predicts."""
+    heads = nn.ModuleDict({str(layer): nn.Linear(width, target_width) for layer in stage.pairs})
+    if (init / HEADS).exists():
+        earlier, _ = read_tensors(init / HEADS)
+        first = STAGES["words"].pairs
+        for layer, theirs in stage.pairs.items():
+            old = layer if layer in first else next(ours for ours, other in first.items() if other == theirs)
+            heads[str(layer)].load_state_dict({key: earlier[f"{old}.{key}"] for key in ("weight", "bias")})
+    return heads
 
 
 def objective(
-    heads: nn.ModuleDict, states: tuple[Tensor, ...], targets: Tensor, mask: Tensor
+    heads: nn.ModuleDict, stage: Stage, states: tuple[Tensor, ...], targets: Tensor, mask: Tensor, mean: Tensor
 ) -> tuple[Tensor, list[float]]:
     """DistilHuBERT's distance on each pair of layers, over the frames that have a target."""
     loss, cosines = torch.zeros(()), []
-    for column, layer in enumerate(PAIRS):
+    for layer, theirs in stage.pairs.items():
+        column = WHISPER_LAYERS.index(theirs)
         prediction = heads[str(layer)](states[layer].float())
         target, valid = targets[:, : prediction.shape[1], column], mask[:, : prediction.shape[1]]
         cosine = F.cosine_similarity(prediction, target, dim=-1)
         per_frame = (prediction - target).abs().mean(-1) - F.logsigmoid(cosine)
         loss = loss + (per_frame * valid).sum() / valid.sum()
+        if stage.pooled and theirs == 1:
+            loss = loss + stage.pooled * pooled_distance(prediction, target, valid, mean[column])
         cosines.append(float((cosine * valid).sum() / valid.sum()))
     return loss, cosines
+
+
+def pooled_distance(prediction: Tensor, target: Tensor, valid: Tensor, mean: Tensor) -> Tensor:
+    """The distance of each clip's mean (B, T, width) -> (B, width), seen from the mean of all clips."""
+    count = valid.sum(1, keepdim=True).clamp(min=1)
+    ours, theirs = ((x * valid[..., None]).sum(1) / count - mean for x in (prediction, target))
+    # A mean over frames differs a third as much from clip to clip as a frame does from the next.
+    distance = 3 * (ours - theirs).abs().mean(-1) - F.logsigmoid(F.cosine_similarity(ours, theirs, dim=-1))
+    return distance.mean()
 
 
 CARD_TEXT = """# hubert-mini
@@ -172,12 +238,14 @@ CARD_TEXT = """# hubert-mini
 The teacher of the starter: small enough to ship, so that distillation can be tried without a download. It is no
 replacement for a released model.
 
-- **Architecture:** HuBERT's. Waveform in, 50 frames/s out; front end {channels}, LayerNorm after every convolution;
-  {layers} layers x {width}, {heads} heads, FFN {ffn}; {parameters:.2f} M parameters, fp16, {macs:.2f} GMAC/s.
-- **How it was made:** `benchmarks/make_hubert_mini.py`, {minutes:.0f} minutes on two shared CPU cores: {steps} steps,
-  {audio_h:.0f} h of audio seen. Its layers {ours} regress layers {theirs} of OpenAI's Whisper base encoder (MIT).
-  **That encoder is supervised** (trained with transcripts), so hubert-mini is not purely self-supervised either. It
-  started from an earlier 24-minute run of the same kind.
+- **Architecture:** HuBERT's. Waveform in, 50 frames/s out; front end {channels},
+  LayerNorm after every convolution; {layers} layers x {width}, {heads} heads, FFN {ffn}; {parameters:.2f} M parameters,
+  fp16, {macs:.2f} GMAC/s.
+- **How it was made:** `benchmarks/make_hubert_mini.py`, on two shared CPU cores. In {minutes:.0f} minutes
+  ({steps} steps, {audio_h:.0f} h of audio seen) its layers 2, 4, 6 learned to regress layers 1, 3, 4 of OpenAI's
+  Whisper base encoder (MIT); in {minutes2:.0f} more ({steps2} steps, {audio_h2:.0f} h), without added noise, also
+  layer 1, and the clip's mean in layers 1 and 2. It started from an earlier 24-minute run of the same kind.
+- **Whisper's encoder is supervised** (trained with transcripts), so hubert-mini is not purely self-supervised either.
 - **Speech:** speechocean762 (train), Arabic Speech Commands (train) and Picovoice's barista commands, 6.4 h, at three
   to five playing speeds. Neither the starter speech nor any test speaker was used.
 - **Only distillation was tried**, not HuBERT's own masked prediction of clusters.
@@ -198,20 +266,28 @@ def finish(run: Path, corpora: Path, out: Path) -> None:
     encoder.load_state_dict({**encoder.state_dict(), **model.state_dict()})  # it may have no mask vector
     save_encoder(out, encoder)
     write_tensors(out / WEIGHTS, {name: tensor.half() for name, tensor in encoder.state_dict().items()})
-    history = json.loads((run / "history.json").read_text())
+    first, second = json.loads((run / HISTORY).read_text())
     scores = {"hubert-mini": probes(in_bf16(load_teacher(str(out))), corpora)}
-    scores["random weights"] = probes(in_bf16(random_copy(encoder.config)), corpora)
-    scores["log-mel"] = probes(LOG_MEL, corpora)
-    card = {"schema": 1, "kind": "teacher", "name": "hubert-mini", "supervised": True, **history, "probes": scores}
+    scores |= floors(run / "floors.json", encoder.config, corpora)
+    card = {"schema": 1, "kind": "teacher", "name": "hubert-mini", "supervised": True}
+    card |= {"stages": [first, second], "probes": scores}
     write_json(out / "card.json", card)
     config = encoder.config
     text = CARD_TEXT.format(
         channels=", ".join(map(str, config.conv_channels)), layers=config.num_layers, width=config.width,
         heads=config.num_heads[0], ffn=config.ffn_widths[0], parameters=parameters(config) / 1e6,
-        macs=macs_per_s(config) / 1e9, ours=", ".join(map(str, PAIRS)), theirs=", ".join(map(str, PAIRS.values())),
-        rows="\n".join(_rows(scores)), sid_classes=scores["log-mel"]["sid"]["classes"], **history,
+        macs=macs_per_s(config) / 1e9, rows="\n".join(_rows(scores)), sid_classes=scores["log-mel"]["sid"]["classes"],
+        **first, **{f"{name}2": value for name, value in second.items()},
     )  # fmt: skip
     write_text(out / "CARD.md", text)
+
+
+def floors(path: Path, config: EncoderConfig, corpora: Path) -> dict:
+    """Scores of random weights and of log-mel; computed once, they do not depend on the training."""
+    if not path.exists():
+        scores = {"random weights": probes(in_bf16(random_copy(config)), corpora), "log-mel": probes(LOG_MEL, corpora)}
+        write_json(path, scores)
+    return read_json(path)
 
 
 def probes(upstream: Upstream, corpora: Path) -> dict:
@@ -255,6 +331,7 @@ def main() -> None:
         command = commands.add_parser(name)
         for folder in folders.split():
             command.add_argument(folder, type=Path)
+    commands.choices["train"].add_argument("--stage", choices=list(STAGES), default="words")
     commands.choices["train"].add_argument("--minutes", type=float, default=88)
     commands.choices["train"].add_argument("--width", type=int, default=512, help="width of the Whisper encoder")
     given = parser.parse_args()
@@ -264,7 +341,7 @@ def main() -> None:
     elif given.command == "finish":
         finish(given.run, given.corpora, given.out)
     else:
-        train(given.work, given.init, given.out, given.minutes, given.width)
+        train(given.work, given.init, given.out, STAGES[given.stage], given.minutes, given.width)
 
 
 if __name__ == "__main__":
