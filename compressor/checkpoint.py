@@ -178,6 +178,8 @@ def load_encoder(folder: str | Path) -> Encoder:
     folder = Path(folder)
     encoder = Encoder(read_config(folder))
     tensors, _ = read_tensors(folder / WEIGHTS)
+    # A HubertModel that was made without masking has no mask vector; nothing that we compute uses it.
+    tensors.setdefault("masked_spec_embed", torch.zeros(encoder.config.width))
     try:
         encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except RuntimeError as error:

@@ -50,6 +50,16 @@ def test_transformers_opens_it_without_a_missing_key(tmp_path, tiny_config, chan
     assert extractor.do_normalize is False and extractor.sampling_rate == 16_000
 
 
+def test_a_hubert_model_without_a_mask_vector_opens(tmp_path, tiny_config):
+    from transformers import HubertConfig, HubertModel
+
+    model = HubertModel(HubertConfig(**tiny_config.to_hubert(), mask_time_prob=0.0)).eval()
+    assert "masked_spec_embed" not in model.state_dict()
+    model.save_pretrained(tmp_path)
+    waves = torch.randn(1, 8000)
+    torch.testing.assert_close(load_encoder(tmp_path)(waves), model(waves).last_hidden_state, atol=2e-5, rtol=0)
+
+
 def test_an_encoder_that_hubert_cannot_describe_still_saves(tmp_path, tiny_config):
     uneven = replace(tiny_config, num_heads=(4, 2, 1, 3), ffn_widths=(64, 8, 16, 1))
     save_encoder(tmp_path, Encoder(uneven))
