@@ -25,7 +25,7 @@ from .heldout import split_heldout
 from .plan import Plan, plan
 from .pretrained import load_teacher
 from .recipe import Recipe
-from .run import Outcome, Run, Where, prepare_folder, summary
+from .run import Outcome, Run, Where, check_folder, summary
 from .show import describe_encoder
 from .training import Distiller, Event, Interrupt, Listener, Loop, Progress, make_optimizer
 
@@ -41,7 +41,7 @@ def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
     """
     fabric = make_fabric(recipe, where)
     keep_freed_memory()
-    prepare_folder(where)
+    check_folder(where)
     teacher = load_teacher(recipe.teacher)
     job = plan(recipe, teacher)
     corpus = open_corpus(*where.data)

@@ -52,11 +52,8 @@ class Outcome:
         return {"out": str(self.out), **{key: self.card[key] for key in keys}}
 
 
-def prepare_folder(where: Where) -> None:
-    """Refuse a folder that is in use; with --overwrite clear one that holds a run and nothing else's work.
-
-    Raises SpeechpressError; nothing is deleted unless --overwrite was given.
-    """
+def check_folder(where: Where) -> None:
+    """Raises SpeechpressError for a folder in use, unless it holds a run and --overwrite (or --resume) was given."""
     out = where.out
     if where.resume:
         if not out.is_dir():
@@ -72,7 +69,6 @@ def prepare_folder(where: Where) -> None:
         raise SpeechpressError(
             f"{out}: holds something else than a run, so --overwrite leaves it alone; use another --out"
         )
-    shutil.rmtree(out)
 
 
 @dataclass
@@ -103,6 +99,8 @@ class Run:
 
     def begin(self, loop: Loop) -> None:
         if self.fabric.is_global_zero:
+            if (self.out / "recipe.yaml").exists():  # a run, which --overwrite replaces now that all else is in place
+                shutil.rmtree(self.out, ignore_errors=True)
             write_text(self.out / "recipe.yaml", self.recipe.text())
             self.log.restart(at_step=-1)
         self.validate(loop, "start")

@@ -282,7 +282,8 @@ def validate(
     training = distiller.training
     distiller.eval()
     sums, frames = dict.fromkeys(layers, torch.zeros(2)), 0
-    for wave in waves:
+    device = next(distiller.parameters()).device
+    for wave in (wave.to(device) for wave in waves):
         predictions, targets = align(distiller(wave), teacher.hidden_states(wave, layers=layers))
         _, parts = loss_sums(predictions, targets, 1.0, 0.0)
         frames += next(iter(targets.values())).shape[1]

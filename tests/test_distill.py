@@ -16,7 +16,7 @@ from speechpress.compressor.metrics import MetricsLog
 from speechpress.compressor.plan import plan
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe_file import load_recipe
-from speechpress.compressor.run import Where, prepare_folder
+from speechpress.compressor.run import Where, check_folder
 from speechpress.runtime.errors import SpeechpressError
 
 QUICK = ["train.steps=4", "train.precision=fp32", "train.batch=4", "train.crop_s=0.5", "train.validate_every=2"]
@@ -118,9 +118,9 @@ def test_a_diverging_loss_stops_with_advice(tiny_teacher, few_clips, tmp_path):
 def test_a_folder_in_use_is_refused_and_kept(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SpeechpressError, match="not empty"):
-        prepare_folder(Where((), tmp_path))
+        check_folder(Where((), tmp_path))
     with pytest.raises(SpeechpressError, match="leaves it alone"):
-        prepare_folder(Where((), tmp_path, overwrite=True))
+        check_folder(Where((), tmp_path, overwrite=True))
     assert (tmp_path / "thesis.txt").exists()
 
 
@@ -128,6 +128,13 @@ def test_overwrite_replaces_a_run(tiny_teacher, few_clips, tmp_path):
     first, _ = run(recipe(tiny_teacher), few_clips, tmp_path / "run")
     again, _ = run(recipe(tiny_teacher, "train.steps=2"), few_clips, tmp_path / "run", overwrite=True)
     assert (first.card["steps"], again.card["steps"]) == (4, 2)
+
+
+def test_overwrite_keeps_the_old_run_until_the_new_one_can_start(tiny_teacher, few_clips, tmp_path):
+    run(recipe(tiny_teacher), few_clips, tmp_path / "run")
+    with pytest.raises(SpeechpressError, match="no-such-teacher"):
+        run(recipe("./no-such-teacher"), few_clips, tmp_path / "run", overwrite=True)
+    assert load_checkpoint(tmp_path / "run").card["steps"] == 4
 
 
 def test_resume_wants_an_unfinished_run(tiny_teacher, few_clips, tmp_path):
