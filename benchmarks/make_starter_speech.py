@@ -4,7 +4,7 @@ Input is a folder into which Debian's packages were unpacked, sound and text of 
 
     for l in en es fr it ru; do apt-get download asterisk-core-sounds-$l asterisk-core-sounds-$l-g722; done
     for d in *.deb; do dpkg-deb -x $d unpacked; done
-    python benchmarks/make_starter_speech.py unpacked compressor/starter/speech
+    python benchmarks/make_starter_speech.py unpacked compressor/starter/asterisk-prompts
 
 `ffmpeg` must be on PATH: nothing else here decodes G.722. The choice of prompts and their splits follow from the names
 and texts alone, so the same packages give the same labels; the Opus bytes differ from run to run (Ogg's stream number).

@@ -11,8 +11,8 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .labels import read_labels
 from .probes import SPLITS
+from .starter import SPEECH as STARTER
 
-STARTER = Path(__file__).parent / "starter" / "speech"
 COLUMNS = {"ks": ("keyword", "digit"), "sid": ("speaker",), "lid": ("language",)}
 SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}
 STARTER_CROP_S = {"sid": 1.0, "lid": 1.0}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TEACHER = HERE / "hubert-mini"
-SPEECH = HERE / "speech"
+SPEECH = HERE / "asterisk-prompts"
 STEPS = 120
 
 
