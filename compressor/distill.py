@@ -3,6 +3,7 @@
 `plan` decides what will be trained, `Run` keeps the folder, `Loop` trains; here they are put together.
 """
 
+import hashlib
 import logging
 import os
 import sys
@@ -19,6 +20,7 @@ from .allocator import keep_freed_memory
 from .audio import UnreadableAudio, read_cut
 from .batching import Batches
 from .checkpoint import parameters
+from .config import SAMPLE_RATE
 from .corpus import Corpus, open_corpus
 from .costs import macs_per_s
 from .heldout import split_heldout
@@ -160,9 +162,14 @@ def hold_out(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, Corpus]:
 
 
 def heldout_waves(valid: Corpus, crop_s: float) -> list[Tensor]:
-    """The held-out clips as (1, S) each, at most `crop_s` long, so that no row is ever padded."""
-    waves = []
-    for cut in valid.cuts:
+    """Held-out clips as (1, S) each, at most `crop_s` long, so that no row is ever padded; VALIDATION_S in all.
+
+    Of a larger held-out part (a labelled val split can have hours) the same clips are drawn every time.
+    """
+    waves: list[Tensor] = []
+    for cut in sorted(valid.cuts, key=lambda cut: hashlib.sha256(cut.id.encode()).digest()):
+        if sum(wave.shape[1] for wave in waves) >= VALIDATION_S * SAMPLE_RATE:
+            break
         try:
             waves.append(torch.from_numpy(read_cut(cut, 0.0, min(cut.duration, crop_s)))[None])
         except UnreadableAudio as error:

@@ -10,13 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from speechpress.compressor.checkpoint import load_checkpoint, read_json, save_encoder
-from speechpress.compressor.distill import distill
+from speechpress.compressor.corpus import open_corpus
+from speechpress.compressor.distill import VALIDATION_S, distill, heldout_waves
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.metrics import MetricsLog
 from speechpress.compressor.plan import plan
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.run import Where, check_folder
+from speechpress.compressor.starter import SPEECH
 from speechpress.runtime.errors import SpeechpressError
 
 QUICK = ["train.steps=4", "train.precision=fp32", "train.batch=4", "train.crop_s=0.5", "train.validate_every=2"]
@@ -72,6 +74,14 @@ def test_every_recipe_trains_and_its_folder_is_whole(tiny_teacher, few_clips, tm
     assert checkpoint.encoder.config.num_layers == 2 and checkpoint.card["steps"] == 4
     assert checkpoint.card["teacher"]["sha256"] and checkpoint.card["data"]["fingerprint"]
     assert load_recipe(str(tmp_path / "run" / "recipe.yaml")) == recipe(tiny_teacher, name=name)
+
+
+def test_of_a_large_held_out_part_the_same_two_minutes_are_measured():
+    corpus = open_corpus(SPEECH)
+    first, again = heldout_waves(corpus, 15.0), heldout_waves(corpus, 15.0)
+    seconds = sum(wave.shape[1] for wave in first) / 16_000
+    assert VALIDATION_S <= seconds < VALIDATION_S + 15
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
 
 
 def test_training_brings_the_student_closer(tiny_teacher, few_clips, tmp_path):
