@@ -38,7 +38,7 @@ STUDENT = [
     "student.pos_conv_kernel=64",
     "student.init=random",
 ]
-MAX_CLIPS = 1000  # per split
+MAX_CLIPS = 600  # per split
 TRAIN = ["train.lr=1e-3", "train.crop_s=4", "train.precision=bf16", "train.batch=24"]
 
 
