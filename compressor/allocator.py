@@ -11,7 +11,7 @@ def keep_freed_memory() -> bool:
     """Let glibc keep what is freed, for this process; True where that was done.
 
     A step allocates the same gigabytes of activations as the one before. glibc maps each large block afresh and
-    gives it back, so every step takes a million page faults: a fifth of its time (benchmarks/throughput.py).
+    gives it back, so every step faults all of its memory in again (tests/test_allocator.py counts that).
     """
     if platform.libc_ver()[0] != "glibc":
         return False
