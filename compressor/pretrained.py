@@ -7,7 +7,6 @@ layer k. A final LayerNorm, which large models have, belongs to no layer.
 """
 
 import hashlib
-import importlib.resources
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
@@ -26,10 +25,10 @@ from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
 from .fairseq import read_checkpoint
 from .hub import fetch, read_folder
+from .starter import TEACHER
 from .weights import Weights
 
 STARTER_NAMES = ("starter", "hubert-mini")
-STARTER = "starter/hubert-mini"
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def load_teacher(source: str) -> Teacher:
 
 def starter_folder() -> Path:
     """The folder of hubert-mini inside the package; raises SpeechpressError when the installation lacks it."""
-    folder = Path(str(importlib.resources.files("speechpress.compressor"))) / STARTER
+    folder = TEACHER
     if not (folder / CONFIG).is_file():
         raise SpeechpressError(f"{folder}: the built-in teacher is not in this installation; install speechpress again")
     return folder
