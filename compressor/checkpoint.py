@@ -131,7 +131,7 @@ def save_encoder(folder: Path, encoder: Encoder) -> None:
             "sampling_rate": SAMPLE_RATE,
             "padding_value": 0.0,
             "padding_side": "right",
-            "do_normalize": config.normalize_input,
+            "do_normalize": config.input_norm == "utterance",
             # A GroupNorm over time sees padding, so base models are fed without a mask, as they were trained.
             "return_attention_mask": config.conv_norm == "layer",
         },

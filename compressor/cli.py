@@ -25,7 +25,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; words for people on stderr.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
-RUNS = Path("runs")
+RUNS, BUNDLES = Path("runs"), Path("bundles")
 
 
 @app.callback()
@@ -55,11 +55,16 @@ def list_things(
 
 @app.command()
 def show(
-    thing: Annotated[str, typer.Argument(help="A recipe (by name or path) or the folder of a checkpoint.")],
+    thing: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe (by name or path), a target, a teacher, or the folder of a checkpoint or bundle."
+        ),
+    ],
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """Parameters, compute, receptive field, look-ahead and size of a recipe's student or of a checkpoint."""
+    """What there is to know of a recipe's student, a checkpoint, a teacher, a target or a bundle."""
     from .display import Screen
     from .recipe_file import load_recipe
     from .show import show, show_recipe
@@ -147,6 +152,9 @@ def evaluate(
     ] = None,
     tasks: Annotated[str, typer.Option(help="Comma-separated: ks (keywords), sid (speakers).")] = "ks,sid",
     teacher: Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")] = None,
+    chunk_ms: Annotated[
+        float | None, typer.Option(help="Hear the audio in chunks, as a streaming student does; else all at once.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Probes per task, each with its own random numbers.")] = 3,
     json: Json = False,
 ) -> None:
@@ -158,7 +166,15 @@ def evaluate(
 
     screen = Screen(json)
     folder = checkpoint or newest(RUNS, screen.say)
-    document = measure(folder, data, tasks=tuple(tasks.split(",")), seeds=seeds, teacher=teacher, listen=screen.say)
+    document = measure(
+        folder,
+        data,
+        tasks=tuple(tasks.split(",")),
+        seeds=seeds,
+        teacher=teacher,
+        chunk_ms=chunk_ms,
+        listen=screen.say,
+    )
     screen.result(document, *tables(document))
 
 
@@ -180,9 +196,74 @@ def convert(
     Screen(json).result(document, f"{converted.out}: open it with {converted.open_with}", *converted.notes)
 
 
+@app.command("export")
+def export_bundle(
+    target: Annotated[str, typer.Option(help="Where it will run, see `compress ls targets`.")],
+    checkpoint: Annotated[
+        str | None, typer.Argument(help="Folder of a checkpoint, or a teacher; the newest checkpoint under ./runs.")
+    ] = None,
+    quantize: Annotated[str | None, typer.Option(help="none, int8 or int8-linear; else the target's.")] = None,
+    chunk_ms: Annotated[
+        list[float] | None,
+        typer.Option(help="Chunk size, may be repeated; the first is the default. Else the target's."),
+    ] = None,
+    offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once.")] = 10.0,
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback", help="Accept a program that runs much beside its backend.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the bundle; by default a new one under ./bundles.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle in --out.")] = False,
+    json: Json = False,
+) -> None:
+    """Make a bundle for a device: lowered to ExecuTorch, run, and compared with the checkpoint before it is written."""
+    from .bundle_tables import export_table
+    from .display import Screen
+    from .runs import choose_folder, newest
+    from .targets import check_scheme, target_of
+
+    screen, place = Screen(json), target_of(target)
+    check_scheme(place, quantize or place.quantize)
+    source_name = checkpoint or str(newest(RUNS, screen.say))
+    from .export import export, plan
+    from .export_source import open_source
+
+    source = open_source(source_name)
+    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds)
+    if not order.chunks:
+        screen.say(f"{source.name} does not stream ({source.encoder.config.blockers[0]}): whole recordings and windows")
+    name = "-".join([source.name, place.name, *([order.scheme] if order.scheme != "none" else [])])
+    folder = choose_folder(out, BUNDLES, name, resume=False)
+    document = export(order, folder, overwrite, allow_fallback, screen.say)
+    screen.result(document, export_table(document), f"bundle: {folder}   next: compress verify {folder}")
+
+
+@app.command("verify")
+def verify_bundle(
+    bundle: Annotated[Path | None, typer.Argument(help="Folder of a bundle; the newest under ./bundles.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to run with.")] = None,
+    json: Json = False,
+) -> None:
+    """Check a bundle: its hashes, its facts, and its golden clip, run here."""
+    from speechpress.runtime.bundle import newest_bundle
+    from speechpress.runtime.verify import verify
+
+    from .display import Screen, checks_table
+
+    screen = Screen(json)
+    if bundle is None:
+        bundle = newest_bundle(BUNDLES)
+        screen.say(f"no bundle was named; taking the newest: {bundle}")
+    document = verify(bundle, threads)
+    screen.result(document, checks_table([{"fix": "", **check} for check in document["checks"]]))
+    if not document["ok"]:
+        raise typer.Exit(3)
+
+
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check this installation: Python, PyTorch, torchaudio, the command's name, the starter."""
+    """Check this installation: Python, PyTorch, ExecuTorch, torchaudio, the command's name, the starter."""
     from .display import Screen, checks_table
     from .doctor import examine
 

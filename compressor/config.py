@@ -9,17 +9,25 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.spec import StreamSpec
 
 SAMPLE_RATE = 16_000
+CONV_NORMS = ("group", "layer", "frame", "static")
+INPUT_NORMS = ("none", "utterance", "running")
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """Everything that is needed to build an encoder; heads and FFN widths are per layer, as pruning leaves them.
 
-    `conv_norm` is "group" (one GroupNorm over time after the first convolution: the base models) or "layer" (a
-    LayerNorm after every convolution: the large models). `projection_norm` is the LayerNorm before the projection,
-    which DistilHuBERT leaves out. `normalize_input`: a waveform is scaled to zero mean and unit variance first.
+    `conv_norm` is "group" (one GroupNorm over time after the first convolution: the base models), "layer" (a LayerNorm
+    after every convolution: the large models), or, after the first convolution only, "frame" (a LayerNorm) or "static"
+    (statistics fixed before training, which fold into the convolution). `projection_norm` is the LayerNorm before the
+    projection, which DistilHuBERT leaves out. `input_norm`: the waveform is scaled to zero mean and unit variance by
+    the statistics of the whole "utterance" (the large models) or of its past ("running"), or not ("none").
+
+    `pos_conv_future` is how many later frames the position convolution sees (None: it is centred, as in HuBERT).
+    `left_context` is how many frames before its chunk a frame attends to when the encoder runs in chunks.
     """
 
     conv_channels: tuple[int, ...] = (512,) * 7
@@ -34,8 +42,10 @@ class EncoderConfig:
     ffn_widths: tuple[int, ...] = (3072,) * 12
     pos_conv_kernel: int = 128
     pos_conv_groups: int = 16
+    pos_conv_future: int | None = None
+    left_context: int | None = None
     pre_norm: bool = False
-    normalize_input: bool = False
+    input_norm: str = "none"
     dropout: float = 0.1
     attention_dropout: float = 0.1
     activation_dropout: float = 0.1
@@ -50,8 +60,11 @@ class EncoderConfig:
             )
         if len(self.num_heads) != len(self.ffn_widths):
             raise SpeechpressError("encoder: num_heads and ffn_widths must both have one entry per Transformer layer")
-        if self.conv_norm not in ("group", "layer"):
-            raise SpeechpressError(f"encoder: conv_norm is {self.conv_norm!r}, but must be 'group' or 'layer'")
+        for name, choices in (("conv_norm", CONV_NORMS), ("input_norm", INPUT_NORMS)):
+            if getattr(self, name) not in choices:
+                raise SpeechpressError(
+                    f"encoder: {name} is {getattr(self, name)!r}, but must be one of {', '.join(choices)}"
+                )
         if self.width % self.pos_conv_groups:
             raise SpeechpressError(
                 f"encoder: width {self.width} is no multiple of pos_conv_groups {self.pos_conv_groups}"
@@ -59,10 +72,40 @@ class EncoderConfig:
         sizes = (*self.conv_channels, *self.conv_kernels, *self.conv_strides, *self.num_heads, *self.ffn_widths)
         if min(*sizes, self.width, self.head_dim, self.pos_conv_kernel) < 1:
             raise SpeechpressError("encoder: every size must be at least 1")
+        if self.pos_conv_future is not None and not 0 <= self.pos_conv_future < self.pos_conv_kernel:
+            raise SpeechpressError(
+                f"encoder: pos_conv_future is {self.pos_conv_future}, but must be 0 to {self.pos_conv_kernel - 1} "
+                f"(the kernel has {self.pos_conv_kernel} frames)"
+            )
+        if self.left_context is not None and self.left_context < 1:
+            raise SpeechpressError(f"encoder: left_context is {self.left_context}, but must be at least 1 frame")
 
     @property
     def num_layers(self) -> int:
         return len(self.num_heads)
+
+    @property
+    def future_frames(self) -> int:
+        """Frames after its own that the position convolution sees; HuBERT's even kernels see one less than before."""
+        centred = (self.pos_conv_kernel - 1) // 2
+        return centred if self.pos_conv_future is None else self.pos_conv_future
+
+    @property
+    def blockers(self) -> tuple[str, ...]:
+        """What keeps this encoder from streaming, for people; empty when it streams."""
+        reasons = {
+            "conv_norm is 'group', a norm over the whole recording": self.conv_norm == "group",
+            "input_norm is 'utterance', a norm over the whole recording": self.input_norm == "utterance",
+            f"pos_conv_future is not set, so {self.future_frames} frames of look-ahead": self.pos_conv_future is None,
+            "left_context is not set, so its memory would grow without end": self.left_context is None,
+        }
+        return tuple(reason for reason, true in reasons.items() if true)
+
+    @property
+    def streams_only_here(self) -> bool:
+        """Whether it has parts that HuBERT in other toolkits lacks."""
+        own = self.conv_norm in ("frame", "static") or self.input_norm == "running"
+        return own or self.pos_conv_future is not None
 
     @property
     def hop_samples(self) -> int:
@@ -82,6 +125,17 @@ class EncoderConfig:
         for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
             samples = (samples - kernel) // stride + 1
         return samples
+
+    def stream_spec(self, chunk_frames: int) -> StreamSpec:
+        """How this encoder streams in chunks of `chunk_frames`."""
+        return StreamSpec(
+            chunk_frames=chunk_frames,
+            width=self.width,
+            sample_rate=SAMPLE_RATE,
+            hop_samples=self.hop_samples,
+            receptive_samples=self.receptive_samples,
+            lookahead_frames=self.future_frames,
+        )
 
     def with_layers(self, layers: int) -> "EncoderConfig":
         """The same encoder cut (or, repeating its last layer's sizes, extended) to `layers` Transformer layers."""
@@ -103,8 +157,13 @@ class EncoderConfig:
     def to_hubert(self) -> dict[str, Any]:
         """The same numbers under the names of `transformers`' HubertConfig.
 
-        Raises SpeechpressError for per-layer sizes, which HubertConfig cannot express.
+        Raises SpeechpressError for what HubertConfig cannot express: per-layer sizes, and what makes an encoder stream.
         """
+        if self.streams_only_here:
+            raise SpeechpressError(
+                "encoder: a transformers HubertModel has no counterpart of this streaming encoder "
+                f"(conv_norm {self.conv_norm}, input_norm {self.input_norm}, pos_conv_future {self.pos_conv_future})"
+            )
         if len(set(self.num_heads)) > 1 or len(set(self.ffn_widths)) > 1 or not self.num_layers:
             raise SpeechpressError(
                 "encoder: layers of different sizes cannot be written as a transformers HubertConfig"
@@ -169,7 +228,7 @@ class EncoderConfig:
             pos_conv_kernel=values.get("num_conv_pos_embeddings", 128),
             pos_conv_groups=values.get("num_conv_pos_embedding_groups", 16),
             pre_norm=values.get("do_stable_layer_norm", False),
-            normalize_input=normalize_input,
+            input_norm="utterance" if normalize_input else "none",
             dropout=values.get("hidden_dropout", 0.1),
             attention_dropout=values.get("attention_dropout", 0.1),
             activation_dropout=values.get("activation_dropout", 0.1),

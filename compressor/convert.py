@@ -73,6 +73,13 @@ def convert(source: str, out: str | Path, format: str = "s3prl") -> Converted:
     backbone = load_teacher(source).backbone
     if not isinstance(backbone, EncoderBackbone):
         raise SpeechpressError(f"{source}: only HuBERT-like encoders and checkpoints of this project can be converted")
+    config = backbone.model.config
+    if config.streams_only_here:
+        raise SpeechpressError(
+            f"{source}: streams (conv_norm {config.conv_norm}, input_norm {config.input_norm}, pos_conv_future "
+            f"{config.pos_conv_future}), and no other toolkit has a counterpart of that. Convert the offline student "
+            "that it comes from, or export this one: compress export"
+        )
     return FORMATS[format](backbone.model, path)
 
 
@@ -93,9 +100,9 @@ def write_distiller(encoder: Encoder, path: Path) -> Converted:
         reasons.append("it has a LayerNorm before the projection, which Distiller lacks")
     if config.conv_bias:
         reasons.append("its convolutions have biases, which Distiller's lack")
-    if config.normalize_input:
+    if config.input_norm != "none":
         reasons.append("it wants a normalised waveform, which Distiller does not make")
-    _refuse(path, reasons, "an s3prl Distiller file", "--format s3prl-hubert or --format transformers")
+    _refuse(path, reasons, "an s3prl Distiller file", "--to s3prl-hubert or --to transformers")
     states = config.num_layers + 1
     section = _fairseq_config(config) | {
         "extractor_conv_feature_layers": _conv_text(config),
@@ -118,7 +125,7 @@ def write_hubert(encoder: Encoder, path: Path) -> Converted:
     reasons = _not_fairseq(config, encoder)
     if not config.projection_norm:
         reasons.append("it has no LayerNorm before the projection, which HuBERT has")
-    _refuse(path, reasons, "an s3prl HuBERT file", "--format s3prl or --format transformers")
+    _refuse(path, reasons, "an s3prl HuBERT file", "--to s3prl or --to transformers")
     model = _fairseq_config(config) | {
         "_name": "hubert",
         "label_rate": SAMPLE_RATE / config.hop_samples,
@@ -133,7 +140,11 @@ def write_hubert(encoder: Encoder, path: Path) -> Converted:
         "label_embs_concat": torch.zeros(1, DUMMY_DIM),
     }
     state = {
-        "task_cfg": {"_name": "hubert_pretraining", "sample_rate": SAMPLE_RATE, "normalize": config.normalize_input},
+        "task_cfg": {
+            "_name": "hubert_pretraining",
+            "sample_rate": SAMPLE_RATE,
+            "normalize": config.input_norm == "utterance",
+        },
         "model_cfg": model,
         "model_weight": fairseq_names(encoder) | dummies,
         "dictionaries_symbols": [["0"]],

@@ -78,12 +78,12 @@ def sight_ms(config: EncoderConfig) -> dict[str, dict[str, float | None]]:
     """How much audio one frame sees, and how much of it after the frame's own hop, when each part is the last one.
 
     None means the whole recording: attention has no limit, nor has a GroupNorm over time in the front end, nor the
-    scaling of the input to zero mean and unit variance. Parts that an encoder lacks are absent.
+    scaling of the input to zero mean and unit variance. Parts that an encoder lacks are absent. In a streaming encoder
+    attention adds its left context, layer by layer; the chunk for which it waits comes on top, see `stream_costs`.
     """
     milliseconds = 1000 / SAMPLE_RATE
     hop, field = config.hop_samples, config.receptive_samples
-    kernel = config.pos_conv_kernel
-    after = (kernel - 1) // 2 if kernel % 2 == 0 else kernel // 2
+    kernel, after = config.pos_conv_kernel, config.future_frames
     limited: dict[str, dict[str, float | None]] = {
         "front_end": {
             "receptive_field_ms": field * milliseconds,
@@ -94,13 +94,42 @@ def sight_ms(config: EncoderConfig) -> dict[str, dict[str, float | None]]:
             "lookahead_ms": (max(0, field - hop) + after * hop) * milliseconds,
         },
     }
+    if not config.blockers:
+        position = limited["position_conv"]
+        past_ms = config.num_layers * (config.left_context or 0) * hop * milliseconds
+        seen_ms = (position["receptive_field_ms"] or 0) + past_ms
+        limited["attention"] = {"receptive_field_ms": seen_ms, "lookahead_ms": position["lookahead_ms"]}
     endless = {
-        "input_scaling": config.normalize_input,
+        "input_scaling": config.input_norm == "utterance",
         "group_norm": config.conv_norm == "group",
-        "attention": config.num_layers > 0,
+        "attention": config.num_layers > 0 and bool(config.blockers),
     }
     unlimited = {"receptive_field_ms": None, "lookahead_ms": None}
     return limited | {name: dict(unlimited) for name, present in endless.items() if present}
+
+
+def stream_costs(config: EncoderConfig, chunk_frames: int) -> dict[str, float]:
+    """What streaming in chunks costs: MACs per second of audio, all included, and bytes of state per stream.
+
+    The front end works on the tail of the chunk before once more, and attention sees its left context and its chunk.
+    """
+    chunk_s = chunk_frames / frames_per_s(config)
+    spec = config.stream_spec(chunk_frames)
+    samples, inputs, front = spec.tail_samples + spec.chunk_samples, 1, 0
+    sizes = zip(config.conv_channels, config.conv_kernels, config.conv_strides, strict=True)
+    for channels, kernel, stride in sizes:
+        samples = (samples - kernel) // stride + 1
+        front += samples * inputs * channels * kernel
+        inputs = channels
+    rest = macs_per_s(config) - parts(config)["front_end"].macs_per_s
+    left = config.left_context or 0
+    context_s = (left + chunk_frames) / frames_per_s(config)
+    floats = spec.tail_samples + (config.pos_conv_kernel - 1) * config.width
+    floats += 2 * left * config.head_dim * sum(config.num_heads) + 3 * (config.input_norm == "running")
+    return {
+        "macs_per_s": front / chunk_s + rest + attention_macs_per_s(config, context_s),
+        "state_bytes": 4 * floats + 16,
+    }
 
 
 def _front_end(config: EncoderConfig) -> Part:

@@ -137,10 +137,14 @@ def fidelity_table(valid: dict[str, Any]) -> Table:
     table = Table(title="held-out fidelity to the teacher", title_justify="left")
     for column in ("teacher layer", "cosine, start", "cosine, end", "L1, start", "L1, end"):
         table.add_column(column, justify="right")
-    end = valid.get("end", valid["start"])
+    end, chunked = valid.get("end", valid["start"]), valid.get("end_chunked", valid.get("start_chunked"))
+    if chunked is not None:
+        table.add_column(f"cosine in chunks of {valid['chunk_ms']:g} ms", justify="right")
     for layer, before in valid["start"].items():
         after = end[layer]
-        numbers = (before["cosine"], after["cosine"], before["l1"], after["l1"])
+        numbers = [before["cosine"], after["cosine"], before["l1"], after["l1"]]
+        if chunked is not None:
+            numbers.append(chunked[layer]["cosine"])
         table.add_row(layer, *(f"{number:.3f}" for number in numbers))
     return table
 
@@ -150,6 +154,8 @@ def dry_run_table(document: dict[str, Any]) -> Table:
     table = plan_table(document)
     lookahead = document["lookahead_ms"]
     table.add_row("look-ahead", "the whole utterance" if lookahead is None else f"{lookahead:.0f} ms")
+    for row in document["streaming"][:: max(1, len(document["streaming"]) - 1)]:
+        table.add_row("live", f"a sample is at most {row['worst_age_ms']:g} ms old in chunks of {row['chunk_ms']:g} ms")
     table.add_row("first batch", f"{document['batch_s']:.1f} s of audio, loss {document['first_loss']:.3f}")
     table.add_row("peak memory", f"{document['peak_memory_bytes'] / 2**30:.2f} GiB with this batch")
     table.add_row("written", "nothing (dry run)")

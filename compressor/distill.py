@@ -7,25 +7,26 @@ import hashlib
 import logging
 import os
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
 from .allocator import keep_freed_memory
 from .audio import UnreadableAudio, read_cut
-from .batching import Batches
+from .batching import Batch, Batches
 from .checkpoint import parameters
 from .config import SAMPLE_RATE
 from .corpus import Corpus, open_corpus
 from .costs import macs_per_s
 from .heldout import split_heldout
 from .plan import Plan, plan
-from .pretrained import load_teacher
+from .pretrained import Teacher, load_teacher
 from .recipe import Recipe
 from .run import Outcome, Run, Where, check_folder, summary
 from .show import describe_encoder
@@ -36,36 +37,70 @@ logger = logging.getLogger(__name__)
 VALIDATION_S, VALIDATION_SHARE = 120.0, 0.05
 
 
+@dataclass
+class Setup:
+    """Everything that a run takes, built and on its device; `module` is `distiller` without Fabric's wrapper."""
+
+    fabric: Fabric
+    teacher: Teacher
+    job: Plan
+    corpus: Corpus
+    train_part: Corpus
+    valid_part: Corpus
+    batches: Batches
+    module: Distiller
+    distiller: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def loop(self, listen: Listener) -> Loop:
+        """The training loop, at its first step."""
+        train, match, draw = self.job.recipe.train, self.job.match, chunk_drawer(self.job)
+        parts = (self.fabric, self.distiller, self.teacher, self.optimizer)
+        return Loop(*parts, match, train, Progress(), listen, draw)
+
+
+def set_up(recipe: Recipe, where: Where) -> Setup:
+    """Load the teacher, find the speech, build and initialise the student.
+
+    Raises SpeechpressError for whatever of it cannot be had.
+    """
+    fabric = make_fabric(recipe, where)
+    teacher = load_teacher(recipe.teacher)
+    job = plan(recipe, teacher)
+    corpus = open_corpus(*where.data)
+    train_part, valid_part = hold_out(corpus, recipe)
+    batches = make_batches(recipe, train_part, where.workers)
+    if job.statistics_missing:
+        measure_statistics(job, batches)
+    fabric.seed_everything(recipe.train.seed, verbose=False)
+    teacher = teacher.to(fabric.device)
+    module = Distiller(job.student, job.heads).train()
+    distiller, optimizer = fabric.setup(module, make_optimizer(module, recipe.train))
+    return Setup(fabric, teacher, job, corpus, train_part, valid_part, batches, module, distiller, optimizer)
+
+
 def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
     """Train a student and write its checkpoint folder. `listen` hears every event (plan, train, valid, saved, end).
 
     Raises SpeechpressError for bad input, a folder in use, or a loss that is no number.
     """
-    fabric = make_fabric(recipe, where)
     keep_freed_memory()
     check_folder(where)
-    teacher = load_teacher(recipe.teacher)
-    job = plan(recipe, teacher)
-    corpus = open_corpus(*where.data)
-    train_part, valid_part = hold_out(corpus, recipe)
-    listen = listen if fabric.is_global_zero else silent
-    listen({"event": "plan", **describe(job, corpus, train_part, valid_part, fabric)})
-    waves = heldout_waves(valid_part, recipe.train.crop_s)
-    batches = make_batches(recipe, train_part, where.workers)
-    fabric.seed_everything(recipe.train.seed, verbose=False)
-    teacher = teacher.to(fabric.device)
-    raw = Distiller(job.student, job.heads).train()
-    distiller, optimizer = fabric.setup(raw, make_optimizer(raw, recipe.train))
-    identity = {"recipe": recipe.to_dict(), "teacher": teacher.card.sha256, "data": corpus.fingerprint}
-    run = Run(where.out, recipe, job, raw, optimizer, fabric, identity, batches, waves, listen)
-    loop = Loop(fabric, distiller, teacher, optimizer, job.match, recipe.train, Progress(), run.hear)
+    made = set_up(recipe, where)
+    listen = listen if made.fabric.is_global_zero else silent
+    listen({"event": "plan", **describe(made)})
+    waves = heldout_waves(made.valid_part, recipe.train.crop_s)
+    identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
+    parts = (made.job, made.module, made.optimizer, made.fabric)
+    run = Run(where.out, recipe, *parts, identity, made.batches, waves, listen)
+    loop = made.loop(run.hear)
     with Interrupt().watching() as interrupt:
         if where.resume:
             run.restore(loop)
         else:
             run.begin(loop)
-        finished = loop.run(batches, interrupt, lambda: run.after_step(loop))
-    return run.end(loop, finished, corpus)
+        finished = loop.run(made.batches, interrupt, lambda: run.after_step(loop))
+    return run.end(loop, finished, made.corpus)
 
 
 def silent(event: Event) -> None:
@@ -74,30 +109,21 @@ def silent(event: Event) -> None:
 
 def try_out(recipe: Recipe, where: Where) -> dict[str, Any]:
     """A dry run: build everything, take one batch forward and backward, write nothing, and say what it takes."""
-    fabric = make_fabric(recipe, where)
-    teacher = load_teacher(recipe.teacher)
-    job = plan(recipe, teacher)
-    corpus = open_corpus(*where.data)
-    train_part, valid_part = hold_out(corpus, recipe)
-    teacher = teacher.to(fabric.device)
-    raw = Distiller(job.student, job.heads).train()
-    distiller, optimizer = fabric.setup(raw, make_optimizer(raw, recipe.train))
-    loop = Loop(fabric, distiller, teacher, optimizer, job.match, recipe.train, Progress(), silent)
-    stream = make_batches(recipe, train_part, where.workers).start(0)
-    batch = next(stream)
-    stream.close()
-    loss = float(loop.step(batch))
+    made = set_up(recipe, where)
+    batch = first_batch(made.batches)
+    loss = float(made.loop(silent).step(batch))
     return {
-        **describe(job, corpus, train_part, valid_part, fabric),
-        **describe_encoder(job.student.config),
+        **describe(made),
+        **describe_encoder(made.job.student.config),
         "first_loss": loss,
         "batch_s": batch.audio_s,
-        "peak_memory_bytes": peak_memory_bytes(fabric),
+        "peak_memory_bytes": peak_memory_bytes(made.fabric),
     }
 
 
-def describe(job: Plan, corpus: Corpus, train_part: Corpus, valid_part: Corpus, fabric: Fabric) -> dict[str, Any]:
+def describe(made: Setup) -> dict[str, Any]:
     """What is about to be done, for people and for --json."""
+    job = made.job
     return {
         "recipe": job.recipe.name,
         "teacher": job.teacher.card.to_dict(),
@@ -111,11 +137,11 @@ def describe(job: Plan, corpus: Corpus, train_part: Corpus, valid_part: Corpus, 
         "match": asdict(job.match),
         "notes": job.notes,
         "steps": job.recipe.train.steps,
-        "data": summary(corpus),
-        "train_h": train_part.hours,
-        "valid_h": valid_part.hours,
-        "device": str(fabric.device),
-        "processes": fabric.world_size,
+        "data": summary(made.corpus),
+        "train_h": made.train_part.hours,
+        "valid_h": made.valid_part.hours,
+        "device": str(made.fabric.device),
+        "processes": made.fabric.world_size,
     }
 
 
@@ -146,6 +172,28 @@ def make_fabric(recipe: Recipe, where: Where) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def chunk_drawer(job: Plan) -> Callable[[int], int | None]:
+    """step -> frames of its chunks, None for the whole recording."""
+    streaming, config, seed = job.recipe.streaming, job.student.config, job.recipe.train.seed
+    return lambda step: None if streaming is None else streaming.draw_chunk(config, seed, step)
+
+
+def measure_statistics(job: Plan, batches: Batches) -> None:
+    """Fit the fixed statistics of the student's front end to the first batch of training speech."""
+    batch = first_batch(batches)
+    job.student.measure_statistics(batch.waves)
+    job.notes.append(f"student: the statistics of its first norm were measured on {batch.audio_s:.0f} s of speech")
+
+
+def first_batch(batches: Batches) -> Batch:
+    """The whole first batch, the same on every process."""
+    stream = batches.start(0)
+    try:
+        return next(stream)
+    finally:
+        stream.close()
 
 
 def make_batches(recipe: Recipe, train_part: Corpus, workers: int) -> Batches:

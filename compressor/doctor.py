@@ -15,7 +15,7 @@ Check = dict[str, Any]
 
 def examine() -> list[Check]:
     """Every check as {name, ok, detail, fix}."""
-    return [python(), torch(), torchaudio(), on_path(), starter_files()]
+    return [python(), torch(), executorch(), torchaudio(), on_path(), starter_files()]
 
 
 def python() -> Check:
@@ -30,6 +30,18 @@ def torch() -> Check:
     except PackageNotFoundError:
         return _check("torch", False, "not installed", "pip install 'torch>=2.13,<2.14'")
     return _check("torch", found.startswith("2.13."), found, "pip install 'torch>=2.13,<2.14' (ExecuTorch 1.5's range)")
+
+
+def executorch() -> Check:
+    """It must be imported and know its CPU backend; a torch of another version makes its library unloadable."""
+    fix = "pip install 'executorch>=1.5.1,<1.6' 'torch>=2.13,<2.14'"
+    code = "from speechpress.runtime.engine import import_executorch as i; print(i()._get_registered_backend_names())"
+    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
+        return _check("executorch", False, f"cannot be imported: {reason}", fix)
+    detail = f"{version('executorch')}, runs XNNPACK"
+    return _check("executorch", "XnnpackBackend" in tried.stdout, detail, fix)
 
 
 def torchaudio() -> Check:

@@ -1,9 +1,12 @@
 """The student: one waveform encoder described by plain numbers, with the tensor names of `transformers`' HubertModel.
 
-Shapes: B batch, S samples, T frames, L layers, D width, C channels of the front end.
+Shapes: B batch, S samples, T frames, L layers, D width, C channels of the front end, H heads, P frames of the past.
 
 Layer k is the output of Transformer layer k; layer 0 is the input of the first Transformer layer. The final LayerNorm
 of a pre-norm encoder belongs to no layer.
+
+One encoder runs in two ways: over a whole recording, where every frame attends to every other, and in chunks, where a
+frame attends to its own chunk and to `left_context` frames before it. `streaming` runs the same layers step by step.
 """
 
 import math
@@ -14,6 +17,38 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import EncoderConfig
+from .input_norm import normalize, running_normalize
+
+Cache = tuple[Tensor, Tensor]
+
+
+class StaticNorm(nn.Module):
+    """Each channel scaled by fixed statistics, then by a learned weight and bias.
+
+    What a GroupNorm over time becomes when there is no future to look at. The statistics are measured once before
+    training (`measure`); from then on this is an affine map, which the convolution before it takes in (`folded`).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def folded(self, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:
+        """Weight (C, C_in, kernel) and bias (C,) of a convolution that does what `conv` and this norm do."""
+        scale = self.weight * (self.get_buffer("variance") + self.eps).rsqrt()
+        mean = self.get_buffer("mean") if conv.bias is None else self.get_buffer("mean") - conv.bias
+        return conv.weight * scale[:, None, None], self.bias - mean * scale
+
+    @torch.no_grad()
+    def measure(self, x: Tensor) -> None:
+        """Take over the statistics of x (B, C, T)."""
+        variance, mean = torch.var_mean(x.float(), dim=(0, 2), correction=0)
+        self.get_buffer("mean").copy_(mean)
+        self.get_buffer("variance").copy_(variance)
 
 
 class ConvLayer(nn.Module):
@@ -27,12 +62,16 @@ class ConvLayer(nn.Module):
         self.conv = nn.Conv1d(inputs, channels, kernel, stride=stride, bias=config.conv_bias)
         if config.conv_norm == "group" and index == 0:
             self.layer_norm: nn.Module | None = nn.GroupNorm(channels, channels)
-        elif config.conv_norm == "layer":
+        elif config.conv_norm == "static" and index == 0:
+            self.layer_norm = StaticNorm(channels)
+        elif config.conv_norm == "layer" or (config.conv_norm == "frame" and index == 0):
             self.layer_norm = nn.LayerNorm(channels)
         else:
             self.layer_norm = None
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.layer_norm, StaticNorm):
+            return F.gelu(F.conv1d(x, *self.layer_norm.folded(self.conv), stride=self.conv.stride))
         x = self.conv(x)
         if isinstance(self.layer_norm, nn.LayerNorm):
             x = self.layer_norm(x.transpose(-2, -1)).transpose(-2, -1)
@@ -47,6 +86,12 @@ class FrontEnd(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.conv_layers = nn.ModuleList(ConvLayer(config, i) for i in range(len(config.conv_channels)))
+
+    @property
+    def first(self) -> ConvLayer:
+        layer = self.conv_layers[0]
+        assert isinstance(layer, ConvLayer)
+        return layer
 
     def forward(self, waves: Tensor) -> Tensor:
         x = waves[:, None]
@@ -74,19 +119,27 @@ class PositionConv(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         kernel, width = config.pos_conv_kernel, config.width
-        self.even = kernel % 2 == 0
-        self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=config.pos_conv_groups)
+        self.future = config.future_frames
+        self.past = kernel - 1 - self.future
+        self.conv = nn.Conv1d(width, width, kernel, groups=config.pos_conv_groups)
         nn.init.normal_(self.conv.weight, std=2 * math.sqrt(1 / (kernel * width)))
         nn.init.constant_(self.conv.get_parameter("bias"), 0)
         nn.utils.parametrizations.weight_norm(self.conv, name="weight", dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x.transpose(1, 2))
-        return F.gelu(y[..., :-1] if self.even else y).transpose(1, 2)
+        return self.inside(F.pad(x, (0, 0, self.past, self.future)))
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Only the frames that have all their neighbours: (B, T + past + future, D) -> (B, T, D)."""
+        return F.gelu(self.conv(x.transpose(1, 2))).transpose(1, 2)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention whose heads need not fill the width: (B, T, D) -> (B, T, D)."""
+    """Multi-head self-attention whose heads need not fill the width: (B, T, D) -> (B, T, D).
+
+    With a `cache`, the keys and values of the past, each (B, H, P, head_dim), frames attend to these too, and the
+    latest P of all keys and values are returned as the next cache.
+    """
 
     def __init__(self, config: EncoderConfig, heads: int) -> None:
         super().__init__()
@@ -97,14 +150,18 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.width, inner)
         self.out_proj = nn.Linear(inner, config.width)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None = None) -> tuple[Tensor, Cache | None]:
         q, k, v = (
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
+        if cache is not None:
+            past = cache[0].shape[2]
+            k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
+            cache = k[:, :, -past:], v[:, :, -past:]
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        return self.out_proj(y.transpose(1, 2).flatten(2))
+        return self.out_proj(y.transpose(1, 2).flatten(2)), cache
 
 
 class FeedForward(nn.Module):
@@ -132,12 +189,14 @@ class Layer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None = None) -> tuple[Tensor, Cache | None]:
+        """(B, T, D) -> the same, and the attention's next cache, which is None when none was given."""
+        y, cache = self.attention(self.layer_norm(x) if self.pre_norm else x, mask, cache)
+        x = x + self.dropout(y)
         if self.pre_norm:
-            x = x + self.dropout(self.attention(self.layer_norm(x), mask))
-            return x + self.dropout(self.feed_forward(self.final_layer_norm(x)))
-        x = self.layer_norm(x + self.dropout(self.attention(x, mask)))
-        return self.final_layer_norm(x + self.dropout(self.feed_forward(x)))
+            return x + self.dropout(self.feed_forward(self.final_layer_norm(x))), cache
+        x = self.layer_norm(x)
+        return self.final_layer_norm(x + self.dropout(self.feed_forward(x))), cache
 
 
 class Context(nn.Module):
@@ -151,19 +210,26 @@ class Context(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_layers))
 
-    def forward(self, x: Tensor, valid: Tensor | None) -> list[Tensor]:
-        """Hidden states of layers 0..L, each (B, T, D); `valid` (B, T) is False on padding."""
-        mask = None
+    def forward(self, x: Tensor, valid: Tensor | None, mask: Tensor | None) -> list[Tensor]:
+        """Hidden states of layers 0..L, each (B, T, D).
+
+        `valid` (B, T) is False on padding; `mask` (T, T) is True where a frame may attend to another.
+        """
         if valid is not None:
             x = x * valid[..., None]
-            mask = valid[:, None, None]
-        x = x + self.pos_conv_embed(x)
-        if not self.pre_norm:
-            x = self.layer_norm(x)
-        states = [self.dropout(x)]
+            mask = valid[:, None, None] if mask is None else valid[:, None, None] & mask
+        states = [self.dropout(self.first(x + self.pos_conv_embed(x)))]
         for layer in self.layers:
-            states.append(layer(states[-1], mask))
+            states.append(layer(states[-1], mask)[0])
         return states
+
+    def first(self, x: Tensor) -> Tensor:
+        """Layer 0 from the sum of the projected features and their position convolution."""
+        return x if self.pre_norm else self.layer_norm(x)
+
+    def last(self, x: Tensor) -> Tensor:
+        """The features that a deployed encoder yields, from layer L."""
+        return self.layer_norm(x) if self.pre_norm else x
 
 
 class Encoder(nn.Module):
@@ -187,15 +253,20 @@ class Encoder(nn.Module):
             elif isinstance(module, nn.Conv1d) and "pos_conv" not in name:
                 nn.init.kaiming_normal_(module.weight)
 
-    def hidden_states(self, waves: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+    def hidden_states(
+        self, waves: Tensor, lengths: Tensor | None = None, chunk_frames: int | None = None
+    ) -> list[Tensor]:
         """Hidden states of layers 0..L, each (B, T, D).
 
         Args:
-            waves: (B, S) float, 16 kHz, as the audio file has it (`normalize_input` is applied here).
+            waves: (B, S) float, 16 kHz, as the audio file has it (`input_norm` is applied here).
             lengths: (B,) valid samples of each row, or None when no row is padded.
+            chunk_frames: as if the audio came in chunks of so many frames; None is the whole recording at once.
         """
-        if self.config.normalize_input:
+        if self.config.input_norm == "utterance":
             waves = normalize(waves, lengths)
+        elif self.config.input_norm == "running":
+            waves = running_normalize(waves, self.config.stream_spec(1))
         features = self.feature_extractor(waves)
         if self.front_end_grad != 1.0 and features.requires_grad:
             features = _ScaleGrad.apply(features, self.front_end_grad)
@@ -203,12 +274,40 @@ class Encoder(nn.Module):
         if lengths is not None:
             ends = self.config.frames(lengths)
             valid = torch.arange(features.shape[1], device=waves.device) < ends[:, None]
-        return self.encoder(self.feature_projection(features), valid)
+        mask = None
+        if chunk_frames is not None:
+            mask = chunk_mask(self.config, features.shape[1], chunk_frames, waves.device)
+        return self.encoder(self.feature_projection(features), valid, mask)
 
-    def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, waves: Tensor, lengths: Tensor | None = None, chunk_frames: int | None = None) -> Tensor:
         """Features that a deployed student yields: (B, T, D), the last layer (after the final norm, if pre-norm)."""
-        last = self.hidden_states(waves, lengths)[-1]
-        return self.encoder.layer_norm(last) if self.config.pre_norm else last
+        return self.encoder.last(self.hidden_states(waves, lengths, chunk_frames)[-1])
+
+    @property
+    def static_norm(self) -> StaticNorm | None:
+        """The norm whose statistics must be measured before training, if there is one."""
+        norm = self.feature_extractor.first.layer_norm
+        return norm if isinstance(norm, StaticNorm) else None
+
+    @torch.no_grad()
+    def measure_statistics(self, waves: Tensor) -> None:
+        """Fit the fixed statistics of the front end, if it has any, to speech (B, S)."""
+        if self.static_norm is not None:
+            if self.config.input_norm == "running":
+                waves = running_normalize(waves, self.config.stream_spec(1))
+            self.static_norm.measure(self.feature_extractor.first.conv(waves[:, None]))
+
+
+def chunk_mask(config: EncoderConfig, frames: int, chunk_frames: int, device: torch.device | str = "cpu") -> Tensor:
+    """(T, T), True where a frame (row) attends to another (column) when audio comes in chunks.
+
+    A stream starts with `first_frame` (negative), for whose like there is no audio (see `streaming`), so that the first
+    chunk holds fewer frames than the others.
+    """
+    position = torch.arange(frames, device=device) - config.stream_spec(chunk_frames).first_frame
+    start = position // chunk_frames * chunk_frames
+    earliest = start - (config.left_context or frames)
+    return (position < start[:, None] + chunk_frames) & (position >= earliest[:, None])
 
 
 class _ScaleGrad(torch.autograd.Function):
@@ -222,17 +321,3 @@ class _ScaleGrad(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad * ctx.scale, None
-
-
-def normalize(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Zero mean and unit variance per row over its valid samples, (B, S) -> (B, S), padding stays zero.
-
-    fairseq's form: layer_norm with eps 1e-5 (the Hugging Face extractor uses 1e-7, which differs for very quiet input).
-    """
-    if lengths is None:
-        return F.layer_norm(waves, waves.shape[-1:])
-    valid = torch.arange(waves.shape[1], device=waves.device) < lengths[:, None]
-    count = lengths[:, None].to(waves.dtype)
-    mean = (waves * valid).sum(1, keepdim=True) / count
-    variance = ((waves - mean).square() * valid).sum(1, keepdim=True) / count
-    return (waves - mean) * (variance + 1e-5).rsqrt() * valid

@@ -28,6 +28,7 @@ from .fidelity import fidelity
 from .objectives import load_heads
 from .pretrained import Teacher, load_teacher
 from .probes import SPLITS, Part, Parts, Score, probe, probe_each_layer
+from .streaming import chunk_frames_of
 from .tasks import Task, make_task
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def evaluate(
     seeds: int = 3,
     *,
     teacher: str | None = None,
+    chunk_ms: float | None = None,
     max_classes: int | None = 50,
     max_clips: int | None = None,
     device: str = "cpu",
@@ -57,36 +59,48 @@ def evaluate(
         tasks: any of "ks", "sid", "lid".
         seeds: how many probes are trained with the settings that val chose.
         teacher: where to find the teacher if not where the card says.
+        chunk_ms: the student hears its audio in chunks of so much, as when it streams; None is all of it at once.
         max_classes, max_clips: bounds on each task, see `tasks.make_task`.
         device: where features are computed; probes are trained on the CPU.
         listen: hears what is being done, a line each.
 
     Returns:
         {"checkpoint", "data", "tasks": {name: {"metric", "student", "teacher", "random", "logmel", "ci95", ...}},
-        "fidelity": {teacher layer: cosine}, "fidelity_by", "fidelity_detail", "skipped", "notes", "seconds"}. A number
-        is None where there is no teacher at hand, and `notes` says why.
+        "latency" (of the stream, or None), "fidelity": {teacher layer: cosine}, "fidelity_by", "fidelity_detail",
+        "skipped", "notes", "seconds"}. A number is None where there is no teacher at hand, and `notes` says why.
 
     Raises:
-        SpeechpressError: no checkpoint, no labels, an unknown task, or no clip that can be read.
+        SpeechpressError: no checkpoint, no labels, an unknown task, no clip that can be read, or chunks for a student
+            that does not stream.
     """
     start = time.monotonic()
     made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(map(str.strip, tasks))]
     opened = load_checkpoint(checkpoint)
+    chunk = None if chunk_ms is None else streaming_chunk(opened, chunk_ms)
     notes: list[str] = []
     guide = find_teacher(opened, teacher, notes)
     student = opened.encoder.to(device)
     upstreams = {
-        "student": of_model(student),
-        "random": of_model(random_copy(student.config).to(device)),
+        "student": of_model(student, chunk),
+        "random": of_model(random_copy(student.config).to(device), chunk),
         "logmel": LOG_MEL,
     }
     if guide is not None:
         upstreams["teacher"] = of_model(guide.to(device))
     result: dict[str, Any] = {"checkpoint": str(checkpoint), "data": "starter" if data is None else str(data)}
+    result["latency"] = None if chunk is None else student.config.stream_spec(chunk).latency()
     result["tasks"], skipped = probe_upstreams(upstreams, made, seeds, device, listen)
-    result |= measure_fidelity(opened, guide, made, device, notes, listen)
+    result |= measure_fidelity(opened, guide, made, device, notes, listen, chunk)
     result["skipped"] = [{"path": item.path, "reason": item.reason} for item in skipped]
     return {**result, "notes": notes, "seconds": time.monotonic() - start}
+
+
+def streaming_chunk(opened: Checkpoint, chunk_ms: float) -> int:
+    """Frames of a chunk; raises SpeechpressError when the checkpoint does not stream."""
+    config = opened.encoder.config
+    if config.blockers:
+        raise SpeechpressError(f"{opened.path}: does not stream, so it has no chunks: {'; '.join(config.blockers)}")
+    return chunk_frames_of(config, chunk_ms)
 
 
 def find_teacher(opened: Checkpoint, source: str | None, notes: list[str]) -> Teacher | None:
@@ -168,7 +182,13 @@ def _report(task: Task, scores: dict[str, Score]) -> dict[str, Any]:
 
 
 def measure_fidelity(
-    opened: Checkpoint, teacher: Teacher | None, tasks: Sequence[Task], device: str, notes: list[str], listen: Listener
+    opened: Checkpoint,
+    teacher: Teacher | None,
+    tasks: Sequence[Task],
+    device: str,
+    notes: list[str],
+    listen: Listener,
+    chunk_frames: int | None = None,
 ) -> dict[str, Any]:
     """Fidelity per teacher layer on test clips of the first task: the heads' cosine where the checkpoint has heads."""
     if teacher is None:
@@ -178,7 +198,7 @@ def measure_fidelity(
     listen(
         f"fidelity to {teacher.card.source} on {sum(wave.shape[1] for wave in waves) / SAMPLE_RATE:.0f} s of test clips"
     )
-    detail = fidelity(opened.encoder, teacher, None if heads is None else heads.to(device), waves)
+    detail = fidelity(opened.encoder, teacher, None if heads is None else heads.to(device), waves, chunk_frames)
     by = "linear" if heads is None else "heads"
     if heads is None:
         notes.append("fidelity: the checkpoint has no heads, so a linear map was fitted to the student's last layer")
@@ -245,7 +265,9 @@ def _brief(score: Score) -> dict[str, Any]:
 
 def tables(result: dict[str, Any]) -> list[RenderableType]:
     """The result for people: probes with their 95 % intervals, fidelity per teacher layer, and what has to be said."""
-    probes = Table(title=f"accuracy of linear probes on frozen features: {result['data']}", title_justify="left")
+    latency = result["latency"]
+    heard = "" if latency is None else f", student in chunks of {latency['chunk_ms']:g} ms"
+    probes = Table(title=f"accuracy of linear probes on frozen features: {result['data']}{heard}", title_justify="left")
     for column in ("task", *UPSTREAMS):
         probes.add_column(column)
     for name, task in result["tasks"].items():

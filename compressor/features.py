@@ -39,11 +39,15 @@ class Upstream:
     norm: bool = True
 
 
-def of_model(model: Any) -> Upstream:
-    """An Encoder or a Teacher as an upstream; both name their layers 0..L in the same sense."""
+def of_model(model: Any, chunk_frames: int | None = None) -> Upstream:
+    """An Encoder or a Teacher as an upstream; both name their layers 0..L in the same sense.
+
+    With `chunk_frames` an Encoder hears its audio in chunks, as when it streams.
+    """
+    given = {} if chunk_frames is None else {"chunk_frames": chunk_frames}
 
     def states(waves: Tensor) -> Sequence[Tensor]:
-        layers = model.hidden_states(waves)
+        layers = model.hidden_states(waves, **given)
         return [layers[k] for k in sorted(layers)] if isinstance(layers, dict) else layers
 
     return Upstream(states)

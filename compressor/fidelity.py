@@ -19,8 +19,10 @@ RIDGE = 1e-3
 
 
 @torch.inference_mode()
-def fidelity(student: Encoder, teacher: Any, heads: Heads | None, waves: Sequence[Tensor]) -> dict[str, dict[str, Any]]:
-    """Per teacher layer 1..depth, on clips of (1, S) each.
+def fidelity(
+    student: Encoder, teacher: Any, heads: Heads | None, waves: Sequence[Tensor], chunk_frames: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """Per teacher layer 1..depth, on clips of (1, S) each, which the student hears in chunks if their size is given.
 
     Returns:
         {layer: {"heads": {"cosine", "l1"} or None, "linear": {"cosine", "r2"}, "cka"}}. "heads" is what the student was
@@ -36,7 +38,7 @@ def fidelity(student: Encoder, teacher: Any, heads: Heads | None, waves: Sequenc
     halves: list[tuple[list[Tensor], dict[int, list[Tensor]]]] = [([], {}), ([], {})]
     predicted: dict[int, list[Tensor]] = {}
     for number, wave in enumerate(waves):
-        states = student.hidden_states(wave)
+        states = student.hidden_states(wave, chunk_frames=chunk_frames)
         targets = {k: v[0].float() for k, v in teacher.hidden_states(wave).items() if k > 0}
         frames = min(states[-1].shape[1], *(target.shape[0] for target in targets.values()))
         students, teachers = halves[number % 2]

@@ -91,11 +91,11 @@ LARGE = EncoderConfig(
     num_heads=(16,) * 24,
     ffn_widths=(4096,) * 24,
     pre_norm=True,
-    normalize_input=True,
+    input_norm="utterance",
 )
 XLARGE = replace(LARGE, width=1280, head_dim=80, num_heads=(16,) * 48, ffn_widths=(5120,) * 48)
 WAVLM_LARGE = replace(LARGE, conv_bias=False)
-DATA2VEC = replace(BASE, conv_norm="layer", normalize_input=True)
+DATA2VEC = replace(BASE, conv_norm="layer", input_norm="utterance")
 DATA2VEC_LARGE = replace(DATA2VEC, width=1024, num_heads=(16,) * 24, ffn_widths=(4096,) * 24)
 
 

@@ -97,10 +97,15 @@ def loss_sums(
 
 def save_heads(folder: Path, heads: Heads) -> None:
     """Write the heads beside the model; `load_heads` needs no recipe to open them."""
+    tensors = heads.state_dict() or {"none": torch.zeros(1)}
+    write_tensors(folder / HEADS, tensors, heads_metadata(heads))
+
+
+def heads_metadata(heads: Heads) -> dict[str, str]:
+    """What heads predict, as their file says it."""
     kind = "heads" if isinstance(heads, PredictionHeads) else "layers"
     which = ",".join(map(str, heads.layers if isinstance(heads, PredictionHeads) else sum(heads.pairs, ())))
-    tensors = heads.state_dict() or {"none": torch.zeros(1)}
-    write_tensors(folder / HEADS, tensors, {"style": kind, "layers": which})
+    return {"style": kind, "layers": which}
 
 
 def load_heads(folder: Path, width: int, teacher_width: int) -> Heads | None:

@@ -4,12 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from .checkpoint import load_encoder
+from .checkpoint import load_encoder, read_tensors
+from .config import EncoderConfig
 from .encoder import Encoder
-from .objectives import Heads, LayerPairs, PredictionHeads
+from .objectives import HEADS, Heads, LayerPairs, PredictionHeads, heads_metadata
 from .pretrained import Teacher
 from .recipe import Match, Recipe, resolve_match, student_config
+
+FIRST_NORM = "feature_extractor.conv_layers.0.layer_norm"
+POSITION_CONV = "encoder.pos_conv_embed.conv"
 
 
 @dataclass
@@ -21,6 +26,7 @@ class Plan:
     match: Match
     student: Encoder
     heads: Heads
+    statistics_missing: bool = False  # of the front end's static norm
     notes: list[str] = field(default_factory=list)
 
 
@@ -34,30 +40,76 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     config, more = student_config(recipe, card.encoder, card.width)
     torch.manual_seed(recipe.train.seed)
     student = Encoder(config)
-    notes = [*notes, *more, *initialize(student, recipe.student.init, teacher)]
+    fitting, left = initialize(student, recipe.student.init, teacher)
+    notes = [*notes, *more, *left]
     heads: Heads
     if match.style == "heads":
         heads = PredictionHeads(match.teacher_layers, config.width, card.width)
     else:
         heads = LayerPairs(match.pairs, config.width, card.width)
+    notes += adopt_heads(heads, recipe.student.init)
     if config.pre_norm:  # the final norm belongs to no layer, so nothing would train it
         student.encoder.layer_norm.requires_grad_(False)
     student.front_end_grad = recipe.train.front_end_grad
-    return Plan(recipe, teacher, match, student, heads, notes)
+    missing = student.static_norm is not None and f"{FIRST_NORM}.mean" not in fitting
+    return Plan(recipe, teacher, match, student, heads, missing, notes)
 
 
-def initialize(student: Encoder, init: str, teacher: Teacher) -> list[str]:
-    """Copy what fits from the teacher or a checkpoint folder into the student; says what stayed random."""
+def initialize(student: Encoder, init: str, teacher: Teacher) -> tuple[set[str], list[str]]:
+    """Copy what fits from the teacher or a checkpoint folder into the student.
+
+    Returns:
+        The names of the tensors that were copied, and notes on what stayed random.
+    """
     if init == "random":
-        return []
-    source = teacher.hubert_weights() if init == "teacher" else load_encoder(Path(init)).state_dict()
+        return set(), []
+    if init == "teacher":
+        source, config = teacher.hubert_weights(), teacher.card.encoder
+    else:
+        start = load_encoder(Path(init))
+        source, config = start.state_dict(), start.config
     own = student.state_dict()
     fitting = {name: tensor for name, tensor in source.items() if name in own and own[name].shape == tensor.shape}
+    notes = [] if config is None else shift_taps(fitting, config, student.config)
     student.load_state_dict(fitting, strict=False)
-    left = [name for name in own if name not in fitting and name != "masked_spec_embed"]
+    measured = (f"{FIRST_NORM}.mean", f"{FIRST_NORM}.variance")
+    left = [name for name in own if name not in fitting and name not in ("masked_spec_embed", *measured)]
     if not left:
-        return []
+        return set(fitting), notes
     if not fitting:
-        return [f"init: nothing of {init!r} fits this student; it starts from random weights"]
+        return set(), [f"init: nothing of {init!r} fits this student; it starts from random weights"]
     groups = sorted({".".join(name.split(".")[:3]) if "layers" in name else name.rsplit(".", 1)[0] for name in left})
-    return [f"init: {len(fitting)} of {len(own)} tensors come from {init!r}; random: {', '.join(groups)}"]
+    said = f"init: {len(fitting)} of {len(own)} tensors come from {init!r}; random: {', '.join(groups)}"
+    return set(fitting), [*notes, said]
+
+
+def shift_taps(tensors: dict[str, Tensor], source: EncoderConfig, student: EncoderConfig) -> list[str]:
+    """Move the taps of a position convolution to where a student that looks less far ahead has the same frames.
+
+    Left alone, the tap of frame t + 63 would be taken for that of frame t. Taps of later frames are lost; those of
+    earlier frames than the source has start at length zero.
+    """
+    lost = source.future_frames - student.future_frames
+    gains, directions = (f"{POSITION_CONV}.parametrizations.weight.original{index}" for index in (0, 1))
+    if not lost or gains not in tensors:
+        return []
+    for name in (gains, directions):
+        tensors[name] = tensors[name].roll(lost, dims=2)
+    new = slice(0, lost) if lost > 0 else slice(lost, None)
+    tensors[gains][..., new] = 0.0
+    change = f"{abs(lost)} frames {'less' if lost > 0 else 'more'} of the future"
+    return [f"init: the position convolution sees {change} than the one that it starts from"]
+
+
+def adopt_heads(heads: Heads, init: str) -> list[str]:
+    """Heads of a finished student go on with it, if they predict the same layers."""
+    folder = Path(init)
+    if init in ("teacher", "random") or not (folder / HEADS).exists():
+        return []
+    tensors, metadata = read_tensors(folder / HEADS)
+    shapes = {name: tensor.shape for name, tensor in heads.state_dict().items()}
+    same = shapes == {name: tensor.shape for name, tensor in tensors.items() if name in shapes}
+    if not same or not heads_metadata(heads).items() <= metadata.items():
+        return [f"init: the heads of {init!r} predict something else; these start from random weights"]
+    heads.load_state_dict({name: tensors[name] for name in shapes})
+    return []

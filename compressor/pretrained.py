@@ -182,7 +182,7 @@ def _own(folder: Path, source: str, form: str) -> Teacher:
         family="hubert",
         config={},
         tensors={},
-        normalize_input=encoder.config.normalize_input,
+        normalize_input=encoder.config.input_norm == "utterance",
         files=(folder / WEIGHTS,),
         supervised=bool(card.get("supervised", False)),
     )

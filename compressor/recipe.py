@@ -3,6 +3,8 @@
 `recipe_file` reads recipes from YAML. D is the width of an encoder's hidden states.
 """
 
+import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -79,6 +81,39 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Streaming:
+    """How a student that streams is made: what it may see, and the chunks in which it is trained.
+
+    One student serves every chunk size, because each batch has another one.
+    """
+
+    chunk_ms: tuple[float, float] = key((80, 640), above=0, doc="smallest and largest chunk that a batch may have")
+    full_context: float = key(0.25, low=0, high=1, doc="share of the batches that see the whole recording")
+    left_context_ms: float = key(1280, above=0, doc="how far before its chunk a frame attends")
+    lookahead_ms: float = key(0, low=0, doc="look-ahead beyond the front end's own, whatever the number of layers")
+
+    def frames(self, encoder: EncoderConfig, name: str) -> int:
+        """One of the durations in frames of this encoder, rounded up."""
+        return math.ceil(getattr(self, name) * SAMPLE_RATE / 1000 / encoder.hop_samples)
+
+    def chunk_range(self, encoder: EncoderConfig) -> tuple[int, int]:
+        """Smallest and largest chunk in frames."""
+        low, high = (max(1, round(ms * SAMPLE_RATE / 1000 / encoder.hop_samples)) for ms in self.chunk_ms)
+        return low, high
+
+    def draw_chunk(self, encoder: EncoderConfig, seed: int, step: int) -> int | None:
+        """Frames of the chunks of one training step, None for the whole recording; the same on every process.
+
+        Even on a logarithmic scale, so that short and long chunks get their share.
+        """
+        draw = random.Random(f"{seed}/{step}")
+        if draw.random() < self.full_context:
+            return None
+        low, high = map(math.log, self.chunk_range(encoder))
+        return round(math.exp(draw.uniform(low, high)))
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One whole recipe. `places` says where each dotted key was written, for errors found later."""
 
@@ -89,6 +124,7 @@ class Recipe:
     teacher: str = key(doc="hub id, folder, file, torchaudio:NAME or starter")
     paper: str = key("", doc="address of the paper")
     about: str = key("", doc="one line for people")
+    streaming: Streaming | None = None
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def where(self, *dotted: str) -> str:
@@ -99,7 +135,8 @@ class Recipe:
         """Plain data with every value that holds, defaults included; loads back into an equal recipe."""
         student = {"layers": self.student.layers, "init": self.student.init} | _lists(self.student.config)
         plain = {name: getattr(self, name) for name in ("name", "paper", "about", "teacher")}
-        sections = {name: _lists(vars(getattr(self, name))) for name in ("match", "train")}
+        names = ("match", "train", "streaming") if self.streaming else ("match", "train")
+        sections = {name: _lists(vars(getattr(self, name))) for name in names}
         return {name: value for name, value in plain.items() if value} | {"student": student} | sections
 
     def text(self) -> str:
@@ -135,7 +172,8 @@ def student_config(
     """The student's encoder: the teacher's own, at the recipe's depth, with the recipe's differences; and notes.
 
     For a teacher without a waveform front end (`teacher` is None, as for Whisper) the base is HuBERT's at the teacher's
-    width. Raises SpeechpressError when such an encoder cannot be built.
+    width. A recipe with a `streaming` section gets an encoder that streams: what looks at the whole recording is
+    replaced. Raises SpeechpressError when such an encoder cannot be built.
     """
     notes: list[str] = []
     base = teacher or _waveform_base(recipe, teacher_width, notes)
@@ -149,10 +187,30 @@ def student_config(
             place = recipe.where(f"student.{name}")
             raise SpeechpressError(f"{place}: student.{name} has {len(value)} values, but student.layers is {layers}")
     try:
-        return replace(base.with_layers(layers), **changes), notes
+        config = replace(base.with_layers(layers), **changes)
+        return (config if recipe.streaming is None else _streaming(recipe, recipe.streaming, config, notes)), notes
     except SpeechpressError as error:
         blamed = [f"student.{name}" for name in changes if name in str(error)]
         raise SpeechpressError(f"{recipe.where(*blamed, 'student')}: {error}") from None
+
+
+def _streaming(recipe: Recipe, streaming: Streaming, config: EncoderConfig, notes: list[str]) -> EncoderConfig:
+    """The same encoder without what keeps it from streaming; what the recipe itself asks for stays."""
+    own = recipe.student.config
+    changes: dict[str, Any] = {
+        "pos_conv_future": streaming.frames(config, "lookahead_ms"),
+        "left_context": streaming.frames(config, "left_context_ms"),
+    }
+    for name, whole, causal in (("conv_norm", "group", "static"), ("input_norm", "utterance", "running")):
+        if getattr(config, name) == whole and name not in own:
+            changes[name] = causal
+            notes.append(f"student: {name} {whole} needs the whole recording; the student gets {causal}")
+    config = replace(config, **{name: value for name, value in changes.items() if name not in own})
+    if config.blockers:
+        blamed = [f"student.{name}" for name in own if any(reason.startswith(name) for reason in config.blockers)]
+        place = recipe.where(*blamed, "streaming")
+        raise SpeechpressError(f"{place}: the recipe is for streaming, but {'; '.join(config.blockers)}")
+    return config
 
 
 def _check_depth(recipe: Recipe, layers: Sequence[int], depth: int) -> None:

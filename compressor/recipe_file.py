@@ -10,8 +10,8 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .config import EncoderConfig
-from .recipe import Match, Recipe, Student, Train
+from .config import CONV_NORMS, INPUT_NORMS, EncoderConfig
+from .recipe import Match, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -128,7 +128,8 @@ def _encoder_kinds() -> dict[str, Any]:
 
 def _check_all_keys(root: Entry) -> None:
     known = {"student": ["layers", "init", *_encoder_kinds()]}
-    known |= {name: [item.name for item in fields(cls)] for name, cls in (("match", Match), ("train", Train))}
+    sections = {"match": Match, "train": Train, "streaming": Streaming}
+    known |= {name: [item.name for item in fields(cls)] for name, cls in sections.items()}
     homes = {word: name for name, words in known.items() for word in words}
     homes |= {"layers": "student", "teacher": "", "name": "", "paper": "", "about": ""}
     check_keys(root.value, [item.name for item in fields(Recipe) if item.name != "places"], "", homes)
@@ -150,8 +151,10 @@ def _student(section: Entry) -> Student:
 
 
 def _encoder_limits(name: str, kind: Any) -> dict[str, Any]:
-    if name == "conv_norm":
-        return {"choices": ("group", "layer")}
+    if name in ("conv_norm", "input_norm"):
+        return {"choices": CONV_NORMS if name == "conv_norm" else INPUT_NORMS}
+    if name == "pos_conv_future":
+        return {"low": 0}
     if kind is float:
         return {"above": 0} if name == "layer_norm_eps" else {"low": 0, "below": 1}
     return {} if kind is bool else {"low": 1}
@@ -172,6 +175,9 @@ def _check(recipe: Recipe) -> None:
     if match.l1 == match.cosine == 0:
         where = recipe.where("match.cosine", "match.l1")
         raise SpeechpressError(f"{where}: match.l1 and match.cosine are both 0, so there is nothing to learn")
+    if recipe.streaming is not None and recipe.streaming.chunk_ms[0] > recipe.streaming.chunk_ms[1]:
+        where, chunk = recipe.where("streaming.chunk_ms"), list(recipe.streaming.chunk_ms)
+        raise SpeechpressError(f"{where}: streaming.chunk_ms is {chunk}, but must be [smallest, largest]")
     if train.batch_s is not None and train.batch_s < train.crop_s:
         where, crop = recipe.where("train.batch_s"), train.crop_s
         raise SpeechpressError(

@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .plan import Plan
 from .plots import plot_run
 from .recipe import Recipe
 from .resume import STATE, load_state, save_state
+from .show import describe_encoder
 from .training import Distiller, Event, Listener, Loop, validate
 
 
@@ -121,8 +123,15 @@ class Run:
 
     def validate(self, loop: Loop, name: str) -> None:
         if self.fabric.is_global_zero:
-            self.valid[name] = validate(self.module, loop.teacher, self.job.match.teacher_layers, self.waves)
-            self.hear({"event": "valid", "step": loop.progress.step, "layers": self.valid[name]})
+            measure = partial(validate, self.module, loop.teacher, self.job.match.teacher_layers, self.waves)
+            self.valid[name] = measure()
+            event = {"event": "valid", "step": loop.progress.step, "layers": self.valid[name]}
+            if self.recipe.streaming is not None:
+                config = self.job.student.config
+                smallest, _ = self.recipe.streaming.chunk_range(config)
+                self.valid["chunk_ms"] = config.stream_spec(smallest).chunk_ms
+                event["chunked"] = self.valid[f"{name}_chunked"] = measure(smallest)
+            self.hear(event)
         self.valid = self.fabric.broadcast(self.valid)
 
     def save(self, loop: Loop) -> None:
@@ -168,6 +177,7 @@ def make_card(run: Run, loop: Loop, finished: bool, corpus: Corpus) -> dict[str,
         "audio_s_per_s": loop.progress.audio_s / max(loop.progress.train_s, 1e-9),
         "parameters": parameters(run.job.student),
         "macs_per_s": macs_per_s(run.job.student.config),
+        "streaming": describe_encoder(run.job.student.config)["streaming"],
         "valid": run.valid,
         "versions": {name: version(name) for name in ("speechpress", "torch", "transformers", "lhotse")},
     }

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from speechpress.runtime.bundle import is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from . import costs
@@ -14,18 +15,26 @@ from .config import EncoderConfig
 from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher, read_json
 from .recipe import Recipe, resolve_match, student_config
 from .recipe_file import load_recipe, recipe_names
+from .targets import TARGETS, target_of
 
+CHUNKS_MS, DEFAULT_CHUNK = (80, 160, 320, 640), 2
 KINDS = ("recipes", "teachers", "targets", "devices")
 
 
 def show(thing: str) -> dict[str, Any]:
-    """What is known of a shipped recipe, a checkpoint folder, a teacher or a recipe file, looked for in this order.
+    """What is known of a shipped recipe, a bundle, a target, a checkpoint folder, a teacher or a recipe file.
+
+    They are looked for in this order.
 
     Raises SpeechpressError when it is none of them.
     """
     folder = Path(thing)
     if thing in recipe_names():
         return show_recipe(load_recipe(thing))
+    if is_bundle(folder):
+        return show_bundle(folder)
+    if thing in [target.name for target in TARGETS]:
+        return {"kind": "target", **target_of(thing).to_dict()}
     if folder.is_dir():
         return show_checkpoint(folder)
     teacher = known_teacher(thing)
@@ -83,11 +92,19 @@ def show_checkpoint(folder: str | Path) -> dict[str, Any]:
     return {"kind": "checkpoint", "name": str(folder), **describe_encoder(facts.encoder), **_lineage(card)}
 
 
+def show_bundle(folder: str | Path) -> dict[str, Any]:
+    """What bundle.json says; the program is not loaded.
+
+    Raises SpeechpressError when the bundle is damaged or newer than this version.
+    """
+    return {"kind": "bundle", "path": str(folder), **read_bundle(folder).document}
+
+
 def describe_encoder(config: EncoderConfig) -> dict[str, Any]:
     """Sizes, costs and waiting times of an encoder."""
     sight = costs.sight_ms(config)
     endless = any(part["receptive_field_ms"] is None for part in sight.values())
-    farthest = sight["position_conv"]
+    farthest = sight.get("attention", sight["position_conv"])
     return {
         "layers": config.num_layers,
         "width": config.width,
@@ -96,7 +113,9 @@ def describe_encoder(config: EncoderConfig) -> dict[str, Any]:
         "attention_macs_per_s": {"10": costs.attention_macs_per_s(config, 10)},
         "receptive_field_ms": None if endless else farthest["receptive_field_ms"],
         "lookahead_ms": None if endless else farthest["lookahead_ms"],
-        "chunk_ms": None,
+        "chunk_ms": None if config.blockers else CHUNKS_MS[DEFAULT_CHUNK],
+        "streaming": [] if config.blockers else streaming_rows(config),
+        "blockers": list(config.blockers),
         "sight": sight,
         "hop_ms": 1000 / costs.frames_per_s(config),
         "size_bytes": costs.size_bytes(config),
@@ -106,6 +125,15 @@ def describe_encoder(config: EncoderConfig) -> dict[str, Any]:
         },
         "encoder": config.to_dict(),
     }
+
+
+def streaming_rows(config: EncoderConfig) -> list[dict[str, float]]:
+    """Latency and cost of a streaming encoder at usual chunk sizes: the wait is said before the model runs at all."""
+    rows = []
+    for chunk_ms in CHUNKS_MS:
+        frames = round(chunk_ms * costs.frames_per_s(config) / 1000)
+        rows.append({**config.stream_spec(frames).latency(), **costs.stream_costs(config, frames)})
+    return rows
 
 
 def ls(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
@@ -130,7 +158,7 @@ def ls_teachers() -> list[dict[str, Any]]:
 
 
 def ls_targets() -> list[dict[str, Any]]:
-    return []
+    return [target.to_dict() for target in TARGETS]
 
 
 def ls_devices() -> list[dict[str, Any]]:

@@ -97,12 +97,18 @@ def fill(cls: type[T], root: Entry, path: str = "") -> T:
         if entry is None:
             if item.default is MISSING and item.default_factory is MISSING:
                 raise SpeechpressError(f"{root.where}: {dotted} is missing ({item.metadata.get('doc', 'a section')})")
-        elif is_dataclass(kind := kinds[item.name]):
+        elif is_dataclass(kind := _section(kinds[item.name])):
             made = isinstance(entry.value, kind)  # type: ignore[arg-type]
             values[item.name] = entry.value if made else fill(kind, entry, dotted)  # type: ignore[arg-type]
         else:
             values[item.name] = convert(entry, kinds[item.name], dotted, item.metadata)
     return cls(**values)
+
+
+def _section(kind: Any) -> Any:
+    """`X` of an optional section `X | None`, else `kind` itself."""
+    inner = [option for option in typing.get_args(kind) if is_dataclass(option)]
+    return inner[0] if inner else kind
 
 
 def as_section(entry: Entry, path: str) -> dict[str, Entry]:

@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .bundle_tables import bundle_table, target_rows
+
 _PARTS = {
     "front_end": "convolutional front end",
     "projection": "projection",
@@ -21,13 +23,18 @@ def show_table(info: dict[str, Any]) -> RenderableType:
     """What `show` told, for a terminal."""
     if info["kind"] == "teacher":
         return _facts(info["source"], info["about"], _teacher_rows(info))
+    if info["kind"] == "target":
+        return _facts(info["name"], info["about"], target_rows(info))
+    if info["kind"] == "bundle":
+        return bundle_table(info)
     rows = [*_size_rows(info), *_sight_rows(info)]
     if info["kind"] == "recipe":
         rows += _recipe_rows(info)
     else:
         rows += _lineage_rows(info)
     notes = [Text(f"note: {note}", style="yellow") for note in info["notes"]]
-    return Group(_facts(info["name"], info.get("about") or "", rows), _parts_table(info), *notes)
+    streaming = [streaming_table(info["streaming"])] if info["streaming"] else []
+    return Group(_facts(info["name"], info.get("about") or "", rows), _parts_table(info), *streaming, *notes)
 
 
 def ls_table(listing: dict[str, list[dict[str, Any]]]) -> RenderableType:
@@ -65,6 +72,17 @@ def milliseconds(value: float | None) -> str:
     return "whole recording" if value is None else f"{value:g} ms"
 
 
+def streaming_table(rows: list[dict[str, float]]) -> Table:
+    """Latency and cost of a streaming encoder at several chunk sizes."""
+    table = Table(title="streaming", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("chunk", "look-ahead", "worst age of a sample", "GMAC/s, all in", "state"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        waits = (milliseconds(row[name]) for name in ("chunk_ms", "lookahead_ms", "worst_age_ms"))
+        table.add_row(*waits, f"{row['macs_per_s'] / 1e9:.3f}", f"{row['state_bytes'] / 1024:.0f} KiB")
+    return table
+
+
 def _facts(title: str, about: str, rows: list[tuple[str, str]]) -> Table:
     table = Table(title=f"{title}: {about}" if about else title, title_justify="left", box=None, show_header=False)
     table.add_column(style="bold")
@@ -95,10 +113,13 @@ def _sight_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     why = ", ".join(words for name, words in _ENDLESS.items() if name in info["sight"])
     rows = []
     for name, title in (("receptive_field_ms", "receptive field"), ("lookahead_ms", "look-ahead")):
-        rest = f"{milliseconds(position[name])}; front end alone {milliseconds(front[name])}"
+        limited = position[name] if info[name] is None else info[name]
+        rest = f"{milliseconds(limited)}; front end alone {milliseconds(front[name])}"
         text = f"whole recording ({why}); without that {rest}" if info[name] is None else rest
         rows.append((title, text))
-    return [*rows, ("chunk", "does not stream" if info["chunk_ms"] is None else milliseconds(info["chunk_ms"]))]
+    if info["blockers"]:
+        return [*rows, ("streaming", f"no: {info['blockers'][0]}")]
+    return [*rows, ("streaming", f"yes, in chunks of any size; {milliseconds(info['chunk_ms'])} by default")]
 
 
 def _recipe_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
@@ -152,6 +173,11 @@ def _ls_row(kind: str, item: dict[str, Any]) -> dict[str, str]:
             "parameters": millions(item["parameters"]),
         }
         return {"source": item["source"], **numbers, "about": item["about"]}
+    if kind == "targets":
+        chunks = ", ".join(f"{chunk_ms:g}" for chunk_ms in item["chunks_ms"])
+        runs = "" if item["runs_here"] else "; made here, run on the device only"
+        backend = {"backend": item["backend"], "quantize": item["quantize"], "chunks (ms)": chunks}
+        return {"name": item["name"], **backend, "about": item["about"] + runs}
     return {name: str(value) for name, value in item.items()}
 
 

@@ -41,9 +41,9 @@ class Distiller(nn.Module):
         super().__init__()
         self.encoder, self.heads = encoder, heads
 
-    def forward(self, waves: Tensor) -> dict[int, Tensor]:
-        """(B, S) -> predictions {teacher layer: (B, T, teacher width)}."""
-        return self.heads(self.encoder.hidden_states(waves))
+    def forward(self, waves: Tensor, chunk_frames: int | None = None) -> dict[int, Tensor]:
+        """(B, S) -> predictions {teacher layer: (B, T, teacher width)}, as if the audio came in chunks, if given."""
+        return self.heads(self.encoder.hidden_states(waves, chunk_frames=chunk_frames))
 
 
 @dataclass
@@ -131,9 +131,11 @@ class Loop:
         train: Train,
         progress: Progress,
         listen: Listener,
+        draw_chunk: Callable[[int], int | None] = lambda step: None,
     ) -> None:
         self.fabric, self.distiller, self.teacher, self.optimizer = fabric, distiller, teacher, optimizer
         self.match, self.train, self.progress, self.listen = match, train, progress, listen
+        self.draw_chunk = draw_chunk
         self.log_every = max(1, min(50, train.steps // 100))
         self.sums = self._zero()
 
@@ -170,13 +172,13 @@ class Loop:
         train, progress = self.train, self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(train, progress.step)
-        rows = self._global_rows(batch)
+        rows, chunk = self._global_rows(batch), self.draw_chunk(progress.step)
         loss = torch.zeros((), device=self.fabric.device)
         for micro in range(train.accumulate):
             torch.manual_seed(hash((train.seed, progress.step, self.fabric.global_rank, micro)) % 2**63)
             last = micro == train.accumulate - 1
             with self._no_sync(not last):
-                loss = loss + self._backward(batch.waves[micro :: train.accumulate], rows)
+                loss = loss + self._backward(batch.waves[micro :: train.accumulate], rows, chunk)
         loss = _tensor(self.fabric.all_reduce(loss, reduce_op="sum")) if self.fabric.world_size > 1 else loss
         self._require_finite(loss)
         self._update()
@@ -196,14 +198,14 @@ class Loop:
             return self.fabric.no_backward_sync(self.distiller, enabled=enabled)
         return nullcontext()
 
-    def _backward(self, waves: Tensor, global_rows: int) -> Tensor:
+    def _backward(self, waves: Tensor, global_rows: int, chunk_frames: int | None) -> Tensor:
         """Backward pass of one micro-batch (B, S), which may have no rows; returns its part of the global mean loss."""
         idle = len(waves) == 0
         if idle:
             waves = waves.new_zeros(1, waves.shape[1])  # DDP needs every process to take part
         waves = waves.to(self.fabric.device, non_blocking=True)
         targets = self.teacher.hidden_states(waves, layers=self.match.teacher_layers)
-        predictions = self.distiller(waves)
+        predictions = self.distiller(waves, chunk_frames)
         predictions, targets = align(predictions, targets)
         total, parts = loss_sums(predictions, targets, self.match.l1, self.match.cosine)
         frames = next(iter(targets.values())).shape[1]
@@ -276,15 +278,22 @@ def align(predictions: dict[int, Tensor], targets: dict[int, Tensor]) -> tuple[d
 
 @torch.no_grad()
 def validate(
-    distiller: Distiller, teacher: Teacher, layers: tuple[int, ...], waves: list[Tensor]
+    distiller: Distiller,
+    teacher: Teacher,
+    layers: tuple[int, ...],
+    waves: list[Tensor],
+    chunk_frames: int | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Fidelity on held-out clips, each (1, S): {layer: {"cosine", "l1"}}, means over all frames."""
+    """Fidelity on held-out clips, each (1, S): {layer: {"cosine", "l1"}}, means over all frames.
+
+    The teacher always hears the whole clip; the student hears it in chunks, if their size is given.
+    """
     training = distiller.training
     distiller.eval()
     sums, frames = dict.fromkeys(layers, torch.zeros(2)), 0
     device = next(distiller.parameters()).device
     for wave in (wave.to(device) for wave in waves):
-        predictions, targets = align(distiller(wave), teacher.hidden_states(wave, layers=layers))
+        predictions, targets = align(distiller(wave, chunk_frames), teacher.hidden_states(wave, layers=layers))
         _, parts = loss_sums(predictions, targets, 1.0, 0.0)
         frames += next(iter(targets.values())).shape[1]
         sums = {layer: sums[layer] + torch.stack(parts[layer]).cpu() for layer in layers}

@@ -76,3 +76,34 @@ def run_cli(*words: object, cwd: Path, env: dict | None = None, timeout: float =
 def cli(tmp_path):
     """Call `compress` with words; its working folder is empty."""
     return lambda *words, **more: run_cli(*words, cwd=more.pop("cwd", tmp_path), **more)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory):
+    """Checkpoint folder of a streaming encoder with two convolutions and one layer, which is lowered in seconds."""
+    import torch
+    from bundled import SMALL, make
+
+    from speechpress.compressor.checkpoint import save_encoder, write_json
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "small"
+    torch.manual_seed(0)
+    save_encoder(folder, make(SMALL))
+    write_json(folder / "card.json", {"recipe": {"name": "small"}, "teacher": {"source": "a teacher"}, "steps": 3})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory, small_checkpoint):
+    """Bundle of `small_checkpoint` in float32, chunks of 80 ms; not to be changed, see `bundled.copied`."""
+    from bundled import export_small
+
+    return export_small(small_checkpoint, tmp_path_factory.mktemp("bundles") / "small-host", "none")
+
+
+@pytest.fixture(scope="session")
+def small_int8(tmp_path_factory, small_checkpoint):
+    """As `small_bundle`, quantised for Android."""
+    from bundled import export_small
+
+    return export_small(small_checkpoint, tmp_path_factory.mktemp("bundles") / "small-android", "int8", "android")

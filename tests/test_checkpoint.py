@@ -26,7 +26,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 
 def test_a_saved_encoder_comes_back_bit_equal(tmp_path, tiny_config):
-    encoder = Encoder(replace(tiny_config, normalize_input=True)).eval()
+    encoder = Encoder(replace(tiny_config, input_norm="utterance")).eval()
     save_encoder(tmp_path, encoder)
     loaded = load_encoder(tmp_path)
     waves = torch.randn(2, 4000)

@@ -18,7 +18,7 @@ DISTIL = EncoderConfig(
     conv_channels=(32,) * 7, width=48, head_dim=12, num_heads=(4, 4), ffn_widths=(96, 96), projection_norm=False
 )
 LARGE = dataclasses.replace(
-    DISTIL, projection_norm=True, pre_norm=True, conv_norm="layer", conv_bias=True, normalize_input=True
+    DISTIL, projection_norm=True, pre_norm=True, conv_norm="layer", conv_bias=True, input_norm="utterance"
 )
 
 
@@ -85,7 +85,7 @@ def test_a_fairseq_file_becomes_a_folder_that_transformers_opens(tmp_path):
     assert not report["missing_keys"] and not report["unexpected_keys"]
     batch, _ = waves(8000)
     encoder = load_encoder(done.out)
-    assert encoder.config.normalize_input
+    assert encoder.config.input_norm == "utterance"
     scaled = torch.nn.functional.layer_norm(batch, batch.shape[-1:])
     with torch.no_grad():
         assert (model.eval()(scaled).last_hidden_state - encoder(batch)).abs().max() < 2e-5
@@ -96,7 +96,7 @@ def test_a_fairseq_file_becomes_a_folder_that_transformers_opens(tmp_path):
     [
         (dataclasses.replace(DISTIL, projection_norm=True), "s3prl", "LayerNorm before the projection"),
         (dataclasses.replace(DISTIL, conv_bias=True), "s3prl", "biases"),
-        (dataclasses.replace(DISTIL, normalize_input=True), "s3prl", "normalised waveform"),
+        (dataclasses.replace(DISTIL, input_norm="utterance"), "s3prl", "normalised waveform"),
         (dataclasses.replace(DISTIL, width=32, head_dim=8), "s3prl", "as wide as its layers"),
         (dataclasses.replace(DISTIL, ffn_widths=(96, 8)), "s3prl", "different sizes"),
         (dataclasses.replace(DISTIL, num_heads=(2, 2)), "s3prl", "do not fill its width"),
@@ -143,3 +143,12 @@ def test_s3prl_itself_opens_the_distiller_file(changes, tmp_path):
     for k in (1, 2):
         assert (states[k][0] - theirs[k][0]).abs().max() < 2e-5
         assert (states[k][1, :frames] - theirs[k][1, :frames]).abs().max() < 2e-5
+
+
+@pytest.mark.parametrize("form", ["s3prl", "s3prl-hubert", "transformers"])
+def test_a_streaming_student_has_no_counterpart_elsewhere(tmp_path, form):
+    streaming = dataclasses.replace(DISTIL, conv_norm="static", pos_conv_future=0, left_context=8)
+    save_encoder(tmp_path / "student", Encoder(streaming))
+    with pytest.raises(SpeechpressError, match=r"streams \(conv_norm static.*compress export"):
+        convert(str(tmp_path / "student"), tmp_path / "out", form)
+    assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ from speechpress.compressor import costs
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads
+from speechpress.compressor.streaming import StreamingEncoder
 
 SMALL = EncoderConfig(
     conv_channels=(8, 16, 16),
@@ -24,7 +25,7 @@ SMALL = EncoderConfig(
 )
 VARIANTS = {
     "base": SMALL,
-    "layer norm": replace(SMALL, conv_norm="layer", conv_bias=True, pre_norm=True, normalize_input=True),
+    "layer norm": replace(SMALL, conv_norm="layer", conv_bias=True, pre_norm=True, input_norm="utterance"),
     "layer norm without bias": replace(SMALL, conv_norm="layer"),
     "no projection norm": replace(SMALL, projection_norm=False),
     "odd kernel": replace(SMALL, pos_conv_kernel=15),
@@ -119,4 +120,33 @@ def test_huberts_sight() -> None:
     assert sight["front_end"] == {"receptive_field_ms": 25.0, "lookahead_ms": 5.0}
     assert sight["position_conv"]["lookahead_ms"] == 63 * 20 + 5
     assert sight["attention"] == sight["group_norm"] == {"receptive_field_ms": None, "lookahead_ms": None}
-    assert "input_scaling" in costs.sight_ms(replace(HUBERT, normalize_input=True))
+    assert "input_scaling" in costs.sight_ms(replace(HUBERT, input_norm="utterance"))
+
+
+STREAMING = replace(SMALL, conv_norm="static", pos_conv_future=3, left_context=7)
+
+
+def test_sight_of_a_streaming_encoder_is_bounded() -> None:
+    hop_ms, field_ms = STREAMING.hop_samples / 16, STREAMING.receptive_samples / 16
+    sight = costs.sight_ms(STREAMING)
+    assert "group_norm" not in sight
+    position = sight["position_conv"]
+    assert (
+        position["lookahead_ms"] == sight["attention"]["lookahead_ms"] == pytest.approx(field_ms - hop_ms + 3 * hop_ms)
+    )
+    past_ms = STREAMING.num_layers * 7 * hop_ms
+    assert sight["attention"]["receptive_field_ms"] == position["receptive_field_ms"] + past_ms
+
+
+@pytest.mark.parametrize("chunk_frames", (1, 4, 16))
+def test_stream_costs_are_what_a_step_does(chunk_frames: int) -> None:
+    """MACs of one step as PyTorch's own counter sees them, and the bytes of its state."""
+    model = StreamingEncoder(Encoder(STREAMING), chunk_frames)
+    state, chunk = model.initial_state(), torch.zeros(1, model.spec.chunk_samples)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        model.step(chunk, state)
+    found = costs.stream_costs(STREAMING, chunk_frames)
+    assert found["macs_per_s"] * chunk_frames * STREAMING.hop_samples / 16_000 == pytest.approx(
+        counter.get_total_flops() / 2
+    )
+    assert found["state_bytes"] == sum(tensor.nbytes for tensor in state.values())

@@ -4,14 +4,15 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from speechpress.compressor.checkpoint import load_checkpoint, read_json, save_encoder
+from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, read_json, save_encoder
 from speechpress.compressor.corpus import open_corpus
-from speechpress.compressor.distill import VALIDATION_S, distill, heldout_waves
+from speechpress.compressor.distill import VALIDATION_S, distill, first_batch, heldout_waves, make_batches
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.metrics import MetricsLog
 from speechpress.compressor.plan import plan
@@ -74,6 +75,62 @@ def test_every_recipe_trains_and_its_folder_is_whole(tiny_teacher, few_clips, tm
     assert checkpoint.encoder.config.num_layers == 2 and checkpoint.card["steps"] == 4
     assert checkpoint.card["teacher"]["sha256"] and checkpoint.card["data"]["fingerprint"]
     assert load_recipe(str(tmp_path / "run" / "recipe.yaml")) == recipe(tiny_teacher, name=name)
+
+
+def test_a_streaming_student_starts_as_the_beginning_of_its_teacher(tiny_teacher, few_clips, tmp_path):
+    """The statistics that replace the GroupNorm's are those of speech, so that training starts near the teacher."""
+    loaded = recipe(tiny_teacher, "student.projection_norm=true", "train.batch=16", name="distilhubert-streaming")
+    teacher = load_teacher(str(tiny_teacher))
+    job = plan(loaded, teacher)
+    assert job.statistics_missing and any("needs the whole recording" in note for note in job.notes)
+    waves = first_batch(make_batches(loaded, open_corpus(few_clips), workers=1)).waves
+    wanted = load_encoder(tiny_teacher).feature_extractor.conv_layers[0](waves[:, None])
+
+    def error():
+        return float((job.student.feature_extractor.conv_layers[0](waves[:, None]) - wanted).square().mean().detach())
+
+    unmeasured = error()
+    job.student.measure_statistics(waves)
+    assert error() < 0.25 * unmeasured
+
+
+def test_a_causal_position_convolution_starts_with_the_past_of_the_centred_one(tiny_teacher, tiny_config):
+    """On a single frame of input: what the teacher adds at and after it, the student adds too."""
+    loaded = recipe(tiny_teacher, "student.projection_norm=true", name="distilhubert-streaming")
+    job = plan(loaded, load_teacher(str(tiny_teacher)))
+    assert any("7 frames less of the future" in note for note in job.notes)
+    frames = torch.zeros(1, 30, tiny_config.width)
+    frames[:, 12] = torch.randn(tiny_config.width)
+    with torch.inference_mode():
+        wanted = load_encoder(tiny_teacher).encoder.pos_conv_embed(frames)
+        found = job.student.eval().encoder.pos_conv_embed(frames)
+    quiet = found[:, 0]  # the bias alone
+    assert torch.equal(found[:, :12], quiet[:, None].expand(-1, 12, -1))
+    assert not torch.allclose(wanted[:, 6:12], quiet[:, None].expand(-1, 6, -1), atol=1e-3)
+    torch.testing.assert_close(found[:, 12:], wanted[:, 12:], atol=1e-6, rtol=0)
+
+
+def test_a_streaming_student_goes_on_from_a_finished_one(tiny_teacher, few_clips, tmp_path):
+    _, _ = run(recipe(tiny_teacher, name="distilhubert-streaming"), few_clips, tmp_path / "first")
+    again = recipe(tiny_teacher, f"student.init={tmp_path / 'first'}", name="distilhubert-streaming")
+    job = plan(again, load_teacher(str(tiny_teacher)))
+    assert not job.statistics_missing and not [note for note in job.notes if note.startswith("init")]
+    first = load_checkpoint(tmp_path / "first").encoder.state_dict()
+    assert all(torch.equal(first[name], tensor) for name, tensor in job.student.state_dict().items())
+    heads = load_file(tmp_path / "first" / "heads.safetensors")
+    assert all(torch.equal(heads[name], tensor) for name, tensor in job.heads.state_dict().items())
+    other = recipe(tiny_teacher, f"student.init={tmp_path / 'first'}", name="distill-last")
+    assert any("heads" in note for note in plan(other, load_teacher(str(tiny_teacher))).notes)
+
+
+def test_a_streaming_run_says_how_the_student_does_in_chunks(tiny_teacher, few_clips, tmp_path):
+    outcome, events = run(recipe(tiny_teacher, name="distilhubert-streaming"), few_clips, tmp_path / "run")
+    valid = outcome.card["valid"]
+    assert valid["chunk_ms"] == 80 and valid["end_chunked"].keys() == valid["end"].keys()
+    assert valid["end_chunked"] != valid["end"]
+    assert all("chunked" in event for event in events if event["event"] == "valid")
+    assert load_checkpoint(tmp_path / "run").encoder.config.blockers == ()
+    assert [row["worst_age_ms"] for row in outcome.card["streaming"]] == [85, 165, 325, 645]
 
 
 def test_of_a_large_held_out_part_the_same_two_minutes_are_measured():
@@ -155,11 +212,11 @@ def test_resume_wants_an_unfinished_run(tiny_teacher, few_clips, tmp_path):
         run(recipe(tiny_teacher), few_clips, tmp_path / "run", resume=True)
 
 
-def command(teacher, clips, out, *more):
+def make_command(teacher, clips, out, *more, name="distilhubert"):
     words = [
         "distill",
         "--recipe",
-        "distilhubert",
+        name,
         "--teacher",
         teacher,
         "--data",
@@ -193,8 +250,11 @@ def start_and_signal(words, out, number):
     return process.returncode, output
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_stopped_resumes_to_the_very_same_weights(tiny_teacher, few_clips, tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGKILL, "distilhubert-streaming"), (signal.SIGINT, "distilhubert")]
+)
+def test_a_run_that_was_stopped_resumes_to_the_very_same_weights(tiny_teacher, few_clips, tmp_path, number, name):
+    command = partial(make_command, name=name)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     steps = ["--set", "train.steps=40", "--set", "train.validate_every=20"]
     subprocess.run(command(tiny_teacher, few_clips, whole, *steps), check=True, capture_output=True)
@@ -213,12 +273,14 @@ def test_a_run_that_was_stopped_resumes_to_the_very_same_weights(tiny_teacher, f
 
 def test_resuming_another_recipe_names_what_differs(tiny_teacher, few_clips, tmp_path):
     out = tmp_path / "run"
-    start_and_signal(command(tiny_teacher, few_clips, out), out, signal.SIGKILL)
+    start_and_signal(make_command(tiny_teacher, few_clips, out), out, signal.SIGKILL)
     with pytest.raises(SpeechpressError, match=r"recipe\.train\.lr.*0\.0002.*0\.001"):
         run(load_recipe(str(out / "recipe.yaml"), ["train.lr=1e-3"]), few_clips, out, resume=True)
 
 
-def test_two_processes_give_the_weights_of_one(tiny_teacher, few_clips, tmp_path):
+@pytest.mark.parametrize("name", ["distilhubert", "distilhubert-streaming"])
+def test_two_processes_give_the_weights_of_one(tiny_teacher, few_clips, tmp_path, name):
+    command = partial(make_command, name=name)
     still = [f"student.{name}=0" for name in ("dropout", "attention_dropout", "activation_dropout")]
     more = [word for setting in [*still, "train.steps=6", "train.lr=1e-3"] for word in ("--set", setting)]
     one, two = tmp_path / "one", tmp_path / "two"

@@ -135,7 +135,7 @@ def test_normalize_has_the_form_of_fairseq_and_leaves_padding_at_zero():
 @torch.no_grad()
 def test_normalize_input_makes_loudness_irrelevant():
     encoder = encoder_like(tiny("hubert", "large"))
-    encoder.config = dataclasses.replace(encoder.config, normalize_input=True)
+    encoder.config = dataclasses.replace(encoder.config, input_norm="utterance")
     batch, lengths = waves(8000, 6000)
     quiet, loud = (encoder.hidden_states(batch * gain, lengths)[-1] for gain in (10.0, 1000.0))
     assert (quiet - loud).abs().max() < 1e-3

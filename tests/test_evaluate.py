@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -239,3 +240,20 @@ def test_a_random_copy_is_reproducible_and_leaves_the_random_state_alone():
     first, second = random_copy(SMALL), random_copy(SMALL)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_streaming_student_is_measured_in_chunks(folders):
+    streaming = replace(SMALL.with_layers(2), conv_norm="static", pos_conv_future=0, left_context=8)
+    encoder = Encoder(streaming).eval()
+    waves = torch.randn(1, 16_000)
+    encoder.measure_statistics(waves)
+    save_encoder(folders / "streaming", encoder)
+    write_json(folders / "streaming" / "card.json", {"teacher": {"source": str(folders / "teacher")}})
+    found = {ms: evaluate(folders / "streaming", tasks=["sid"], seeds=1, chunk_ms=ms) for ms in (None, 40)}
+    assert found[None]["latency"] is None
+    assert found[40]["latency"] == {"chunk_ms": 40.0, "lookahead_ms": 5.0, "worst_age_ms": 45.0}
+    assert found[40]["fidelity"] != found[None]["fidelity"]
+    assert found[40]["tasks"]["sid"]["teacher"] == found[None]["tasks"]["sid"]["teacher"]
+    assert "in chunks of 40 ms" in str(tables(found[40])[0].title)
+    with pytest.raises(SpeechpressError, match="does not stream, so it has no chunks: conv_norm is 'group'"):
+        evaluate(folders / "student", tasks=["sid"], chunk_ms=40)

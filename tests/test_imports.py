@@ -28,6 +28,8 @@ def loaded_after(code):
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0",
         "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
         "assert CliRunner().invoke(app, ['show', 'distilhubert']).exit_code == 0",
+        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "assert CliRunner().invoke(app, ['ls', 'targets']).exit_code == 0",
     ],
 )
 def test_help_and_show_load_nothing_heavy(code):
@@ -40,6 +42,20 @@ def test_runtime_never_loads_the_compressor():
         "for m in pkgutil.walk_packages(r.__path__, r.__name__ + '.'): importlib.import_module(m.name)"
     )
     assert not any(name.startswith("speechpress.compressor") for name in modules)
+
+
+def test_a_bundle_is_read_without_torch_and_run_without_the_exporter():
+    reading = loaded_after("import speechpress.runtime.bundle, speechpress.runtime.stream")
+    assert not [name for name in reading if name.split(".")[0] in ("torch", "executorch")]
+    running = loaded_after("from speechpress.runtime.engine import import_executorch; import_executorch()")
+    assert "executorch.extension.pybindings._C" in running
+    assert not running & {"executorch.exir", "executorch.runtime", "torchao", "transformers", "speechpress.compressor"}
+
+
+def test_only_the_engine_touches_executorch():
+    for path in (ROOT / "runtime").glob("*.py"):
+        roots = {name.split(".")[0] for name in imports_of(path)}
+        assert path.name == "engine.py" or not roots & {"executorch", "torch"}, path
 
 
 def imports_of(path):

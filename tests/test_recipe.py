@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.recipe import Match, resolve_match, student_config
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe import Match, Streaming, resolve_match, student_config
+from speechpress.compressor.recipe_file import load_recipe, parse_recipe
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -86,7 +86,7 @@ def test_student_keeps_what_its_teacher_has() -> None:
         num_heads=(8,) * 6,
         ffn_widths=(512,) * 6,
         pre_norm=True,
-        normalize_input=True,
+        input_norm="utterance",
         conv_norm="layer",
     )
     config, _ = student_config(load_recipe("distilhubert"), teacher, 256)
@@ -121,3 +121,56 @@ def test_sizes_per_layer_and_what_follows_the_width() -> None:
         with pytest.raises(SpeechpressError, match=r"--set") as caught:
             config(*settings)
         assert wanted in str(caught.value)
+
+
+def test_a_streaming_recipe_replaces_what_looks_at_the_whole_recording() -> None:
+    config, notes = student_config(load_recipe("distilhubert-streaming"), EncoderConfig(), 768)
+    assert (config.conv_norm, config.input_norm, config.pos_conv_future, config.left_context) == (
+        "static",
+        "none",
+        0,
+        64,
+    )
+    assert len(notes) == 1 and "conv_norm group" in notes[0]
+    large = replace(EncoderConfig(), conv_norm="layer", input_norm="utterance")
+    config, notes = student_config(load_recipe("distilhubert-streaming"), large, 768)
+    assert (config.conv_norm, config.input_norm) == ("layer", "running")
+    assert len(notes) == 1 and "input_norm utterance" in notes[0]
+
+
+def test_a_streaming_recipe_keeps_what_it_is_told() -> None:
+    def config(*settings: str) -> EncoderConfig:
+        return student_config(load_recipe("distilhubert-streaming", settings), EncoderConfig(), 768)[0]
+
+    assert config("student.conv_norm=frame").conv_norm == "frame"
+    assert config("streaming.lookahead_ms=90").pos_conv_future == 5  # whole frames, rounded up
+    assert config("streaming.left_context_ms=640").left_context == 32
+    why = r"--set student.conv_norm=group: .* for streaming, but conv_norm is 'group'"
+    with pytest.raises(SpeechpressError, match=why):
+        config("student.conv_norm=group")
+    with pytest.raises(SpeechpressError, match=r"pos_conv_future is 150, but must be 0 to 127"):
+        config("streaming.lookahead_ms=3000")
+
+
+def test_any_recipe_becomes_a_streaming_one_by_a_section() -> None:
+    recipe = load_recipe("distill-last", ["streaming.full_context=0.5"])
+    assert recipe.streaming == Streaming(full_context=0.5)
+    assert parse_recipe(recipe.text(), "again.yaml") == recipe
+    assert load_recipe("distill-last").streaming is None
+    why = r"streaming.chunk_ms is \[640.0, 80.0\], but must be \[smallest, largest\]"
+    with pytest.raises(SpeechpressError, match=why):
+        load_recipe("pocket", ["streaming.chunk_ms=[640, 80]"])
+    with pytest.raises(SpeechpressError, match=r"unknown key 'streaming\.chunk'"):
+        load_recipe("pocket", ["streaming.chunk=80"])
+
+
+def test_chunks_are_drawn_per_step_and_the_same_again() -> None:
+    streaming, encoder = Streaming(), EncoderConfig()
+    drawn = [streaming.draw_chunk(encoder, 0, step) for step in range(2000)]
+    assert drawn == [streaming.draw_chunk(encoder, 0, step) for step in range(2000)]
+    assert drawn != [streaming.draw_chunk(encoder, 1, step) for step in range(2000)]
+    chunks = [chunk for chunk in drawn if chunk is not None]
+    assert {min(chunks), max(chunks)} == {4, 32}
+    assert abs(len(chunks) / len(drawn) - 0.75) < 0.03
+    assert 0.4 < sum(chunk <= 11 for chunk in chunks) / len(chunks) < 0.6  # half below the geometric mean
+    assert {Streaming(full_context=1).draw_chunk(encoder, 0, step) for step in range(50)} == {None}

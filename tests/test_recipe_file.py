@@ -260,4 +260,4 @@ heavy = {"torch", "transformers", "numpy", "lhotse", "matplotlib", "lightning_fa
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    assert recipe_names() == ["distilhubert", "distill-hidden", "distill-last"]
+    assert recipe_names() == ["distilhubert", "distilhubert-streaming", "distill-hidden", "distill-last", "pocket"]

@@ -5,8 +5,9 @@ from importlib import resources
 import pytest
 
 from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.recipe import Match, Recipe, Student, Train
+from speechpress.compressor.recipe import Match, Recipe, Streaming, Student, Train
 from speechpress.compressor.recipe_file import differences, load_recipe, recipe_names, shipped_text
+from speechpress.compressor.show import show
 
 README = (resources.files("speechpress.recipes") / "README.md").read_text(encoding="utf-8")
 
@@ -51,15 +52,30 @@ def test_the_baselines_match_what_they_say() -> None:
     assert load_recipe("distill-hidden").match == Match("layers", (), ((0, 4), (1, 8), (2, 12)), 12)
 
 
+def test_the_streaming_recipe_differs_from_distilhubert_in_streaming_alone() -> None:
+    changed = {
+        line.partition(":")[0]
+        for line in differences(load_recipe("distilhubert"), load_recipe("distilhubert-streaming"))
+    }
+    assert {name.split(".")[0] for name in changed} == {"name", "about", "streaming"}
+
+
+def test_pocket_keeps_its_budget() -> None:
+    info = show("pocket")
+    assert info["parameters"] <= 10e6 and not info["blockers"]
+    assert all(row["macs_per_s"] <= 1.0e9 for row in info["streaming"])
+
+
 def test_the_readme_names_every_key_and_its_default() -> None:
-    for cls, section in ((Recipe, ""), (Student, "student."), (Match, "match."), (Train, "train.")):
+    sections = {"student.": Student, "match.": Match, "train.": Train, "streaming.": Streaming}
+    for section, cls in {"": Recipe, **sections}.items():
         for item in fields(cls):
             if item.name not in ("places", "config", "student", "match", "train"):
                 assert f"`{section}{item.name}`" in README
     for item in fields(EncoderConfig):
         assert f"`{item.name}`" in README
-    for key, default in re.findall(r"\| `((?:train|match)\.\w+)` \| `?([-\w.]+)`? \|", README):
+    for key, default in re.findall(r"\| `((?:train|match|streaming)\.\w+)` \| `?([-\w.]+)`? \|", README):
         section, _, name = key.partition(".")
-        holder = {"train": Train, "match": Match}[section]
+        holder = sections[f"{section}."]
         wanted = next(item.default for item in fields(holder) if item.name == name)
         assert (float(default) if isinstance(wanted, float | int) else default) == wanted

@@ -1,0 +1,188 @@
+"""The student as a pure function over chunks: `step(chunk, state) -> (frames, state)`, in fixed shapes.
+
+Shapes: B batch, C frames of a chunk, hop samples of a frame, K kernel of the position convolution, N frames of left
+context, H heads, D width.
+
+A stream starts with silence that fills up its first hop, and with frames (`lead_frames` and the look-ahead) for which
+there is no audio; they carry negative positions, are hidden from all others and dropped by whoever reads the frames.
+So the first chunk is like every other one, and `Encoder.hidden_states(..., chunk_frames=C)` gives the same frames.
+
+The state, a dict of tensors in this order:
+    count     (B,) int64            position of the first frame that the next chunk adds
+    end       (B,) int64            frames of the whole stream; NO_END until it is known
+    audio     (B, receptive - hop)  the last samples
+    sums      (B, 3)                of a running input norm (absent without one)
+    features  (B, K - 1, D)         projected features of the last frames
+    key_i, value_i  (B, H, N, head_dim)  of layer i
+"""
+
+import copy
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.spec import NO_END
+from speechpress.runtime.stream import State as ArrayState
+
+from .config import SAMPLE_RATE, EncoderConfig
+from .encoder import Encoder, StaticNorm
+from .input_norm import initial_sums, real_samples, running_blocks
+
+State = dict[str, Tensor]
+HIDDEN = -1e4  # added to the scores of keys that are not there; finite, because a row may have no other
+
+
+def chunk_frames_of(config: EncoderConfig, chunk_ms: float) -> int:
+    """The frames of a chunk; raises SpeechpressError when it is not made of whole ones."""
+    hop_ms = 1000 * config.hop_samples / SAMPLE_RATE
+    frames = round(chunk_ms / hop_ms)
+    if frames < 1 or not math.isclose(frames * hop_ms, chunk_ms):
+        raise SpeechpressError(f"a chunk of {chunk_ms:g} ms is not made of whole frames of {hop_ms:g} ms")
+    return frames
+
+
+def folded(encoder: Encoder) -> Encoder:
+    """A copy for inference: the static norm and the position convolution's weight norm are part of the weights."""
+    encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
+    position, first = encoder.encoder.pos_conv_embed, encoder.feature_extractor.first
+    # Not remove_parametrizations: copies share the class that it changes, so it would break the original.
+    position.conv = _plain_conv(position.conv, position.conv.weight, position.conv.bias)
+    if isinstance(first.layer_norm, StaticNorm):
+        first.conv = _plain_conv(first.conv, *first.layer_norm.folded(first.conv))
+        first.layer_norm = None
+    return encoder
+
+
+def _plain_conv(like: nn.Conv1d, weight: Tensor, bias: Tensor | None) -> nn.Conv1d:
+    """A convolution with these numbers as plain parameters."""
+    outputs, inputs, kernel = weight.shape
+    groups, biased = like.groups, bias is not None
+    conv = nn.Conv1d(inputs * groups, outputs, kernel, stride=like.stride[0], groups=groups, bias=biased)
+    conv.load_state_dict({"weight": weight.detach()} | ({} if bias is None else {"bias": bias.detach()}))
+    return conv.requires_grad_(False)
+
+
+class StreamingEncoder(nn.Module):
+    """An encoder that runs chunk by chunk; it holds weights only.
+
+    Raises SpeechpressError for an encoder that cannot stream.
+    """
+
+    def __init__(self, encoder: Encoder, chunk_frames: int) -> None:
+        super().__init__()
+        if encoder.config.blockers:
+            raise SpeechpressError(
+                f"this encoder cannot stream: {'; '.join(encoder.config.blockers)}. "
+                "Distil a streaming student from it: compress distill --recipe distilhubert-streaming"
+            )
+        if chunk_frames < 1:
+            raise SpeechpressError(f"a chunk has {chunk_frames} frames, but must have at least 1")
+        self.encoder = folded(encoder)
+        self.spec = encoder.config.stream_spec(chunk_frames)
+
+    @property
+    def config(self) -> EncoderConfig:
+        return self.encoder.config
+
+    def initial_state(self, batch: int = 1) -> State:
+        """The state of `batch` streams that have heard nothing."""
+        config = self.config
+        state = {
+            "count": torch.full((batch,), -self.spec.lead_frames),
+            "end": torch.full((batch,), NO_END),
+            "audio": torch.zeros(batch, self.spec.tail_samples),
+        }
+        if config.input_norm == "running":
+            state["sums"] = initial_sums(batch)
+        state["features"] = torch.zeros(batch, config.pos_conv_kernel - 1, config.width)
+        for index, heads in enumerate(config.num_heads):
+            shape = (batch, heads, config.left_context or 0, config.head_dim)
+            state |= {f"key_{index}": torch.zeros(shape), f"value_{index}": torch.zeros(shape)}
+        return state
+
+    def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
+        """One chunk (B, C x hop) -> the next frames (B, C, D), and the state after it.
+
+        Frames come out `lookahead_frames` after their audio; those before the first and after the last are garbage.
+        """
+        config, new = self.config, dict(state)
+        if "sums" in state:
+            chunk, new["sums"] = self._scale(chunk, state["sums"], state["count"])
+        audio = torch.cat([state["audio"], chunk], 1)
+        new["audio"] = audio[:, chunk.shape[1] :]
+        x = self.encoder.feature_projection(self.encoder.feature_extractor(audio))
+        x = x * self._exists(state, 0, x.shape[1])[..., None]
+        features = torch.cat([state["features"], x], 1)
+        new["features"] = features[:, x.shape[1] :]
+        context = self.encoder.encoder
+        past = context.pos_conv_embed.past
+        x = context.first(features[:, past : past + x.shape[1]] + context.pos_conv_embed.inside(features))
+        left = config.left_context or 0
+        exists = self._exists(state, -config.future_frames - left, left + x.shape[1])
+        mask = torch.where(exists, 0.0, HIDDEN)[:, None, None]
+        for index, layer in enumerate(context.layers):
+            names = f"key_{index}", f"value_{index}"
+            x, cache = layer(x, mask, (state[names[0]], state[names[1]]))
+            new |= dict(zip(names, cache, strict=True))
+        new["count"] = state["count"] + self.spec.chunk_frames
+        return context.last(x), new
+
+    def _exists(self, state: State, offset: int, frames: int) -> Tensor:
+        """(B, frames): whether there is audio for the frames from `count + offset` on."""
+        position = state["count"][:, None] + torch.arange(offset, offset + frames, device=state["count"].device)
+        return (position >= 0) & (position < state["end"][:, None])
+
+    def _scale(self, chunk: Tensor, sums: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        blocks = chunk.unflatten(1, (self.spec.chunk_frames, self.spec.hop_samples))
+        real = real_samples(count + self.spec.lead_frames, self.spec.chunk_frames, self.spec)
+        blocks, sums = running_blocks(blocks, real, sums)
+        return blocks.flatten(1), sums
+
+    def forward(self, chunk: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """`step` with a flat state, in the order of `initial_state`: what torch.export takes."""
+        frames, new = self.step(chunk, dict(zip(self.state_names, state, strict=True)))
+        return (frames, *(new[name] for name in self.state_names))
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return tuple(self.initial_state())
+
+    def flush(self, rest: Tensor, state: State) -> Tensor:
+        """The last frames (B, n, D) of streams that end with `rest`, (B, S) of less than a chunk."""
+        spec = self.spec
+        fed = int(state["count"][0]) + spec.lead_frames
+        end = spec.frames(fed * spec.hop_samples - spec.silence_samples + rest.shape[1])
+        state = {**state, "end": torch.full_like(state["end"], end)}
+        first = int(state["count"][0]) - spec.lookahead_frames
+        chunks = max(0, -(-(end - first) // spec.chunk_frames))
+        audio = F.pad(rest, (0, chunks * spec.chunk_samples - rest.shape[1]))
+        parts = [rest.new_zeros(len(rest), 0, spec.width)]
+        for chunk in audio.split(spec.chunk_samples, 1) if chunks else ():
+            frames, state = self.step(chunk, state)
+            parts.append(frames[:, max(0, -first) : max(0, end - first)])
+            first += spec.chunk_frames
+        return torch.cat(parts, 1)
+
+
+class TorchEngine:
+    """Runs a StreamingEncoder for `speechpress.runtime.stream`: arrays in, arrays out, nothing kept."""
+
+    def __init__(self, encoder: Encoder, chunk_frames: int) -> None:
+        self.model = StreamingEncoder(encoder, chunk_frames)
+        self.spec = self.model.spec
+
+    def initial_state(self) -> ArrayState:
+        return {name: tensor.numpy() for name, tensor in self.model.initial_state().items()}
+
+    @torch.inference_mode()
+    def step(self, chunk: np.ndarray, state: ArrayState) -> tuple[np.ndarray, ArrayState]:
+        """See `runtime.stream.Engine`."""
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        frames, new = self.model.step(torch.from_numpy(chunk), tensors)
+        # What a step hands through would be wrapped once more by every step, and each wrapper keeps the one before.
+        same = {name: state[name] for name in new if new[name] is tensors[name]}
+        return frames.numpy(), {name: tensor.numpy() for name, tensor in new.items()} | same

@@ -1,0 +1,200 @@
+"""Live audio in pieces of any size -> frames with their times; numpy only, whatever runs the model.
+
+Shapes: S samples of one piece, C frames of a chunk, n frames that come out, D width.
+
+The model works in chunks of fixed size; this module cuts and resamples the audio, carries the state from chunk to chunk
+and drops the frames for which there was no audio. Latency is what `StreamSpec` says: a sample waits at most for its
+chunk to fill up and for the look-ahead, and then for the model to run (and, at another rate than the model's, for the
+resampler).
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import soxr
+
+from .errors import SpeechpressError
+from .spec import NO_END, StreamSpec
+
+logger = logging.getLogger(__name__)
+
+State = dict[str, np.ndarray]
+QUALITY = "HQ"
+RATES = (4_000, 768_000)
+_SCALES = {"int16": 2.0**-15, "int32": 2.0**-31, "float16": 1.0, "float32": 1.0, "float64": 1.0}
+
+
+class Engine(Protocol):
+    """Something that runs one chunk. It keeps nothing between calls, so one engine serves any number of streams."""
+
+    spec: StreamSpec
+
+    def initial_state(self) -> State:
+        """The state of a stream that has heard nothing. "end" in it is (1,) int64, the number of frames in all."""
+
+    def step(self, chunk: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """(1, chunk_samples) float32 -> frames (1, C, D) and the next state."""
+
+
+class Frames(NamedTuple):
+    """Frames (n, D) float32 and the end of each one's audio (n,), in seconds since the stream began."""
+
+    frames: np.ndarray
+    end_s: np.ndarray
+
+
+@dataclass
+class Counts:
+    """What a stream has seen: samples at its own rate, and how many of them were not as they should be."""
+
+    samples: int = 0
+    replaced: int = 0  # NaN or infinite: taken as silence
+    clipped: int = 0  # at or beyond full scale: left as they are
+    rate_changes: int = 0
+
+
+class StreamingExtractor:
+    """One live stream. Pieces go in, frames come out as soon as their chunk is full.
+
+    Args:
+        engine: what runs the model; it may be shared.
+        sample_rate: of the pieces; None is the model's own.
+    """
+
+    def __init__(self, engine: Engine, sample_rate: int | None = None) -> None:
+        self.engine, self.spec = engine, engine.spec
+        self._first_rate = self.spec.sample_rate if sample_rate is None else sample_rate
+        _check_rate(self._first_rate)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything that was heard; the next piece starts a new stream at time 0."""
+        self.counts = Counts()
+        self.state = self.engine.initial_state()
+        self._ended = False
+        self._pending: list[np.ndarray] = []
+        self._heard = 0  # samples at the model's rate, the pending ones included
+        self._next = self.spec.first_frame  # frame that the next chunk starts with
+        self._pend(np.zeros(self.spec.silence_samples, np.float32))
+        self._set_rate(self._first_rate)
+
+    def _set_rate(self, rate: int) -> None:
+        self.sample_rate = rate
+        same = rate == self.spec.sample_rate
+        self._resampler = None if same else soxr.ResampleStream(rate, self.spec.sample_rate, 1, quality=QUALITY)
+
+    def latency(self) -> dict[str, float]:
+        """`StreamSpec.latency`, with what the resampler of this stream adds."""
+        resampler_ms = resampler_delay_ms(self.sample_rate, self.spec.sample_rate)
+        latency = self.spec.latency()
+        return {**latency, "resampler_ms": resampler_ms, "worst_age_ms": latency["worst_age_ms"] + resampler_ms}
+
+    def push(self, samples: np.ndarray, sample_rate: int | None = None) -> Frames:
+        """Hear one piece, (S,) or (S, channels), which are averaged; the frames that are ready now, often none.
+
+        int16 and int32 are scaled by their full scale; floats are taken as they are. NaN and infinite samples count
+        as silence, and they and samples at full scale are counted in `counts`. A `sample_rate` other than that of the
+        piece before (a headset was plugged in) is followed without a gap.
+
+        Raises:
+            SpeechpressError: the stream was flushed, the samples are no such array, or the rate is no audio rate.
+        """
+        if self._ended:
+            raise SpeechpressError("this stream was flushed; call reset() before the next one")
+        piece = self._read(samples)
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            _check_rate(sample_rate)
+            self._hear(self._drain())
+            self._set_rate(sample_rate)
+            self.counts.rate_changes += 1
+        self.counts.samples += len(piece)
+        self._hear(piece if self._resampler is None else self._resampler.resample_chunk(piece))
+        return self._run()
+
+    def flush(self) -> Frames:
+        """End the stream: the frames that are left, those of the last, shorter chunk included."""
+        if self._ended:
+            raise SpeechpressError("this stream was flushed already; call reset() before the next one")
+        self._hear(self._drain())
+        self._ended = True
+        end = self.spec.frames(self._heard)
+        self.state = {**self.state, "end": np.array([end], np.int64)}
+        # Enough silence for every frame that is still to come, after whatever fills up the chunk.
+        missing = (end - self._next) * self.spec.hop_samples - self._pending_samples()
+        rest = max(0, math.ceil(missing / self.spec.chunk_samples)) * self.spec.chunk_samples
+        self._pend(np.zeros(rest + -self._pending_samples() % self.spec.chunk_samples, np.float32))
+        return self._run(end)
+
+    def _drain(self) -> np.ndarray:
+        """What the resampler still holds."""
+        if self._resampler is None:
+            return np.zeros(0, np.float32)
+        return self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    def _hear(self, piece: np.ndarray) -> None:
+        self._heard += len(piece)
+        self._pend(piece)
+
+    def _pend(self, piece: np.ndarray) -> None:
+        if len(piece):
+            self._pending.append(piece)
+
+    def _pending_samples(self) -> int:
+        return sum(map(len, self._pending))
+
+    def _run(self, end: int = NO_END) -> Frames:
+        """Run all full chunks; frames before the first and from `end` on are dropped."""
+        size, parts = self.spec.chunk_samples, [np.zeros((0, self.spec.width), np.float32)]
+        first = max(0, self._next)
+        if self._pending_samples() >= size:
+            pending = np.concatenate(self._pending)
+            full = len(pending) // size
+            self._pending = [pending[full * size :].copy()]  # a copy, so that a long piece is not kept alive
+            for chunk in pending[: full * size].reshape(full, 1, size):
+                frames, self.state = self.engine.step(chunk, self.state)
+                parts.append(frames[0, max(0, -self._next) : max(0, end - self._next)])
+                self._next += self.spec.chunk_frames
+        frames = np.concatenate(parts)
+        return Frames(frames, self.spec.end_s(np.arange(first, first + len(frames))))
+
+    def _read(self, samples: np.ndarray) -> np.ndarray:
+        """Any piece as (S,) float32, its bad samples mended and counted."""
+        array = np.asarray(samples)
+        scale = _SCALES.get(array.dtype.name)
+        if scale is None or array.ndim not in (1, 2):
+            raise SpeechpressError(
+                f"a piece of audio is {array.dtype} of shape {array.shape}, but must be "
+                f"{', '.join(_SCALES)} of shape (samples,) or (samples, channels)"
+            )
+        piece = array.astype(np.float32) * np.float32(scale)
+        bad = ~np.isfinite(piece)
+        if bad.any():
+            if not self.counts.replaced:
+                logger.warning("the audio holds samples that are NaN or infinite; they are taken as silence")
+            self.counts.replaced += int(bad.sum())
+            piece[bad] = 0.0
+        full_scale = 1.0 - 2.0**-15
+        self.counts.clipped += int((np.abs(piece) >= full_scale).sum())
+        return piece if piece.ndim == 1 else piece.mean(axis=1, dtype=np.float32)
+
+
+def resampler_delay_ms(rate: int, to_rate: int) -> float:
+    """How far the resampler's output lags behind its input at worst, found by running it on a second of silence."""
+    if rate == to_rate:
+        return 0.0
+    resampler, piece = soxr.ResampleStream(rate, to_rate, 1, quality=QUALITY), max(1, rate // 1000)
+    heard, out, lag = 0, 0, 0.0
+    while heard < rate:
+        heard += piece
+        lag = max(lag, heard / rate - out / to_rate)
+        out += len(resampler.resample_chunk(np.zeros(piece, np.float32)))
+    return 1000 * lag
+
+
+def _check_rate(rate: int) -> None:
+    low, high = RATES
+    if not low <= rate <= high:
+        raise SpeechpressError(f"sample rate {rate} Hz is no audio rate; it must be {low} to {high} Hz")

@@ -1,0 +1,178 @@
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soxr
+import torch
+
+from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.streaming import TorchEngine
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.stream import StreamingExtractor, resampler_delay_ms
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_config):
+    torch.manual_seed(0)
+    encoder = Encoder(replace(tiny_config, conv_norm="static", pos_conv_future=0, left_context=12)).eval()
+    encoder.measure_statistics(torch.from_numpy(tone(2.0))[None])
+    return TorchEngine(encoder, 4)
+
+
+def tone(duration_s, rate=16_000):
+    """A gliding tone with breaks, the same at every sample rate."""
+    t = np.arange(round(duration_s * rate)) / rate
+    return (0.3 * np.sin(2 * np.pi * (200 + 300 * t) * t) * (np.sin(9 * t) > -0.5)).astype(np.float32)
+
+
+def whole(extractor, wave, piece=1000):
+    parts = [extractor.push(wave[start : start + piece]) for start in range(0, len(wave), piece)]
+    parts.append(extractor.flush())
+    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def test_nothing_heavy_is_imported():
+    code = """
+import sys, speechpress.runtime.stream
+heavy = [name for name in sys.modules if "torch" in name or "compressor" in name]
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_piece_of_no_samples_changes_nothing(engine):
+    one, two, wave = StreamingExtractor(engine), StreamingExtractor(engine), tone(0.5)
+    empty = one.push(np.zeros(0, np.float32))
+    assert empty.frames.shape == (0, 32) and empty.end_s.shape == (0,)
+    first = one.push(wave)
+    assert one.push(np.zeros(0, np.int16)).frames.shape == (0, 32)
+    assert np.array_equal(np.concatenate([first.frames, one.flush().frames]), whole(two, wave)[0])
+
+
+@pytest.mark.parametrize("samples", (0, 1, 399))
+def test_a_stream_too_short_for_a_frame_has_none(engine, samples):
+    extractor = StreamingExtractor(engine)
+    assert len(extractor.push(tone(1.0)[:samples]).frames) == len(extractor.flush().frames) == 0
+
+
+def test_bad_samples_count_as_silence_and_are_said(engine, caplog):
+    wave = tone(0.5)
+    broken, silent = wave.copy(), wave.copy()
+    broken[[3_000, 3_001, 5_000]] = np.nan, np.inf, -np.inf
+    silent[[3_000, 3_001, 5_000]] = 0.0
+    extractor = StreamingExtractor(engine)
+    with caplog.at_level(logging.WARNING):
+        frames, _ = whole(extractor, broken)
+    assert np.array_equal(frames, whole(StreamingExtractor(engine), silent)[0])
+    assert extractor.counts.replaced == 3 and extractor.counts.samples == len(wave)
+    assert len(caplog.records) == 1 and "NaN" in caplog.text  # once, not for every piece
+
+
+def test_int16_is_scaled_and_its_clipping_counted(engine):
+    wave = tone(0.5)
+    pcm = np.round(wave * 32768).astype(np.int16)
+    pcm[100:103] = 32767, -32768, 32766
+    extractor = StreamingExtractor(engine)
+    frames, _ = whole(extractor, pcm)
+    wanted, _ = whole(StreamingExtractor(engine), pcm.astype(np.float32) / 32768)
+    assert np.array_equal(frames, wanted)
+    assert extractor.counts.clipped == 2
+    as_int32, _ = whole(StreamingExtractor(engine), pcm.astype(np.int32) << 16)
+    assert np.array_equal(as_int32, wanted)
+
+
+def test_floats_beyond_full_scale_are_left_alone_and_counted(engine):
+    wave, extractor = tone(0.5) * 8, StreamingExtractor(engine)
+    frames, _ = whole(extractor, wave)
+    assert extractor.counts.clipped == (np.abs(wave) >= 1 - 2**-15).sum() > 0
+    assert not np.allclose(frames, whole(StreamingExtractor(engine), wave.clip(-1, 1))[0])
+
+
+def test_channels_are_averaged(engine):
+    left, right = tone(0.4), tone(0.4)[::-1]
+    frames, _ = whole(StreamingExtractor(engine), np.stack([left, right], 1))
+    assert np.allclose(frames, whole(StreamingExtractor(engine), (left + right) / 2)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", (np.zeros(5, np.uint8), np.zeros((2, 2, 2), np.float32), np.float32(1), ["a"]))
+def test_what_is_no_audio_is_refused(engine, samples):
+    extractor = StreamingExtractor(engine)
+    with pytest.raises(SpeechpressError, match="a piece of audio is"):
+        extractor.push(samples)
+    assert len(whole(extractor, tone(0.2))[0])  # and the stream lives on
+
+
+@pytest.mark.parametrize("rate", (8_000, 22_050, 44_100, 48_000))
+def test_another_sample_rate_is_resampled_as_it_streams(engine, rate):
+    wave = tone(1.0, rate)
+    frames, end_s = whole(StreamingExtractor(engine, rate), wave, piece=rate // 100)
+    again, _ = whole(StreamingExtractor(engine, rate), wave, piece=len(wave))
+    reference, times = whole(StreamingExtractor(engine), soxr.resample(wave, rate, 16_000))
+    assert np.abs(frames - again).max() <= 1e-4
+    assert np.array_equal(end_s, times)
+    assert np.abs(frames - reference).max() <= 1e-3
+
+
+def test_a_change_of_rate_in_mid_stream_leaves_no_gap(engine):
+    """The second half comes at 48 kHz: the same frames, but for those around the change, at the same times."""
+    extractor, slow, fast = StreamingExtractor(engine), tone(1.6), tone(1.6, 48_000)
+    parts = [extractor.push(slow[:12_800]), extractor.push(fast[38_400:], sample_rate=48_000), extractor.flush()]
+    frames, end_s = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    wanted, times = whole(StreamingExtractor(engine), slow)
+    assert np.array_equal(end_s, times) and extractor.counts.rate_changes == 1
+    error = np.abs(frames - wanted).max(1)
+    assert error[:38].max() <= 1e-4
+    assert np.median(error[39:]) < 0.05 * np.abs(wanted).max()
+    with pytest.raises(SpeechpressError, match="0 Hz is no audio rate"):
+        StreamingExtractor(engine, 0)
+
+
+def test_no_sample_is_older_than_the_stated_worst_age(engine):
+    extractor, wave, ages = StreamingExtractor(engine), tone(1.0), []
+    frame = 0
+    for start in range(0, len(wave), 80):
+        end_s = extractor.push(wave[start : start + 80]).end_s
+        now_s = (start + 80) / 16_000
+        assert (end_s <= now_s).all()
+        ages += [1000 * (now_s - 0.020 * index) for index in range(frame, frame + len(end_s))]
+        frame += len(end_s)
+    assert max(ages) == pytest.approx(extractor.latency()["worst_age_ms"]) == pytest.approx(85.0)
+
+
+def test_latency_at_another_rate_has_the_resamplers_part(engine):
+    latency = StreamingExtractor(engine, 48_000).latency()
+    assert latency["resampler_ms"] == resampler_delay_ms(48_000, 16_000) > 0
+    assert latency["worst_age_ms"] == 85.0 + latency["resampler_ms"]
+    extractor, wave, behind = StreamingExtractor(engine, 48_000), tone(1.0, 48_000), []
+    for start in range(0, len(wave), 48):
+        end_s = extractor.push(wave[start : start + 48]).end_s
+        behind += [1000 * (start + 48) / 48_000 - 1000 * (time - 0.025) for time in end_s]
+    assert max(behind) <= latency["worst_age_ms"] + 1e-6
+
+
+def test_reset_starts_anew_and_a_flushed_stream_takes_no_more(engine):
+    extractor, wave = StreamingExtractor(engine), tone(0.7)
+    first, times = whole(extractor, wave)
+    for call in (lambda: extractor.push(wave), extractor.flush):
+        with pytest.raises(SpeechpressError, match="call reset"):
+            call()
+    extractor.reset()
+    again, same_times = whole(extractor, wave)
+    assert np.array_equal(first, again) and np.array_equal(times, same_times)
+
+
+def test_memory_does_not_grow_with_what_was_heard(engine):
+    extractor = StreamingExtractor(engine)
+
+    def held():
+        pieces = [piece for array in extractor._pending for piece in (array, array.base) if piece is not None]
+        return sum(array.nbytes for array in [*pieces, *extractor.state.values()])
+
+    extractor.push(tone(1.0))
+    after_one_s = held()
+    for _ in range(5):
+        extractor.push(tone(3.0))
+        assert held() <= after_one_s + 4 * extractor.spec.chunk_samples
