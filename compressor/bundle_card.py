@@ -1,0 +1,84 @@
+"""README.md of a bundle: what a person needs to know to use it."""
+
+from pathlib import Path
+from typing import Any
+
+from speechpress.runtime.parity import describe
+
+ANDROID = """
+## Android
+
+Copy this folder to `app/src/main/assets/{folder}/` and add to `app/build.gradle.kts`:
+
+```kotlin
+dependencies {{
+    implementation("org.pytorch:executorch-android:{executorch}")
+}}
+android {{
+    androidResources {{ noCompress += "pte" }}
+}}
+```
+
+`runtime/android` of speechpress holds `StreamingFeatureExtractor.kt`, which opens it, and an app that shows it live.
+"""
+
+PYTHON_STREAM = """
+```python
+from speechpress.runtime.engine import PteEngine
+from speechpress.runtime.stream import StreamingExtractor
+
+stream = StreamingExtractor(PteEngine("{folder}", chunk_ms={chunk_ms:g}, threads=1))
+frames, end_s = stream.push(samples)  # pieces of any size; then stream.flush()
+```
+"""
+
+PYTHON_OFFLINE = """
+```python
+from speechpress.runtime.engine import PteEngine
+
+frames = PteEngine("{folder}", threads=1).offline(samples)  # (S,) float32 at 16 kHz -> (T, {width})
+```
+"""
+
+
+def write_card(folder: Path, document: dict[str, Any], name: str | None = None) -> None:
+    (folder / "README.md").write_text(card(document, name or document["name"]), encoding="utf-8")
+
+
+def card(document: dict[str, Any], folder: str) -> str:
+    """The card of a bundle that lies in a folder of this name."""
+    target, features, streams = document["target"], document["features"], document["streams"]
+    teacher = (document["lineage"]["teacher"] or {}).get("source", "not said")
+    lines = [
+        f"# {document['name']} for {target['name']}",
+        "",
+        f"A speech encoder for {target['description']}: audio at {document['audio']['sample_rate']} Hz in, "
+        f"{features['width']} features every {1000 * document['audio']['hop_samples'] / 16_000:g} ms out.",
+        "",
+        f"- backend {target['backend']}, quantisation {document['quantize']}, "
+        f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB",
+        f"- teacher: {teacher}",
+        *(_stream_line(entry) for entry in streams),
+        f"- whole recordings up to {document['offline']['max_s']:g} s",
+    ]
+    if document["window"]:
+        lines.append(f"- it does not stream; live, run `window` on the last {document['window']['ms']:g} ms")
+    lines += [
+        f"- {method} against the checkpoint: {describe(figures)}" for method, figures in document["parity"].items()
+    ]
+    if not target["runs_here"]:
+        lines.append("- it was made without being run: check the golden clip on the device")
+    lines += ["", "Check this copy with: `compress verify` and this folder.", "", "## Python"]
+    shown = PYTHON_STREAM if streams else PYTHON_OFFLINE
+    chunk_ms = streams[0]["chunk_ms"] if streams else 0
+    text = "\n".join(lines) + "\n" + shown.format(folder=folder, chunk_ms=chunk_ms, width=features["width"])
+    if target["name"].startswith("android"):
+        text += ANDROID.format(folder=folder, executorch=document["versions"]["executorch"].split("+")[0])
+    return text
+
+
+def _stream_line(entry: dict[str, Any]) -> str:
+    return (
+        f"- live in chunks of {entry['chunk_ms']:g} ms: look-ahead {entry['lookahead_ms']:g} ms, a sample is at most "
+        f"{entry['worst_age_ms']:g} ms old when its features come out, besides the time to compute them"
+    )

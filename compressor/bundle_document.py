@@ -1,0 +1,128 @@
+"""bundle.json before anything is lowered: what there is to know of an encoder on a target. See docs/bundle.md."""
+
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechpress.runtime.bundle import PROGRAM, SCHEMA
+from speechpress.runtime.parity import worst
+from speechpress.runtime.spec import StreamSpec
+
+from .config import SAMPLE_RATE
+from .encoder import Encoder
+from .export_source import Source
+from .streaming import StreamingEncoder
+from .targets import Target
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be exported, checked against the encoder and the target."""
+
+    source: Source
+    target: Target
+    scheme: str
+    chunks: tuple[int, ...]  # frames
+    max_samples: int
+    window_samples: int  # 0 when it streams
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.source.encoder
+
+
+def facts(order: Order) -> dict[str, Any]:
+    """The part of bundle.json that is known before anything is lowered."""
+    config = order.encoder.config
+    window = order.window_samples
+    return {
+        "schema": SCHEMA,
+        "name": order.source.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "audio": {
+            "sample_rate": SAMPLE_RATE,
+            "hop_samples": config.hop_samples,
+            "receptive_samples": config.receptive_samples,
+            "input_norm": config.input_norm,
+        },
+        "features": {"width": config.width, "layer": config.num_layers, "layers": config.num_layers},
+        "streams": [_stream(config.stream_spec(chunk)) for chunk in order.chunks],
+        "state": _state(order) if order.chunks else [],
+        "offline": {
+            "method": "offline",
+            "min_samples": min_samples(order),
+            "max_samples": order.max_samples,
+            "max_s": order.max_samples / SAMPLE_RATE,
+        },
+        "window": {"method": "window", "samples": window, "ms": 1000 * window / SAMPLE_RATE} if window else None,
+        "target": {
+            "name": order.target.name,
+            "backend": order.target.backend,
+            "description": order.target.about,
+            "runs_here": order.target.runs_here,
+        },
+        "quantize": order.scheme,
+        "delegation": {},
+        "parity": {},
+        "tolerance": order.target.tolerances[order.scheme],
+        "lineage": order.source.lineage,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "speechpress": version("speechpress"),
+        "torch": str(torch.__version__),
+        "executorch": version("executorch"),
+        "python": platform.python_version(),
+    }
+
+
+def _stream(spec: StreamSpec) -> dict[str, Any]:
+    return {
+        "method": f"step_{spec.chunk_frames}",
+        "chunk_frames": spec.chunk_frames,
+        "chunk_samples": spec.chunk_samples,
+        "lookahead_frames": spec.lookahead_frames,
+        **spec.latency(),
+        "silence_samples": spec.silence_samples,
+        "first_frame": spec.first_frame,
+    }
+
+
+def _state(order: Order) -> list[dict[str, Any]]:
+    entries = []
+    for name, tensor in StreamingEncoder(order.encoder, order.chunks[0]).initial_state().items():
+        flat = tensor.flatten().tolist()
+        initial = flat[0] if flat and all(value == flat[0] for value in flat) else flat
+        entries.append({"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:], "initial": initial})
+    return entries
+
+
+def min_samples(order: Order) -> int:
+    """The shortest recording: two frames, because sizes that may be one are compiled apart."""
+    return order.encoder.config.receptive_samples + order.encoder.config.hop_samples
+
+
+def summary(out: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """What `compress export --json` prints of a bundle."""
+    parity, shares = document["parity"], [entry["time_share"] for entry in document["delegation"].values()]
+    return {
+        "out": str(out),
+        "target": document["target"]["name"],
+        "quantize": document["quantize"],
+        "chunk_ms": [entry["chunk_ms"] for entry in document["streams"]],
+        "parity": worst(list(parity.values())) if parity else None,
+        "parity_per_method": parity,
+        "tolerance": document["tolerance"],
+        "delegated_time": min(shares) if shares else None,
+        "delegation": document["delegation"],
+        "runs_here": document["target"]["runs_here"],
+        "size_bytes": document["files"][PROGRAM]["size_bytes"],
+    }

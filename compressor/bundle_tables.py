@@ -1,0 +1,69 @@
+"""Tables of bundles and exports for people."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from speechpress.runtime.parity import describe
+
+
+def export_table(document: dict[str, Any]) -> RenderableType:
+    """What `compress export` found out: per method closeness and time, and what runs beside the backend."""
+    title = f"{document['target']}, {document['quantize']}, {document['size_bytes'] / 1e6:.1f} MB"
+    if not document["runs_here"]:
+        return Text(f"{title}: made, but not run here", style="yellow")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("method", "against the checkpoint", "time on the backend", "operators on it"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    for method, share in document["delegation"].items():
+        operators = f"{share['delegated']} of {share['operators']}"
+        parity = describe(document["parity_per_method"][method])
+        table.add_row(method, parity, f"{share['time_share']:.1%}", operators)
+    return Group(table, *_fallback_lines(document["delegation"]))
+
+
+def _fallback_lines(delegation: dict[str, Any]) -> list[Text]:
+    lines = []
+    for method, share in delegation.items():
+        rows = [row for row in share["fallback"] if row["time_share"] >= 0.002][:3]
+        words = ", ".join(f"{row['operator']} in {row['layer']} {row['time_share']:.1%}" for row in rows)
+        if words:
+            lines.append(Text(f"{method}, beside the backend: {words}", style="dim"))
+    return lines
+
+
+def target_rows(target: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `show` tells of a target."""
+    runs = "made and checked here" if target["runs_here"] else "made here, but it runs on the device only"
+    rows = [
+        ("backend", f"{target['backend']}; {runs}"),
+        ("quantisation", f"{target['quantize']} by default, of {', '.join(target['schemes'])}"),
+        ("chunks", ", ".join(f"{chunk_ms:g} ms" for chunk_ms in target["chunks_ms"])),
+    ]
+    return [*rows, *((f"limits of {scheme}", describe(target["tolerances"][scheme])) for scheme in target["schemes"])]
+
+
+def bundle_table(document: dict[str, Any]) -> RenderableType:
+    """What bundle.json says, for a terminal."""
+    target, features, lineage = document["target"], document["features"], document["lineage"]
+    table = Table(title=f"{document['path']}: {document['name']}", title_justify="left", box=None, show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("target", f"{target['name']}: {target['description']} ({target['backend']})")
+    table.add_row("quantisation", document["quantize"])
+    table.add_row("program", f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB")
+    table.add_row("features", f"layer {features['layer']} of {features['layers']}, {features['width']} wide")
+    for stream in document["streams"]:
+        waits = f"look-ahead {stream['lookahead_ms']:g} ms, worst age of a sample {stream['worst_age_ms']:g} ms"
+        table.add_row("live", f"chunks of {stream['chunk_ms']:g} ms, {waits}")
+    if document["window"]:
+        table.add_row("live", f"no; windows of {document['window']['ms']:g} ms")
+    table.add_row("whole recordings", f"up to {document['offline']['max_s']:g} s")
+    for method, figures in document["parity"].items():
+        share = document["delegation"][method]["time_share"]
+        table.add_row(method, f"{describe(figures)}; {share:.1%} of the time on the backend")
+    table.add_row("made", f"{document['created']} from {(lineage['teacher'] or {}).get('source', 'a checkpoint')}")
+    return table

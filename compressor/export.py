@@ -1,0 +1,248 @@
+"""From a checkpoint to a bundle: prepare, quantise, lower, run, compare, and only then write. See docs/bundle.md.
+
+Shapes: S samples, C frames of a chunk, T frames, D width.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, digest, is_bundle, read_bundle
+from speechpress.runtime.engine import PteEngine, PteModel
+from speechpress.runtime.errors import CheckFailed, SpeechpressError
+from speechpress.runtime.parity import Parity, compare, describe, within, worst
+from speechpress.runtime.verify import constants, run_golden, stream
+
+from . import delegation
+from .bundle_card import write_card
+from .bundle_document import Order, facts, min_samples, summary
+from .checkpoint import sha256, write_json, write_tensors
+from .config import SAMPLE_RATE
+from .encoder import Encoder
+from .export_source import Source, golden_clip
+from .lower import Lowered, Method, lower
+from .prepare import Offline, prepared_step
+from .streaming import StreamingEncoder, chunk_frames_of
+from .targets import MIN_DELEGATED, WINDOW_MS, Target, check_scheme
+
+OFFLINE_S, GOLDEN_S, RANDOM_S = 10.0, 2.0, 1.3
+Say = Callable[[str], None]
+
+
+def plan(
+    source: Source,
+    target: Target,
+    quantize: str | None = None,
+    chunks_ms: tuple[float, ...] = (),
+    offline_s: float = OFFLINE_S,
+) -> Order:
+    """Settle what is left open, and refuse what cannot be.
+
+    Raises:
+        SpeechpressError: chunks for an encoder that does not stream, or of no whole frames; a quantisation that the
+            backend cannot run; an offline limit shorter than the golden clip.
+    """
+    config, scheme = source.encoder.config, quantize or target.quantize
+    check_scheme(target, scheme)
+    if config.blockers and chunks_ms:
+        raise SpeechpressError(
+            f"{source.name}: does not stream, so --chunk-ms has no meaning: {'; '.join(config.blockers)}. Leave it out "
+            "for whole recordings, or distil a streaming student: compress distill --recipe distilhubert-streaming"
+        )
+    chunks = (
+        ()
+        if config.blockers
+        else tuple(dict.fromkeys(chunk_frames_of(config, ms) for ms in chunks_ms or target.chunks_ms))
+    )
+    if offline_s < GOLDEN_S:
+        raise SpeechpressError(
+            f"--offline-seconds is {offline_s:g}, but must be at least {GOLDEN_S:g}, for the golden clip"
+        )
+    window = round(WINDOW_MS * SAMPLE_RATE / 1000) if config.blockers else 0
+    return Order(source, target, scheme, chunks, round(offline_s * SAMPLE_RATE), window)
+
+
+def export(
+    order: Order, out: Path, overwrite: bool = False, allow_fallback: bool = False, say: Say = print
+) -> dict[str, Any]:
+    """Write a bundle, or nothing: what stood at `out` is only replaced by one that passed its checks.
+
+    Returns:
+        What `compress export --json` prints.
+
+    Raises:
+        CheckFailed: the program is not as close to the checkpoint as the target asks, or its backend takes less than
+            95 % of the time and that was not allowed.
+        SpeechpressError: `out` exists, the encoder cannot be lowered, or the folder cannot be written.
+    """
+    if out.exists() and not overwrite:
+        raise SpeechpressError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
+    if out.exists() and not is_bundle(out):
+        raise SpeechpressError(f"{out}: is no bundle, so --overwrite leaves it alone; choose another --out")
+    lowered = lower(*_program(order), order.target.backend, order.scheme)
+    folder = _temporary(out)
+    try:
+        document = _write(order, lowered, folder)
+        if order.target.runs_here:
+            document |= _measured(order, folder, lowered)
+        else:
+            say(f"{order.target.backend} does not run here: check the golden clip on the device")
+        _seal(folder, document)
+        write_card(folder, document)
+        _judge(document, allow_fallback)
+        _replace(folder, out)
+    except OSError as error:
+        raise SpeechpressError(f"{out}: cannot be written ({error}); choose another folder with --out") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return summary(out, document)
+
+
+def _program(order: Order) -> tuple[dict[str, Method], dict[str, Any]]:
+    """The methods and constants of the program."""
+    encoder, methods = order.encoder, {}
+    for chunk in order.chunks:
+        step = prepared_step(encoder, chunk)
+        methods[f"step_{chunk}"] = Method(
+            step, (torch.zeros(1, step.spec.chunk_samples), *step.initial_state().values())
+        )
+    offline = Offline(encoder)
+    samples = torch.export.Dim("samples", min=min_samples(order), max=order.max_samples)
+    methods["offline"] = Method(offline, (_noise(32_000),), ({1: samples},))
+    if order.window_samples:
+        methods["window"] = Method(offline, (_noise(order.window_samples),))
+    return methods, constants(facts(order))
+
+
+def _noise(samples: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(1, samples, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+@torch.inference_mode()
+def _golden(order: Order) -> dict[str, torch.Tensor]:
+    """The clip, and what the checkpoint itself makes of it."""
+    audio = torch.from_numpy(golden_clip(GOLDEN_S))
+    golden = {"audio": audio, "frames_offline": order.encoder(audio[None])[0]}
+    for chunk in order.chunks:
+        golden[f"frames_{chunk}"] = order.encoder(audio[None], chunk_frames=chunk)[0]
+    if order.window_samples:
+        golden["frames_window"] = order.encoder(audio[None, -order.window_samples :])[0]
+    return golden
+
+
+def _write(order: Order, lowered: Lowered, folder: Path) -> dict[str, Any]:
+    """Program, golden clip and a first document."""
+    (folder / PROGRAM).write_bytes(lowered.program)
+    write_tensors(folder / GOLDEN, _golden(order))
+    names = (PROGRAM, GOLDEN)
+    files = {n: {"sha256": sha256(folder / n), "size_bytes": (folder / n).stat().st_size} for n in names}
+    document = facts(order) | {"files": files}
+    _seal(folder, document)
+    return document
+
+
+def _seal(folder: Path, document: dict[str, Any]) -> None:
+    document["digest"] = digest(document)
+    write_json(folder / DOCUMENT, document)
+
+
+def _measured(order: Order, folder: Path, lowered: Lowered) -> dict[str, Any]:
+    """Parity on the golden clip, the worse of it and of noise, and the share of time on the backend, per method."""
+    bundle = read_bundle(folder)
+    parity, noise = run_golden(bundle), _random_parity(order, folder)
+    inputs = _inputs(order)
+    shares = {
+        name: delegation.report(folder / PROGRAM, name, inputs[name], lowered.fallback[name], lowered.delegated[name])
+        for name in inputs
+    }
+    together = {name: worst([parity[name], noise[name]]) for name in parity}
+    return {"parity": together, "delegation": shares}
+
+
+@torch.inference_mode()
+def _random_parity(order: Order, folder: Path) -> dict[str, Parity]:
+    """The program against the checkpoint on noise: chunk by chunk, and the shortest and the longest recording."""
+    encoder, audio, parity = order.encoder, _loud_and_soft(round(RANDOM_S * SAMPLE_RATE)), {}
+    for chunk in order.chunks:
+        engine = PteEngine(folder, encoder.config.stream_spec(chunk).chunk_ms)
+        wanted = encoder(audio[None], chunk_frames=chunk)[0].numpy()
+        parity[f"step_{chunk}"] = compare(stream(engine, audio.numpy()), wanted)
+    model = PteModel(folder)
+    lengths = (min_samples(order), len(audio), order.max_samples)
+    parity["offline"] = worst([_noise_parity(encoder, model.offline, samples) for samples in lengths])
+    if order.window_samples:
+        parity["window"] = _noise_parity(encoder, model.window, order.window_samples)
+    return parity
+
+
+def _noise_parity(encoder: Encoder, run: Callable[[np.ndarray], np.ndarray], samples: int) -> Parity:
+    audio = _loud_and_soft(samples)
+    return compare(run(audio.numpy()), encoder(audio[None])[0].numpy())
+
+
+def _loud_and_soft(samples: int) -> torch.Tensor:
+    """(S,) noise whose loudness comes and goes."""
+    return _noise(samples, seed=1)[0] * (1.2 + torch.sin(torch.arange(samples) / 3000))
+
+
+def _inputs(order: Order) -> dict[str, list[np.ndarray]]:
+    """What each method is timed with."""
+    inputs = {}
+    for chunk in order.chunks:
+        step = StreamingEncoder(order.encoder, chunk)
+        state = [tensor.numpy() for tensor in step.initial_state().values()]
+        inputs[f"step_{chunk}"] = [_noise(step.spec.chunk_samples).numpy(), *state]
+    inputs["offline"] = [_noise(32_000).numpy()]
+    if order.window_samples:
+        inputs["window"] = [_noise(order.window_samples).numpy()]
+    return inputs
+
+
+def _judge(document: dict[str, Any], allow_fallback: bool) -> None:
+    """Raises CheckFailed for a program that is too far from the checkpoint, or too much beside its backend."""
+    tolerance = document["tolerance"]
+    for method, parity in document["parity"].items():
+        if not within(parity, tolerance):
+            raise CheckFailed(
+                f"the exported {method} is too far from the checkpoint: {describe(parity)}, but quantisation "
+                f"{document['quantize']!r} must keep {describe(tolerance)}. Nothing was written. "
+                "Try --quantize int8-linear or --quantize none"
+            )
+    for method, share in document["delegation"].items():
+        if share["time_share"] < MIN_DELEGATED and not allow_fallback:
+            costliest = share["fallback"][0]
+            raise CheckFailed(
+                f"{method}: only {share['time_share']:.1%} of the time is on the backend ({MIN_DELEGATED:.0%} asked); "
+                f"the costliest beside it is {costliest['operator']} in {costliest['layer']}, "
+                f"{costliest['time_share']:.1%}. Nothing was written. Accept it with --allow-fallback"
+            )
+
+
+def _temporary(out: Path) -> Path:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise SpeechpressError(f"{out}: cannot be written ({error}); choose another folder with --out") from error
+
+
+def _replace(folder: Path, out: Path) -> None:
+    """Put the finished folder at `out`; a bundle that stood there comes back when that fails."""
+    folder.chmod(0o755)
+    if not out.exists():
+        folder.rename(out)
+        return
+    previous = _temporary(out) / "previous"
+    out.rename(previous)
+    try:
+        folder.rename(out)
+    except OSError:
+        previous.rename(out)
+        raise
+    finally:
+        shutil.rmtree(previous.parent, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""What is exported: the encoder of a checkpoint or of a teacher, where it came from, and speech to check it with.
+
+Shapes: S samples.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .audio import read_audio
+from .checkpoint import CONFIG, WEIGHTS, load_checkpoint, sha256
+from .config import SAMPLE_RATE
+from .encoder import Encoder
+from .pretrained import STARTER_NAMES, load_teacher
+from .starter import SPEECH
+
+
+@dataclass(frozen=True)
+class Source:
+    """An encoder in eval mode, the name of its bundle, and its lineage as in bundle.json."""
+
+    name: str
+    encoder: Encoder
+    lineage: dict[str, Any]
+
+
+def open_source(source: str | Path) -> Source:
+    """The encoder of a checkpoint folder, else of any teacher (see `pretrained.load_teacher`).
+
+    Raises SpeechpressError when it is neither, or a teacher whose encoder is not HuBERT's or wav2vec 2.0's.
+    """
+    folder = Path(source)
+    if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file() and (folder / "card.json").is_file():
+        return _of_checkpoint(folder)
+    if folder.exists() or "/" in str(source) or str(source) in STARTER_NAMES or ":" in str(source):
+        return _of_teacher(str(source))
+    raise SpeechpressError(f"{source}: is no checkpoint and no teacher; `compress distill` makes a checkpoint")
+
+
+def _of_checkpoint(folder: Path) -> Source:
+    opened = load_checkpoint(folder)
+    card = opened.card
+    recipe = card.get("recipe") if isinstance(card.get("recipe"), dict) else {}
+    lineage = {
+        "checkpoint_sha256": sha256(folder / WEIGHTS),
+        "recipe": _text(folder / "recipe.yaml"),
+        "teacher": card.get("teacher"),
+        "steps": card.get("steps"),
+        "data": card.get("data"),
+        "parents": card.get("parents", []),
+    }
+    return Source(str((recipe or {}).get("name") or folder.resolve().name), opened.encoder, lineage)
+
+
+def _of_teacher(source: str) -> Source:
+    teacher = load_teacher(source)
+    config, weights = teacher.card.encoder, teacher.hubert_weights()
+    if config is None:
+        raise SpeechpressError(
+            f"{source}: is a {teacher.card.family}, which cannot be exported; only encoders of HuBERT's and "
+            "wav2vec 2.0's kind can. Distil a student from it and export that"
+        )
+    encoder = Encoder(config)
+    weights.setdefault("masked_spec_embed", encoder.masked_spec_embed.data)
+    missing = sorted(set(encoder.state_dict()) - set(weights))
+    if missing:
+        raise SpeechpressError(
+            f"{source}: cannot be exported, because its {teacher.card.family} computes otherwise than HuBERT "
+            f"({len(missing)} tensors do not fit, such as {missing[0]}). Distil a student from it and export that"
+        )
+    encoder.load_state_dict(weights)
+    nothing: dict[str, Any] = dict.fromkeys(("recipe", "teacher", "steps", "data"))
+    lineage = {"checkpoint_sha256": teacher.card.sha256, **nothing, "parents": []}
+    return Source(Path(source).name.replace(":", "-"), encoder.eval(), lineage)
+
+
+def golden_clip(seconds: float) -> np.ndarray:
+    """(S,) speech that comes with the package, exactly so long; always the same.
+
+    Raises SpeechpressError when the installation lacks the starter speech.
+    """
+    files = sorted((SPEECH / "audio" / "en").rglob("*.opus"))
+    wanted, parts, found = round(seconds * SAMPLE_RATE), [], 0
+    for path in files:
+        clip = read_audio(path)
+        parts.append(clip)
+        found += len(clip)
+        if found >= wanted:
+            return np.concatenate(parts)[:wanted].astype(np.float32)
+    raise SpeechpressError(f"{SPEECH}: holds less than {seconds:g} s of speech; install speechpress again")
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -1,0 +1,141 @@
+"""From prepared modules to one ExecuTorch program with several methods.
+
+Shapes: S samples, C frames of a chunk.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechpress.runtime.errors import SpeechpressError
+
+Layers = dict[str, list[str]]  # kernel, such as "aten::native_layer_norm.out": the layer of each call, in order
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method to be: a prepared module, inputs, and which of their sizes may vary (as for torch.export)."""
+
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    dynamic_shapes: Any = None
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program's bytes; per method what runs outside of the backend, and how many operators run on it."""
+
+    program: bytes
+    fallback: dict[str, Layers]
+    delegated: dict[str, int]
+
+
+def lower(methods: dict[str, Method], constants: dict[str, Any], backend: str, scheme: str = "none") -> Lowered:
+    """One program with all methods, which share their weights, and with constants that it returns by name.
+
+    Raises SpeechpressError when the backend's compiler is not installed or refuses.
+    """
+    with hushed():
+        from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+    partitioner = _partitioner(backend)
+    programs = {name: _exported(method, scheme) for name, method in methods.items()}
+    with hushed():
+        try:
+            edge = to_edge_transform_and_lower(programs, partitioner=[partitioner], constant_methods=constants)
+            delegated = {name: _delegated_operators(edge.exported_program(name)) for name in methods}
+            for name in methods:
+                _restore_ranges(edge.exported_program(name))
+            finished = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True))
+        except (RuntimeError, NotImplementedError, AssertionError, ValueError, TypeError) as error:
+            raise SpeechpressError(f"the backend {backend} cannot take this encoder: {str(error)[:300]}") from error
+        buffer = io.BytesIO()
+        finished.write_to_file(buffer)
+    fallback = {name: _fallback(finished.exported_program(name).graph_module) for name in methods}
+    return Lowered(buffer.getvalue(), fallback, delegated)
+
+
+def _exported(method: Method, scheme: str) -> torch.export.ExportedProgram:
+    module = method.module
+    with hushed(), torch.no_grad():
+        if scheme != "none":
+            from .quantize import quantized
+
+            module = quantized(module, method.example, method.dynamic_shapes, scheme)
+        return torch.export.export(module, method.example, dynamic_shapes=method.dynamic_shapes, strict=False)
+
+
+def _partitioner(backend: str) -> Any:
+    try:
+        with hushed():
+            if backend == "xnnpack":
+                from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+                return XnnpackPartitioner()
+            if backend == "coreml":
+                from executorch.backends.apple.coreml.partition import CoreMLPartitioner
+
+                return CoreMLPartitioner()
+            from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner
+
+            return VulkanPartitioner()
+    except ImportError as error:
+        raise SpeechpressError(
+            f"the compiler of the backend {backend} cannot be imported ({error}); "
+            "install it with: pip install 'executorch>=1.5.1,<1.6'"
+        ) from error
+
+
+def _restore_ranges(program: torch.export.ExportedProgram) -> None:
+    """Let sizes vary as far again as they were exported to.
+
+    Passes of the compilers look at sizes, which narrows their ranges silently; memory would be planned for the rest.
+    """
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        for size in value.shape if isinstance(value, Tensor) else ():
+            if isinstance(size, torch.SymInt):
+                size.node.shape_env.var_to_range.update(program.range_constraints)
+
+
+def _delegated_operators(program: torch.export.ExportedProgram) -> int:
+    from executorch.devtools.backend_debug import get_delegation_info
+
+    return get_delegation_info(program.graph_module).num_delegated_nodes
+
+
+def _fallback(graph: torch.fx.GraphModule) -> Layers:
+    """Kernels that the runtime calls itself, and in the order of the calls the layer that each belongs to."""
+    layers: Layers = {}
+    for node in graph.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if node.op == "call_function" and schema is not None:
+            kernel = schema.name + (f".{schema.overload_name}" if schema.overload_name else "")
+            layers.setdefault(kernel, []).append(_layer(node))
+    return layers
+
+
+def _layer(node: torch.fx.Node) -> str:
+    """The innermost module that a node came from, under the checkpoint's names."""
+    stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
+    named = [path.removeprefix("L['self'].").removeprefix("encoder.") for path in stack if "metadata_hook" not in path]
+    return named[-1] if named else "stream"
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Keep back what the compilers say of themselves: deprecations, optional parts that they miss, their progress."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

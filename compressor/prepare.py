@@ -1,0 +1,227 @@
+"""An encoder rewritten for a compiler: the same numbers from operations that a backend runs fast.
+
+Shapes: S samples, T frames, C channels or frames of a chunk, H heads, D width, N frames of left context. One recording
+or one stream at a time.
+
+What training needs and what a backend runs fast are not the same. Here weight norm and static norm are folded into the
+weights, convolutions over time are two-dimensional with kernels (k, 1), which XNNPACK runs without transposing, a
+GroupNorm is made of means, and attention is written out as softmax(q k^T) v, with the scale in the weights of q. Every
+part keeps the interface of the one that it takes the place of, so the streaming step and the forward pass are those of
+`streaming` and `encoder`, and a test holds them equal.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import EncoderConfig
+from .encoder import Attention, Cache, ConvLayer, Encoder, FrontEnd, PositionConv
+from .input_norm import EPS, initial_sums, real_samples, running_blocks
+from .streaming import StreamingEncoder, folded
+
+
+def prepared(encoder: Encoder) -> Encoder:
+    """A copy for inference with every part rewritten."""
+    encoder = folded(encoder)
+    context = encoder.encoder
+    swap(encoder, "feature_extractor", TimeMajorFrontEnd(encoder.feature_extractor))
+    swap(context, "pos_conv_embed", FlatPositionConv(context.pos_conv_embed))
+    for layer in context.layers:
+        swap(layer, "attention", WrittenAttention(layer.get_submodule("attention")))  # type: ignore[arg-type]
+    return encoder.eval().requires_grad_(False)
+
+
+def prepared_step(encoder: Encoder, chunk_frames: int) -> StreamingEncoder:
+    """The streaming step over prepared parts: takes a chunk (1, C x hop) and the state, flat.
+
+    Raises SpeechpressError for an encoder that does not stream.
+    """
+    step = StreamingEncoder(encoder, chunk_frames)
+    step.encoder = prepared(encoder)
+    return step.eval()
+
+
+def swap(parent: nn.Module, name: str, part: nn.Module) -> None:
+    """Put `part` in the place of a submodule of another class."""
+    parent.register_module(name, part)
+
+
+class Offline(nn.Module):
+    """A whole recording (1, S) of any length -> frames (1, T, D) of the last layer."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = prepared(encoder)
+        self.config = encoder.config
+
+    def forward(self, waves: Tensor) -> Tensor:
+        context = self.encoder.encoder
+        x = self.encoder.feature_projection(self.encoder.feature_extractor(self._scaled(waves))[0])
+        x = context.first(x + context.pos_conv_embed(x[None])[0])
+        for layer in context.layers:
+            x, _ = layer(x, None)
+        return context.last(x)[None]
+
+    def _scaled(self, waves: Tensor) -> Tensor:
+        if self.config.input_norm == "utterance":
+            x = waves[:, None, :, None]
+            x = x - x.mean((2, 3), keepdim=True)
+            return (x * (x.square().mean((2, 3), keepdim=True) + EPS).rsqrt())[:, 0, :, 0]
+        return running(waves, self.config) if self.config.input_norm == "running" else waves
+
+
+def running(waves: Tensor, config: EncoderConfig) -> Tensor:
+    """`input_norm.running_normalize` of a recording of any length in one piece: a compiler cannot unroll its loop."""
+    spec = config.stream_spec(1)
+    hop, silence, samples = spec.hop_samples, spec.silence_samples, waves.shape[1]
+    blocks = (silence + samples + hop - 1) // hop
+    padded = F.pad(waves, (silence, blocks * hop - silence - samples)).view(1, -1, hop)
+    real = real_samples(torch.zeros(1, dtype=torch.long), blocks, spec)
+    scaled, _ = running_blocks(padded, real, initial_sums(1))
+    return scaled.view(1, -1)[:, silence : silence + samples]
+
+
+class TimeMajorConv(nn.Module):
+    """A convolution over time as a two-dimensional one: (1, C_in, T, 1) -> (1, C_out, T', 1)."""
+
+    def __init__(self, conv: nn.Conv1d) -> None:
+        super().__init__()
+        outputs, inputs, kernel = conv.weight.shape
+        self.conv = nn.Conv2d(
+            inputs * conv.groups,
+            outputs,
+            (kernel, 1),
+            stride=(conv.stride[0], 1),
+            groups=conv.groups,
+            bias=conv.bias is not None,
+        )
+        self.conv.weight.data.copy_(conv.weight[..., None])
+        if conv.bias is not None and self.conv.bias is not None:
+            self.conv.bias.data.copy_(conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class WrittenGroupNorm(nn.Module):
+    """GroupNorm with one channel per group, over time, made of means: (1, C, T, 1) -> the same."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.eps = norm.eps
+        self.weight = nn.Parameter(norm.weight.detach()[None, :, None, None].clone())
+        self.bias = nn.Parameter(norm.bias.detach()[None, :, None, None].clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x - x.mean((2, 3), keepdim=True)
+        deviation = (x * x).mean((2, 3), keepdim=True) + self.eps
+        return x * (deviation.rsqrt() * self.weight) + self.bias
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over channels, whose means are convolutions: (1, C, T, 1) -> the same.
+
+    XNNPACK has no LayerNorm, and outside of it the layout changes twice.
+    """
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        channels = norm.weight.numel()
+        self.eps = norm.eps
+        self.weight = nn.Parameter(norm.weight.detach()[None, :, None, None].clone())
+        self.bias = nn.Parameter(norm.bias.detach()[None, :, None, None].clone())
+        self.register_buffer("mean", torch.full((1, channels, 1, 1), 1 / channels), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.get_buffer("mean")
+        x = x - F.conv2d(x, mean)
+        deviation = F.conv2d(x * x, mean) + self.eps
+        return x * deviation.rsqrt() * self.weight + self.bias
+
+
+class TimeMajorFrontEnd(nn.Module):
+    """The convolutions over the waveform: (1, S) -> (1, T, C)."""
+
+    def __init__(self, front: FrontEnd) -> None:
+        super().__init__()
+        self.conv_layers = nn.ModuleList(map(_front_layer, front.conv_layers))
+
+    def forward(self, waves: Tensor) -> Tensor:
+        x = waves.view(1, 1, -1, 1)
+        for layer in self.conv_layers:
+            x = layer(x)
+        return x.squeeze(-1).transpose(1, 2)
+
+
+def _front_layer(layer: nn.Module) -> nn.Sequential:
+    assert isinstance(layer, ConvLayer)
+    parts: list[nn.Module] = [TimeMajorConv(layer.conv)]
+    if isinstance(layer.layer_norm, nn.GroupNorm):
+        parts.append(WrittenGroupNorm(layer.layer_norm))
+    elif isinstance(layer.layer_norm, nn.LayerNorm):
+        parts.append(ChannelNorm(layer.layer_norm))
+    return nn.Sequential(*parts, nn.GELU())
+
+
+class FlatPositionConv(nn.Module):
+    """The position convolution, two-dimensional: (1, T, D) -> (1, T, D).
+
+    Its input always comes out of a concatenation: where a quantised convolution's does not, XNNPACK's change of layout
+    is put in front of whatever the input was made from, and fails when that has another number of dimensions.
+    """
+
+    def __init__(self, position: PositionConv) -> None:
+        super().__init__()
+        self.past, self.future = position.past, position.future
+        self.conv = TimeMajorConv(position.conv)
+        for name, frames in (("before", self.past), ("after", self.future)):
+            self.register_buffer(name, torch.zeros(1, position.conv.in_channels, frames, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        around = [self.get_buffer("before"), x.transpose(1, 2).unsqueeze(-1), self.get_buffer("after")]
+        parts = [part for part in around if part.shape[2]]
+        return self._convolved(torch.cat(parts, 2) if len(parts) > 1 else parts[0])
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Only the frames that have all their neighbours: (1, T + past + future, D) -> (1, T, D)."""
+        y = x.transpose(1, 2).unsqueeze(-1)
+        return self._convolved(torch.cat([y[:, :, :1], y[:, :, 1:]], 2) if y.shape[2] > 1 else y)
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        return F.gelu(self.conv(x)).squeeze(-1).transpose(1, 2)
+
+
+class WrittenAttention(nn.Module):
+    """Self-attention of one recording, (1, T, D) -> (1, T, D), as two products and a softmax.
+
+    With a cache, keys and values each (1, H, N, head_dim), as in `encoder.Attention`.
+    """
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.heads = attention.heads
+        self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
+        self.v_proj, self.out_proj = attention.v_proj, attention.out_proj
+        scale = math.sqrt(self.heads / self.q_proj.out_features)
+        self.q_proj.weight.data.mul_(scale)
+        self.q_proj.bias.data.mul_(scale)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None = None) -> tuple[Tensor, Cache | None]:
+        q, k, v = (
+            # -1 for the frames: XNNPACK takes no computed sizes.
+            project(x).view(-1, self.heads, project.out_features // self.heads).transpose(0, 1)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        if cache is not None:
+            past = cache[0].shape[2]
+            shape = cache[0].shape
+            k, v = torch.cat([cache[0].view(shape[1:]), k], 1), torch.cat([cache[1].view(shape[1:]), v], 1)
+            cache = k[:, -past:].view(shape), v[:, -past:].view(shape)
+        scores = torch.bmm(q, k.transpose(1, 2))
+        if mask is not None:
+            scores = scores + mask[0]
+        y = torch.bmm(scores.softmax(-1), v).transpose(0, 1)
+        y = y.contiguous().view(-1, self.out_proj.in_features)
+        return self.out_proj(y if x.dim() == 2 else y[None]), cache

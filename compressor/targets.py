@@ -1,0 +1,90 @@
+"""Where a bundle will run: backend, quantisation, chunk sizes, and how close to the checkpoint it must be.
+
+A program for XNNPACK is the same on every processor, so it is run and checked here whatever its target is. Core ML and
+Vulkan programs are made here but run on the device only; `runs_here` says so, and so does their bundle.
+"""
+
+import difflib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from speechpress.runtime.errors import SpeechpressError
+
+SCHEMES = {
+    "none": "float32",
+    "int8": "8-bit weights, activations scaled anew in every call; the first convolution stays float32",
+    "int8-linear": "as int8, but only the linear layers; all convolutions stay float32",
+}
+BACKEND_SCHEMES = {"xnnpack": ("none", "int8", "int8-linear"), "coreml": ("none",), "vulkan": ("none",)}
+
+Tolerance = dict[str, float]
+# Exact arithmetic in another order. What int8 costs depends on the weights; these limits tell a quantised encoder from
+# a broken one: below them features have lost what a probe needs.
+TOLERANCES: dict[str, Tolerance] = {
+    "none": {"max_abs": 1e-4},
+    "int8": {"cosine": 0.97, "snr_db": 12.0},
+    "int8-linear": {"cosine": 0.99, "snr_db": 17.0},
+}
+MIN_DELEGATED = 0.95  # share of the time on the backend
+WINDOW_MS = 1000.0  # of an encoder that does not stream
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a bundle will run.
+
+    `chunks_ms`: a step method for each; the first one is what the bundle runs when nothing else is asked for.
+    `tolerances`: per quantisation, `max_abs` or `cosine` and `snr_db` of the program's features against the checkpoint.
+    """
+
+    name: str
+    about: str
+    backend: str = "xnnpack"
+    quantize: str = "int8"
+    chunks_ms: tuple[float, ...] = (320.0, 160.0, 80.0)
+    runs_here: bool = True
+    tolerances: dict[str, Tolerance] = field(default_factory=lambda: dict(TOLERANCES))
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The quantisations that its backend can run."""
+        return BACKEND_SCHEMES[self.backend]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "chunks_ms": list(self.chunks_ms), "schemes": list(self.schemes)}
+
+
+TARGETS = (
+    Target("host", "this machine", quantize="none"),
+    Target("android", "Android phones, on the CPU (arm64)"),
+    Target("raspberry-pi", "Raspberry Pi 4 and 5, 64-bit Linux", chunks_ms=(320.0, 160.0)),
+    Target("linux-arm64", "other 64-bit ARM boards and servers with Linux"),
+    Target("ios", "iPhones and iPads, on the CPU"),
+    Target("macos", "Macs, on the CPU", quantize="none"),
+    Target("ios-coreml", "iPhones and iPads, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,), False),
+    Target("macos-coreml", "Macs, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,), False),
+    Target("android-vulkan", "Android phones, on the GPU (Vulkan)", "vulkan", "none", (320.0,), False),
+)
+
+
+def target_of(name: str) -> Target:
+    """The target of this name; raises SpeechpressError for an unknown one, with what may be meant."""
+    names = [target.name for target in TARGETS]
+    if name in names:
+        return TARGETS[names.index(name)]
+    close = difflib.get_close_matches(name.lower(), names, 1, 0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise SpeechpressError(f"there is no target {name!r}.{hint} Targets: {', '.join(names)}")
+
+
+def check_scheme(target: Target, scheme: str) -> None:
+    """Raises SpeechpressError for an unknown quantisation, or one that the target's backend cannot run."""
+    if scheme not in SCHEMES:
+        close = difflib.get_close_matches(scheme.lower(), list(SCHEMES), 1, 0.5)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise SpeechpressError(f"there is no quantisation {scheme!r}.{hint} Known: {', '.join(SCHEMES)}")
+    if scheme not in target.schemes:
+        raise SpeechpressError(
+            f"quantisation {scheme!r} cannot be run by the backend {target.backend} of target {target.name}; "
+            f"it can run: {', '.join(target.schemes)}"
+        )

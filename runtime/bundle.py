@@ -1,0 +1,187 @@
+"""A bundle read from disk: what is in it, and whether it is what was exported. See docs/bundle.md.
+
+Shapes: S samples, T frames, D width.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import SpeechpressError
+from .spec import StreamSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA = 1
+DOCUMENT, PROGRAM, GOLDEN = "bundle.json", "encoder.pte", "golden.safetensors"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder and its bundle.json; nothing else of it is read before it is asked for."""
+
+    path: Path
+    document: dict[str, Any]
+
+    @property
+    def program(self) -> Path:
+        return self.path / PROGRAM
+
+    @property
+    def name(self) -> str:
+        return self.document["name"]
+
+    @property
+    def chunks_ms(self) -> tuple[float, ...]:
+        """The chunk sizes that it can run; none when it does not stream."""
+        return tuple(stream["chunk_ms"] for stream in self.document["streams"])
+
+    def stream(self, chunk_ms: float | None = None) -> dict[str, Any]:
+        """The entry of one chunk size; the target's first one when None.
+
+        Raises SpeechpressError when it cannot run such chunks.
+        """
+        streams = self.document["streams"]
+        if not streams:
+            raise SpeechpressError(
+                f"{self.path}: this model does not stream; it runs whole recordings"
+                + (" and windows" if self.document["window"] else "")
+            )
+        found = [stream for stream in streams if chunk_ms is None or stream["chunk_ms"] == chunk_ms]
+        if not found:
+            raise SpeechpressError(
+                f"{self.path}: runs chunks of {_join(self.chunks_ms)} ms, not of {chunk_ms:g} ms. "
+                f"Take one of these, or export it with --chunk-ms {chunk_ms:g}"
+            )
+        return found[0]
+
+    def spec(self, chunk_ms: float | None = None) -> StreamSpec:
+        """How it streams in such chunks; raises SpeechpressError when it cannot."""
+        stream, audio = self.stream(chunk_ms), self.document["audio"]
+        return StreamSpec(
+            chunk_frames=stream["chunk_frames"],
+            width=self.document["features"]["width"],
+            sample_rate=audio["sample_rate"],
+            hop_samples=audio["hop_samples"],
+            receptive_samples=audio["receptive_samples"],
+            lookahead_frames=stream["lookahead_frames"],
+        )
+
+    def initial_state(self) -> dict[str, "np.ndarray"]:
+        """The state of a stream that has heard nothing, in the program's order."""
+        return {entry["name"]: _filled(entry) for entry in self.document["state"]}
+
+    @cached_property
+    def golden(self) -> dict[str, "np.ndarray"]:
+        """The clip "audio" (S,) and the checkpoint's own frames for it, each (T, D) float32.
+
+        Raises SpeechpressError when the file is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            return load_file(self.path / GOLDEN)
+        except (OSError, SafetensorError) as error:
+            raise SpeechpressError(
+                f"{self.path / GOLDEN}: cannot be read ({error}); export the bundle again"
+            ) from error
+
+
+def read_bundle(folder: str | Path) -> Bundle:
+    """Open a bundle: its document is complete, unchanged and of a schema that this version reads.
+
+    Files are checked for their sizes only, which notices one that was cut short; `check_hashes` reads them whole.
+
+    Raises:
+        SpeechpressError: it is no bundle, a newer one, changed by hand, or files are missing or of another size.
+    """
+    folder = Path(folder)
+    document = _read_document(folder / DOCUMENT)
+    schema = document.get("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise SpeechpressError(
+            f"{folder / DOCUMENT}: has schema {schema}, but this speechpress reads up to {SCHEMA}; "
+            "upgrade with: pip install -U speechpress"
+        )
+    if document.get("digest") != digest(document):
+        raise SpeechpressError(
+            f"{folder / DOCUMENT}: was changed after the export (its digest does not fit); export the bundle again"
+        )
+    for name, facts in document["files"].items():
+        _check_size(folder / name, facts["size_bytes"])
+    return Bundle(folder, document)
+
+
+def digest(document: dict[str, Any]) -> str:
+    """sha256 of bundle.json without its own digest."""
+    rest = {key: value for key, value in document.items() if key != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_hashes(bundle: Bundle) -> None:
+    """Raises SpeechpressError when a file is not the one that was exported."""
+    for name, facts in bundle.document["files"].items():
+        path = bundle.path / name
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != facts["sha256"]:
+            raise SpeechpressError(
+                f"{path}: is damaged or was exchanged (sha256 {found[:12]}..., exported {facts['sha256'][:12]}...); "
+                "copy or export the bundle again"
+            )
+
+
+def is_bundle(folder: str | Path) -> bool:
+    return (Path(folder) / DOCUMENT).is_file()
+
+
+def newest_bundle(bundles: Path) -> Path:
+    """The bundle under `bundles` that was written last; raises SpeechpressError when there is none."""
+    found = list(bundles.glob(f"**/{DOCUMENT}"))
+    if not found:
+        raise SpeechpressError(
+            f"no bundle was named and there is none under {bundles}; make one with `compress export`"
+        )
+    return max(found, key=lambda path: path.stat().st_mtime).parent
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    if not path.parent.is_dir():
+        raise SpeechpressError(f"{path.parent}: there is no such folder; `compress export` makes a bundle")
+    if not path.is_file():
+        raise SpeechpressError(f"{path.parent}: is no bundle (it has no {DOCUMENT}); `compress export` makes one")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpeechpressError(f"{path}: cannot be read as JSON ({error}); export the bundle again") from error
+    if not isinstance(document, dict):
+        raise SpeechpressError(f"{path}: holds no JSON object; export the bundle again")
+    return document
+
+
+def _check_size(path: Path, size_bytes: int) -> None:
+    if not path.is_file():
+        raise SpeechpressError(f"{path}: is missing; copy or export the bundle again")
+    found = path.stat().st_size
+    if found != size_bytes:
+        raise SpeechpressError(
+            f"{path}: has {found:,} bytes instead of {size_bytes:,}: it was cut short or exchanged; "
+            "copy or export the bundle again"
+        )
+
+
+def _filled(entry: dict[str, Any]) -> "np.ndarray":
+    import numpy as np
+
+    initial = np.array(entry["initial"], dtype=entry["dtype"])
+    return np.broadcast_to(initial, entry["shape"]).copy() if initial.ndim == 0 else initial.reshape(entry["shape"])
+
+
+def _join(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

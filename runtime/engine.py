@@ -1,0 +1,244 @@
+"""Runs a bundle's program through ExecuTorch; the only file that touches it, and torch, which it needs itself.
+
+Shapes: S samples, C frames of a chunk, T frames, D width.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .bundle import Bundle, read_bundle
+from .errors import SpeechpressError
+from .spec import StreamSpec
+from .stream import State
+
+BACKENDS = {"xnnpack": "XnnpackBackend", "coreml": "CoreMLBackend", "vulkan": "VulkanBackend"}
+
+
+class Program:
+    """A .pte file, loaded; its methods are loaded when they are first called.
+
+    Args:
+        path: of the file.
+        threads: that ExecuTorch computes with, in the whole process; None leaves them as they are.
+        trace: keep the time of every operator, see `write_trace`.
+
+    Raises:
+        SpeechpressError: ExecuTorch cannot be imported, or the file is no program that it can read.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None, trace: bool = False) -> None:
+        started = time.perf_counter()
+        self.path = Path(path)
+        self._library = import_executorch()
+        if threads is not None:
+            set_threads(threads)
+        try:
+            with quiet():
+                self._program = self._library._load_program(str(path), enable_etdump=trace, debug_buffer_size=0)
+        except RuntimeError as error:
+            raise SpeechpressError(f"{path}: ExecuTorch cannot read it ({_short(error)}); is it complete?") from error
+        self._methods: dict[str, Any] = {}
+        self.load_s = time.perf_counter() - started
+
+    @property
+    def method_names(self) -> list[str]:
+        return [self._program.get_method_name(index) for index in range(self._program.num_methods())]
+
+    def load(self, method: str) -> None:
+        """Load a method before its first call, which is then as fast as the others.
+
+        Raises SpeechpressError when there is none of this name or this installation cannot run it.
+        """
+        if method in self._methods:
+            return
+        started = time.perf_counter()
+        if method not in self.method_names:
+            raise SpeechpressError(f"{self.path}: has no method {method!r}, only {', '.join(self.method_names)}")
+        try:
+            with quiet():
+                self._methods[method] = self._program.load_method(method)
+        except RuntimeError as error:
+            raise SpeechpressError(f"{self.path}: its method {method} cannot be loaded ({_short(error)})") from error
+        self.load_s += time.perf_counter() - started
+
+    def run(self, method: str, *arrays: np.ndarray) -> list[Any]:
+        """Call a method; arrays in, arrays and numbers out.
+
+        Raises SpeechpressError when the inputs are not what it takes.
+        """
+        import torch
+
+        self.load(method)
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+        try:
+            outputs = self._methods[method].call(tensors)
+        except RuntimeError as error:
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise SpeechpressError(f"{self.path}: {method} cannot run inputs of {shapes} ({_short(error)})") from error
+        return [output.numpy() if isinstance(output, torch.Tensor) else output for output in outputs]
+
+    def constants(self, method: str) -> list[float]:
+        """The numbers that a method without inputs returns."""
+        return self.run(method)
+
+    def write_trace(self, path: str | Path) -> None:
+        """Write the times of all calls as an ETDump; needs `trace`."""
+        with quiet():
+            self._program.write_etdump_result_to_file(str(path), None)
+
+
+class PteModel:
+    """A bundle that runs whole recordings.
+
+    Args:
+        bundle: opened or the folder of one.
+        threads: that ExecuTorch computes with, in the whole process; None leaves them as they are.
+
+    Raises:
+        SpeechpressError: the bundle is damaged or too new, or its backend is not in this installation.
+    """
+
+    def __init__(self, bundle: Bundle | str | Path, threads: int | None = None) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+        check_backend(self.bundle)
+        self.program = Program(self.bundle.program, threads)
+
+    @property
+    def load_s(self) -> float:
+        """Seconds that loading the program and its methods has taken so far."""
+        return self.program.load_s
+
+    def offline(self, samples: np.ndarray) -> np.ndarray:
+        """A whole recording (S,) float32 at the model's rate -> frames (T, D).
+
+        Raises SpeechpressError when it is shorter or longer than the program takes.
+        """
+        limits = self.bundle.document["offline"]
+        low, high = limits["min_samples"], limits["max_samples"]
+        if samples.ndim != 1 or not low <= len(samples) <= high:
+            rate = self.bundle.document["audio"]["sample_rate"]
+            raise SpeechpressError(
+                f"a recording of shape {samples.shape} cannot be run at once: this bundle takes {low} to {high} "
+                f"samples ({low / rate:g} to {high / rate:g} s at {rate} Hz); for more, export it with "
+                "--offline-seconds, or stream it in chunks"
+            )
+        return self._run(limits["method"], samples)
+
+    def window(self, samples: np.ndarray) -> np.ndarray:
+        """One window (S,) of exactly the bundle's window samples -> frames (T, D).
+
+        Raises SpeechpressError when the bundle has no window, or one of another size.
+        """
+        window = self.bundle.document["window"]
+        if window is None:
+            raise SpeechpressError(f"{self.bundle.path}: has no window method, because it streams in chunks")
+        if samples.shape != (window["samples"],):
+            raise SpeechpressError(f"a window has the shape ({window['samples']},), but this one has {samples.shape}")
+        return self._run(window["method"], samples)
+
+    def _run(self, method: str, samples: np.ndarray) -> np.ndarray:
+        return self.program.run(method, samples[None].astype(np.float32))[0][0]
+
+
+class PteEngine(PteModel):
+    """A bundle as an engine for `stream.StreamingExtractor`.
+
+    Args:
+        bundle: opened or the folder of one.
+        chunk_ms: one of its chunk sizes; the target's own when None.
+        threads: that ExecuTorch computes with, in the whole process; None leaves them as they are.
+
+    Raises:
+        SpeechpressError: as PteModel, and when the bundle does not stream or has no such chunks.
+    """
+
+    def __init__(self, bundle: Bundle | str | Path, chunk_ms: float | None = None, threads: int | None = None) -> None:
+        super().__init__(bundle, threads)
+        self.spec: StreamSpec = self.bundle.spec(chunk_ms)
+        self._method: str = self.bundle.stream(chunk_ms)["method"]
+        self.program.load(self._method)
+
+    def initial_state(self) -> State:
+        return self.bundle.initial_state()
+
+    def step(self, chunk: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """See `stream.Engine`: (1, chunk_samples) float32 -> frames (1, C, D) and the next state."""
+        frames, *new = self.program.run(self._method, chunk, *state.values())
+        return frames, dict(zip(state, new, strict=True))
+
+
+def check_backend(bundle: Bundle) -> None:
+    """Raises SpeechpressError when this installation cannot run the bundle's backend."""
+    target = bundle.document["target"]
+    backend = target["backend"]
+    if BACKENDS.get(backend) in import_executorch()._get_registered_backend_names():
+        return
+    raise SpeechpressError(
+        f"{bundle.path}: is for {target['name']} and needs the backend {backend}, which ExecuTorch has not on this "
+        "machine. Run it on the device, or export another one with --target host"
+    )
+
+
+def import_executorch() -> Any:
+    """ExecuTorch's library.
+
+    Not `executorch.runtime`: its import takes the whole exporter with it.
+
+    Raises SpeechpressError when it is not installed or does not fit torch.
+    """
+    try:
+        import torch  # noqa: F401  loads the libraries that the next line needs
+
+        with quiet():
+            from executorch.extension.pybindings import _C
+    except ImportError as error:
+        raise SpeechpressError(
+            f"ExecuTorch cannot be imported ({error}); install it with: pip install 'executorch>=1.5.1,<1.6'"
+        ) from error
+    return _C
+
+
+def set_threads(threads: int) -> None:
+    """Threads that ExecuTorch computes with, in the whole process; not to be called while a program runs."""
+    if threads < 1:
+        raise SpeechpressError(f"threads is {threads}, but must be at least 1")
+    library = import_executorch()
+    with quiet():
+        if library._threadpool_get_thread_count() != threads:
+            library._unsafe_reset_threadpool(threads)
+
+
+def threads() -> int:
+    return import_executorch()._threadpool_get_thread_count()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what native code writes to stderr (notes on processor files) from people; on an error it is shown."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        saved = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            if failed and os.environ.get("SPEECHPRESS_DEBUG"):
+                kept.seek(0)
+                os.write(2, kept.read())
+
+
+def _short(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip()[:200]

@@ -1,0 +1,124 @@
+"""Whether a bundle does what the checkpoint did: its files, its facts and its golden clip.
+
+Shapes: S samples, T frames, D width.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .bundle import Bundle, check_hashes, read_bundle
+from .engine import PteEngine, PteModel
+from .errors import SpeechpressError
+from .parity import Parity, compare, describe, within
+from .stream import StreamingExtractor
+
+Check = dict[str, Any]
+PIECE_S = 0.1  # the golden clip is heard in pieces that are no multiple of any chunk
+
+
+def stream(engine: PteEngine, samples: np.ndarray) -> np.ndarray:
+    """Frames (T, D) of a recording (S,) that is pushed in pieces and flushed."""
+    extractor = StreamingExtractor(engine)
+    size = round(PIECE_S * engine.spec.sample_rate) + 7
+    parts = [extractor.push(samples[start : start + size]).frames for start in range(0, len(samples), size)]
+    return np.concatenate([*parts, extractor.flush().frames])
+
+
+def run_golden(bundle: Bundle, threads: int | None = None) -> dict[str, Parity]:
+    """Run every method of a bundle on its golden clip, and compare with what the checkpoint made of it.
+
+    Raises SpeechpressError when the program cannot be loaded or run.
+    """
+    golden, document, parity = bundle.golden, bundle.document, {}
+    audio = golden["audio"]
+    for entry in document["streams"]:
+        engine = PteEngine(bundle, entry["chunk_ms"], threads)
+        parity[entry["method"]] = compare(stream(engine, audio), golden[f"frames_{entry['chunk_frames']}"])
+    model = PteModel(bundle, threads)
+    parity["offline"] = compare(model.offline(audio), golden["frames_offline"])
+    if document["window"] is not None:
+        last = audio[-document["window"]["samples"] :]
+        parity["window"] = compare(model.window(last), golden["frames_window"])
+    return parity
+
+
+def verify(folder: str | Path, threads: int | None = None) -> dict[str, Any]:
+    """Check a bundle: {"ok": bool, "checks": [{"name", "ok", "detail"}]}.
+
+    Raises SpeechpressError when the folder is no bundle at all.
+    """
+    if not (Path(folder) / "bundle.json").is_file():
+        read_bundle(folder)
+    checks: list[Check] = []
+    bundle = _tried(checks, "document", lambda: read_bundle(folder))
+    if bundle is not None:
+        _tried(checks, "hashes", lambda: check_hashes(bundle))
+        if bundle.document["target"]["runs_here"]:
+            _tried(checks, "constants", lambda: check_constants(bundle))
+            _check_golden(checks, bundle, threads)
+        else:
+            detail = f"{bundle.document['target']['backend']} does not run here; check the golden clip on the device"
+            checks.append({"name": "golden clip", "ok": True, "detail": detail, "skipped": True})
+    return {"ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+def check_constants(bundle: Bundle) -> str:
+    """Raises SpeechpressError when the program says another thing of itself than bundle.json."""
+    program = PteModel(bundle).program
+    for name, value in constants(bundle.document).items():
+        found = program.constants(name)
+        wanted = value if isinstance(value, list) else [value]
+        if not np.allclose(found, wanted, rtol=1e-6):
+            raise SpeechpressError(f"{bundle.program}: says that {name} is {found}, but bundle.json says {wanted}")
+    return "the program and bundle.json say the same"
+
+
+def constants(document: dict[str, Any]) -> dict[str, Any]:
+    """What the program returns by name, see docs/bundle.md, from bundle.json."""
+    audio, streams, state = document["audio"], document["streams"], document["state"]
+    initial = [_flat(entry["initial"]) for entry in state]
+    names = [entry["name"] for entry in state]
+    window = document["window"]
+    return {
+        "schema": document["schema"],
+        "sample_rate": audio["sample_rate"],
+        "hop_samples": audio["hop_samples"],
+        "receptive_samples": audio["receptive_samples"],
+        "lookahead_frames": streams[0]["lookahead_frames"] if streams else 0,
+        "width": document["features"]["width"],
+        "chunk_frames": [entry["chunk_frames"] for entry in streams],
+        "state_sizes": [len(values) for values in initial],
+        "state_initial": [value for values in initial for value in values],
+        "end_index": names.index("end") if "end" in names else -1,
+        "min_samples": document["offline"]["min_samples"],
+        "max_samples": document["offline"]["max_samples"],
+        "window_samples": window["samples"] if window else 0,
+    }
+
+
+def _flat(initial: float | list[float]) -> list[float]:
+    values = initial if isinstance(initial, list) else [initial]
+    return [float(value) for value in values]
+
+
+def _check_golden(checks: list[Check], bundle: Bundle, threads: int | None) -> None:
+    parity = _tried(checks, "program", lambda: run_golden(bundle, threads))
+    tolerance = bundle.document["tolerance"]
+    for method, figures in (parity or {}).items():
+        ok = within(figures, tolerance)
+        detail = describe(figures) + ("" if ok else f", but must be {describe(tolerance)}")
+        checks.append({"name": f"golden clip, {method}", "ok": ok, "detail": detail, **figures})
+
+
+def _tried(checks: list[Check], name: str, action: Callable[[], Any]) -> Any:
+    """What `action` gives, or None; either way a check."""
+    try:
+        value = action()
+    except SpeechpressError as error:
+        checks.append({"name": name, "ok": False, "detail": str(error)})
+        return None
+    checks.append({"name": name, "ok": True, "detail": value if isinstance(value, str) else "as exported"})
+    return value

@@ -1,0 +1,60 @@
+"""Small encoders and bundles that several tests share."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.encoder import Encoder
+
+SMALL = EncoderConfig(
+    conv_channels=(16, 16),
+    conv_kernels=(400, 3),
+    conv_strides=(80, 4),
+    conv_norm="static",
+    width=32,
+    head_dim=8,
+    num_heads=(2,),
+    ffn_widths=(512,),
+    pos_conv_kernel=16,
+    pos_conv_groups=4,
+    pos_conv_future=2,
+    left_context=10,
+)
+BASE = replace(SMALL, conv_norm="group", pos_conv_future=None, left_context=None)  # does not stream
+CHUNK_MS = 80.0
+
+
+def speech_like(samples, seed=0):
+    """Noise whose loudness comes and goes, (S,) float32."""
+    noise = np.random.default_rng(seed).standard_normal(samples)
+    return (noise * 0.1 * (1.2 + np.sin(np.arange(samples) / 3000))).astype(np.float32)
+
+
+def make(config):
+    """An encoder with random weights, norms included."""
+    torch.manual_seed(0)
+    encoder = Encoder(config).eval()
+    encoder.measure_statistics(torch.from_numpy(speech_like(20_000, seed=9))[None])
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.02)
+    return encoder
+
+
+def export_small(checkpoint, out, scheme, target="host"):
+    """The folder of a bundle with chunks of CHUNK_MS."""
+    from speechpress.compressor.export import export, plan
+    from speechpress.compressor.export_source import open_source
+    from speechpress.compressor.targets import target_of
+
+    order = plan(open_source(checkpoint), target_of(target), scheme, (CHUNK_MS,))
+    export(order, out, allow_fallback=True)  # so small an encoder has little to delegate
+    return out
+
+
+def copied(bundle, folder):
+    """A copy that a test may damage."""
+    return shutil.copytree(bundle, folder / bundle.name)

@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from bundled import copied, speech_like
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechpress.compressor.checkpoint import load_encoder
+from speechpress.runtime.bundle import digest
+from speechpress.runtime.engine import Program, PteEngine, PteModel, set_threads, threads
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.stream import StreamingExtractor
+
+
+@pytest.fixture(scope="module")
+def engine(small_bundle):
+    return PteEngine(small_bundle, 80, threads=1)
+
+
+@pytest.fixture(scope="module")
+def encoder(small_checkpoint):
+    return load_encoder(small_checkpoint)
+
+
+@torch.inference_mode()
+def at_once(encoder, wave, chunk=None):
+    return encoder(torch.from_numpy(wave)[None], chunk_frames=chunk)[0].numpy()
+
+
+@settings(max_examples=20, deadline=None)
+@given(samples=st.integers(0, 12_000), cuts=st.lists(st.integers(0, 12_000), max_size=6))
+def test_pushing_pieces_is_one_call_of_the_encoder(engine, encoder, samples, cuts):
+    wave = speech_like(samples, seed=samples)
+    extractor = StreamingExtractor(engine)
+    parts = [extractor.push(piece).frames for piece in np.split(wave, sorted(cut % (samples + 1) for cut in cuts))]
+    frames = np.concatenate([*parts, extractor.flush().frames])
+    wanted = at_once(encoder, wave, 4) if samples >= 560 else np.zeros((0, 32), np.float32)
+    assert frames.shape == wanted.shape
+    assert len(frames) == 0 or np.abs(frames - wanted).max() <= 1e-4
+
+
+@pytest.mark.parametrize("samples", [880, 881, 16_000, 160_000])
+def test_whole_recordings_of_any_length(engine, encoder, samples):
+    wave = speech_like(samples)
+    assert np.abs(engine.offline(wave) - at_once(encoder, wave)).max() <= 1e-4
+
+
+def test_streams_share_an_engine(engine):
+    wave = speech_like(8_000)
+    first, second = StreamingExtractor(engine), StreamingExtractor(engine)
+    first.push(wave)
+    second.push(wave[:3_000])
+    first.reset()
+    both = first.push(wave).frames, np.concatenate([second.push(wave[3_000:]).frames])
+    assert len(both[0]) > len(both[1]) > 0 and np.array_equal(both[0][-len(both[1]) :], both[1])
+
+
+@pytest.mark.parametrize("samples", [0, 879, 160_001])
+def test_recordings_that_it_does_not_take(engine, samples):
+    with pytest.raises(SpeechpressError, match=r"880 to 160000 samples.*--offline-seconds"):
+        engine.offline(np.zeros(samples, np.float32))
+
+
+def test_another_chunk_than_it_takes(engine):
+    with pytest.raises(SpeechpressError, match="cannot run inputs of"):
+        engine.step(np.zeros((1, 100), np.float32), engine.initial_state())
+
+
+def test_threads_are_settable(small_bundle):
+    before = threads()
+    PteModel(small_bundle, threads=2)
+    assert threads() == 2
+    with pytest.raises(SpeechpressError, match="at least 1"):
+        set_threads(0)
+    set_threads(before)
+
+
+def test_loading_is_timed(small_bundle):
+    engine = PteEngine(small_bundle, 80)
+    assert 0 < engine.load_s < 60
+
+
+def test_no_program_at_all(tmp_path):
+    path = tmp_path / "encoder.pte"
+    path.write_bytes(b"not a program")
+    with pytest.raises(SpeechpressError, match="ExecuTorch cannot read it"):
+        Program(path)
+
+
+def test_an_unknown_method(small_bundle):
+    with pytest.raises(SpeechpressError, match=r"no method 'step_9'.*step_4"):
+        Program(small_bundle / "encoder.pte").load("step_9")
+
+
+def test_a_backend_that_is_not_here(small_bundle, tmp_path):
+    folder = copied(small_bundle, tmp_path)
+    path = folder / "bundle.json"
+    document = json.loads(path.read_text())
+    document["target"] |= {"name": "ios-coreml", "backend": "coreml"}
+    path.write_text(json.dumps({**document, "digest": digest(document)}))
+    with pytest.raises(SpeechpressError, match=r"needs the backend coreml.*--target host"):
+        PteEngine(folder)
+
+
+def test_native_notes_stay_away_from_people(small_bundle, cli):
+    done = cli("verify", small_bundle)
+    assert "cpuinfo" not in done.stderr and "Warning" not in done.stderr, done.stderr

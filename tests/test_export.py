@@ -1,0 +1,163 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bundled import BASE, copied, make, speech_like
+
+from speechpress.compressor import export as exporting
+from speechpress.compressor.checkpoint import save_encoder, write_json
+from speechpress.compressor.export import export, plan
+from speechpress.compressor.export_source import golden_clip, open_source
+from speechpress.compressor.targets import target_of
+from speechpress.runtime.bundle import read_bundle
+from speechpress.runtime.engine import PteEngine, PteModel
+from speechpress.runtime.errors import CheckFailed, SpeechpressError
+from speechpress.runtime.verify import verify
+
+HOST = target_of("host")
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory):
+    """Checkpoint folder of an encoder that does not stream."""
+    folder = tmp_path_factory.mktemp("still") / "still"
+    save_encoder(folder, make(BASE))
+    write_json(folder / "card.json", {"recipe": {"name": "still"}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def order(still):
+    return plan(open_source(still), HOST, "none")
+
+
+@pytest.fixture(scope="module")
+def lowered(order):
+    return exporting.lower(*exporting._program(order), "xnnpack")
+
+
+@pytest.fixture
+def lowered_once(lowered, monkeypatch):
+    """Several exports of the same order need not lower it anew."""
+    monkeypatch.setattr(exporting, "lower", lambda *_: lowered)
+
+
+def test_without_streaming_there_are_recordings_and_windows(order, lowered_once, tmp_path):
+    out = tmp_path / "still"
+    document = export(order, out, allow_fallback=True)
+    bundle = read_bundle(out)
+    assert document["chunk_ms"] == [] and bundle.document["window"]["samples"] == 16_000
+    assert set(document["parity_per_method"]) == {"offline", "window"} and verify(out)["ok"]
+    wave = speech_like(16_000)
+    model = PteModel(bundle)
+    assert np.abs(model.window(wave) - model.offline(wave)).max() < 1e-4
+    with pytest.raises(SpeechpressError, match="does not stream"):
+        PteEngine(bundle)
+    with pytest.raises(SpeechpressError, match=r"shape \(16000,\)"):
+        model.window(wave[:100])
+    assert "does not stream" in (out / "README.md").read_text()
+
+
+def test_too_far_from_the_checkpoint_is_not_written(order, lowered_once, tmp_path):
+    strict = replace(order, target=replace(HOST, tolerances={"none": {"max_abs": 1e-12}}))
+    with pytest.raises(CheckFailed, match=r"too far from the checkpoint.*must keep error 1e-12"):
+        export(strict, tmp_path / "out", allow_fallback=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_much_beside_the_backend_is_not_written(order, lowered_once, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "MIN_DELEGATED", 1.1)
+    with pytest.raises(CheckFailed, match=r"of the time is on the backend.*--allow-fallback") as caught:
+        export(order, tmp_path / "out")
+    assert "encoder" in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_a_failed_export_keeps_the_previous_bundle(order, lowered_once, small_bundle, tmp_path):
+    out = copied(small_bundle, tmp_path)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(SpeechpressError, match=r"exists already.*--overwrite"):
+        export(order, out)
+    strict = replace(order, target=replace(HOST, tolerances={"none": {"max_abs": 1e-12}}))
+    with pytest.raises(CheckFailed):
+        export(strict, out, overwrite=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    export(order, out, overwrite=True, allow_fallback=True)
+    assert read_bundle(out).name == "still" and [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_another_folder_is_never_replaced(order, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(SpeechpressError, match="is no bundle"):
+        export(order, tmp_path, overwrite=True)
+
+
+def test_the_delegation_report_names_layers(small_bundle):
+    document = read_bundle(small_bundle).document
+    for share in document["delegation"].values():
+        assert 0 < share["time_share"] <= 1 and share["delegated"] < share["operators"]
+    norms = [row["layer"] for row in share["fallback"] if row["operator"] == "native_layer_norm"]
+    assert "encoder.layers.0.final_layer_norm" in norms and "stream" not in norms
+
+
+def test_chunks_of_what_does_not_stream(still):
+    with pytest.raises(SpeechpressError, match=r"does not stream, so --chunk-ms has no meaning.*streaming student"):
+        plan(open_source(still), HOST, chunks_ms=(320,))
+
+
+def test_chunks_of_no_whole_frames(small_checkpoint):
+    with pytest.raises(SpeechpressError, match="not made of whole frames of 20 ms"):
+        plan(open_source(small_checkpoint), HOST, chunks_ms=(330,))
+
+
+def test_what_the_target_settles(small_checkpoint):
+    source = open_source(small_checkpoint)
+    order = plan(source, target_of("android"))
+    assert (order.scheme, order.chunks, order.max_samples) == ("int8", (16, 8, 4), 160_000)
+    assert plan(source, HOST, chunks_ms=(80, 80.0)).chunks == (4,)
+    with pytest.raises(SpeechpressError, match="at least 2"):
+        plan(source, HOST, offline_s=1)
+
+
+def test_a_teacher_is_a_source():
+    source = open_source("starter")
+    assert source.name == "starter" and source.encoder.config.num_layers == 6
+    assert plan(source, HOST).window_samples == 16_000
+
+
+def test_what_is_no_source(tmp_path):
+    with pytest.raises(SpeechpressError, match="no checkpoint and no teacher"):
+        open_source(tmp_path.name + "-nothing")
+
+
+def test_the_golden_clip_is_speech_and_always_the_same():
+    clip = golden_clip(2.0)
+    assert clip.shape == (32_000,) and clip.dtype == np.float32 and clip.std() > 0.01
+    assert np.array_equal(clip, golden_clip(2.0))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--target", "andriod"), 1, "Did you mean 'android'"),
+        (("--target", "ios-coreml", "--quantize", "int8"), 1, "cannot be run by the backend coreml"),
+        (("--target", "host"), 1, "no checkpoint was named"),
+        ((), 2, "--target"),
+    ],
+)
+def test_what_cannot_be_exported(cli, words, code, said):
+    done = cli("export", *words)
+    assert done.returncode == code and said in done.stderr, done.stderr
+
+
+def test_the_command_writes_a_bundle(cli, small_checkpoint, tmp_path):
+    done = cli(
+        "export", small_checkpoint, "--target", "host", "--chunk-ms", 80, "--allow-fallback", "--json", timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert set(document) >= {"out", "target", "quantize", "chunk_ms", "parity", "delegated_time", "size_bytes"}
+    assert document["out"] == "bundles/small-host" and document["parity"]["max_abs"] <= 1e-4
+    assert verify(tmp_path / document["out"])["ok"]
+    assert "Warning" not in done.stderr and "torchao" not in done.stderr, done.stderr

@@ -1,0 +1,70 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from bundled import BASE, SMALL, make, speech_like
+
+from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.prepare import Offline, prepared, prepared_step
+from speechpress.compressor.streaming import StreamingEncoder
+from speechpress.runtime.errors import SpeechpressError
+
+CLOSE = 1e-5
+STREAMING = {
+    "static": SMALL,
+    "running": replace(SMALL, input_norm="running"),
+    "frame": replace(SMALL, conv_norm="frame", pos_conv_kernel=15),
+    "layer, pre-norm": replace(SMALL, conv_norm="layer", conv_bias=True, pre_norm=True),
+    "no position conv": replace(SMALL, pos_conv_kernel=1, pos_conv_future=0),
+    "heads that do not fill the width": replace(SMALL, num_heads=(3,), head_dim=4),
+}
+WHOLE = {
+    "base": BASE,
+    "large": replace(BASE, conv_norm="layer", conv_bias=True, pre_norm=True, input_norm="utterance"),
+}
+
+
+def wave(samples, seed=0):
+    return torch.from_numpy(speech_like(samples, seed))[None]
+
+
+@pytest.mark.parametrize("name", STREAMING)
+@torch.no_grad()
+def test_the_prepared_step_is_the_step(name):
+    encoder = make(STREAMING[name])
+    ours, wanted = prepared_step(encoder, 4), StreamingEncoder(encoder, 4)
+    mine = theirs = tuple(wanted.initial_state().values())
+    for number in range(6):
+        chunk = wave(wanted.spec.chunk_samples, number)
+        (frames, *mine), (expected, *theirs) = ours(chunk, *mine), wanted(chunk, *theirs)
+        assert (frames - expected).abs().max() <= CLOSE
+        assert all(torch.allclose(a, b, rtol=0, atol=CLOSE) for a, b in zip(mine, theirs, strict=True))
+
+
+@pytest.mark.parametrize("samples", [880, 5_000, 16_001, 40_000])
+@pytest.mark.parametrize("name", {**STREAMING, **WHOLE})
+@torch.no_grad()
+def test_the_prepared_recording_is_the_encoder(name, samples):
+    encoder = make({**STREAMING, **WHOLE}[name])
+    frames, wanted = Offline(encoder)(wave(samples)), encoder(wave(samples))
+    assert frames.shape == wanted.shape and (frames - wanted).abs().max() <= CLOSE
+
+
+def test_preparing_leaves_the_encoder_as_it_was():
+    encoder = make(SMALL)
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    prepared(encoder)
+    assert isinstance(encoder, Encoder) and before.keys() == encoder.state_dict().keys()
+    assert all(torch.equal(tensor, encoder.state_dict()[name]) for name, tensor in before.items())
+
+
+def test_nothing_is_left_that_a_backend_would_not_take():
+    program = torch.export.export(Offline(make(BASE)), (wave(16_000),), strict=False)
+    names = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not [name for name in names if "conv1d" in name or "group_norm" in name or "attention" in name]
+    assert not [name for name in names if "weight_norm" in name]
+
+
+def test_what_does_not_stream_has_no_step():
+    with pytest.raises(SpeechpressError, match="cannot stream"):
+        prepared_step(make(BASE), 4)

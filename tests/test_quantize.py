@@ -1,0 +1,32 @@
+import json
+
+import numpy as np
+
+from speechpress.runtime.bundle import read_bundle
+from speechpress.runtime.verify import verify
+
+
+def test_int8_keeps_close_and_small(small_int8, small_bundle):
+    document = read_bundle(small_int8).document
+    assert document["quantize"] == "int8" and document["target"]["name"] == "android"
+    for figures in document["parity"].values():
+        assert figures["cosine"] >= 0.97 and figures["snr_db"] >= 12
+    sizes = [read_bundle(f).document["files"]["encoder.pte"]["size_bytes"] for f in (small_int8, small_bundle)]
+    assert sizes[0] < 0.7 * sizes[1]  # the rest of so small a program is its description
+
+
+def test_it_is_really_quantised(small_int8):
+    assert all(figures["max_abs"] > 1e-4 for figures in read_bundle(small_int8).document["parity"].values())
+
+
+def test_a_quantised_bundle_verifies_itself(small_int8):
+    result = verify(small_int8)
+    assert result["ok"], json.dumps(result)
+
+
+def test_silence_and_full_scale_stay_finite(small_int8):
+    from speechpress.runtime.engine import PteModel
+
+    model = PteModel(small_int8)
+    for wave in (np.zeros(8_000, np.float32), np.ones(8_000, np.float32), np.tile([1.0, -1.0], 4_000)):
+        assert np.isfinite(model.offline(wave.astype(np.float32))).all()

@@ -1,0 +1,47 @@
+import pytest
+
+from speechpress.compressor.show import ls_targets, show
+from speechpress.compressor.targets import (
+    BACKEND_SCHEMES,
+    SCHEMES,
+    TARGETS,
+    TOLERANCES,
+    check_scheme,
+    target_of,
+)
+from speechpress.runtime.engine import BACKENDS
+from speechpress.runtime.errors import SpeechpressError
+
+
+def test_every_target_can_be_built():
+    assert {"host", "android", "raspberry-pi", "linux-arm64", "ios", "macos"} <= {target.name for target in TARGETS}
+    for target in TARGETS:
+        assert target.backend in BACKENDS and target.quantize in target.schemes
+        assert set(target.schemes) <= set(SCHEMES) and set(target.schemes) <= set(target.tolerances)
+        assert target.chunks_ms and all(chunk_ms % 20 == 0 for chunk_ms in target.chunks_ms)
+        assert target.runs_here == (target.backend == "xnnpack")
+    assert set(TOLERANCES) == set(SCHEMES) and set(BACKEND_SCHEMES) == set(BACKENDS)
+
+
+def test_a_misspelt_target_is_guessed_but_not_taken():
+    with pytest.raises(SpeechpressError, match="Did you mean 'android'"):
+        target_of("andriod")
+    with pytest.raises(SpeechpressError, match="Targets: host"):
+        target_of("toaster")
+
+
+def test_a_quantisation_that_the_backend_cannot_run_is_refused():
+    with pytest.raises(SpeechpressError, match=r"cannot be run by the backend coreml.*can run: none"):
+        check_scheme(target_of("ios-coreml"), "int8")
+    with pytest.raises(SpeechpressError, match="Did you mean 'int8-linear'"):
+        check_scheme(target_of("host"), "int8-liner")
+
+
+def test_targets_are_listed_and_shown():
+    assert [item["name"] for item in ls_targets()] == [target.name for target in TARGETS]
+    assert show("android")["kind"] == "target" and show("android")["quantize"] == "int8"
+
+
+def test_the_commands_show_them(cli):
+    assert "android-vulkan" in cli("ls", "targets").stdout
+    assert "xnnpack" in cli("show", "raspberry-pi").stdout
