@@ -1,0 +1,7 @@
+package android.view;
+
+public interface WindowManager {
+    class LayoutParams extends ViewGroup.LayoutParams {
+        public static final int FLAG_KEEP_SCREEN_ON = 128;
+    }
+}

@@ -1,0 +1,21 @@
+package org.speechpress.core
+
+/** The state of a stream: tensors by name, in the order in which a program takes them. */
+typealias State = Map<String, HostTensor>
+
+/** Name of the state tensor, (1,) int64, that says how many frames the stream makes in all. */
+const val END = "end"
+
+/** Something that runs one chunk. It keeps nothing between calls, so one engine serves any number of streams. */
+interface Engine {
+    val spec: StreamSpec
+
+    /** The state of a stream that has heard nothing. */
+    fun initialState(): State
+
+    /** A chunk of `chunkSamples` -> its frames and the state after it. */
+    fun step(chunk: FloatArray, state: State): Step
+}
+
+/** C x D frames, one after the other, and the state after them. */
+class Step(val frames: FloatArray, val state: State)

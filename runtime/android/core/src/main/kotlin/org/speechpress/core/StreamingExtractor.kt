@@ -1,0 +1,82 @@
+package org.speechpress.core
+
+/**
+ * One live stream: pieces of any size go in, frames come out as soon as their chunk is full. The samples are at the
+ * model's own rate. A stream is used from one thread at a time.
+ */
+class StreamingExtractor(private val engine: Engine) {
+    val spec: StreamSpec = engine.spec
+    private val chunk = ChunkBuffer(spec.chunkSamples)
+    private var reader = SampleReader()
+    private var state: State = emptyMap()
+    private var nextFrame = 0L // with which the next chunk starts
+    private var endFrame = NO_END
+    private var ended = false
+
+    val counts: Counts get() = reader.counts
+
+    init {
+        reset()
+    }
+
+    /** Forget everything that was heard; the next piece starts a new stream at time 0. */
+    fun reset() {
+        reader = SampleReader()
+        state = engine.initialState()
+        check(END in state) { "an engine without the state tensor \"$END\"" }
+        nextFrame = spec.firstFrame.toLong()
+        endFrame = NO_END
+        ended = false
+        chunk.clear()
+        hear(FloatArray(spec.silenceSamples))
+    }
+
+    /**
+     * Hear the first [count] samples of one piece; the frames that are ready now, often none. Samples that are NaN or
+     * infinite count as silence, see [counts]. Throws [SpeechpressException] after [flush].
+     */
+    fun push(samples: FloatArray, count: Int = samples.size): Frames = open { hear(reader.read(samples, count)) }
+
+    /** The same for PCM of 16 bits, which is scaled by its full scale. */
+    fun push(samples: ShortArray, count: Int = samples.size): Frames = open { hear(reader.read(samples, count)) }
+
+    /** End the stream: the frames that are left, those of the last, shorter chunk included. */
+    fun flush(): Frames = open {
+        ended = true
+        endFrame = spec.frames(counts.samples)
+        state = state + (END to LongTensor(longArrayOf(1), longArrayOf(endFrame)))
+        val out = FrameCollector(spec)
+        while (nextFrame < endFrame) {
+            chunk.fillWithSilence()
+            runChunk(out)
+        }
+        out.frames()
+    }
+
+    private inline fun open(run: () -> Frames): Frames {
+        if (ended) throw SpeechpressException("this stream was flushed; call reset() before the next one")
+        return run()
+    }
+
+    private fun hear(piece: FloatArray): Frames {
+        val out = FrameCollector(spec)
+        var at = 0
+        while (at < piece.size) {
+            at += chunk.take(piece, at)
+            if (chunk.isFull) runChunk(out)
+        }
+        return out.frames()
+    }
+
+    private fun runChunk(out: FrameCollector) {
+        val startedNs = System.nanoTime()
+        val step = engine.step(chunk.drain(), state)
+        val tookMs = (System.nanoTime() - startedNs) / 1e6
+        check(step.frames.size == spec.chunkFrames * spec.width) { "a step gave ${step.frames.size} numbers" }
+        state = step.state
+        out.add(step.frames, nextFrame, row(0), row(endFrame), tookMs)
+        nextFrame += spec.chunkFrames
+    }
+
+    private fun row(frame: Long): Int = (frame - nextFrame).coerceIn(0, spec.chunkFrames.toLong()).toInt()
+}
