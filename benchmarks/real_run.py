@@ -38,7 +38,7 @@ STUDENT = [
     "student.pos_conv_kernel=64",
     "student.init=random",
 ]
-MAX_CLIPS = 250  # per split
+MAX_CLIPS = 1000  # per split
 TRAIN = ["train.lr=1e-3", "train.crop_s=4", "train.precision=bf16", "train.batch=24"]
 
 
@@ -63,7 +63,7 @@ def probes(teacher: Path, corpora: Path, out: Path) -> dict:
     for name, corpus in (("ks", "arabic_speech_commands"), ("sid", "speechocean762")):
         task = make_task(name, corpora / corpus, max_classes=50, max_clips=MAX_CLIPS)
         features, _ = pool_clips(upstreams, [(clip.path, task.crop_s) for clip in task.clips])
-        scores = {key: probe(task_parts(task, features[key]), len(task.classes), seeds=1) for key in upstreams}
+        scores = {key: probe(task_parts(task, features[key]), len(task.classes), seeds=3) for key in upstreams}
         results[name] = {key: {"test": score.test, "ci95": score.ci95} for key, score in scores.items()}
         results[name] |= {"clips": task.counts(), "classes": len(task.classes), "chance": task.chance}
         shown = ", ".join(f"{key} {score.test:.3f}" for key, score in scores.items())

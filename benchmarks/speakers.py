@@ -1,0 +1,55 @@
+"""Speakers that hubert-mini never heard, its learned sum of layers against log-mel, on many clips.
+
+    python benchmarks/speakers.py CORPORA [--teacher hubert-mini] [--draws 5]
+
+The test part of speechocean762 has 125 speakers. Measured are the 125-way task and several 50-way tasks, each on 50
+speakers drawn at random, with the same probe on both sides. Writes results/speakers.json.
+"""
+
+import argparse
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common import write
+
+from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.evaluate import task_parts
+from speechpress.compressor.features import LOG_MEL, of_model, pool_clips
+from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.probes import probe
+from speechpress.compressor.tasks import Task, make_task
+
+
+def drawn(task: Task, classes: int, seed: int) -> Task:
+    """The same task on `classes` of its speakers."""
+    kept = set(random.Random(seed).sample(sorted(task.classes), classes))
+    return replace(task, classes=tuple(sorted(kept)), clips=tuple(clip for clip in task.clips if clip.label in kept))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpora", type=Path)
+    parser.add_argument("--teacher", default="hubert-mini")
+    parser.add_argument("--draws", type=int, default=5)
+    given = parser.parse_args()
+    keep_freed_memory()
+    whole = make_task("sid", given.corpora / "speechocean762", max_classes=None)
+    upstreams = {given.teacher: of_model(load_teacher(given.teacher)), "logmel": LOG_MEL}
+    features, _ = pool_clips(upstreams, [(clip.path, whole.crop_s) for clip in whole.clips])
+    tasks = {f"{len(whole.classes)}-way": whole}
+    tasks |= {f"50-way, draw {seed}": drawn(whole, 50, seed) for seed in range(given.draws)}
+    results: dict[str, Any] = {}
+    for name, task in tasks.items():
+        scores = {key: probe(task_parts(task, features[key]), len(task.classes), seeds=3) for key in upstreams}
+        results[name] = {
+            key: {"test": score.test, "ci95": score.ci95, "val": score.val} for key, score in scores.items()
+        }
+        results[name]["clips"] = task.counts()
+        print(name, task.counts(), {key: round(score.test, 4) for key, score in scores.items()}, flush=True)
+    write("speakers", {"tasks": results})
+
+
+if __name__ == "__main__":
+    main()
