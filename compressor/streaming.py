@@ -98,7 +98,8 @@ class StreamingEncoder(nn.Module):
         }
         if config.input_norm == "running":
             state["sums"] = initial_sums(batch)
-        state["features"] = torch.zeros(batch, config.pos_conv_kernel - 1, config.width)
+        if config.pos_conv_kernel > 1:  # ExecuTorch takes no tensor without elements
+            state["features"] = torch.zeros(batch, config.pos_conv_kernel - 1, config.width)
         for index, heads in enumerate(config.num_heads):
             shape = (batch, heads, config.left_context or 0, config.head_dim)
             state |= {f"key_{index}": torch.zeros(shape), f"value_{index}": torch.zeros(shape)}
@@ -116,8 +117,10 @@ class StreamingEncoder(nn.Module):
         new["audio"] = audio[:, chunk.shape[1] :]
         x = self.encoder.feature_projection(self.encoder.feature_extractor(audio))
         x = x * self._exists(state, 0, x.shape[1])[..., None]
-        features = torch.cat([state["features"], x], 1)
-        new["features"] = features[:, x.shape[1] :]
+        features = x
+        if "features" in state:
+            features = torch.cat([state["features"], x], 1)
+            new["features"] = features[:, x.shape[1] :]
         context = self.encoder.encoder
         past = context.pos_conv_embed.past
         x = context.first(features[:, past : past + x.shape[1]] + context.pos_conv_embed.inside(features))
