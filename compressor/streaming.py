@@ -41,7 +41,10 @@ def chunk_frames_of(config: EncoderConfig, chunk_ms: float) -> int:
     hop_ms = 1000 * config.hop_samples / SAMPLE_RATE
     frames = round(chunk_ms / hop_ms)
     if frames < 1 or not math.isclose(frames * hop_ms, chunk_ms):
-        raise SpeechpressError(f"a chunk of {chunk_ms:g} ms is not made of whole frames of {hop_ms:g} ms")
+        raise SpeechpressError(
+            f"a chunk of {chunk_ms:g} ms is not made of whole frames of {hop_ms:g} ms; "
+            f"the nearest that is takes {max(1, frames) * hop_ms:g} ms"
+        )
     return frames
 
 
