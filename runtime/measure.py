@@ -6,8 +6,8 @@ Needs numpy, torch and ExecuTorch. Prints one JSON object a line as it goes, so 
 was measured when the connection breaks. Each phase is a process of its own, because what one loads would count as the
 other's memory. It ends early when its standard input ends: then nobody listens any more, or has enough.
 
-Settings: bundle (folder), chunk_ms, threads, cores (list or null), paces (of "flat" and "real"), chunks (per pace),
-duration_s (per pace, instead of chunks), warmup (chunks), trace (file to write).
+Settings: bundle (folder), chunk_ms, threads, cores (list or null), paces ("real", "flat"), chunks ({pace: count}),
+duration_s (of each pace, instead of chunks), warmup (chunks), trace (file to write).
 
 Shapes: S samples.
 """
@@ -108,8 +108,8 @@ def run_pace(pace: str, model: Model, settings: Settings, emit: Emit, stop: thre
     from .machine import Watch
 
     watch, pending = Watch(), []
-    count, duration_s = settings["chunks"], settings["duration_s"]
-    emit("pace", pace=pace, chunks=count if duration_s is None else None, duration_s=duration_s)
+    count, duration_s = settings["chunks"][pace], settings["duration_s"]
+    emit("pace", pace=pace)
     cpu_started, started = time.process_time(), time.perf_counter()
     told = sampled = started
     for index, chunk in enumerate(model.chunks()):

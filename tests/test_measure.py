@@ -19,8 +19,16 @@ BARE = (
 
 
 def settings_of(bundle, **changes):
-    plain = {"chunk_ms": CHUNK_MS, "threads": 1, "cores": None, "paces": ["flat", "real"], "chunks": 3}
-    return {**plain, "duration_s": None, "warmup": 1, "trace": None, "bundle": str(bundle), **changes}
+    plain = {"chunk_ms": CHUNK_MS, "threads": 1, "cores": None, "paces": ["flat", "real"]}
+    return {
+        **plain,
+        "chunks": {"flat": 3, "real": 3},
+        "duration_s": None,
+        "warmup": 1,
+        "trace": None,
+        "bundle": str(bundle),
+        **changes,
+    }
 
 
 def run(phase, tmp_path, settings, listened=True):
