@@ -163,7 +163,7 @@ def _judge(device: Device, record: Record) -> None:
         raise CheckFailed(
             f"{device.address}: the golden clip does not match: {describe(figures) or 'frames are not finite'}, but "
             f"must be {describe(golden['tolerance'])}. Nothing was timed, because wrong numbers are no use fast. Run "
-            "`compress verify` on the bundle here; if that passes, the device has another ExecuTorch or computes wrongly"
+            "`compress verify` on the bundle here; if that passes, the device has another ExecuTorch or is broken"
         )
 
 

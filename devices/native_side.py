@@ -116,7 +116,7 @@ class NativeRun:
         whole = values[: len(values) // width * width].reshape(-1, width)
         parity = compare(whole, self.bundle.golden[frames_of])
         finite = {name: value if abs(value) < float("inf") else None for name, value in parity.items()}
-        versions = {"executorch": "built into the runner", "runner": self.side.runner.name}
+        versions = {"runner": self.side.runner.name}
         yield {"event": "start", "phase": "golden", "versions": versions}
         ok = within(parity, tolerance)
         yield {"event": "golden", "method": self.settings["method"], **finite, "ok": ok, "tolerance": tolerance}
