@@ -87,7 +87,7 @@ def test_a_clip_that_does_not_match_is_told(small_bundle, tmp_path):
     ],
 )
 def test_what_cannot_be_is_one_clear_event(small_bundle, tmp_path, changes, said):
-    events, code, _ = run("time", tmp_path, {**settings_of(small_bundle), **changes})
+    events, code, _ = run("golden", tmp_path, {**settings_of(small_bundle), **changes})
     assert code == 1 and said in events["error"]["message"]
 
 
