@@ -21,6 +21,7 @@ SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 if not Path(SSHD).exists() or shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
     pytest.skip("needs openssh-server and openssh-client", allow_module_level=True)
 
+REAL = {name: shutil.which(name) for name in ("ssh", "scp")}  # ours stand before them on PATH later
 USER = os.environ.get("USER") or os.environ.get("LOGNAME") or "root"
 SERVER = """
 ListenAddress 127.0.0.1
@@ -79,7 +80,7 @@ class Server:
         (self.folder / "config").write_text(text)
         (self.folder / "bin").mkdir(exist_ok=True)
         for name in ("ssh", "scp"):
-            program(self.folder / "bin", name, f'exec {shutil.which(name)} -F {self.folder}/config "$@"')
+            program(self.folder / "bin", name, f'exec {REAL[name]} -F {self.folder}/config "$@"')
 
     def start(self):
         Path("/run/sshd").mkdir(parents=True, exist_ok=True) if os.geteuid() == 0 else None
@@ -164,19 +165,19 @@ def test_files_with_odd_names_arrive(server, tmp_path):
 def test_a_wrong_key(server):
     text = (server.folder / "config").read_text().replace("user_key", "other_key")
     server.configure(text)
-    with pytest.raises(DeviceError, match="none of your keys is accepted there.*ssh-copy-id"):
+    with pytest.raises(DeviceError, match=r"none of your keys is accepted there.*ssh-copy-id"):
         board().shell("true")
 
 
 def test_a_host_key_that_is_not_known(server):
     (server.folder / "known_hosts").write_text("")
-    with pytest.raises(DeviceError, match="host key is not known.*Run `ssh board` once"):
+    with pytest.raises(DeviceError, match=r"host key is not known.*Run `ssh board` once"):
         board().shell("true")
 
 
 def test_a_host_key_that_changed(server):
     server.trust("other_key")
-    with pytest.raises(DeviceError, match="host key has changed.*ssh-keygen -R"):
+    with pytest.raises(DeviceError, match=r"host key has changed.*ssh-keygen -R"):
         board().shell("true")
 
 
