@@ -47,9 +47,15 @@ def match(model: str | None) -> Known | None:
     """The known device of this model; None when there is none."""
     if model is None:
         return None
-    fitting = [item for item in known_devices() if any(model.startswith(words) for words in item.models)]
+    plain = _plain(model)
+    fitting = [item for item in known_devices() if any(plain.startswith(_plain(words)) for words in item.models)]
     # "Pixel 7 Pro" begins as "Pixel 7" does.
     return max(fitting, key=lambda item: max(map(len, item.models)), default=None)
+
+
+def _plain(model: str) -> str:
+    """adb writes blanks and hyphens as underscores."""
+    return model.replace("_", " ").replace("-", " ")
 
 
 def big_cores(cores: list[dict[str, Any]], known: Known | None) -> list[int]:

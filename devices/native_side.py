@@ -179,7 +179,7 @@ class NativeRun:
         try:
             yield from self.lines
         except TimedOut as error:
-            done = self.lines.end()
+            done = self.lines.end(patience_s=1.0)
             raise self.device.explain(done) or TimedOut(
                 f"{self.device.address}: {RUNNER} hangs ({error}) and was ended. {SAYING}"
             ) from error

@@ -12,9 +12,9 @@ import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
 from statistics import median
+from subprocess import SubprocessError
 from typing import Any, NamedTuple
 
-from speechpress.runtime.engine import quiet
 from speechpress.runtime.errors import SpeechpressError
 
 PRODUCTS = ("Convolution", "Fully Connected", "Batch Matrix Multiply", "Deconvolution")
@@ -58,6 +58,8 @@ def operators(trace: Path, layers: dict[str, Any] | None) -> dict[str, Any]:
 
 def read_events(trace: Path) -> list[Event]:
     """The operators of the traced method in order; raises SpeechpressError when the file is no trace."""
+    from speechpress.runtime.engine import quiet  # with numpy, which a report does without
+
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -66,8 +68,9 @@ def read_events(trace: Path) -> list[Event]:
             from executorch.devtools import Inspector
 
             blocks = Inspector(etdump_path=str(trace)).event_blocks
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        raise SpeechpressError(f"{trace}: is no trace that ExecuTorch's Inspector reads ({error})") from error
+    except (OSError, RuntimeError, ValueError, AssertionError, SubprocessError) as error:
+        why = type(error).__name__
+        raise SpeechpressError(f"{trace}: is no trace that ExecuTorch's Inspector reads ({why})") from error
     finally:
         logging.disable(previous)
     events = [event for block in blocks if block.name == "Execute" for event in block.events]

@@ -112,11 +112,11 @@ class Lines:
         if self.process.stdin is not None and not self.process.stdin.closed:
             self.process.stdin.close()
 
-    def end(self) -> Done:
-        """End it in any case; how it ended."""
+    def end(self, patience_s: float = 10.0) -> Done:
+        """End it in any case, by itself if it does so in time; how it ended."""
         self.stop()
         try:
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

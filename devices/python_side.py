@@ -90,7 +90,7 @@ class Events:
                 elif event:
                     yield event
         except TimedOut as error:
-            done = self.lines.end()
+            done = self.lines.end(patience_s=1.0)
             raise self.device.explain(done) or TimedOut(
                 f"{self.device.address}: the program hangs ({error}) and was ended. A slow device may need a larger "
                 f"--timeout. {SAYING}"
