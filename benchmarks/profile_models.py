@@ -34,6 +34,6 @@ def export_random(name: str, scheme: str, out: Path) -> Path:
     write_json(checkpoint / "card.json", {"recipe": {"name": name}, "teacher": None, "steps": None})
     target = replace(target_of("host"), tolerances=ANYTHING)
     chunks = () if encoder.config.blockers else (320.0,)
-    order = plan(open_source(checkpoint), target, scheme, chunks, offline_s=2.0)
+    order = plan(open_source(checkpoint), target, scheme, chunks)
     export(order, out, allow_fallback=True, say=lambda words: None)
     return out

@@ -1,6 +1,9 @@
 """`compress profile`, `compress report` and `compress ls devices` as a user calls them."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 from profiled import made
@@ -67,3 +70,22 @@ def test_ls_devices(cli):
     assert listed[0]["address"] == "host" and listed[0]["state"] == "this machine"
     assert {"raspberry-pi-4", "raspberry-pi-5", "pixel-8", "jetson-orin-nano"} <= {item["name"] for item in listed}
     assert "raspberry-pi-5" in cli("ls", "devices", env={"COLUMNS": "200"}).stdout
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path, small_bundle):
+    words = ["profile", str(small_bundle), "--duration", "120", "--pace", "real", "--out", "r.json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "speechpress.compressor.cli", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore it, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    next(line for line in process.stdout if line.startswith("timing"))
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in said and "Traceback" not in said, said
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["stopped"]["exit_code"] == 130 and not record["finished"] and "stopping" in out
