@@ -5,11 +5,9 @@
 
 Random weights: their arithmetic is the same, so their latency is; nothing is said of accuracy. `pocket` streams in
 chunks of 320 ms; HuBERT-base and DistilHuBERT do not stream, so live they run a window of a second anew, and a "chunk"
-is such a window. int8 means int8-linear for these two: with its convolutions quantised as well, torch.export (2.13)
-cannot prove that all lengths are valid, and so `compress export` fails. Every bundle is exported and profiled, in
-processes of its own, with --per-op. Writes the records to results/profile_host/NAME.json, the table to
-results/profile_host.json and stdout, the page to --html and a picture to results/profile_host.svg. With the defaults it
-takes about twenty minutes, and 3 GB of disk in TMPDIR.
+is such a window. Every bundle is exported and profiled, in processes of its own, with --per-op. Writes the records to
+results/profile_host/NAME.json, the table to results/profile_host.json and stdout, the page to --html and a picture to
+results/profile_host.svg. With the defaults it takes about twenty minutes, and 3 GB of disk in TMPDIR.
 """
 
 import argparse
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common import write
-from profile_models import config_of, export_random
+from profile_models import export_random
 
 from speechpress.devices.host import HostDevice
 from speechpress.devices.measuring import Wish, profile
@@ -27,12 +25,10 @@ from speechpress.runtime.atomic import write_json
 from speechpress.runtime.bundle import read_bundle
 
 RESULTS = Path(__file__).parent / "results"
-COLOURS = {"none": "#2563c9", "int8": "#c2410c", "int8-linear": "#c2410c"}
+COLOURS = {"none": "#2563c9", "int8": "#c2410c"}
 
 
 def measure(name: str, scheme: str, wish: Wish) -> dict[str, Any]:
-    if scheme == "int8" and config_of(name).blockers:
-        scheme = "int8-linear"
     with tempfile.TemporaryDirectory() as folder:
         bundle = read_bundle(export_random(name, scheme, Path(folder) / name))
         record = profile(bundle, HostDevice(), wish, lambda event: None)

@@ -16,7 +16,7 @@ from speechpress.compressor.targets import target_of
 from speechpress.runtime.atomic import write_json
 
 # Random weights do not quantise as trained ones do; what is measured here is time.
-ANYTHING = {"none": {"max_abs": 1e-3}, "int8": {"cosine": 0.5}, "int8-linear": {"cosine": 0.5}}
+ANYTHING = {"none": {"max_abs": 1e-3}, "int8": {"cosine": 0.5}}
 
 
 def config_of(name: str) -> EncoderConfig:

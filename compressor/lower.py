@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from speechpress.runtime.errors import SpeechpressError
 
@@ -69,13 +70,24 @@ def lower(methods: dict[str, Method], constants: dict[str, Any], backend: str, s
 
 
 def _exported(method: Method, scheme: str) -> torch.export.ExportedProgram:
-    module = method.module
+    module, shapes = method.module, method.dynamic_shapes
     with hushed(), torch.no_grad():
         if scheme != "none":
             from .quantize import quantized
 
-            module = quantized(module, method.example, method.dynamic_shapes, scheme)
-        return torch.export.export(module, method.example, dynamic_shapes=method.dynamic_shapes, strict=False)
+            module, shapes = quantized(module, method.example, shapes, scheme), _unproven(shapes)
+        return torch.export.export(module, method.example, dynamic_shapes=shapes, strict=False)
+
+
+def _unproven(dynamic_shapes: Any) -> Any:
+    """The same ranges, without a proof that every size in them is valid.
+
+    Of a quantised module the compiler asks whether 1 % frames can be 0, and cannot tell that it never is. That sizes did
+    not become fixed instead is checked by running the program at its shortest and its longest, see `export`.
+    """
+    if dynamic_shapes is None:
+        return None
+    return tuple({axis: Dim.AUTO(min=d.min, max=d.max) for axis, d in shape.items()} for shape in dynamic_shapes)
 
 
 def _partitioner(backend: str) -> Any:
