@@ -82,8 +82,8 @@ def _exported(method: Method, scheme: str) -> torch.export.ExportedProgram:
 def _unproven(dynamic_shapes: Any) -> Any:
     """The same ranges, without a proof that every size in them is valid.
 
-    Of a quantised module the compiler asks whether 1 % frames can be 0, and cannot tell that it never is. That sizes did
-    not become fixed instead is checked by running the program at its shortest and its longest, see `export`.
+    Of a quantised module the compiler asks whether 1 % frames can be 0, and cannot tell that it never is. That sizes
+    did not become fixed instead is checked by running the program at its shortest and its longest, see `export`.
     """
     if dynamic_shapes is None:
         return None
