@@ -14,6 +14,8 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .cli_demo import demo
+
 app = typer.Typer(
     name="compress",
     help="Turn a large self-supervised speech encoder into a small one that runs live on a phone or a board.",
@@ -259,6 +261,9 @@ def verify_bundle(
     screen.result(document, checks_table([{"fix": "", **check} for check in document["checks"]]))
     if not document["ok"]:
         raise typer.Exit(3)
+
+
+app.command("demo")(demo)
 
 
 @app.command()

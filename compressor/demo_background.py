@@ -17,12 +17,13 @@ from speechpress.runtime.spotting import Background
 from speechpress.runtime.stream import Engine
 
 from .audio import read_audio
+from .config import SAMPLE_RATE
 from .checkpoint import read_tensors, write_tensors
 from .starter import SPEECH
 
 logger = logging.getLogger(__name__)
 
-DURATION_S = 240.0
+DURATION_S, PAUSE_S = 240.0, 0.5
 
 
 def background_clips(duration_s: float = DURATION_S) -> list[np.ndarray]:
@@ -38,9 +39,14 @@ def background_clips(duration_s: float = DURATION_S) -> list[np.ndarray]:
         for files in folders:
             if place < len(files) and found_s < duration_s:
                 clips.append(read_audio(files[place]))
-                found_s += len(clips[-1]) / 16_000
+                found_s += len(clips[-1]) / SAMPLE_RATE
         place += 1
     return clips
+
+
+def with_pauses(clips: list[np.ndarray]) -> list[np.ndarray]:
+    """The same recordings with silence between them, which is the most of what a microphone hears."""
+    return [piece for clip in clips for piece in (np.zeros(round(PAUSE_S * SAMPLE_RATE), np.float32), clip)]
 
 
 def background_of(bundle: Bundle, engine: Engine, say: Callable[[str], None]) -> Background:
@@ -54,7 +60,7 @@ def background_of(bundle: Bundle, engine: Engine, say: Callable[[str], None]) ->
         frames = read_tensors(path)[0]["frames"].float().numpy()
     else:
         say(f"listening once to {DURATION_S / 60:g} minutes of other speech, from which taught words are told")
-        frames = stream_frames(engine, background_clips())
+        frames = stream_frames(engine, with_pauses(background_clips()))
         _keep(path, frames)
     return Background(frames, spec.hop_samples / spec.sample_rate)
 
