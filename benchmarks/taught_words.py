@@ -200,7 +200,7 @@ def measure(extract: Extract, tests: dict[str, list[Clip]], waves: dict[str, lis
 def counted(
     asked: list, clips: list[Clip], words: list[Word], alarms: np.ndarray, best: np.ndarray, hours: float
 ) -> dict:
-    """Hit rates at one alarm per hour and at the word's own threshold, and how many other words of the test it takes."""
+    """Hit rates at one alarm per hour and at the word's own threshold, and how many other words of the test pass."""
     same, others, own_same, own_others, own_alarms, taken = [], [], [], [], [], []
     for number, (word, speaker, three) in enumerate(asked):
         tops = peaks(alarms[:, number], round(0.5 / FRAME_S))

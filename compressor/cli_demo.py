@@ -60,7 +60,9 @@ def demo(
     asked = Asked(mic, wav, stdin, rate, encoding)
     with ExitStack() as stack:
         opened = open_model(bundle, chunk_ms, screen)
-        taught = Taught.of(opened, words, teach or [], screen) if words or teach or not (json or piped()) or web else None
+        taught = (
+            Taught.of(opened, words, teach or [], screen) if words or teach or not (json or piped()) or web else None
+        )
         if web:
             from .demo_web import show_page
 
@@ -155,7 +157,9 @@ class Taught:
         chunk_ms = opened.engine.spec.chunk_ms
         words = load_words(file, opened.bundle, chunk_ms, background) if file is not None and file.exists() else []
         for name, paths in asked:
-            words = [word for word in words if word.name != name] + [teach_word(opened, background, name, paths, screen)]
+            words = [word for word in words if word.name != name] + [
+                teach_word(opened, background, name, paths, screen)
+            ]
 
         def save(changed: "Sequence[Word]") -> None:
             if file is not None:
@@ -179,9 +183,7 @@ def read_lesson(lesson: str) -> tuple[str, list[Path]]:
     return name.strip(), paths
 
 
-def teach_word(
-    opened: Opened, background: "Background", name: str, paths: Sequence[Path], screen: "Screen"
-) -> "Word":
+def teach_word(opened: Opened, background: "Background", name: str, paths: Sequence[Path], screen: "Screen") -> "Word":
     from speechpress.runtime.enrol import read_example
     from speechpress.runtime.spotting import learn
 

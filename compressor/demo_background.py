@@ -17,8 +17,8 @@ from speechpress.runtime.spotting import Background
 from speechpress.runtime.stream import Engine
 
 from .audio import read_audio
-from .config import SAMPLE_RATE
 from .checkpoint import read_tensors, write_tensors
+from .config import SAMPLE_RATE
 from .starter import SPEECH
 
 logger = logging.getLogger(__name__)

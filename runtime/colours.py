@@ -14,6 +14,7 @@ FIT_AT_FRAMES = (
     800,
     1600,
 )  # half a second to half a minute; then the colours stay what they are
+QUIET_DB, LOUD_DB = -60.0, -20.0  # what is loud counts more, or the axes would tell silence from speech and little else
 SPREAD = 2.2  # standard deviations from the middle of a colour axis to its end
 LIGHTNESS, CHROMA = (0.40, 0.86), 0.17  # of OKLab, all of it inside what screens show or nearly so
 _TO_LMS = np.array(
@@ -39,7 +40,7 @@ class Colours:
 
     def __init__(self, width: int) -> None:
         self._count, self._sum, self._squares = 0, np.zeros(width), np.zeros((width, width))
-        self._with_level, self._levels = np.zeros(width), 0.0
+        self._with_level, self._levels, self._weight = np.zeros(width), 0.0, 0.0
         self._axes: np.ndarray | None = None  # (3, D)
         self._middle, self._scale = np.zeros(3), np.ones(3)
 
@@ -55,20 +56,22 @@ class Colours:
     def _learn(self, frames: np.ndarray, level_db: np.ndarray) -> None:
         before = self._count
         self._count += len(frames)
-        self._sum += frames.sum(0)
-        self._squares += frames.T @ frames
-        self._with_level += level_db @ frames
-        self._levels += float(level_db.sum())
+        weights = np.clip((level_db - QUIET_DB) / (LOUD_DB - QUIET_DB), 0.05, 1.0)
+        self._weight += float(weights.sum())
+        self._sum += weights @ frames
+        self._squares += (frames * weights[:, None]).T @ frames
+        self._with_level += (weights * level_db) @ frames
+        self._levels += float(weights @ level_db)
         if any(before < limit <= self._count for limit in FIT_AT_FRAMES):
             self._fit()
 
     def _fit(self) -> None:
-        mean = self._sum / self._count
-        variances, vectors = np.linalg.eigh(self._squares / self._count - np.outer(mean, mean))
+        mean = self._sum / self._weight
+        variances, vectors = np.linalg.eigh(self._squares / self._weight - np.outer(mean, mean))
         axes = vectors[:, ::-1][:, :3].T
         spread = np.sqrt(np.maximum(variances[::-1][:3], 1e-12))
         if self._axes is None:
-            louder = self._with_level / self._count - mean * self._levels / self._count
+            louder = self._with_level / self._weight - mean * self._levels / self._weight
             signs = np.sign(axes[np.arange(3), np.abs(axes).argmax(1)])
             signs[0] = np.sign(axes[0] @ louder) or 1.0
         else:

@@ -20,7 +20,7 @@ def keys() -> Iterator[int | None]:
     SystemExit within, so that everything is put back on the way out.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_ending_signals())
+        stack.enter_context(ending_signals())
         try:
             import termios
             import tty
@@ -47,7 +47,9 @@ def read_keys(terminal: int) -> str:
 
 
 @contextlib.contextmanager
-def _ending_signals() -> Iterator[None]:
+def ending_signals() -> Iterator[None]:
+    """Hang-up and termination raise SystemExit within, instead of ending the program at once."""
+
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 

@@ -90,7 +90,11 @@ class Screen:
             "chunk time",
             Bar(p50 / budget_ms, colour, p99 / budget_ms),
             Text.assemble(
-                ("p50 ", "grey62"), f"{p50:5.1f} ms  ", ("p99 ", "grey62"), f"{p99:5.1f} ms  ", ("of ", "grey62"),
+                ("p50 ", "grey62"),
+                f"{p50:5.1f} ms  ",
+                ("p99 ", "grey62"),
+                f"{p99:5.1f} ms  ",
+                ("of ", "grey62"),
                 f"{budget_ms:g} ms",
             ),
         )
@@ -118,7 +122,9 @@ class Screen:
         lines.add_column(width=10)
         lines.add_column(ratio=1)
         lines.add_row("teach", Text.assemble(ask, ("   " + lesson.note, "cyan")))
-        lines.add_row("words", Text.assemble((", ".join(known) or "none yet", ""), (f"   heard: {heard}", "bold green")))
+        lines.add_row(
+            "words", Text.assemble((", ".join(known) or "none yet", ""), (f"   heard: {heard}", "bold green"))
+        )
         return lines
 
     def hint(self) -> Text:
