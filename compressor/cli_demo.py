@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -203,22 +203,32 @@ def show(opened: Opened, source: "Source", taught: Taught | None, json: bool) ->
     if json or piped():
         from speechpress.runtime.view_lines import show_json, show_lines
 
-        with quiet_end():
+        with native_notes_hidden(source), quiet_end():
             return show_json(chunks, sys.stdout) if json else show_lines(chunks, stats, sys.stdout)
     from rich.console import Console
 
+    from speechpress.runtime.engine import quiet
     from speechpress.runtime.view_terminal import Facts, Screen, watch
 
     latency_ms = latency_of(engine, source.sample_rate)
     facts = Facts(source.name, opened.name, latency_ms, spec.chunk_ms, spec.hop_samples / spec.sample_rate)
     view = Screen(facts, stats, taught and taught.spotter, taught and taught.teaching)
-    watch(chunks, view, Console())
+    with quiet():  # a line on stderr would tear the picture
+        watch(chunks, view, Console())
 
 
 def latency_of(engine: Any, sample_rate: int) -> float:
     from speechpress.runtime.stream import StreamingExtractor
 
     return StreamingExtractor(engine, sample_rate).latency()["worst_age_ms"]
+
+
+def native_notes_hidden(source: "Source") -> AbstractContextManager[None]:
+    """PortAudio writes its own view of an unplugged microphone to stderr; ours says what to do."""
+    from speechpress.runtime.engine import quiet
+    from speechpress.runtime.microphone import Microphone
+
+    return quiet() if isinstance(source, Microphone) else nullcontext()
 
 
 @contextmanager

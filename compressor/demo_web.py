@@ -34,7 +34,7 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
             for chunk in listen(source, opened.engine, words, taught and taught.teaching):
                 stats.add(chunk)
                 server.show(chunk, stats, [word.name for word in words.words] if words else [])
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # the usual way to leave
         screen.say("ended")
     finally:
         server.stop()

@@ -5,7 +5,7 @@ Shapes: n frames, D width.
 
 import numpy as np
 
-FIT_AT_FRAMES = (
+FIT_AT_FRAMES = (25, 50, 100, 200, 400, 800)  # half a second to 16 s; then the colours stay what they are
     25,
     50,
     100,
@@ -14,7 +14,11 @@ FIT_AT_FRAMES = (
     800,
     1600,
 )  # half a second to half a minute; then the colours stay what they are
-QUIET_DB, LOUD_DB = -60.0, -20.0  # what is loud counts more, or the axes would tell silence from speech and little else
+SILENT_DB, QUIET_DB, LOUD_DB = (
+    -70.0,
+    -60.0,
+    -20.0,
+)  # what is loud counts more, or the axes would tell silence from speech and little else
 SPREAD = 2.2  # standard deviations from the middle of a colour axis to its end
 LIGHTNESS, CHROMA = (0.40, 0.86), 0.17  # of OKLab, all of it inside what screens show or nearly so
 _TO_LMS = np.array(
@@ -33,7 +37,7 @@ class Colours:
     """One stream's colours: similar frames look alike, and a colour keeps its meaning.
 
     The axes are refitted a few times while little was heard, each new axis keeping the place and the sign of the old
-    one that it resembles; after half a minute nothing changes any more. The first axis is lightness (its sign such that
+    one that it resembles; after 16 s nothing changes any more. The first axis is lightness (its sign such that
     louder is lighter), the others are green to red and blue to yellow. Colours are made in OKLab, where equal distances
     look equal (Ottosson 2020, bottosson.github.io/posts/oklab).
     """
@@ -51,7 +55,9 @@ class Colours:
         if self._axes is None:
             return np.full((len(frames), 3), 90, np.uint8)
         places = np.clip((frames @ self._axes.T - self._middle) * self._scale, -1, 1)
-        return to_rgb(places)
+        # Silence is unlike all speech, so it would have the brightest colour of all.
+        heard = np.clip((level_db - SILENT_DB) / (QUIET_DB + 15 - SILENT_DB), 0, 1)[:, None]
+        return to_rgb(places * heard - np.array([0.7, 0, 0]) * (1 - heard))
 
     def _learn(self, frames: np.ndarray, level_db: np.ndarray) -> None:
         before = self._count

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .colours import Colours
-from .sources import Block, Source
+from .sources import Block, Source, mono
 from .spotting import Hit, Spotter
 from .stream import Engine, Frames, StreamingExtractor
 from .teaching import Teaching
@@ -98,13 +98,10 @@ class Levels:
         self.now_db = SILENCE_DB  # of the newest frame's worth of audio
 
     def hear(self, block: Block) -> None:
-        mono = block.samples if block.samples.ndim == 1 else block.samples.mean(axis=1)
-        if mono.dtype.kind != "f":
-            mono = mono / np.float32(np.iinfo(mono.dtype).max)
         if block.sample_rate != self._rate:
             self._rate, self._rest = block.sample_rate, self._rest[:0]
         size = round(self._frame_s * self._rate)
-        self._rest = np.concatenate([self._rest, np.nan_to_num(mono)])
+        self._rest = np.concatenate([self._rest, np.nan_to_num(mono(block.samples))])
         whole = len(self._rest) // size
         power = np.square(self._rest[: whole * size].reshape(whole, size)).mean(1)
         self._rest = self._rest[whole * size :]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import SpeechpressError
+from .sources import mono
 from .stream import Engine, StreamingExtractor
 
 STEP_S = 0.01
@@ -19,7 +20,7 @@ LEAD_S = 0.3  # silence before a recording that begins with the word
 
 
 def word_span_s(samples: np.ndarray, sample_rate: int) -> tuple[float, float]:
-    """Where in (S,) the loudest stretch without a pause begins and ends, in seconds.
+    """Where in (S,) the longest and loudest stretch without a pause begins and ends, in seconds.
 
     Raises SpeechpressError when nothing stands out from the silence.
     """
@@ -39,7 +40,7 @@ def word_span_s(samples: np.ndarray, sample_rate: int) -> tuple[float, float]:
     limit_db = max(top_db - LOUD_DB, (floor_db + top_db) / 2 if floor_db > top_db - LOUD_DB else NOISE_DB)
     loud = np.flatnonzero(level_db >= limit_db)
     islands = np.split(loud, np.flatnonzero(np.diff(loud) > PAUSE_S / STEP_S) + 1)
-    word = max(islands, key=lambda island: power[island].sum())
+    word = max(islands, key=lambda island: (level_db[island] - limit_db).sum())  # a click is loud, but short
     return max(0.0, word[0] * STEP_S - MARGIN_S), min(count * STEP_S, (word[-1] + 1) * STEP_S + MARGIN_S)
 
 
@@ -48,11 +49,11 @@ def example_of(engine: Engine, samples: np.ndarray, sample_rate: int) -> np.ndar
 
     Raises SpeechpressError when there is no word in it.
     """
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-    start_s, stop_s = word_span_s(_floats(mono), sample_rate)
+    wave = mono(samples)
+    start_s, stop_s = word_span_s(wave, sample_rate)
     stream = StreamingExtractor(engine, sample_rate)
     lead = stream.push(np.zeros(round(LEAD_S * sample_rate), np.float32))
-    heard, rest = stream.push(_floats(mono)), stream.flush()
+    heard, rest = stream.push(wave), stream.flush()
     frames = np.concatenate([lead.frames, heard.frames, rest.frames])
     # A frame belongs to the word when the middle of its audio does.
     middle_s = np.concatenate([lead.end_s, heard.end_s, rest.end_s])
@@ -79,7 +80,3 @@ def stream_frames(engine: Engine, pieces: Iterable[np.ndarray]) -> np.ndarray:
     stream = StreamingExtractor(engine)
     parts = [stream.push(piece).frames for piece in pieces]
     return np.concatenate([*parts, stream.flush().frames])
-
-
-def _floats(samples: np.ndarray) -> np.ndarray:
-    return samples if samples.dtype.kind == "f" else samples / np.float32(np.iinfo(samples.dtype).max)

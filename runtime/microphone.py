@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .engine import quiet
 from .errors import SpeechpressError
 from .sources import BLOCK_S, Block
 
@@ -35,7 +36,8 @@ class Device:
 def import_sounddevice() -> Any:
     """The library; raises SpeechpressError when it or PortAudio is missing."""
     try:
-        import sounddevice
+        with quiet():  # ALSA complains on stderr of every kind of device that it does not find
+            import sounddevice
     except (ImportError, OSError) as error:
         raise SpeechpressError(f"microphones need PortAudio, which cannot be loaded ({error}); {HOW_TO_INSTALL}") from (
             error

@@ -25,6 +25,12 @@ class Block(NamedTuple):
     at_s: float
 
 
+def mono(samples: np.ndarray) -> np.ndarray:
+    """Samples (S,) or (S, channels), integers or floats, as (S,) float32 with full scale at 1."""
+    scaled = samples if samples.dtype.kind == "f" else samples / np.float32(-float(np.iinfo(samples.dtype).min))
+    return (scaled if scaled.ndim == 1 else scaled.mean(axis=1)).astype(np.float32, copy=False)
+
+
 class Source(Protocol):
     """Something that audio comes from. `name` is for people; `dropped` counts blocks that were lost on the way."""
 

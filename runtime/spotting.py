@@ -188,7 +188,7 @@ class Spotter:
             began = np.take_along_axis(starts[:, columns], cheapest[:, None], 1)[:, 0]
             lengths_s = (first + np.arange(len(frames)) - began + 1) * self.background.frame_s
             hits += self._tell(number, scores, end_s, lengths_s)
-        return hits
+        return sorted(hits, key=lambda hit: hit.end_s)
 
     def _tell(self, number: int, scores: np.ndarray, end_s: np.ndarray, lengths_s: np.ndarray) -> list[Hit]:
         """Hits of one word: peaks above its threshold that were not topped for a while."""

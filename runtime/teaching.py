@@ -12,7 +12,7 @@ import numpy as np
 
 from .enrol import example_of
 from .errors import SpeechpressError
-from .sources import Block
+from .sources import Block, mono
 from .spotting import Background, Spotter, Word, learn
 from .stream import Engine
 
@@ -70,8 +70,7 @@ class Teaching:
         while not self._orders.empty():
             self._orders.get()()
         if self.lesson.recording:
-            mono = block.samples if block.samples.ndim == 1 else block.samples.mean(axis=1)
-            self._recorded.append(mono)
+            self._recorded.append(mono(block.samples))
             self._rate = block.sample_rate
             if sum(map(len, self._recorded)) > LONGEST_S * self._rate:
                 self._end()

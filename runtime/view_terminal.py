@@ -1,5 +1,6 @@
 """The live view in a terminal: level, map of the features, time per chunk against its budget, taught words."""
 
+import contextlib
 import os
 import select
 import threading
@@ -160,7 +161,11 @@ def watch(chunks: Iterable[Chunk], screen: Screen, console: Console) -> None:
     """
     feed = _Feed(chunks)
     try:
-        with keys() as terminal, Live(screen, console=console, screen=True, auto_refresh=False) as live:
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            keys() as terminal,
+            Live(screen, console=console, screen=True, auto_refresh=False) as live,
+        ):
             hands = _Hands(screen)
             feed.start()
             while feed.going() and not hands.quit:
@@ -180,14 +185,13 @@ class _Feed:
     """The worker's thread, and a pipe that rings when it has something."""
 
     def __init__(self, chunks: Iterable[Chunk]) -> None:
-        self._chunks, self.error = chunks, None
+        self._chunks = chunks
+        self.error: BaseException | None = None
         self._waiting: deque[Chunk] = deque()
         self.bell, self._ring = os.pipe()
         os.set_blocking(self._ring, False)
         self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
-
-    error: BaseException | None
 
     def start(self) -> None:
         self._thread.start()
