@@ -17,6 +17,8 @@ from speechpress.compressor.checkpoint import read_json, write_text
 from speechpress.runtime.demo import SHIPPED
 
 SETTINGS = [
+    "name=demo",
+    "about=hubert-mini made to stream, for compress demo",
     "student.layers=4",
     "student.projection_norm=true",
     "match.style=layers",
@@ -50,24 +52,25 @@ What `compress demo` runs when no other bundle is there: small enough to ship, g
 """
 
 
-def compress(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)], check=True)
+def compress(*words: object, folder: Path | None = None) -> None:
+    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)], check=True, cwd=folder)
 
 
 def distill(corpora: Path, out: Path, steps: int) -> None:
     sets = [word for setting in [*SETTINGS, f"train.steps={steps}"] for word in ("--set", setting)]
     names = ("speechocean762", "arabic_speech_commands", "picovoice_barista")
-    data = [word for name in names for word in ("--data", corpora / name)]
-    compress("distill", "--recipe", "distilhubert-streaming", "--teacher", "hubert-mini", *data, "--out", out, *sets)
+    data = [word for name in names for word in ("--data", name)]  # by name, so that the card holds no folder of ours
+    words = ("distill", "--recipe", "distilhubert-streaming", "--teacher", "hubert-mini", *data)
+    compress(*words, "--out", out.resolve(), *sets, folder=corpora)
 
 
 def write_card(checkpoint: Path) -> None:
     """Beside the bundle's own card, how it was made."""
     card, valid = read_json(checkpoint / "card.json"), read_json(checkpoint / "card.json")["valid"]
-    config = read_json(checkpoint / "config.json")
+    config = read_json(checkpoint / "config.json")["speechpress"]["encoder"]
     text = CARD.format(
-        layers=config["num_hidden_layers"],
-        width=config["hidden_size"],
+        layers=len(config["ffn_widths"]),
+        width=config["width"],
         parameters=card["parameters"] / 1e6,
         size=(SHIPPED / "encoder.pte").stat().st_size / 1e6,
         steps=card["steps"],

@@ -145,7 +145,7 @@ def test_the_live_view_leaves_the_terminal_as_it_was(small_bundle, clips, cache,
     if wav == "talk.wav":
         terminal.write("q")
     code, same, last = terminal.close()
-    assert code == 0 and same and "\x1b[?1049l" in last and last.rindex("\x1b[?25h") > last.rindex("\x1b[?25l"), last
+    assert code == 0 and same and "\x1b[?1049l" in last and last.rindex("\x1b[?25h") > last.rfind("\x1b[?25l"), last
 
 
 def test_microphones_as_a_document(cli):
