@@ -114,7 +114,7 @@ def of_terminal(engine: PteEngine, clicks: int) -> dict:
         for chunk in listen(microphone, engine):
             screen.add(chunk)
             console.print(screen)
-            seen.add(float(chunk.levels_db.max()), time.time())
+            seen.add(chunk.level_db, time.time())
             if not clicker.is_alive():
                 break
     clicker.stop()

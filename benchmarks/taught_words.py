@@ -164,8 +164,9 @@ def taught(asked: list, clips: list[Clip], waves: list, frames: np.ndarray, plac
         examples = []
         for index in three:
             start_s, stop_s = word_span_s(waves[index], RATE)
-            first = places[index][0] + len(GAP) // HOP
-            examples.append(frames[first + int(start_s / FRAME_S) : first + max(int(stop_s / FRAME_S), 9)])
+            first = places[index][0] + len(GAP) // HOP + int(start_s / FRAME_S)
+            # The shortest digits of fsdd are shorter than what the demo takes for a word.
+            examples.append(frames[first : first + max(int((stop_s - start_s) / FRAME_S), 9)])
         words.append(learn(word, examples, behind))
     return words
 
@@ -248,7 +249,8 @@ def main() -> None:
     found: dict[str, Any] = {}
     for kind, extract in extractors(given.bundle, given.chunk_ms, given.features).items():
         found[kind] = measure(extract, tests, waves, other, kind)
-    if not given.tune:
+        if given.tune:
+            continue
         write("taught_words", {"hours": given.hours, "chunk_ms": given.chunk_ms, "features": found})
 
 

@@ -196,6 +196,12 @@ class Spotter:
             hits += self._tell(number, scores, end_s, lengths_s)
         return sorted(hits, key=lambda hit: hit.end_s)
 
+    def finish(self) -> list[Hit]:
+        """The stream has ended: words that only waited for a higher score."""
+        waiting = [hit for hit in self._candidates if hit is not None]
+        self._candidates = [None] * len(self.words)
+        return waiting
+
     def _tell(self, number: int, scores: np.ndarray, end_s: np.ndarray, lengths_s: np.ndarray) -> list[Hit]:
         """Hits of one word: peaks above its threshold that were not topped for a while."""
         word, told = self.words[number], []
