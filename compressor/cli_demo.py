@@ -189,7 +189,9 @@ def teach_word(opened: Opened, background: "Background", name: str, paths: Seque
 
     word = learn(name, [read_example(opened.engine, path) for path in paths], background)
     doubt = "; the recordings differ much, it may be missed" if word.doubtful else ""
-    screen.say(f"taught “{name}” by {len(paths)} recordings, threshold {word.threshold:.1f}{doubt}")
+    screen.say(
+        f"taught “{name}” by {len(paths)} recording{'s' * (len(paths) > 1)}, threshold {word.threshold:.1f}{doubt}"
+    )
     return word
 
 

@@ -10,8 +10,13 @@ import urllib.request
 import numpy as np
 import pytest
 import soundfile
+import soxr
+from bundled import copied
 from sounds import voice
 from terminal import Terminal
+
+from speechpress.compressor.starter import SPEECH
+from speechpress.runtime.bundle import DOCUMENT, digest
 
 DEMO = [sys.executable, "-m", "speechpress.compressor.cli", "demo"]
 QUIET = 1e-4 * np.random.default_rng(0).standard_normal(16_000)
@@ -41,20 +46,31 @@ def objects(done):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_a_word_is_taught_by_recordings_found_and_kept(cli, tmp_path, small_bundle, clips, cache):
-    teach = f"hello={clips / '0.wav'},{clips / '1.wav'},{clips / '2.wav'}"
+@pytest.fixture(scope="module")
+def message(tmp_path_factory):
+    """A recorded prompt that begins with the word "message", as stereo at 44.1 kHz with 24 bits."""
+    samples, rate = soundfile.read(SPEECH / "audio" / "en" / "vm-msgsaved.opus")
+    samples = soxr.resample(samples, rate, 44_100)
+    path = tmp_path_factory.mktemp("talk") / "talk.wav"
+    soundfile.write(path, np.stack([samples, 0.9 * samples], 1), 44_100, subtype="PCM_24")
+    return path, len(samples) / 44_100
+
+
+def test_a_word_is_taught_by_a_recording_found_and_kept(cli, tmp_path, message, cache):
+    """With the bundle that ships, real speech, and a word that was recorded apart."""
+    path, duration_s = message
     words = tmp_path / "words.safetensors"
-    call = ("demo", small_bundle, "--wav", clips / "talk.wav", "--words", words)
-    first = cli(*call, "--teach", teach, "--json", env=cache)
+    call = ("demo", "--wav", path, "--words", words)
+    first = cli(*call, "--teach", f"message={SPEECH / 'audio' / 'en' / 'vm-message.opus'}", "--json", env=cache)
     lines = objects(first)
-    assert "taught “hello” by 3 recordings" in first.stderr
-    assert sum(line["frames"] for line in lines) == pytest.approx(3.5 * 50, abs=3)
-    assert all(line["infer_ms"] > 0 and line["dropped"] == 0 for line in lines)
+    assert "taught “message” by 1 recording" in first.stderr
+    assert sum(line["frames"] for line in lines) == pytest.approx(50 * duration_s, abs=3)
+    assert all(line["infer_ms"] > 0 and line["dropped"] == 0 for line in lines if line["frames"])
     hits = [hit for line in lines for hit in line["words"]]
-    assert "hello" in [hit["word"] for hit in hits] and any(abs(hit["start_s"] - 2.0) < 0.2 for hit in hits)
+    assert [hit["word"] for hit in hits] == ["message"] and hits[0]["end_s"] < 1.3
     again = cli(*call, env=cache)
-    assert again.returncode == 0 and "heard “hello”" in again.stdout and "once" not in again.stderr
-    assert "heard 3.5" in again.stdout.splitlines()[-1]
+    assert again.returncode == 0 and "heard “message”" in again.stdout and "listening once" not in again.stderr
+    assert "words found: 1" in again.stdout.splitlines()[-1]
 
 
 def test_a_pipe(small_bundle):
@@ -66,12 +82,12 @@ def test_a_pipe(small_bundle):
 
 
 def test_the_newest_bundle_else_the_one_that_ships(cli, tmp_path, small_bundle, clips):
+    """Said aloud which one."""
     done = cli("demo", "--wav", clips / "0.wav", "--json")
     assert objects(done) and "comes with the package" in done.stderr
-    (tmp_path / "bundles").mkdir()
-    (tmp_path / "bundles" / "mine").symlink_to(small_bundle)
+    copied(small_bundle, tmp_path / "bundles")
     done = cli("demo", "--wav", clips / "0.wav", "--json")
-    assert objects(done) and "taking the newest: bundles/mine" in done.stderr
+    assert objects(done) and "taking the newest: bundles/small-host" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,10 +116,6 @@ def test_no_such_microphone(cli, small_bundle):
 
 
 def test_a_bundle_that_is_not_for_this_machine(cli, small_bundle, tmp_path, clips):
-    from bundled import copied
-
-    from speechpress.runtime.bundle import DOCUMENT, digest
-
     folder = copied(small_bundle, tmp_path)
     document = json.loads((folder / DOCUMENT).read_text())
     document["target"] |= {"name": "ios-coreml", "backend": "coreml"}
