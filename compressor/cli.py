@@ -15,6 +15,7 @@ import typer
 from speechpress.runtime.errors import SpeechpressError
 
 from . import cli_measure
+from .cli_demo import demo
 from .cli_options import BUNDLES, RUNS, Json
 
 app = typer.Typer(
@@ -267,6 +268,7 @@ def verify_bundle(
 
 app.command("profile")(cli_measure.profile)
 app.command("report")(cli_measure.report)
+app.command("demo")(demo)
 
 
 @app.command()

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "transformers", "lhotse", "matplotlib", "sklearn", "lightning_fabric", "numpy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "lhotse",
+    "matplotlib",
+    "sklearn",
+    "lightning_fabric",
+    "numpy",
+    "sounddevice",
+    "websockets",
+)
 
 
 def loaded_after(code):

@@ -1,0 +1,80 @@
+"""The speech that taught words are told from: some of the starter's, heard once by each bundle and kept.
+
+Shapes: S samples, T frames, D width.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from speechpress.runtime.bundle import Bundle
+from speechpress.runtime.enrol import stream_frames
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.spotting import Background
+from speechpress.runtime.stream import Engine
+
+from .audio import read_audio
+from .checkpoint import read_tensors, write_tensors
+from .config import SAMPLE_RATE
+from .starter import SPEECH
+
+logger = logging.getLogger(__name__)
+
+DURATION_S, PAUSE_S = 240.0, 0.5
+
+
+def background_clips(duration_s: float = DURATION_S) -> list[np.ndarray]:
+    """Recordings (S,) of the starter speech at 16 kHz, all its languages in turn, at least so long together.
+
+    Raises SpeechpressError when the installation lacks the starter speech.
+    """
+    folders = [sorted(folder.rglob("*.opus")) for folder in sorted((SPEECH / "audio").iterdir())]
+    if not any(folders):
+        raise SpeechpressError(f"{SPEECH}: holds no speech; install speechpress again")
+    clips, found_s, place = [], 0.0, 0
+    while found_s < duration_s and any(place < len(files) for files in folders):
+        for files in folders:
+            if place < len(files) and found_s < duration_s:
+                clips.append(read_audio(files[place]))
+                found_s += len(clips[-1]) / SAMPLE_RATE
+        place += 1
+    return clips
+
+
+def with_pauses(clips: list[np.ndarray]) -> list[np.ndarray]:
+    """The same recordings with silence between them, which is the most of what a microphone hears."""
+    return [piece for clip in clips for piece in (np.zeros(round(PAUSE_S * SAMPLE_RATE), np.float32), clip)]
+
+
+def background_of(bundle: Bundle, engine: Engine, say: Callable[[str], None]) -> Background:
+    """What this bundle makes of `background_clips`; computed once, then read from the user's cache.
+
+    Raises SpeechpressError as `background_clips` does.
+    """
+    spec = engine.spec
+    path = cache_folder() / f"background-{bundle.document['digest'][:16]}-{spec.chunk_frames}.safetensors"
+    if path.is_file():
+        frames = read_tensors(path)[0]["frames"].float().numpy()
+    else:
+        say(f"listening once to {DURATION_S / 60:g} minutes of other speech, from which taught words are told")
+        frames = stream_frames(engine, with_pauses(background_clips()))
+        _keep(path, frames)
+    return Background(frames, spec.hop_samples / spec.sample_rate)
+
+
+def cache_folder() -> Path:
+    """Where speechpress keeps what it can compute again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "speechpress"
+
+
+def _keep(path: Path, frames: np.ndarray) -> None:
+    """A folder that cannot be written only means that it is computed again."""
+    import torch
+
+    try:
+        write_tensors(path, {"frames": torch.from_numpy(frames).half()})
+    except SpeechpressError as error:
+        logger.warning("%s; the other speech will be heard again next time", error)

@@ -1,0 +1,54 @@
+"""`compress demo --web`: opens the page and feeds it until the user leaves."""
+
+from typing import TYPE_CHECKING
+
+from speechpress.runtime.demo import Stats, listen
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.keyboard import ending_signals
+from speechpress.runtime.web import Server, WebSource
+
+from .cli_demo import Asked, Opened, Taught, latency_of
+
+if TYPE_CHECKING:
+    from speechpress.runtime.sources import Source
+
+    from .display import Screen
+
+
+def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, screen: "Screen") -> None:
+    """Serve the page; without a microphone here it waits for the browser's. Raises what the source raises."""
+    source = WebSource(_other(asked, screen))
+    spec = opened.engine.spec
+    spotter, teaching = (taught.spotter, taught.teaching) if taught else (None, None)
+    facts = {
+        "model": opened.name,
+        "chunk_ms": spec.chunk_ms,
+        "frame_s": spec.hop_samples / spec.sample_rate,
+        "latency_ms": latency_of(opened.engine, source.sample_rate),
+        "teaching": taught is not None,
+    }
+    server, stats = Server(facts, source, teaching, port), Stats(spec.chunk_ms)
+    try:
+        with ending_signals():
+            server.start()
+            screen.say(f"open {server.address}   (Ctrl-C ends it)")
+            for chunk in listen(source, opened.engine, spotter, teaching):
+                stats.add(chunk)
+                server.show(chunk, stats, [word.name for word in spotter.words] if spotter else [])
+    except KeyboardInterrupt:  # the usual way to leave
+        screen.say("ended")
+    finally:
+        server.stop()
+        source.close()
+
+
+def _other(asked: Asked, screen: "Screen") -> "Source | None":
+    """What is heard until the browser's microphone is; a missing microphone is only an error when it was asked for."""
+    try:
+        return asked.open(paced=True)
+    except SpeechpressError as error:
+        if asked.mic is not None or asked.wav is not None or asked.stdin:
+            raise
+        screen.say(f"{error}")
+        screen.say("the page can use the browser's microphone")
+        return None

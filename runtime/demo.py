@@ -1,0 +1,176 @@
+"""The live demo's worker: blocks of audio in, chunks of frames with everything that a view shows out.
+
+Shapes: S samples of a block, n frames of a chunk, D width.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .colours import Colours
+from .sources import Block, Source, mono
+from .spotting import Hit, Spotter
+from .stream import Engine, Frames, StreamingExtractor
+from .teaching import Teaching
+
+SHIPPED = Path(__file__).parent / "demo-bundle"
+SILENCE_DB = -100.0
+READ_S = 0.2  # how long a source is waited for before the worker looks around
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one chunk gave.
+
+    `t_s`: end of its last frame's audio, seconds since the stream began. `levels_db` (n,): loudness of each frame's
+    audio below full scale. `colours` (n, 3) uint8. `infer_ms`: time to compute it. `dropped`: blocks lost so far.
+    `heard_at_s`: `time.perf_counter()` when its newest sample was there.
+    """
+
+    t_s: float
+    frames: np.ndarray
+    levels_db: np.ndarray
+    colours: np.ndarray
+    infer_ms: float
+    dropped: int
+    words: tuple[Hit, ...]
+    heard_at_s: float
+
+    @property
+    def level_db(self) -> float:
+        """The loudest of its frames; silence when it has none, as the last chunk may."""
+        return float(self.levels_db.max()) if len(self.levels_db) else SILENCE_DB
+
+    def to_dict(self) -> dict[str, Any]:
+        """One line of `--json`; `frames` is their number."""
+        words = [{**hit._asdict(), "score": round(hit.score, 2)} for hit in self.words]
+        return {
+            "t_s": round(self.t_s, 3),
+            "frames": len(self.frames),
+            "infer_ms": round(self.infer_ms, 3),
+            "dropped": self.dropped,
+            "level_db": round(self.level_db, 1),
+            "words": words,
+        }
+
+
+class Stats:
+    """How the stream goes: time per chunk over the last minute or so, and all time and audio so far."""
+
+    def __init__(self, chunk_ms: float) -> None:
+        self.chunk_ms, self.chunks, self.dropped = chunk_ms, 0, 0
+        self._times_ms: deque[float] = deque(maxlen=500)
+        self._sum_ms = 0.0
+
+    def add(self, chunk: Chunk) -> None:
+        self.chunks += 1
+        self._times_ms.append(chunk.infer_ms)
+        self._sum_ms += chunk.infer_ms
+        self.dropped = chunk.dropped
+
+    def percentile_ms(self, percent: float) -> float:
+        return float(np.percentile(self._times_ms, percent)) if self._times_ms else 0.0
+
+    @property
+    def real_time_factor(self) -> float:
+        """Time to compute over time that was said; below 1 it keeps up."""
+        return self._sum_ms / (self.chunks * self.chunk_ms) if self.chunks else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "p50_ms": self.percentile_ms(50),
+            "p99_ms": self.percentile_ms(99),
+            "budget_ms": self.chunk_ms,
+            "rtf": self.real_time_factor,
+            "dropped": self.dropped,
+            "chunks": self.chunks,
+        }
+
+
+class Levels:
+    """Loudness of each frame's audio, from blocks of any size and rate."""
+
+    def __init__(self, frame_s: float) -> None:
+        self._frame_s, self._rate = frame_s, 0
+        self._rest = np.zeros(0, np.float32)
+        self._waiting: deque[float] = deque()
+        self.now_db = SILENCE_DB  # of the newest frame's worth of audio
+
+    def hear(self, block: Block) -> None:
+        if block.sample_rate != self._rate:
+            self._rate, self._rest = block.sample_rate, self._rest[:0]
+        size = round(self._frame_s * self._rate)
+        self._rest = np.concatenate([self._rest, np.nan_to_num(mono(block.samples))])
+        whole = len(self._rest) // size
+        power = np.square(self._rest[: whole * size].reshape(whole, size)).mean(1)
+        self._rest = self._rest[whole * size :]
+        self._waiting.extend((10 * np.log10(power + 1e-10)).tolist())
+        self.now_db = self._waiting[-1] if self._waiting else self.now_db
+
+    def take(self, count: int) -> np.ndarray:
+        """The levels (count,) of the next frames; silence where there was no whole frame's worth left."""
+        taken = [self._waiting.popleft() if self._waiting else SILENCE_DB for _ in range(count)]
+        return np.array(taken, np.float32)
+
+
+def listen(
+    source: Source, engine: Engine, spotter: Spotter | None = None, teaching: Teaching | None = None
+) -> Iterator[Chunk]:
+    """Run a source through a model until it ends, one `Chunk` for each piece of audio that filled at least a chunk.
+
+    Raises SpeechpressError when the source fails; the caller closes it.
+    """
+    worker = _Worker(source, engine, spotter)
+    while True:
+        try:
+            block = source.read(READ_S)
+        except EOFError:
+            break
+        if block is None:
+            continue
+        if teaching is not None:
+            teaching.hear(block)
+        chunk = worker.hear(block)
+        if chunk is not None:
+            yield chunk
+    last = worker.finish()
+    if last is not None:
+        yield last
+
+
+class _Worker:
+    def __init__(self, source: Source, engine: Engine, spotter: Spotter | None) -> None:
+        spec = engine.spec
+        self._source, self._spotter = source, spotter
+        self._stream = StreamingExtractor(engine, source.sample_rate)
+        self._levels = Levels(spec.hop_samples / spec.sample_rate)
+        self._colours = Colours(spec.width)
+        self._t_s, self._heard_at_s = 0.0, 0.0
+
+    def hear(self, block: Block) -> Chunk | None:
+        self._heard_at_s = block.at_s
+        self._levels.hear(block)
+        started_s = time.perf_counter()
+        return self._chunk(self._stream.push(block.samples, block.sample_rate), started_s)
+
+    def finish(self) -> Chunk | None:
+        started_s = time.perf_counter()
+        return self._chunk(self._stream.flush(), started_s, ended=True)
+
+    def _chunk(self, found: Frames, started_s: float, ended: bool = False) -> Chunk | None:
+        words = self._spotter.push(found.frames, found.end_s) if self._spotter else []
+        if ended and self._spotter:
+            words += self._spotter.finish()
+        if not len(found.frames) and not words:
+            return None
+        infer_ms = 1000 * (time.perf_counter() - started_s)
+        levels_db = self._levels.take(len(found.frames))
+        colours = self._colours.of(found.frames, levels_db)
+        self._t_s = float(found.end_s[-1]) if len(found.end_s) else self._t_s
+        dropped = self._source.dropped
+        return Chunk(self._t_s, found.frames, levels_db, colours, infer_ms, dropped, tuple(words), self._heard_at_s)

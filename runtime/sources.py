@@ -1,0 +1,138 @@
+"""Where live audio comes from: a file, a pipe; microphones are in `microphone.py`, the browser's in `web.py`.
+
+Shapes: S samples of one block.
+"""
+
+import os
+import select
+import time
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+
+from .errors import SpeechpressError
+
+BLOCK_S = 0.02
+FORMATS: dict[str, tuple[np.dtype, np.dtype]] = {  # as they come, and as this machine has them
+    "s16le": (np.dtype("<i2"), np.dtype(np.int16)),
+    "f32le": (np.dtype("<f4"), np.dtype(np.float32)),
+}
+
+
+class Block(NamedTuple):
+    """Samples (S,) or (S, channels), their rate, and `time.perf_counter()` when the last one of them was there."""
+
+    samples: np.ndarray
+    sample_rate: int
+    at_s: float
+
+
+def mono(samples: np.ndarray) -> np.ndarray:
+    """Samples (S,) or (S, channels), integers or floats, as (S,) float32 with full scale at 1."""
+    scaled = samples if samples.dtype.kind == "f" else samples / np.float32(-float(np.iinfo(samples.dtype).min))
+    return (scaled if scaled.ndim == 1 else scaled.mean(axis=1)).astype(np.float32, copy=False)
+
+
+class Source(Protocol):
+    """Something that audio comes from. `name` is for people; `dropped` counts blocks that were lost on the way."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    def read(self, timeout_s: float) -> Block | None:
+        """The next block; None when there was none for so long. Raises EOFError at the end."""
+
+    def close(self) -> None: ...
+
+
+class WavSource:
+    """A file of any format, rate and number of channels that libsndfile reads.
+
+    Args:
+        path: of the file.
+        paced: give it at the speed at which it was recorded, to be watched; else as fast as it is taken.
+
+    Raises:
+        SpeechpressError: there is no such file, or it is no audio.
+    """
+
+    def __init__(self, path: str | Path, paced: bool = False) -> None:
+        import soundfile
+
+        if not Path(path).is_file():
+            raise SpeechpressError(f"{path}: there is no such file; give an audio file with --wav")
+        try:
+            self._file = soundfile.SoundFile(path)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise SpeechpressError(f"{path}: is no audio file that can be read ({error})") from error
+        if not self._file.frames:
+            raise SpeechpressError(f"{path}: holds no samples; record it again")
+        self.name, self.sample_rate, self.dropped = Path(path).name, self._file.samplerate, 0
+        self._paced, self._given, self._started_s = paced, 0, time.perf_counter()
+
+    def read(self, timeout_s: float) -> Block | None:
+        samples = self._file.read(round(BLOCK_S * self.sample_rate), dtype="float32", always_2d=True)
+        if not len(samples):
+            raise EOFError
+        self._given += len(samples)
+        if self._paced:
+            time.sleep(max(0.0, self._started_s + self._given / self.sample_rate - time.perf_counter()))
+        return Block(samples, self.sample_rate, time.perf_counter())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class PcmSource:
+    """Raw samples of one channel from a pipe, such as `arecord -f S16_LE -r 16000 -t raw | compress demo --stdin`.
+
+    Args:
+        pipe: opened for reading bytes.
+        sample_rate: in Hz; raw samples do not say it themselves.
+        encoding: one of `FORMATS`.
+
+    Raises:
+        SpeechpressError: the encoding is unknown, or `pipe` is a keyboard.
+    """
+
+    def __init__(self, pipe: BinaryIO, sample_rate: int = 16_000, encoding: str = "s16le") -> None:
+        if encoding not in FORMATS:
+            raise SpeechpressError(f"--format {encoding!r} is unknown; there are {', '.join(FORMATS)}")
+        if pipe.isatty():
+            raise SpeechpressError(
+                "--stdin waits for raw samples, but stdin is the keyboard; pipe them in: "
+                "arecord -f S16_LE -r 16000 -t raw | compress demo --stdin"
+            )
+        self.name, self.sample_rate, self.dropped = "stdin", sample_rate, 0
+        self._pipe, self._rest, self._heard = pipe.fileno(), b"", 0
+        self._dtype, self._native = FORMATS[encoding]
+
+    def read(self, timeout_s: float) -> Block | None:
+        """Raises SpeechpressError when the pipe ends before the first sample."""
+        if not select.select([self._pipe], [], [], timeout_s)[0]:
+            return None
+        size = round(BLOCK_S * self.sample_rate) * self._dtype.itemsize
+        found = os.read(self._pipe, size)
+        if not found and not self._heard:
+            raise SpeechpressError(
+                "stdin ended without a single sample; does the program before the pipe record? "
+                "Raw samples are wanted, 16-bit and 16 kHz unless --format and --rate say otherwise"
+            )
+        if not found:
+            raise EOFError
+        found = self._rest + found
+        whole = len(found) // self._dtype.itemsize * self._dtype.itemsize
+        self._rest = found[whole:]
+        samples = np.frombuffer(found[:whole], self._dtype).astype(self._native)
+        self._heard += len(samples)
+        return Block(samples, self.sample_rate, time.perf_counter())
+
+    def close(self) -> None:
+        """The pipe belongs to the caller."""

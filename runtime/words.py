@@ -1,0 +1,73 @@
+"""Taught words on disk: one safetensors file, features of the examples only, no audio."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .bundle import Bundle
+from .errors import SpeechpressError
+from .spotting import Background, Word, learn
+
+SCHEMA = 1
+
+
+def save_words(path: str | Path, words: Sequence[Word], bundle: Bundle, chunk_ms: float) -> None:
+    """Write words to a file, whole or not at all. Raises SpeechpressError when it cannot be written."""
+    from safetensors.numpy import save
+
+    path = Path(path)
+    about = {
+        "schema": SCHEMA,
+        "bundle": bundle.document["digest"],
+        "bundle_name": bundle.name,
+        "chunk_ms": chunk_ms,
+        "words": [{"name": word.name, "examples": len(word.examples)} for word in words],
+    }
+    tensors = {f"{i}/{k}": frames for i, word in enumerate(words) for k, frames in enumerate(word.examples)}
+    content = save(tensors, metadata={"speechpress_words": json.dumps(about, ensure_ascii=False)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(name).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise SpeechpressError(f"{path}: cannot be written ({error}); choose another file with --words") from error
+
+
+def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Background) -> list[Word]:
+    """The words of a file, their thresholds found anew.
+
+    Raises:
+        SpeechpressError: it cannot be read, or its words were taught to another bundle or in other chunks.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {})["speechpress_words"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise SpeechpressError(f"{path}: is no file of taught words ({error}); teach them again") from error
+    if about.get("schema", 0) > SCHEMA:
+        raise SpeechpressError(f"{path}: was written by a newer speechpress; upgrade with: pip install -U speechpress")
+    if (about["bundle"], about["chunk_ms"]) != (bundle.document["digest"], chunk_ms):
+        raise SpeechpressError(
+            f"{path}: its words were taught to {about['bundle_name']} in chunks of {about['chunk_ms']:g} ms "
+            f"({about['bundle'][:12]}...), not to {bundle.name} in chunks of {chunk_ms:g} ms "
+            f"({bundle.document['digest'][:12]}...), whose features are others. Run that bundle, or teach them again"
+        )
+    return [
+        learn(word["name"], [np.asarray(tensors[f"{i}/{k}"]) for k in range(word["examples"])], background)
+        for i, word in enumerate(about["words"])
+    ]

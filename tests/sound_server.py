@@ -1,0 +1,54 @@
+"""A real sound server whose microphone plays what a test gives it; PulseAudio in a folder of its own."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+NEEDS = ("pulseaudio", "paplay", "pactl")
+MODULES = ("module-native-protocol-unix", "module-null-sink sink_name=virtual rate=16000 channels=1")
+
+
+def missing() -> str:
+    """Why there can be no virtual microphone here, or nothing."""
+    absent = [name for name in NEEDS if shutil.which(name) is None]
+    plugins = list(Path("/usr/lib").glob("**/libasound_module_pcm_pulse.so"))
+    if absent or not plugins:
+        return f"a virtual microphone needs {', '.join(absent) or 'libasound2-plugins'}"
+    try:
+        import sounddevice  # noqa: F401
+    except (ImportError, OSError) as error:
+        return f"PortAudio cannot be loaded: {error}"
+    return ""
+
+
+class SoundServer:
+    """`env` makes a program hear it as the microphone "pulse"."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700)
+        self.env = {"XDG_RUNTIME_DIR": str(folder), "HOME": str(folder), "PULSE_RUNTIME_PATH": str(folder / "pulse")}
+        flags = ["-n", "--exit-idle-time=-1", "--daemonize=no", "--disallow-exit"]
+        for module in MODULES:
+            flags += ["-L", module]
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            ["pulseaudio", *flags], env={**os.environ, **self.env}, stdout=quiet, stderr=quiet
+        )
+        for _ in range(200):
+            if self._run("pactl", "info").returncode == 0:
+                return
+            time.sleep(0.05)
+        raise AssertionError("PulseAudio did not start")
+
+    def play(self, wav: Path) -> subprocess.Popen:
+        """Into the microphone; not waited for."""
+        return subprocess.Popen(["paplay", "--device=virtual", str(wav)], env={**os.environ, **self.env})
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(words, env={**os.environ, **self.env}, capture_output=True, check=False)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait(10)

@@ -1,0 +1,77 @@
+import itertools
+
+import numpy as np
+import pytest
+import soundfile
+from bundled import CHUNK_MS, speech_like
+from sounds import voice
+
+from speechpress.runtime.bundle import read_bundle
+from speechpress.runtime.demo import SHIPPED, Levels, Stats, listen
+from speechpress.runtime.engine import PteEngine
+from speechpress.runtime.enrol import stream_frames
+from speechpress.runtime.sources import Block, WavSource
+from speechpress.runtime.verify import verify
+
+
+@pytest.fixture(scope="module")
+def engine(small_bundle):
+    return PteEngine(small_bundle, threads=1)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    soundfile.write(tmp_path / "clip.wav", speech_like(20_000), 16_000, subtype="FLOAT")
+    return tmp_path / "clip.wav"
+
+
+def test_a_chunk_for_every_chunk_and_the_frames_of_the_stream(engine, clip):
+    chunks = list(listen(WavSource(clip), engine))
+    frames = np.concatenate([chunk.frames for chunk in chunks])
+    wanted = stream_frames(engine, [speech_like(20_000)])
+    assert np.allclose(frames, wanted, atol=1e-5)
+    for chunk in chunks:
+        assert chunk.colours.shape == (len(chunk.frames), 3) and chunk.levels_db.shape == (len(chunk.frames),)
+    steps_s = {round(b.t_s - a.t_s, 3) for a, b in itertools.pairwise(chunks[:-1])}
+    assert steps_s == {0.08} and len(chunks[1].frames) == 4
+
+
+def test_a_line_of_json(engine, clip):
+    line = next(iter(listen(WavSource(clip), engine))).to_dict()
+    assert set(line) == {"t_s", "frames", "infer_ms", "dropped", "level_db", "words"}
+    assert line["words"] == [] and line["dropped"] == 0 and line["frames"] > 0
+
+
+def test_stats(engine, clip):
+    stats = Stats(CHUNK_MS)
+    assert stats.to_dict()["rtf"] == 0 and stats.percentile_ms(99) == 0
+    for chunk in listen(WavSource(clip), engine):
+        stats.add(chunk)
+    assert 0 < stats.percentile_ms(50) <= stats.percentile_ms(99) and stats.real_time_factor > 0
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_levels_are_those_of_each_frame(rate):
+    wave = np.concatenate([np.zeros(rate // 2), 0.5 * np.ones(rate // 2)]).astype(np.float32)
+    levels = Levels(0.02)
+    for piece in np.array_split(wave, 37):
+        levels.hear(Block(piece, rate, 0.0))
+    found = levels.take(60)
+    assert found[:24].max() <= -99 and np.allclose(found[26:49], -6.02, atol=0.1) and (found[51:] == -100).all()
+
+
+def test_levels_of_integers_and_of_several_channels():
+    levels = Levels(0.02)
+    levels.hear(Block(np.full((640, 2), 16384, np.int16), 16_000, 0.0))
+    assert np.allclose(levels.take(2), -6.02, atol=0.01)
+
+
+def test_the_bundle_that_ships():
+    """Made elsewhere, so it has to be tried with this ExecuTorch; small, or the package is not."""
+    bundle = read_bundle(SHIPPED)
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 6e6
+    assert bundle.stream()["worst_age_ms"] <= 100
+    report = verify(SHIPPED, threads=1)
+    assert report["ok"], report
+    frames = stream_frames(PteEngine(SHIPPED, threads=1), [voice(0.5).astype(np.float32)])
+    assert frames.shape == (24, bundle.document["features"]["width"]) and np.isfinite(frames).all()

@@ -1,0 +1,101 @@
+import os
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import voice
+
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.sources import PcmSource, WavSource
+
+
+def heard(source):
+    blocks = []
+    while True:
+        try:
+            block = source.read(1.0)
+        except EOFError:
+            return np.concatenate([block.samples for block in blocks])
+        if block is not None:
+            blocks.append(block)
+
+
+@pytest.fixture
+def piped():
+    """A source of bytes that a test wrote."""
+    opened = []
+
+    def make(content, **more):
+        read, write = os.pipe()
+        os.write(write, content)
+        os.close(write)
+        opened.append(os.fdopen(read, "rb"))
+        return PcmSource(opened[-1], **more)
+
+    yield make
+    for pipe in opened:
+        pipe.close()
+
+
+@pytest.mark.parametrize(("suffix", "more"), [("wav", {"subtype": "PCM_24"}), ("flac", {}), ("ogg", {})])
+def test_files_of_any_format_rate_and_channels(tmp_path, suffix, more):
+    path = tmp_path / f"clip.{suffix}"
+    wave = np.stack([voice(0.5, 44_100), voice(0.5, 44_100, seed=1)], 1)
+    soundfile.write(path, wave, 44_100, **more)
+    source = WavSource(path)
+    found = heard(source)
+    source.close()
+    assert source.sample_rate == 44_100 and found.shape == wave.shape and np.abs(found - wave).max() < 0.05
+
+
+def test_a_paced_file_takes_its_time(tmp_path):
+    soundfile.write(tmp_path / "clip.wav", voice(0.3), 16_000)
+    source = WavSource(tmp_path / "clip.wav", paced=True)
+    first = source.read(1.0)
+    heard(source)
+    source.close()
+    assert len(first.samples) == 320
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "there is no such file"), (b"text", "no audio file")])
+def test_files_that_are_none(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "clip.wav").write_bytes(content)
+    with pytest.raises(SpeechpressError, match=rf"clip\.wav: .*{said}"):
+        WavSource(tmp_path / "clip.wav")
+
+
+def test_a_file_without_samples(tmp_path):
+    soundfile.write(tmp_path / "clip.wav", np.zeros(0), 16_000)
+    with pytest.raises(SpeechpressError, match="holds no samples"):
+        WavSource(tmp_path / "clip.wav")
+
+
+@pytest.mark.parametrize(("encoding", "dtype"), [("s16le", "<i2"), ("f32le", "<f4")])
+def test_raw_samples(piped, encoding, dtype):
+    samples = (1000 * voice(0.3)).astype(dtype)
+    assert np.array_equal(heard(piped(samples.tobytes(), encoding=encoding)), samples)
+
+
+def test_half_a_sample_at_the_end_is_left_out(piped):
+    assert len(heard(piped(b"\0" * 2001))) == 1000
+
+
+def test_an_empty_pipe(piped):
+    with pytest.raises(SpeechpressError, match="without a single sample"):
+        piped(b"").read(1.0)
+
+
+def test_a_pipe_that_waits():
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as pipe, os.fdopen(write, "wb"):
+        assert PcmSource(pipe).read(0.01) is None
+
+
+def test_a_keyboard_and_an_unknown_encoding():
+    main, terminal = os.openpty()
+    with os.fdopen(terminal, "rb", buffering=0) as keyboard, os.fdopen(main, "rb", buffering=0):
+        with pytest.raises(SpeechpressError, match="arecord"):
+            PcmSource(keyboard)
+        with pytest.raises(SpeechpressError, match="s16le, f32le"):
+            PcmSource(keyboard, encoding="mp3")

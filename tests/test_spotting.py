@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.spotting import Background, Spotter, learn, peaks
+
+FRAME_S = 0.02
+
+
+def speech(count, seed):
+    """Frames (count, 24) that change as speech does: sounds of a few frames, from a small set, with noise."""
+    random = np.random.default_rng(seed)
+    sounds = np.random.default_rng(99).standard_normal((30, 24))
+    order = np.repeat(random.integers(0, 30, count), random.integers(2, 8, count))[:count]
+    return (sounds[order] + 0.3 * random.standard_normal((count, 24))).astype(np.float32)
+
+
+def noisy(frames, seed):
+    return (frames + 0.3 * np.random.default_rng(seed).standard_normal(frames.shape)).astype(np.float32)
+
+
+WORDS = {"one": speech(40, 1), "two": speech(34, 2)}
+
+
+@pytest.fixture(scope="module")
+def background():
+    return Background(speech(6000, 3))
+
+
+@pytest.fixture(scope="module")
+def taught(background):
+    return [learn(name, [noisy(frames, k) for k in range(3)], background) for name, frames in WORDS.items()]
+
+
+def told(spotter, frames, size):
+    hits = []
+    for first in range(0, len(frames), size):
+        piece = frames[first : first + size]
+        hits += spotter.push(piece, (first + 1 + np.arange(len(piece))) * FRAME_S)
+    return hits
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_words_are_told_once_each_and_where_they_were_said(background, taught, size):
+    other = speech(800, 5)
+    said = [noisy(WORDS[name], 8) for name in ("one", "two", "one")]
+    stream = np.concatenate([other[:200], said[0], other[200:400], said[1], other[400:600], said[2], other[600:]])
+    hits = told(Spotter(taught, background), stream, size)
+    assert [hit.word for hit in hits] == ["one", "two", "one"]
+    for hit, start in zip(hits, (200, 440, 674), strict=True):
+        assert abs(hit.start_s - start * FRAME_S) < 0.15 and hit.end_s > hit.start_s and hit.score > 3
+
+
+def test_other_speech_passes_the_threshold_about_as_often_as_it_should(background, taught):
+    quarter_hour = speech(45_000, 6)
+    assert len(told(Spotter(taught, background), quarter_hour, 5000)) <= 4  # two words, some luck
+
+
+def test_examples_that_are_not_the_same_word_are_doubted(background, taught):
+    assert not any(word.doubtful for word in taught)
+    assert learn("mixed", [WORDS["one"], WORDS["two"], speech(30, 7)], background).doubtful
+
+
+def test_one_example_is_enough(background):
+    word = learn("one", [noisy(WORDS["one"], 0)], background)
+    assert word.agreement is None and not word.doubtful
+    assert [
+        hit.word
+        for hit in told(Spotter([word], background), np.concatenate([speech(100, 9), WORDS["one"], speech(100, 10)]), 4)
+    ] == ["one"]
+
+
+def test_words_change_while_it_runs(background, taught):
+    spotter = Spotter([], background)
+    assert spotter.push(WORDS["one"], np.arange(40) * FRAME_S) == []
+    spotter.set_words(taught[:1])
+    stream = np.concatenate([noisy(WORDS["one"], 4), speech(60, 11)])
+    assert [hit.word for hit in told(spotter, stream, 4)] == ["one"]
+
+
+def test_a_word_with_which_the_stream_ends(background, taught):
+    spotter = Spotter(taught, background)
+    hits = told(spotter, np.concatenate([speech(100, 9), noisy(WORDS["two"], 4)]), 4)
+    assert [hit.word for hit in hits + spotter.finish()] == ["two"] and spotter.finish() == []
+
+
+@pytest.mark.parametrize(
+    ("examples", "said"), [([], "at least once"), ([speech(4, 1)], "0.08 s"), ([speech(500, 1)], "10.00 s")]
+)
+def test_examples_that_are_no_words(background, examples, said):
+    with pytest.raises(SpeechpressError, match=said):
+        learn("one", examples, background)
+
+
+def test_a_background_shorter_than_a_word():
+    with pytest.raises(SpeechpressError, match="shorter than the examples"):
+        learn("one", [WORDS["one"]], Background(speech(30, 0)))
+
+
+def test_peaks_keep_apart():
+    assert peaks(np.array([1.0, 0, 5, 4, 0, 3, 2]), 1) == [5, 3, 1]
