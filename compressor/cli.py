@@ -237,7 +237,10 @@ def export_bundle(
         screen.say(f"{source.name} does not stream ({source.encoder.config.blockers[0]}): whole recordings and windows")
     name = "-".join([source.name, place.name, *([order.scheme] if order.scheme != "none" else [])])
     folder = choose_folder(out, BUNDLES, name, resume=False)
-    document = export(order, folder, overwrite, allow_fallback, screen.say)
+    with screen.busy("export") as say:
+        document = export(order, folder, overwrite, allow_fallback, say)
+    if not place.runs_here:
+        screen.say(f"{place.backend} does not run here: check the golden clip on the device")
     screen.result(document, export_table(document), f"bundle: {folder}   next: compress verify {folder}")
 
 

@@ -1,15 +1,25 @@
 """What a person sees in the terminal: progress of a run, tables of results. Takes plain dicts, prints with rich."""
 
+import contextlib
 import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 
@@ -26,6 +36,17 @@ class Screen:
 
     def say(self, *words: RenderableType) -> None:
         self.console.print(*words)
+
+    @contextlib.contextmanager
+    def busy(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Work of several stages: yields what a stage is announced with, which turns and counts on a terminal."""
+        if not self.console.is_terminal:
+            yield self.say
+            return
+        columns = SpinnerColumn(), TextColumn(f"[bold]{what}"), TextColumn("{task.description}"), TimeElapsedColumn()
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task("", total=None)
+            yield lambda stage: progress.update(task, description=stage)
 
     def result(self, document: dict[str, Any], *shown: RenderableType) -> None:
         """The outcome of a command: a JSON document with --json, something to look at without."""

@@ -25,6 +25,7 @@ from .checkpoint import sha256, write_json, write_tensors
 from .config import SAMPLE_RATE
 from .encoder import Encoder
 from .export_source import Source, golden_clip
+from .input_norm import MAX_AT_ONCE_S
 from .lower import Lowered, Method, lower
 from .prepare import Offline, prepared_step
 from .streaming import StreamingEncoder, chunk_frames_of
@@ -63,6 +64,11 @@ def plan(
         raise SpeechpressError(
             f"--offline-seconds is {offline_s:g}, but must be at least {GOLDEN_S:g}, for the golden clip"
         )
+    if config.input_norm == "running" and offline_s > MAX_AT_ONCE_S:
+        raise SpeechpressError(
+            f"--offline-seconds is {offline_s:g}, but an encoder whose input is scaled by its past "
+            f"takes at most {MAX_AT_ONCE_S:g} at once"
+        )
     window = round(WINDOW_MS * SAMPLE_RATE / 1000) if config.blockers else 0
     return Order(source, target, scheme, chunks, round(offline_s * SAMPLE_RATE), window)
 
@@ -84,14 +90,15 @@ def export(
         raise SpeechpressError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
     if out.exists() and not is_bundle(out):
         raise SpeechpressError(f"{out}: is no bundle, so --overwrite leaves it alone; choose another --out")
-    lowered = lower(*_program(order), order.target.backend, order.scheme)
+    methods, values = _program(order)
+    say(f"lowering {', '.join(methods)} for {order.target.backend}")
+    lowered = lower(methods, values, order.target.backend, order.scheme)
     folder = _temporary(out)
     try:
         document = _write(order, lowered, folder)
         if order.target.runs_here:
+            say("running each of them, and comparing with the checkpoint")
             document |= _measured(order, folder, lowered)
-        else:
-            say(f"{order.target.backend} does not run here: check the golden clip on the device")
         _seal(folder, document)
         write_card(folder, document)
         _judge(document, allow_fallback)

@@ -17,6 +17,7 @@ EPS = 1e-5
 MEMORY_S = 4.0  # after so long, what was heard counts 1/e
 PRIOR_S, PRIOR_RMS = 0.5, 0.05  # a stream starts as if it had heard half a second of speech at -26 dB of full scale
 SEGMENT = 256  # blocks that are worked off at once
+MAX_AT_ONCE_S = 300.0  # where float32 still holds e to the power of this over MEMORY_S
 
 
 def normalize(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -52,26 +53,25 @@ def running_blocks(blocks: Tensor, real: Tensor, sums: Tensor) -> tuple[Tensor, 
     """Scale each block by the statistics of the audio up to its own end, which fade with MEMORY_S.
 
     Args:
-        blocks: (B, N, hop).
+        blocks: (B, N, hop), or all without B.
         real: (B, N), how many samples of each block count.
         sums: (B, 3) of the past.
 
     Returns:
         The scaled blocks (B, N, hop), and the sums (B, 3) with them.
     """
-    count, hop = blocks.shape[1], blocks.shape[2]
+    count, hop = blocks.shape[-2:]
     fade = hop / (MEMORY_S * SAMPLE_RATE)
     index = torch.arange(count, device=blocks.device)
-    age = index[:, None] - index
-    weights = torch.where(age >= 0, torch.exp(-fade * age.clamp_min(0)), 0.0)
+    grown = torch.exp(fade * index)[:, None]
     new = torch.stack([real.to(blocks.dtype), blocks.sum(-1), blocks.square().sum(-1)], -1)
-    # Written out because autocast would make half precision of a matrix product.
-    kept = (weights[None, :, :, None] * new[:, None]).sum(2)
-    heard = kept + torch.exp(-fade * (index + 1.0))[None, :, None] * sums[:, None]
+    # Not a product with a matrix of fading weights: autocast would make half precision of it, a compiler N x N numbers.
+    kept = torch.cumsum(new * grown, -2) / grown
+    heard = kept + torch.exp(-fade * (index + 1.0))[:, None] * sums[..., None, :]
     samples, total, squares = heard.unbind(-1)
     mean = total / samples
     deviation = (squares / samples - mean.square()).clamp_min(0) + EPS
-    return (blocks - mean[..., None]) * deviation.rsqrt()[..., None], heard[:, -1]
+    return (blocks - mean[..., None]) * deviation.rsqrt()[..., None], heard[..., -1, :]
 
 
 def running_normalize(waves: Tensor, spec: StreamSpec) -> Tensor:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .quantize import quantized
+
 Layers = dict[str, list[str]]  # kernel, such as "aten::native_layer_norm.out": the layer of each call, in order
 
 
@@ -62,13 +64,15 @@ def lower(methods: dict[str, Method], constants: dict[str, Any], backend: str, s
 
 
 def _exported(method: Method, scheme: str) -> torch.export.ExportedProgram:
-    module = method.module
     with hushed(), torch.no_grad():
-        if scheme != "none":
-            from .quantize import quantized
+        program = _traced(method.module, method)
+        if scheme == "none":
+            return program
+        return _traced(quantized(program.module(), method.example, scheme), method)
 
-            module = quantized(module, method.example, method.dynamic_shapes, scheme)
-        return torch.export.export(module, method.example, dynamic_shapes=method.dynamic_shapes, strict=False)
+
+def _traced(module: nn.Module, method: Method) -> torch.export.ExportedProgram:
+    return torch.export.export(module, method.example, dynamic_shapes=method.dynamic_shapes, strict=False)
 
 
 def _partitioner(backend: str) -> Any:

@@ -26,6 +26,8 @@ def prepared(encoder: Encoder) -> Encoder:
     """A copy for inference with every part rewritten."""
     encoder = folded(encoder)
     context = encoder.encoder
+    for parent, name, norm in _layer_norms(encoder):
+        swap(parent, name, FrameNorm(norm))
     swap(encoder, "feature_extractor", TimeMajorFrontEnd(encoder.feature_extractor))
     swap(context, "pos_conv_embed", FlatPositionConv(context.pos_conv_embed))
     for layer in context.layers:
@@ -77,10 +79,11 @@ def running(waves: Tensor, config: EncoderConfig) -> Tensor:
     spec = config.stream_spec(1)
     hop, silence, samples = spec.hop_samples, spec.silence_samples, waves.shape[1]
     blocks = (silence + samples + hop - 1) // hop
-    padded = F.pad(waves, (silence, blocks * hop - silence - samples)).view(1, -1, hop)
-    real = real_samples(torch.zeros(1, dtype=torch.long), blocks, spec)
-    scaled, _ = running_blocks(padded, real, initial_sums(1))
-    return scaled.view(1, -1)[:, silence : silence + samples]
+    padded = F.pad(waves[0], (silence, blocks * hop - silence - samples)).view(-1, hop)
+    real = real_samples(torch.zeros(1, dtype=torch.long), blocks, spec)[0]
+    scaled, _ = running_blocks(padded, real, initial_sums(1)[0])
+    # Not a slice: that it lies inside is more than torch.export can prove.
+    return scaled.flatten().index_select(0, torch.arange(silence, silence + samples))[None]
 
 
 class TimeMajorConv(nn.Module):
@@ -139,6 +142,32 @@ class ChannelNorm(nn.Module):
         x = x - F.conv2d(x, mean)
         deviation = F.conv2d(x * x, mean) + self.eps
         return x * deviation.rsqrt() * self.weight + self.bias
+
+
+class FrameNorm(nn.Module):
+    """LayerNorm over the width, whose means are products: (..., D) -> the same.
+
+    In a chunk of int8 products, the calls out of the backend for LayerNorm would cost more than the norm.
+    """
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        width = norm.weight.numel()
+        self.weight, self.bias = norm.weight, norm.bias
+        self.register_buffer("mean", torch.full((1, width), 1 / width), persistent=False)
+        self.register_buffer("eps", torch.full((1,), norm.eps), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, x = self.get_buffer("mean"), x.contiguous()
+        x = x - F.linear(x, mean)
+        return x * F.linear(x * x, mean, self.get_buffer("eps")).rsqrt() * self.weight + self.bias
+
+
+def _layer_norms(encoder: Encoder) -> list[tuple[nn.Module, str, nn.LayerNorm]]:
+    """Those over frames: (parent, name, norm)."""
+    parents = [encoder.feature_projection, encoder.encoder, *encoder.encoder.layers]
+    named = ((parent, *child) for parent in parents for child in parent.named_children())
+    return [(parent, name, norm) for parent, name, norm in named if isinstance(norm, nn.LayerNorm)]
 
 
 class TimeMajorFrontEnd(nn.Module):

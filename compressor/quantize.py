@@ -4,23 +4,20 @@ PT2E with XNNPACK's quantiser. Weights get one scale per output channel; activat
 their own range ("dynamic"), so that no calibration data is needed and no recording is too loud or too quiet.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 
 # The first convolution reads the waveform itself, whose 8 bits would be heard in all that follows; it is cheap. The
 # means of a norm are no weights.
-FIRST_CONV, NORM = "feature_extractor.conv_layers.0", "ChannelNorm"
+FIRST_CONV, NORMS = "feature_extractor.conv_layers.0", ("ChannelNorm", "FrameNorm")
 
 
-def quantized(model: nn.Module, example: tuple[torch.Tensor, ...], dynamic_shapes: Any, scheme: str) -> nn.Module:
+def quantized(program: torch.fx.GraphModule, example: tuple[torch.Tensor, ...], scheme: str) -> nn.Module:
     """A module to export once more, whose operators are quantised by `scheme` (see `targets.SCHEMES`).
 
     Args:
-        model: prepared, see `prepare`.
-        example: inputs, as for torch.export.
-        dynamic_shapes: as for torch.export.
+        program: an exported one's module.
+        example: inputs that it takes.
     """
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -39,8 +36,7 @@ def quantized(model: nn.Module, example: tuple[torch.Tensor, ...], dynamic_shape
     if scheme == "int8":
         quantizer.set_operator_type(torch.ops.aten.conv2d.default, config)
     quantizer.set_filter_function(_worth_it)
-    program = torch.export.export(model, example, dynamic_shapes=dynamic_shapes, strict=False)
-    watched = prepare_pt2e(program.module(), quantizer)
+    watched = prepare_pt2e(program, quantizer)
     with torch.no_grad():
         watched(*example)
     return convert_pt2e(watched)
@@ -48,4 +44,4 @@ def quantized(model: nn.Module, example: tuple[torch.Tensor, ...], dynamic_shape
 
 def _worth_it(node: torch.fx.Node) -> bool:
     stack = (node.meta.get("nn_module_stack") or {}).values()
-    return not any(FIRST_CONV in path or NORM in str(kind) for path, kind in stack)
+    return not any(FIRST_CONV in path or any(norm in str(kind) for norm in NORMS) for path, kind in stack)

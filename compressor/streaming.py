@@ -41,7 +41,10 @@ def chunk_frames_of(config: EncoderConfig, chunk_ms: float) -> int:
     hop_ms = 1000 * config.hop_samples / SAMPLE_RATE
     frames = round(chunk_ms / hop_ms)
     if frames < 1 or not math.isclose(frames * hop_ms, chunk_ms):
-        raise SpeechpressError(f"a chunk of {chunk_ms:g} ms is not made of whole frames of {hop_ms:g} ms")
+        raise SpeechpressError(
+            f"a chunk of {chunk_ms:g} ms is not made of whole frames of {hop_ms:g} ms; "
+            f"the nearest that is takes {max(1, frames) * hop_ms:g} ms"
+        )
     return frames
 
 
@@ -98,7 +101,8 @@ class StreamingEncoder(nn.Module):
         }
         if config.input_norm == "running":
             state["sums"] = initial_sums(batch)
-        state["features"] = torch.zeros(batch, config.pos_conv_kernel - 1, config.width)
+        if config.pos_conv_kernel > 1:  # ExecuTorch takes no tensor without elements
+            state["features"] = torch.zeros(batch, config.pos_conv_kernel - 1, config.width)
         for index, heads in enumerate(config.num_heads):
             shape = (batch, heads, config.left_context or 0, config.head_dim)
             state |= {f"key_{index}": torch.zeros(shape), f"value_{index}": torch.zeros(shape)}
@@ -116,8 +120,10 @@ class StreamingEncoder(nn.Module):
         new["audio"] = audio[:, chunk.shape[1] :]
         x = self.encoder.feature_projection(self.encoder.feature_extractor(audio))
         x = x * self._exists(state, 0, x.shape[1])[..., None]
-        features = torch.cat([state["features"], x], 1)
-        new["features"] = features[:, x.shape[1] :]
+        features = x
+        if "features" in state:
+            features = torch.cat([state["features"], x], 1)
+            new["features"] = features[:, x.shape[1] :]
         context = self.encoder.encoder
         past = context.pos_conv_embed.past
         x = context.first(features[:, past : past + x.shape[1]] + context.pos_conv_embed.inside(features))
