@@ -64,3 +64,9 @@ def write(name: str, document: dict[str, Any]) -> None:
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps({"machine": machine(), **document}, indent=1) + "\n")
+
+
+def read(name: str) -> dict[str, Any]:
+    """benchmarks/results/NAME.json, so that a script can measure a part anew; empty when it is not there."""
+    path = Path(__file__).parent / "results" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}

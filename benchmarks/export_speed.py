@@ -15,7 +15,7 @@ Programs are made first and kept in --folder, so that measuring needs a quiet ma
 import argparse
 import importlib.util
 import json
-import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,11 +27,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import alternate, write
+from common import alternate, read, write
 
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.costs import attention_macs_per_s, macs_per_s, stream_costs
-from speechpress.compressor.delegation import _times_ms
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.lower import Method, hushed, lower
 from speechpress.compressor.prepare import Offline, prepared_step
@@ -41,7 +40,7 @@ from speechpress.compressor.streaming import StreamingEncoder
 from speechpress.runtime.engine import Program, set_threads
 from speechpress.runtime.parity import compare
 
-CHUNKS, SECONDS = (4, 8, 16), (1, 10)
+CHUNKS, SECONDS, TRACED = (4, 8, 16), (1, 10), 21
 SCHEMES = ("none", "int8")
 Call = Callable[[], np.ndarray]
 
@@ -169,12 +168,17 @@ def alone(path: Path, arrays: Path, threads: int) -> None:
     loaded = np.load(arrays)
     inputs = tuple(torch.from_numpy(loaded[name]) for name in loaded.files)
     set_threads(threads)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_rss_bytes()
     started = time.perf_counter()
     opened(path, Case("", torch.nn.Identity(), torch.nn.Identity(), inputs, 0.0), threads)()
     load_s = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"load_ms": 1000 * load_s, "peak_rss_bytes": peak * 1024, "before_bytes": before * 1024}))
+    print(json.dumps({"load_ms": 1000 * load_s, "peak_rss_bytes": peak_rss_bytes(), "before_bytes": before}))
+
+
+def peak_rss_bytes() -> int:
+    """Of this process (Linux); getrusage would count what its parent had when it was forked."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
 
 
 def measured_alone(path: Path, case: Case, threads: int) -> dict[str, float]:
@@ -201,7 +205,9 @@ def measure(case: Case, threads: int, options: argparse.Namespace, folder: Path)
     for name, row in times.items():
         row |= {"snr_db": parity[name]["snr_db"], "peak": case.flops / (row["median_ms"] / 1000) / gemm}
         if name in files:
-            row |= {"size_bytes": files[name].stat().st_size, **measured_alone(files[name], case, threads)}
+            row |= {"size_bytes": files[name].stat().st_size}
+        if name in files and threads == options.threads[0]:
+            row |= measured_alone(files[name], case, threads)
     return {"sides": times, "others_cpu_share": others, "gemm_gflops": gemm / 1e9, "gflop": case.flops / 1e9}
 
 
@@ -217,10 +223,18 @@ def gemm_flops() -> float:
     return 2 * 2048**3 / min(timed(lambda: (a @ a).numpy()) for _ in range(7))
 
 
-def outside_share(folder: Path, case: Case, wall_ms: float) -> float:
-    """Share of a call that no instruction of the program takes: state and audio in, state and frames out."""
-    times = _times_ms(folder / "none.pte", "forward", [tensor.numpy() for tensor in case.inputs])
-    return 1 - sum(ms for _, ms in times) / wall_ms
+def outside_share(folder: Path, case: Case) -> float:
+    """Share of a call that no instruction of the program takes: audio and state in, frames and state out."""
+    program = Program(folder / "none.pte", threads=1, trace=True)
+    arrays = [tensor.numpy() for tensor in case.inputs]
+    wall_ms = [1000 * timed(lambda: program.run("forward", *arrays)[0]) for _ in range(TRACED)]
+    with tempfile.TemporaryDirectory() as own, hushed():
+        from executorch.devtools import Inspector
+
+        program.write_trace(Path(own) / "trace")
+        events = [event for block in Inspector(etdump_path=f"{own}/trace").event_blocks for event in block.events]
+    calls = [event.perf_data.raw for event in events if event.name == "Method::execute" and event.perf_data]
+    return 1 - statistics.median(calls[0]) / statistics.median(wall_ms)
 
 
 def main() -> None:
@@ -241,7 +255,7 @@ def main() -> None:
         return alone(*options.alone, options.threads[0])
     kept = tempfile.TemporaryDirectory()
     options.folder = options.folder or Path(kept.name)
-    document: dict[str, Any] = {}
+    document: dict[str, Any] = {key: value for key, value in read("export_speed").items() if key != "machine"}
     for model in options.models:
         for case in cases_of(model):
             if options.cases and case.name not in options.cases:
@@ -254,7 +268,7 @@ def main() -> None:
             for threads in options.threads:
                 result = measure(case, threads, options, folder)
                 if case.name.startswith("chunk") and threads == 1:
-                    result["outside_share"] = outside_share(folder, case, result["sides"]["ours none"]["median_ms"])
+                    result["outside_share"] = outside_share(folder, case)
                 document.setdefault(model, {}).setdefault(case.name, {})[str(threads)] = result
                 show(f"{model}, {case.name}, {threads} threads", result)
                 write("export_speed", document)
@@ -265,7 +279,7 @@ def show(title: str, result: dict[str, Any]) -> None:
     print(f"{title}, others used {result['others_cpu_share']:.2f} cores{outside}")
     for name, row in result["sides"].items():
         size = ""
-        if "size_bytes" in row:
+        if "load_ms" in row:
             used = (row["peak_rss_bytes"] - row["before_bytes"]) / 1e6
             size = f"{row['size_bytes'] / 1e6:7.1f} MB, loaded in {row['load_ms']:.0f} ms, +{used:.0f} MB"
         print(f"  {name:24} {row['median_ms']:9.2f} ms {row['peak']:6.1%} {row['snr_db']:7.1f} dB {size}", flush=True)

@@ -8,12 +8,8 @@ card.json                  lineage: teacher, recipe, data, steps, metrics, versi
 metrics.jsonl              one line per logged step
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from speechpress.runtime.atomic import atomic, cannot_write, write_json
 from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE, EncoderConfig
@@ -41,51 +38,6 @@ class Checkpoint:
     card: dict[str, Any] = field(default_factory=dict)
 
 
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the place of `path` only when the block ends without an error.
-
-    Raises SpeechpressError when the disk is full or the folder cannot be written to.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, SafetensorError) and "I/O" not in str(error) and "IoError" not in str(error):
-            raise
-        raise SpeechpressError(
-            f"{path}: could not be written ({error}); what stood there before is untouched. "
-            "Free some space or choose another folder with --out."
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Raises SpeechpressError when the file is missing or is not a JSON object."""
     try:
@@ -101,7 +53,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Write a safetensors file, atomically. Tensors are moved to the CPU and made contiguous."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
-        save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
+        try:
+            save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
+        except SafetensorError as error:
+            if "I/O" not in str(error) and "IoError" not in str(error):
+                raise
+            raise cannot_write(path, error) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

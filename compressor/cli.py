@@ -14,7 +14,9 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
+from . import cli_measure
 from .cli_demo import demo
+from .cli_options import BUNDLES, RUNS, Json
 
 app = typer.Typer(
     name="compress",
@@ -25,9 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; words for people on stderr.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
-RUNS, BUNDLES = Path("runs"), Path("bundles")
 
 
 @app.callback()
@@ -266,12 +266,14 @@ def verify_bundle(
         raise typer.Exit(3)
 
 
+app.command("profile")(cli_measure.profile)
+app.command("report")(cli_measure.report)
 app.command("demo")(demo)
 
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check this installation: Python, PyTorch, ExecuTorch, torchaudio, the command's name, the starter."""
+    """Check this installation: Python, PyTorch, ExecuTorch, torchaudio, microphones, adb, ssh, caches, names."""
     from .display import Screen, checks_table
     from .doctor import examine
 

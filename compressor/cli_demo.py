@@ -189,7 +189,9 @@ def teach_word(opened: Opened, background: "Background", name: str, paths: Seque
 
     word = learn(name, [read_example(opened.engine, path) for path in paths], background)
     doubt = "; the recordings differ much, it may be missed" if word.doubtful else ""
-    screen.say(f"taught “{name}” by {len(paths)} recordings, threshold {word.threshold:.1f}{doubt}")
+    screen.say(
+        f"taught “{name}” by {len(paths)} recording{'s' * (len(paths) > 1)}, threshold {word.threshold:.1f}{doubt}"
+    )
     return word
 
 
@@ -199,7 +201,8 @@ def show(opened: Opened, source: "Source", taught: Taught | None, json: bool) ->
 
     engine, spec = opened.engine, opened.engine.spec
     stats = Stats(spec.chunk_ms)
-    chunks = listen(source, engine, taught and taught.spotter, taught and taught.teaching)
+    spotter, teaching = (taught.spotter, taught.teaching) if taught else (None, None)
+    chunks = listen(source, engine, spotter, teaching)
     if json or piped():
         from speechpress.runtime.view_lines import show_json, show_lines
 
@@ -212,7 +215,7 @@ def show(opened: Opened, source: "Source", taught: Taught | None, json: bool) ->
 
     latency_ms = latency_of(engine, source.sample_rate)
     facts = Facts(source.name, opened.name, latency_ms, spec.chunk_ms, spec.hop_samples / spec.sample_rate)
-    view = Screen(facts, stats, taught and taught.spotter, taught and taught.teaching)
+    view = Screen(facts, stats, spotter, teaching)
     with quiet():  # a line on stderr would tear the picture
         watch(chunks, view, Console())
 

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speechpress.runtime.atomic import atomic
 from speechpress.runtime.errors import SpeechpressError
 
 from .backbones import EncoderBackbone
-from .checkpoint import atomic, save_encoder
+from .checkpoint import save_encoder
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
 from .pretrained import load_teacher

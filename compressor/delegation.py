@@ -10,7 +10,7 @@ import numpy as np
 
 from speechpress.runtime.engine import Program
 
-from .lower import Layers, hushed
+from .lower import Layers, Lowered, hushed
 
 CALLS = 7
 DELEGATE, KERNEL = "DELEGATE_CALL", "OPERATOR_CALL"
@@ -43,6 +43,17 @@ def report(path: Path, method: str, inputs: list[np.ndarray], fallback: Layers, 
         "median_ms": total,
         "fallback": rows[:SHOWN],
     }
+
+
+def layers(lowered: Lowered, method: str) -> dict[str, Any]:
+    """Where calls come from, in order, so that a trace from any device can be told by layer.
+
+    Returns:
+        kernels {name: [layer of each call]} outside of the backend, and partitions [[layer of each product]], one list
+        per call of the backend.
+    """
+    kernels = {kernel.split("::")[-1]: places for kernel, places in lowered.fallback[method].items()}
+    return {"kernels": kernels, "partitions": lowered.partitions[method]}
 
 
 def _times_ms(path: Path, method: str, inputs: list[np.ndarray]) -> list[tuple[str, float]]:

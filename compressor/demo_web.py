@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, screen: "Screen") -> None:
     """Serve the page; without a microphone here it waits for the browser's. Raises what the source raises."""
     source = WebSource(_other(asked, screen))
-    spec, words = opened.engine.spec, taught and taught.spotter
+    spec = opened.engine.spec
+    spotter, teaching = (taught.spotter, taught.teaching) if taught else (None, None)
     facts = {
         "model": opened.name,
         "chunk_ms": spec.chunk_ms,
@@ -26,14 +27,14 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
         "latency_ms": latency_of(opened.engine, source.sample_rate),
         "teaching": taught is not None,
     }
-    server, stats = Server(facts, source, taught and taught.teaching, port), Stats(spec.chunk_ms)
+    server, stats = Server(facts, source, teaching, port), Stats(spec.chunk_ms)
     try:
         with ending_signals():
             server.start()
             screen.say(f"open {server.address}   (Ctrl-C ends it)")
-            for chunk in listen(source, opened.engine, words, taught and taught.teaching):
+            for chunk in listen(source, opened.engine, spotter, teaching):
                 stats.add(chunk)
-                server.show(chunk, stats, [word.name for word in words.words] if words else [])
+                server.show(chunk, stats, [word.name for word in spotter.words] if spotter else [])
     except KeyboardInterrupt:  # the usual way to leave
         screen.say("ended")
     finally:

@@ -1,21 +1,37 @@
 """Checks of an installation, each with what to do when it fails."""
 
+import os
 import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
+
+from speechpress.runtime.errors import SpeechpressError
 
 from . import starter
 
 Check = dict[str, Any]
+CACHE_GB, TEMPORARY_GB = 1.0, 0.5  # a base teacher in the hub cache, and a bundle
 
 
 def examine() -> list[Check]:
     """Every check as {name, ok, detail, fix}."""
-    return [python(), torch(), executorch(), torchaudio(), on_path(), starter_files()]
+    return [
+        python(),
+        torch(),
+        executorch(),
+        torchaudio(),
+        on_path(),
+        starter_files(),
+        microphones(),
+        adb(),
+        ssh(),
+        *cache_folders(),
+    ]
 
 
 def python() -> Check:
@@ -69,6 +85,59 @@ def starter_files() -> Check:
     missing = [str(path) for path in (starter.TEACHER, starter.SPEECH) if not path.is_dir()]
     detail = f"missing: {', '.join(missing)}" if missing else str(starter.HERE)
     return _check("starter", not missing, detail, "install the package again")
+
+
+def microphones() -> Check:
+    """The demo needs PortAudio and a microphone; nothing else does, so that their absence is no failure."""
+    if find_spec("sounddevice") is None:
+        return _check("microphones", True, "sounddevice is not installed (only needed for a live microphone)", "")
+    code = (
+        "import sounddevice as s; print(*[d['name'] for d in s.query_devices() if d['max_input_channels']], sep=', ')"
+    )
+    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
+        fix = "install PortAudio: sudo apt-get install libportaudio2, or brew install portaudio"
+        return _check("microphones", False, f"sounddevice cannot be used: {reason}", fix)
+    return _check("microphones", True, tried.stdout.strip() or "none is connected; recordings can be used", "")
+
+
+def adb() -> Check:
+    """Phones are reached through adb; without phones it is not missed."""
+    from speechpress.devices.adb import INSTALL, connected
+
+    if shutil.which("adb") is None:
+        return _check("adb", True, f"not installed (only needed for phones); {INSTALL}", "")
+    try:
+        phones = connected()
+    except SpeechpressError as error:
+        return _check("adb", False, str(error), "adb kill-server, then adb devices")
+    wrong = [f"{phone['address']} {phone['fix']}" for phone in phones if phone["fix"]]
+    if wrong:
+        return _check("adb", False, "; ".join(wrong), "then: adb devices")
+    return _check("adb", True, ", ".join(phone["address"] for phone in phones) or "no phone is connected", "")
+
+
+def ssh() -> Check:
+    missing = [name for name in ("ssh", "scp") if shutil.which(name) is None]
+    detail = f"{', '.join(missing)} not installed (only needed for boards)" if missing else str(shutil.which("ssh"))
+    return _check("ssh", True, detail, "")
+
+
+def cache_folders() -> list[Check]:
+    """Where weights are downloaded to, and where temporary files go."""
+    hub, temporary = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"), Path(gettempdir())
+    return [space("cache", hub, CACHE_GB, "HF_HOME"), space("temporary files", temporary, TEMPORARY_GB, "TMPDIR")]
+
+
+def space(name: str, folder: Path, wanted_gb: float, variable: str) -> Check:
+    """Whether a folder, or what would hold it, can be written and has room."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free_gb = shutil.disk_usage(there).free / 1e9
+    if not os.access(there, os.W_OK):
+        return _check(name, False, f"{folder} cannot be written", f"set {variable} to a folder that can")
+    fix = f"free some space, or set {variable} to another folder ({wanted_gb:g} GB are wanted)"
+    return _check(name, free_gb >= wanted_gb, f"{folder}, {free_gb:.1f} GB free", fix)
 
 
 def _check(name: str, ok: bool, detail: str, fix: str) -> Check:

@@ -165,6 +165,7 @@ def _measured(order: Order, folder: Path, lowered: Lowered) -> dict[str, Any]:
     inputs = _inputs(order)
     shares = {
         name: delegation.report(folder / PROGRAM, name, inputs[name], lowered.fallback[name], lowered.delegated[name])
+        | {"layers": delegation.layers(lowered, name)}
         for name in inputs
     }
     together = {name: worst([parity[name], noise[name]]) for name in parity}

@@ -12,7 +12,7 @@ import numpy as np
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import read_audio
-from .checkpoint import CONFIG, WEIGHTS, load_checkpoint, sha256
+from .checkpoint import CONFIG, WEIGHTS, load_checkpoint, parameters, sha256
 from .config import SAMPLE_RATE
 from .encoder import Encoder
 from .pretrained import STARTER_NAMES, load_teacher
@@ -52,6 +52,8 @@ def _of_checkpoint(folder: Path) -> Source:
         "steps": card.get("steps"),
         "data": card.get("data"),
         "parents": card.get("parents", []),
+        "fidelity": (card.get("valid") or {}).get("end"),
+        "parameters": parameters(opened.encoder),
     }
     return Source(str((recipe or {}).get("name") or folder.resolve().name), opened.encoder, lineage)
 
@@ -73,9 +75,9 @@ def _of_teacher(source: str) -> Source:
             f"({len(missing)} tensors do not fit, such as {missing[0]}). Distil a student from it and export that"
         )
     encoder.load_state_dict(weights)
-    nothing: dict[str, Any] = dict.fromkeys(("recipe", "teacher", "steps", "data"))
-    lineage = {"checkpoint_sha256": teacher.card.sha256, **nothing, "parents": []}
-    return Source(Path(source).name.replace(":", "-"), encoder.eval(), lineage)
+    nothing: dict[str, Any] = dict.fromkeys(("recipe", "teacher", "steps", "data", "fidelity"))
+    own = {"checkpoint_sha256": teacher.card.sha256, "parents": [], "parameters": parameters(encoder)}
+    return Source(Path(source).name.replace(":", "-"), encoder.eval(), {**nothing, **own})
 
 
 def golden_clip(seconds: float) -> np.ndarray:

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from speechpress.runtime.errors import SpeechpressError
 
 from .quantize import quantized
 
+PRODUCTS = ("convolution", "linear", "addmm", "mm", "bmm")
 Layers = dict[str, list[str]]  # kernel, such as "aten::native_layer_norm.out": the layer of each call, in order
 
 
@@ -32,11 +34,16 @@ class Method:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A program's bytes; per method what runs outside of the backend, and how many operators run on it."""
+    """A program's bytes; per method what runs outside of the backend, and how many operators run on it.
+
+    `partitions`: per call of the backend, the layers of its products (convolutions, linear layers, matrix products) in
+    order; a trace counts these under other names, but in the same order.
+    """
 
     program: bytes
     fallback: dict[str, Layers]
     delegated: dict[str, int]
+    partitions: dict[str, list[list[str]]]
 
 
 def lower(methods: dict[str, Method], constants: dict[str, Any], backend: str, scheme: str = "none") -> Lowered:
@@ -52,6 +59,7 @@ def lower(methods: dict[str, Method], constants: dict[str, Any], backend: str, s
         try:
             edge = to_edge_transform_and_lower(programs, partitioner=[partitioner], constant_methods=constants)
             delegated = {name: _delegated_operators(edge.exported_program(name)) for name in methods}
+            partitions = {name: _partitions(edge.exported_program(name).graph_module) for name in methods}
             for name in methods:
                 _restore_ranges(edge.exported_program(name))
             finished = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True))
@@ -60,19 +68,31 @@ def lower(methods: dict[str, Method], constants: dict[str, Any], backend: str, s
         buffer = io.BytesIO()
         finished.write_to_file(buffer)
     fallback = {name: _fallback(finished.exported_program(name).graph_module) for name in methods}
-    return Lowered(buffer.getvalue(), fallback, delegated)
+    return Lowered(buffer.getvalue(), fallback, delegated, partitions)
 
 
 def _exported(method: Method, scheme: str) -> torch.export.ExportedProgram:
     with hushed(), torch.no_grad():
-        program = _traced(method.module, method)
+        program = _traced(method.module, method.example, method.dynamic_shapes)
         if scheme == "none":
             return program
-        return _traced(quantized(program.module(), method.example, scheme), method)
+        module = quantized(program.module(), method.example, scheme)
+        return _traced(module, method.example, _unproven(method.dynamic_shapes))
 
 
-def _traced(module: nn.Module, method: Method) -> torch.export.ExportedProgram:
-    return torch.export.export(module, method.example, dynamic_shapes=method.dynamic_shapes, strict=False)
+def _traced(module: nn.Module, example: tuple[Tensor, ...], dynamic_shapes: Any) -> torch.export.ExportedProgram:
+    return torch.export.export(module, example, dynamic_shapes=dynamic_shapes, strict=False)
+
+
+def _unproven(dynamic_shapes: Any) -> Any:
+    """The same ranges, without a proof that every size in them is valid.
+
+    Of a quantised module the compiler asks whether 1 % frames can be 0, and cannot tell that it never is. That sizes
+    did not become fixed instead is checked by running the program at its shortest and its longest, see `export`.
+    """
+    if dynamic_shapes is None:
+        return None
+    return tuple({axis: Dim.AUTO(min=d.min, max=d.max) for axis, d in shape.items()} for shape in dynamic_shapes)
 
 
 def _partitioner(backend: str) -> Any:
@@ -123,6 +143,21 @@ def _fallback(graph: torch.fx.GraphModule) -> Layers:
             kernel = schema.name + (f".{schema.overload_name}" if schema.overload_name else "")
             layers.setdefault(kernel, []).append(_layer(node))
     return layers
+
+
+def _partitions(graph: torch.fx.GraphModule) -> list[list[str]]:
+    """The layers of the products of every call of the backend, in order."""
+    found = []
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and "executorch_call_delegate" in str(node.target):
+            inside = getattr(graph, node.args[0].target).original_module.graph_module.graph
+            found.append([_layer(inner) for inner in inside.nodes if _is_product(inner)])
+    return found
+
+
+def _is_product(node: torch.fx.Node) -> bool:
+    name = getattr(getattr(node.target, "_op", node.target), "__name__", "")
+    return node.op == "call_function" and name.split(".")[0] in PRODUCTS
 
 
 def _layer(node: torch.fx.Node) -> str:

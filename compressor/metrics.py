@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechpress.runtime.atomic import write_text
 from speechpress.runtime.errors import SpeechpressError
-
-from .checkpoint import write_text
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import Any
 
 import matplotlib
 
-from .checkpoint import atomic
+from speechpress.runtime.atomic import atomic
+
 from .metrics import MetricsLog
 
 

@@ -12,10 +12,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from speechpress.runtime.atomic import write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
 
 from .batching import Batches
-from .checkpoint import CARD, SCHEMA, parameters, save_encoder, write_json, write_text
+from .checkpoint import CARD, SCHEMA, parameters, save_encoder
 from .corpus import Corpus
 from .costs import macs_per_s
 from .metrics import MetricsLog

@@ -3,7 +3,6 @@
 Milliseconds and bytes are null where there is no limit, or nothing is known before a teacher is loaded.
 """
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +161,15 @@ def ls_targets() -> list[dict[str, Any]]:
 
 
 def ls_devices() -> list[dict[str, Any]]:
-    """The devices of which facts ship, one YAML file each."""
-    files = resources.files("speechpress.devices").iterdir()
-    return [{"name": name.removesuffix(".yaml")} for name in sorted(f.name for f in files) if name.endswith(".yaml")]
+    """What is connected, then the devices of which facts ship, one YAML file each.
+
+    Phones are looked for when adb is installed; boards behind ssh need not be listed to be used.
+    """
+    from speechpress.devices.connected import connected
+    from speechpress.devices.known import known_devices
+
+    nothing = {"state": "known", "address": ""}
+    return [*connected(), *({**nothing, **device.to_dict()} for device in known_devices())]
 
 
 def _teacher(teacher: KnownTeacher) -> dict[str, Any]:

@@ -178,7 +178,8 @@ def _ls_row(kind: str, item: dict[str, Any]) -> dict[str, str]:
         runs = "" if item["runs_here"] else "; made here, run on the device only"
         backend = {"backend": item["backend"], "quantize": item["quantize"], "chunks (ms)": chunks}
         return {"name": item["name"], **backend, "about": item["about"] + runs}
-    return {name: str(value) for name, value in item.items()}
+    cores = {"big cores": item["big_cores"], "threads": str(item["threads"])}
+    return {"device": item["address"] or item["name"], "state": item["state"], "chipset": item["chipset"], **cores}
 
 
 def _join(numbers: list[int]) -> str:

@@ -81,12 +81,11 @@ class Bundle:
 
         Raises SpeechpressError when the file is missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from .tensor_file import read_tensors
 
         try:
-            return load_file(self.path / GOLDEN)
-        except (OSError, SafetensorError) as error:
+            return read_tensors(self.path / GOLDEN)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpeechpressError(
                 f"{self.path / GOLDEN}: cannot be read ({error}); export the bundle again"
             ) from error

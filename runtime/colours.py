@@ -5,20 +5,10 @@ Shapes: n frames, D width.
 
 import numpy as np
 
-FIT_AT_FRAMES = (25, 50, 100, 200, 400, 800)  # half a second to 16 s; then the colours stay what they are
-    25,
-    50,
-    100,
-    200,
-    400,
-    800,
-    1600,
-)  # half a second to half a minute; then the colours stay what they are
-SILENT_DB, QUIET_DB, LOUD_DB = (
-    -70.0,
-    -60.0,
-    -20.0,
-)  # what is loud counts more, or the axes would tell silence from speech and little else
+# Half a second to 16 s; then the colours stay what they are.
+FIT_AT_FRAMES = (25, 50, 100, 200, 400, 800)
+# What is loud counts more, or the axes would tell silence from speech and little else.
+SILENT_DB, QUIET_DB, LOUD_DB = -70.0, -60.0, -20.0
 SPREAD = 2.2  # standard deviations from the middle of a colour axis to its end
 LIGHTNESS, CHROMA = (0.40, 0.86), 0.17  # of OKLab, all of it inside what screens show or nearly so
 _TO_LMS = np.array(

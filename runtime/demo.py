@@ -41,16 +41,20 @@ class Chunk:
     words: tuple[Hit, ...]
     heard_at_s: float
 
+    @property
+    def level_db(self) -> float:
+        """The loudest of its frames; silence when it has none, as the last chunk may."""
+        return float(self.levels_db.max()) if len(self.levels_db) else SILENCE_DB
+
     def to_dict(self) -> dict[str, Any]:
         """One line of `--json`; `frames` is their number."""
         words = [{**hit._asdict(), "score": round(hit.score, 2)} for hit in self.words]
-        level_db = float(self.levels_db.max()) if len(self.levels_db) else SILENCE_DB
         return {
             "t_s": round(self.t_s, 3),
             "frames": len(self.frames),
             "infer_ms": round(self.infer_ms, 3),
             "dropped": self.dropped,
-            "level_db": round(level_db, 1),
+            "level_db": round(self.level_db, 1),
             "words": words,
         }
 
@@ -151,21 +155,22 @@ class _Worker:
     def hear(self, block: Block) -> Chunk | None:
         self._heard_at_s = block.at_s
         self._levels.hear(block)
-        started = time.perf_counter()
-        found = self._stream.push(block.samples, block.sample_rate)
-        return self._chunk(found, started)
+        started_s = time.perf_counter()
+        return self._chunk(self._stream.push(block.samples, block.sample_rate), started_s)
 
     def finish(self) -> Chunk | None:
-        started = time.perf_counter()
-        return self._chunk(self._stream.flush(), started)
+        started_s = time.perf_counter()
+        return self._chunk(self._stream.flush(), started_s, ended=True)
 
-    def _chunk(self, found: Frames, started_s: float) -> Chunk | None:
-        if not len(found.frames):
+    def _chunk(self, found: Frames, started_s: float, ended: bool = False) -> Chunk | None:
+        words = self._spotter.push(found.frames, found.end_s) if self._spotter else []
+        if ended and self._spotter:
+            words += self._spotter.finish()
+        if not len(found.frames) and not words:
             return None
-        words = tuple(self._spotter.push(found.frames, found.end_s)) if self._spotter else ()
         infer_ms = 1000 * (time.perf_counter() - started_s)
         levels_db = self._levels.take(len(found.frames))
         colours = self._colours.of(found.frames, levels_db)
-        self._t_s = float(found.end_s[-1])
+        self._t_s = float(found.end_s[-1]) if len(found.end_s) else self._t_s
         dropped = self._source.dropped
-        return Chunk(self._t_s, found.frames, levels_db, colours, infer_ms, dropped, words, self._heard_at_s)
+        return Chunk(self._t_s, found.frames, levels_db, colours, infer_ms, dropped, tuple(words), self._heard_at_s)

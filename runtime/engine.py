@@ -102,15 +102,16 @@ class PteModel:
     Args:
         bundle: opened or the folder of one.
         threads: that ExecuTorch computes with, in the whole process; None leaves them as they are.
+        trace: keep the time of every operator, see `Program.write_trace`.
 
     Raises:
         SpeechpressError: the bundle is damaged or too new, or its backend is not in this installation.
     """
 
-    def __init__(self, bundle: Bundle | str | Path, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle | str | Path, threads: int | None = None, trace: bool = False) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         check_backend(self.bundle)
-        self.program = Program(self.bundle.program, threads)
+        self.program = Program(self.bundle.program, threads, trace)
 
     @property
     def load_s(self) -> float:
@@ -156,13 +157,20 @@ class PteEngine(PteModel):
         bundle: opened or the folder of one.
         chunk_ms: one of its chunk sizes; the target's own when None.
         threads: that ExecuTorch computes with, in the whole process; None leaves them as they are.
+        trace: keep the time of every operator, see `Program.write_trace`.
 
     Raises:
         SpeechpressError: as PteModel, and when the bundle does not stream or has no such chunks.
     """
 
-    def __init__(self, bundle: Bundle | str | Path, chunk_ms: float | None = None, threads: int | None = None) -> None:
-        super().__init__(bundle, threads)
+    def __init__(
+        self,
+        bundle: Bundle | str | Path,
+        chunk_ms: float | None = None,
+        threads: int | None = None,
+        trace: bool = False,
+    ) -> None:
+        super().__init__(bundle, threads, trace)
         self.spec: StreamSpec = self.bundle.spec(chunk_ms)
         self._method: str = self.bundle.stream(chunk_ms)["method"]
         self.program.load(self._method)

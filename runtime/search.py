@@ -54,10 +54,10 @@ class Search:
         if not len(self._sizes) or self._sizes.min() < 2:
             raise SpeechpressError("an example to search for has fewer than two frames")
         width, longest = examples[0].shape[1], int(self._sizes.max())
-        self._rows = np.zeros((len(examples), longest, width), np.float32)
-        for row, example in zip(self._rows, examples, strict=True):
+        padded = np.zeros((len(examples), longest, width), np.float32)
+        for row, example in zip(padded, examples, strict=True):
             row[: len(example)] = example
-        self._rows = self._rows.reshape(-1, width)
+        self._rows = padded.reshape(-1, width)
         self.reset()
 
     def reset(self) -> None:

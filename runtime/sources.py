@@ -14,7 +14,10 @@ import numpy as np
 from .errors import SpeechpressError
 
 BLOCK_S = 0.02
-FORMATS = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+FORMATS: dict[str, tuple[np.dtype, np.dtype]] = {  # as they come, and as this machine has them
+    "s16le": (np.dtype("<i2"), np.dtype(np.int16)),
+    "f32le": (np.dtype("<f4"), np.dtype(np.float32)),
+}
 
 
 class Block(NamedTuple):
@@ -34,9 +37,14 @@ def mono(samples: np.ndarray) -> np.ndarray:
 class Source(Protocol):
     """Something that audio comes from. `name` is for people; `dropped` counts blocks that were lost on the way."""
 
-    name: str
-    sample_rate: int
-    dropped: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
 
     def read(self, timeout_s: float) -> Block | None:
         """The next block; None when there was none for so long. Raises EOFError at the end."""
@@ -103,7 +111,8 @@ class PcmSource:
                 "arecord -f S16_LE -r 16000 -t raw | compress demo --stdin"
             )
         self.name, self.sample_rate, self.dropped = "stdin", sample_rate, 0
-        self._pipe, self._dtype, self._rest, self._heard = pipe.fileno(), FORMATS[encoding], b"", 0
+        self._pipe, self._rest, self._heard = pipe.fileno(), b"", 0
+        self._dtype, self._native = FORMATS[encoding]
 
     def read(self, timeout_s: float) -> Block | None:
         """Raises SpeechpressError when the pipe ends before the first sample."""
@@ -121,7 +130,7 @@ class PcmSource:
         found = self._rest + found
         whole = len(found) // self._dtype.itemsize * self._dtype.itemsize
         self._rest = found[whole:]
-        samples = np.frombuffer(found[:whole], self._dtype).astype(self._dtype.newbyteorder("="))
+        samples = np.frombuffer(found[:whole], self._dtype).astype(self._native)
         self._heard += len(samples)
         return Block(samples, self.sample_rate, time.perf_counter())
 

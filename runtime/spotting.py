@@ -22,6 +22,7 @@ FALSE_ALARMS_PER_H = 1.0
 BEST = 2  # examples that count: the ones that fit best in that frame
 PEAK_S = 0.1  # a peak that was not topped for so long is the word
 REST_S = 0.3  # after a word the same word is not looked for
+TYPICAL = 4.6  # for one false alarm per hour, chosen with benchmarks/taught_words.py --tune
 TAIL_PEAKS = 12  # highest scores of the background, from which the rate of false alarms is extrapolated
 PEAK_APART_S = 0.5
 
@@ -81,7 +82,7 @@ def learn(
 ) -> Word:
     """A word from one or more examples of it, features (n, D) that hold the word and as little else as possible.
 
-    The threshold is where the background's highest scores, extrapolated, leave so many false alarms per hour.
+    The threshold is meant to leave so many false alarms per hour of other speech; see `_threshold`.
 
     Raises:
         SpeechpressError: no examples, or one that is too short or too long for a word.
@@ -116,13 +117,18 @@ def scores_of(costs: np.ndarray, usual: np.ndarray) -> np.ndarray:
 
 
 def _threshold(scores: np.ndarray, background: Background, per_h: float) -> float:
-    """The score that is passed so many times per hour, if the highest scores fall off exponentially."""
+    """The score that is passed so many times per hour.
+
+    Half of it is what the highest scores of the background say, if they fall off exponentially; a few minutes say that
+    only roughly, so the other half is what is typical of words.
+    """
     top = np.array(peaks(scores, round(PEAK_APART_S / background.frame_s))[: TAIL_PEAKS + 1])
     lowest, higher = top[-1], top[:-1]
     if not len(higher):
-        return float(lowest)
-    rate = len(higher) / background.hours
-    return float(lowest + (higher - lowest).mean() * max(0.0, math.log(rate / per_h)))
+        return TYPICAL
+    excess, rate = float((higher - lowest).mean()), len(higher) / background.hours
+    found = float(lowest) + excess * max(0.0, math.log(rate / per_h))
+    return (found + TYPICAL - excess * math.log(per_h)) / 2
 
 
 def peaks(scores: np.ndarray, apart: int) -> list[float]:
@@ -189,6 +195,12 @@ class Spotter:
             lengths_s = (first + np.arange(len(frames)) - began + 1) * self.background.frame_s
             hits += self._tell(number, scores, end_s, lengths_s)
         return sorted(hits, key=lambda hit: hit.end_s)
+
+    def finish(self) -> list[Hit]:
+        """The stream has ended: words that only waited for a higher score."""
+        waiting = [hit for hit in self._candidates if hit is not None]
+        self._candidates = [None] * len(self.words)
+        return waiting
 
     def _tell(self, number: int, scores: np.ndarray, end_s: np.ndarray, lengths_s: np.ndarray) -> list[Hit]:
         """Hits of one word: peaks above its threshold that were not topped for a while."""

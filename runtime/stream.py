@@ -11,10 +11,9 @@ resampler).
 import logging
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import soxr
 
 from .errors import SpeechpressError
 from .spec import NO_END, StreamSpec
@@ -84,7 +83,7 @@ class StreamingExtractor:
     def _set_rate(self, rate: int) -> None:
         self.sample_rate = rate
         same = rate == self.spec.sample_rate
-        self._resampler = None if same else soxr.ResampleStream(rate, self.spec.sample_rate, 1, quality=QUALITY)
+        self._resampler = None if same else _resampler(rate, self.spec.sample_rate)
 
     def latency(self) -> dict[str, float]:
         """`StreamSpec.latency`, with what the resampler of this stream adds."""
@@ -185,13 +184,19 @@ def resampler_delay_ms(rate: int, to_rate: int) -> float:
     """How far the resampler's output lags behind its input at worst, found by running it on a second of silence."""
     if rate == to_rate:
         return 0.0
-    resampler, piece = soxr.ResampleStream(rate, to_rate, 1, quality=QUALITY), max(1, rate // 1000)
+    resampler, piece = _resampler(rate, to_rate), max(1, rate // 1000)
     heard, out, lag = 0, 0, 0.0
     while heard < rate:
         heard += piece
         lag = max(lag, heard / rate - out / to_rate)
         out += len(resampler.resample_chunk(np.zeros(piece, np.float32)))
     return 1000 * lag
+
+
+def _resampler(rate: int, to_rate: int) -> Any:
+    import soxr  # only who resamples needs it; a board that is profiled need not have it
+
+    return soxr.ResampleStream(rate, to_rate, 1, quality=QUALITY)
 
 
 def _check_rate(rate: int) -> None:

@@ -24,7 +24,7 @@ def show_lines(chunks: Iterable[Chunk], stats: Stats, out: TextIO) -> None:
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to leave, and the sum is still wanted
         for chunk in chunks:
             stats.add(chunk)
-            t_s, peak_db = chunk.t_s, max(peak_db, float(chunk.levels_db.max()))
+            t_s, peak_db = chunk.t_s, max(peak_db, chunk.level_db)
             hits += len(chunk.words)
             for hit in chunk.words:
                 out.write(f"{hit.end_s:8.2f} s  heard “{hit.word}”, score {hit.score:.1f}\n")

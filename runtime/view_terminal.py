@@ -58,7 +58,7 @@ class Screen:
         self.stats.add(chunk)
         self.picture.add(chunk)
         # Falls slowly, as level meters do, so that the eye can follow.
-        self.level_db = max(float(chunk.levels_db.max()), self.level_db - 30 * self.facts.chunk_ms / 1000)
+        self.level_db = max(chunk.level_db, self.level_db - 30 * self.facts.chunk_ms / 1000)
         self.heard.extend((hit.word, hit.score) for hit in chunk.words)
 
     def __rich__(self) -> RenderableType:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sound_server import SoundServer, missing
 
 from speechpress.compressor.checkpoint import save_encoder
 from speechpress.compressor.encoder import Encoder
@@ -14,7 +15,7 @@ from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", "recipes/README.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "recipes/README.md", "docs/demo.md")
 # Run elsewhere: the first by CI and by hand (it is the whole main job), the second is this very test run.
 RUN_ELSEWHERE = ("pip install", "--starter")
 
@@ -66,10 +67,26 @@ def pocket(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def microphone(tmp_path_factory):
+    """The environment in which there is a microphone; None where that cannot be."""
+    if missing():
+        yield None
+        return
+    server = SoundServer(tmp_path_factory.mktemp("sound") / "run")
+    yield {**os.environ, **server.env}
+    server.stop()
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_python_blocks_run(page, pocket):
+def test_python_blocks_run(page, pocket, microphone):
     for block in blocks(page, "python"):
-        done = subprocess.run([sys.executable, "-c", block], cwd=pocket, capture_output=True, text=True, check=False)
+        compile(block, page, "exec")
+        if "Microphone(" in block and microphone is None:
+            continue
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=pocket, env=microphone, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
 
 

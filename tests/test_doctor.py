@@ -26,3 +26,37 @@ def test_a_torchaudio_that_cannot_be_imported_is_noticed(tmp_path, monkeypatch):
     sys.modules.pop("torchaudio", None)
     check = doctor.torchaudio()
     assert not check["ok"] and "libcudart" in check["detail"] and "uninstall" in check["fix"]
+
+
+def test_everything_that_is_promised_is_looked_at():
+    names = {check["name"] for check in doctor.examine()}
+    assert {"microphones", "adb", "ssh", "cache", "temporary files", "compress on PATH", "torchaudio"} <= names
+
+
+def test_a_phone_that_does_not_trust_us(tmp_path, monkeypatch):
+    adb = tmp_path / "adb"
+    adb.write_text("#!/bin/sh\nprintf 'List of devices attached\\n1234 unauthorized usb:1-2\\n'\n")
+    adb.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    check = doctor.adb()
+    assert not check["ok"] and "adb:1234" in check["detail"] and "confirm the question" in check["detail"]
+
+
+def test_what_is_only_needed_for_devices_is_no_failure(monkeypatch):
+    monkeypatch.setenv("PATH", "/nothing")
+    assert doctor.adb()["ok"] and "apt-get install adb" in doctor.adb()["detail"]
+    assert doctor.ssh()["ok"] and "only needed for boards" in doctor.ssh()["detail"]
+
+
+def test_a_sounddevice_without_portaudio_is_noticed(tmp_path, monkeypatch):
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    check = doctor.microphones()
+    assert not check["ok"] and "PortAudio library not found" in check["detail"] and "libportaudio2" in check["fix"]
+
+
+def test_space_and_a_folder_that_is_not_there_yet(tmp_path):
+    assert doctor.space("cache", tmp_path / "new" / "hub", 0.0, "HF_HOME")["ok"]
+    check = doctor.space("cache", tmp_path, 1e9, "HF_HOME")
+    assert not check["ok"] and "HF_HOME" in check["fix"]

@@ -170,3 +170,12 @@ def test_the_command_writes_a_bundle(cli, small_checkpoint, tmp_path):
     assert document["out"] == "bundles/small-host" and document["parity"]["max_abs"] <= 1e-4
     assert verify(tmp_path / document["out"])["ok"]
     assert "Warning" not in done.stderr and "torchao" not in done.stderr, done.stderr
+
+
+def test_layers_of_every_call_are_told_for_traces(small_bundle):
+    layers = read_bundle(small_bundle).document["delegation"]["step_4"]["layers"]
+    products = [layer for partition in layers["partitions"] for layer in partition]
+    assert products[0] == "feature_extractor.conv_layers.0.0.conv"
+    assert products[-1] == "encoder.layers.0.feed_forward.output_dense"
+    assert products.count("encoder.layers.0.attention") == 2  # queries times keys, and weights times values
+    assert "encoder.layers.0.final_layer_norm" in layers["kernels"]["native_layer_norm.out"]

@@ -40,6 +40,11 @@ def loaded_after(code):
         "assert CliRunner().invoke(app, ['show', 'distilhubert']).exit_code == 0",
         "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
         "assert CliRunner().invoke(app, ['ls', 'targets']).exit_code == 0",
+        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "assert CliRunner().invoke(app, ['profile', '--help']).exit_code == 0",
+        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "assert CliRunner().invoke(app, ['ls', 'devices']).exit_code == 0",
+        "import speechpress.devices.report, speechpress.devices.measuring, speechpress.compressor.measure_tables",
     ],
 )
 def test_help_and_show_load_nothing_heavy(code):

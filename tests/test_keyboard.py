@@ -1,12 +1,11 @@
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
 import termios
 
 import pytest
+from terminal import Terminal
 
 from speechpress.runtime.keyboard import HeldKey, read_keys
 
@@ -27,37 +26,6 @@ with keys() as terminal:
 """
 
 
-class Terminal:
-    """A program in a terminal of its own."""
-
-    def __init__(self, code):
-        self.main, name = pty.openpty()
-        self.before = termios.tcgetattr(self.main)
-        take = f"import os, fcntl, termios; os.setsid(); fcntl.ioctl({name}, termios.TIOCSCTTY, 0)\n"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", take + code], stdin=name, stdout=name, stderr=subprocess.PIPE, pass_fds=(name,)
-        )
-        os.close(name)
-
-    def until(self, word):
-        found = ""
-        while word not in found:
-            assert select.select([self.main], [], [], 30)[0], found
-            found += os.read(self.main, 1000).decode()
-        return found
-
-    def write(self, text):
-        os.write(self.main, text.encode())
-
-    def close(self):
-        """Its exit code, and whether the terminal is as it was."""
-        code = self.process.wait(30)
-        same = termios.tcgetattr(self.main) == self.before
-        self.process.stderr.close()
-        os.close(self.main)
-        return code, same
-
-
 @pytest.mark.parametrize(
     ("typed", "number", "code"),
     [
@@ -76,7 +44,7 @@ def test_the_terminal_is_left_as_it_was(typed, number, code):
     terminal.until(f"read {typed}")
     if number:
         terminal.process.send_signal(number)
-    assert terminal.close() == (code, True)
+    assert terminal.close()[:2] == (code, True)
 
 
 def test_without_a_terminal():

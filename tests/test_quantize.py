@@ -1,7 +1,10 @@
 import json
 
 import numpy as np
+import torch
 
+from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.encoder import Encoder
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.verify import verify
 
@@ -30,3 +33,15 @@ def test_silence_and_full_scale_stay_finite(small_int8):
     model = PteModel(small_int8)
     for wave in (np.zeros(8_000, np.float32), np.ones(8_000, np.float32), np.tile([1.0, -1.0], 4_000)):
         assert np.isfinite(model.offline(wave.astype(np.float32))).all()
+
+
+def test_recordings_of_any_length_of_an_encoder_of_full_size():
+    """The compiler cannot prove that all lengths are valid; it must neither refuse nor fix them."""
+    from speechpress.compressor.lower import Method, _exported
+    from speechpress.compressor.prepare import Offline
+
+    encoder = Encoder(EncoderConfig(num_heads=(12,), ffn_widths=(3072,))).eval()
+    samples = torch.export.Dim("samples", min=720, max=160_000)
+    method = Method(Offline(encoder), (torch.randn(1, 32_000),), ({1: samples},))
+    (found,) = _exported(method, "int8").range_constraints.values()
+    assert (found.lower, found.upper) == (720, 160_000)

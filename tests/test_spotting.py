@@ -78,6 +78,12 @@ def test_words_change_while_it_runs(background, taught):
     assert [hit.word for hit in told(spotter, stream, 4)] == ["one"]
 
 
+def test_a_word_with_which_the_stream_ends(background, taught):
+    spotter = Spotter(taught, background)
+    hits = told(spotter, np.concatenate([speech(100, 9), noisy(WORDS["two"], 4)]), 4)
+    assert [hit.word for hit in hits + spotter.finish()] == ["two"] and spotter.finish() == []
+
+
 @pytest.mark.parametrize(
     ("examples", "said"), [([], "at least once"), ([speech(4, 1)], "0.08 s"), ([speech(500, 1)], "10.00 s")]
 )

@@ -1,11 +1,14 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <fstream>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -13,6 +16,7 @@
 #include "frame_writer.h"
 #include "options.h"
 #include "report.h"
+#include "speechpress/error.h"
 #include "speechpress/extractor.h"
 
 namespace speechpress {
@@ -25,13 +29,63 @@ AudioInput open_audio(const Options& options, int64_t sample_rate) {
   return AudioInput(read_descriptor(STDIN_FILENO), options.format);
 }
 
-Frames push_bytes(StreamingExtractor& stream, SampleFormat format, const std::vector<char>& bytes) {
-  const size_t count = bytes.size() / sample_bytes(format);
+Frames push_bytes(StreamingExtractor& stream, SampleFormat format, const char* bytes, size_t count) {
   if (format == SampleFormat::kPcm16) {
-    return stream.push(reinterpret_cast<const int16_t*>(bytes.data()), count);
+    return stream.push(reinterpret_cast<const int16_t*>(bytes), count);
   }
-  return stream.push(reinterpret_cast<const float*>(bytes.data()), count);
+  return stream.push(reinterpret_cast<const float*>(bytes), count);
 }
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Writes a line for each chunk at once, so that a reader has them all when the connection breaks.
+class TimesWriter {
+ public:
+  TimesWriter(const std::string& path, double load_ms) : load_ms_(load_ms) {
+    if (path == "-") return;
+    file_.open(path);
+    if (!file_) throw Error("cannot write the times to " + path);
+  }
+
+  void write(const Frames& frames) {
+    double start_s = seconds_since(start_);
+    for (const double ms : frames.chunk_ms) start_s -= ms / 1000;
+    for (const double ms : frames.chunk_ms) {
+      out() << "chunk " << load_ms_ << ' ' << start_s << ' ' << ms << std::endl;
+      start_s += ms / 1000;
+    }
+  }
+
+ private:
+  std::ostream& out() { return file_.is_open() ? file_ : std::cout; }
+
+  double load_ms_;
+  Clock::time_point start_ = Clock::now();
+  std::ofstream file_;
+};
+
+/// Hands out pieces as a microphone would: none before its last sample was heard.
+class Pace {
+ public:
+  Pace(bool real, int64_t sample_rate) : real_(real), rate_(static_cast<size_t>(sample_rate)) {}
+
+  size_t piece(size_t count) const { return real_ ? std::min(count, rate_ / kPiecesPerSecond) : count; }
+
+  void wait(size_t count) {
+    if (!real_) return;
+    heard_ += count;
+    const auto due = std::chrono::duration<double>(static_cast<double>(heard_) / static_cast<double>(rate_));
+    std::this_thread::sleep_until(start_ + std::chrono::duration_cast<Clock::duration>(due));
+  }
+
+ private:
+  static constexpr size_t kPiecesPerSecond = 100;
+  bool real_;
+  size_t rate_, heard_ = 0;
+  Clock::time_point start_ = Clock::now();
+};
 
 void add_counts(Counts& sum, const Counts& counts) {
   sum.samples += counts.samples;
@@ -40,9 +94,11 @@ void add_counts(Counts& sum, const Counts& counts) {
 }
 
 /// Hear everything from the beginning to the end, once.
-void hear(StreamingExtractor& stream, AudioInput audio, FrameWriter* writer, Report& report) {
+void hear(StreamingExtractor& stream, AudioInput audio, Pace pace, FrameWriter* writer,
+          TimesWriter* times, Report& report) {
   const auto keep = [&](const Frames& frames) {
     if (writer != nullptr) writer->write(frames);
+    if (times != nullptr) times->write(frames);
     report.frames += static_cast<int64_t>(frames.size());
     report.chunk_ms.insert(report.chunk_ms.end(), frames.chunk_ms.begin(), frames.chunk_ms.end());
   };
@@ -50,7 +106,13 @@ void hear(StreamingExtractor& stream, AudioInput audio, FrameWriter* writer, Rep
   while (true) {
     const auto& bytes = audio.next();
     if (bytes.empty()) break;
-    keep(push_bytes(stream, audio.format(), bytes));
+    const size_t size = sample_bytes(audio.format()), samples = bytes.size() / size;
+    for (size_t done = 0; done < samples;) {
+      const size_t count = pace.piece(samples - done);
+      pace.wait(count);
+      keep(push_bytes(stream, audio.format(), bytes.data() + done * size, count));
+      done += count;
+    }
   }
   keep(stream.flush());
   add_counts(report.counts, stream.counts());
@@ -75,9 +137,12 @@ void run(const Options& options) {
     const auto format = options.csv ? FrameFormat::kCsv : FrameFormat::kFloat32;
     writer.emplace(options.out, format, report.spec.width);
   }
+  std::optional<TimesWriter> times;
+  if (!options.times.empty()) times.emplace(options.times, report.load_ms);
   for (int pass = 0; pass < options.repeat; ++pass) {
     AudioInput audio = open_audio(options, report.spec.sample_rate);
-    hear(stream, std::move(audio), pass == 0 && writer ? &*writer : nullptr, report);
+    hear(stream, std::move(audio), Pace(options.pace, report.spec.sample_rate),
+         pass == 0 && writer ? &*writer : nullptr, times ? &*times : nullptr, report);
   }
   if (report.counts.replaced > 0) {
     std::cerr << "speechpress-run: " << report.counts.replaced

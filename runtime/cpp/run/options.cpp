@@ -42,7 +42,10 @@ Setter count(Number Options::*field) {
 
 const std::map<std::string, bool Options::*>& flags() {
   static const std::map<std::string, bool Options::*> flags = {
-      {"--csv", &Options::csv}, {"--json", &Options::json}, {"--help", &Options::help}};
+      {"--csv", &Options::csv},
+      {"--json", &Options::json},
+      {"--pace", &Options::pace},
+      {"--help", &Options::help}};
   return flags;
 }
 
@@ -51,6 +54,7 @@ const std::map<std::string, Setter>& settings() {
       {"--wav", text(&Options::wav)},
       {"--out", text(&Options::out)},
       {"--etdump", text(&Options::etdump)},
+      {"--times", text(&Options::times)},
       {"--chunk-frames", count(&Options::chunk_frames)},
       {"--threads", count(&Options::threads)},
       {"--repeat", count(&Options::repeat)},
@@ -66,6 +70,9 @@ void check(const Options& options) {
   if (options.repeat > 1 && options.wav.empty()) {
     throw UsageError("--repeat needs --wav: stdin can be heard only once");
   }
+  if (options.times == "-" && !options.json && options.out.empty()) {
+    throw UsageError("--times - needs --json or --out: the frames go to stdout");
+  }
 }
 
 }  // namespace
@@ -78,11 +85,13 @@ Audio is mono at the model's rate, which is 16 kHz. It comes from stdin as raw l
   --wav FILE          this file instead of stdin: PCM of 16 bits or floats of 32
   --chunk-frames N    one of the program's chunk sizes; its first unless told
   --threads N         of ExecuTorch's pool; its own choice unless told
+  --pace              hear no faster than audio comes from a microphone
   --repeat N          hear the wav file N times, each as a new stream, for timings; frames of the first
 Results
   --out FILE          the frames, width float32 each; stdout unless told, nowhere with --json
   --csv               the frames as CSV: frame, end_s, and a column for each dimension
   --json              the timings on stdout; without it they go to stderr, as the last line
+  --times FILE        a line for each chunk as it ends: "chunk", load_ms, start_s, ms; - is stdout
   --etdump FILE       where the time goes, for ExecuTorch's Inspector
 )";
 

@@ -24,6 +24,8 @@ struct Options {
   std::string out;  // empty: stdout, or nowhere with json
   bool csv = false;
   std::string etdump;
+  std::string times;  // empty: nowhere; "-": stdout
+  bool pace = false;
   bool json = false;
   bool help = false;
 };

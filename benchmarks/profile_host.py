@@ -1,0 +1,129 @@
+"""The host profile of HuBERT-base, DistilHuBERT and `pocket`, fp32 and int8: the README's first table and picture.
+
+    python benchmarks/profile_host.py [--models hubert-base distilhubert pocket] [--schemes none int8] [--chunks N]
+        [--threads 1] [--html report.html]
+
+Random weights: their arithmetic is the same, so their latency is; nothing is said of accuracy. `pocket` streams in
+chunks of 320 ms; HuBERT-base and DistilHuBERT do not stream, so live they run a window of a second anew, and a "chunk"
+is such a window. Every bundle is exported and profiled, in processes of its own, with --per-op. Writes the records to
+results/profile_host/NAME.json, the table to results/profile_host.json and stdout, the page to --html and a picture to
+results/profile_host.svg. With the defaults it takes about twenty minutes, and 3 GB of disk in TMPDIR.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common import write
+from profile_models import export_random
+
+from speechpress.devices.host import HostDevice
+from speechpress.devices.measuring import Wish, profile
+from speechpress.devices.report import build, write_html
+from speechpress.runtime.atomic import write_json
+from speechpress.runtime.bundle import read_bundle
+
+RESULTS = Path(__file__).parent / "results"
+COLOURS = {"none": "#2563c9", "int8": "#c2410c"}
+
+
+def measure(name: str, scheme: str, wish: Wish) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = read_bundle(export_random(name, scheme, Path(folder) / name))
+        record = profile(bundle, HostDevice(), wish, lambda event: None)
+    record["bundle"]["path"] = f"{name}, {scheme}, random weights"
+    if record["stopped"]:
+        raise SystemExit(f"{name}, {scheme}: {record['stopped']['message']}")
+    return record
+
+
+def row_of(name: str, record: dict[str, Any]) -> dict[str, Any]:
+    """What stands in the table."""
+    result, settings = record["result"], record["settings"]
+    keys = ("p50_ms", "p90_ms", "p99_ms", "rtf", "streams_per_core", "load_ms", "first_chunk_ms", "peak_rss_bytes")
+    return {
+        "model": name,
+        "quantize": record["bundle"]["quantize"],
+        "chunk_ms": settings["chunk_ms"],
+        "threads": settings["threads"],
+        **{key: result[key] for key in keys},
+        "size_bytes": record["bundle"]["size_bytes"],
+        "outside_share": record["operators"]["outside_share"],
+        "warnings": [item["text"] for item in record["warnings"]],
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    heads = [
+        "",
+        "quantisation",
+        "runs on",
+        "p50",
+        "p99",
+        "real-time factor",
+        "streams per core",
+        "program",
+        "peak memory",
+    ]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        unit = f"{row['chunk_ms']:g} ms"
+        figures = [
+            f"{row['p50_ms']:.1f} ms",
+            f"{row['p99_ms']:.1f} ms",
+            f"{row['rtf']:.4f}",
+            f"{row['streams_per_core']:.0f}",
+        ]
+        sizes = [f"{row['size_bytes'] / 1e6:.1f} MB", f"{row['peak_rss_bytes'] / 1e6:.0f} MB"]
+        scheme = {"none": "fp32"}.get(row["quantize"], row["quantize"])
+        lines.append("| " + " | ".join([row["model"], scheme, unit, *figures, *sizes]) + " |")
+    return "\n".join(lines)
+
+
+def picture(rows: list[dict[str, Any]], path: Path) -> None:
+    """Milliseconds of computing for a second of audio, as bars."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.5, 0.5 * len(rows) + 1.2), layout="constrained")
+    for place, row in enumerate(reversed(rows)):
+        value = 1000 * row["p50_ms"] / row["chunk_ms"]
+        axes.barh(place, value, color=COLOURS[row["quantize"]], height=0.62)
+        axes.text(value, place, f"  {value:.0f} ms", va="center", fontsize=9)
+    axes.set_yticks(range(len(rows)), [f"{row['model']}, {row['quantize']}" for row in reversed(rows)])
+    axes.set_xlabel("ms of computing for a second of audio (p50, one core)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.12)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["hubert-base", "distilhubert", "pocket"])
+    parser.add_argument("--schemes", nargs="+", default=["none", "int8"])
+    parser.add_argument("--chunks", type=int)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--html", type=Path)
+    given = parser.parse_args()
+    records, rows = [], []
+    for name in given.models:
+        for scheme in given.schemes:
+            record = measure(name, scheme, Wish(chunks=given.chunks, threads=given.threads, per_op=True))
+            write_json(RESULTS / "profile_host" / f"{name}-{scheme}.json", record)
+            records.append(record)
+            rows.append(row_of(name, record))
+            print(f"{name}, {scheme}: p50 {rows[-1]['p50_ms']:.2f} ms", flush=True)
+    print(table(rows))
+    write("profile_host", {"random_weights": True, "rows": rows})
+    picture(rows, RESULTS / "profile_host.svg")
+    if given.html:
+        write_html(given.html, build(records, []))
+
+
+if __name__ == "__main__":
+    main()

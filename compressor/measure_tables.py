@@ -1,0 +1,169 @@
+"""What a person sees of profiles: progress while they are made, and tables."""
+
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from .display import Screen
+from .tables import megabytes
+
+PACE_WORDS = {"real": "at the pace of audio", "flat": "flat out"}
+
+
+class ProfileView:
+    """Listens to a profile's events: a live bar on a terminal, a line for each phase elsewhere."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self.bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=screen.console,
+            disable=not screen.console.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task("reaching the device", total=None, state="")
+        self.settings: dict[str, Any] = {}
+        self.done, self.elapsed_s = 0, 0.0
+
+    def __enter__(self) -> "ProfileView":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        act = getattr(self, f"_{event['event']}", None)
+        if act is not None:
+            act(event)
+
+    def _begin(self, event: dict[str, Any]) -> None:
+        record = event["record"]
+        self.settings, device = record["settings"], record["device"]
+        model = device["model"] or device["chipset"] or "an unknown device"
+        known = f", known as {device['known']}" if device["known"] else ""
+        self.screen.say(f"device: {device['address']}, {model}{known}")
+
+    def _say(self, event: dict[str, Any]) -> None:
+        self.screen.say(f"[yellow]note[/] {event['text']}")
+
+    def _push(self, event: dict[str, Any]) -> None:
+        self._phase(f"copying {megabytes(event['size_bytes'])}")
+
+    def _start(self, event: dict[str, Any]) -> None:
+        words = {"golden": "checking the golden clip", "time": "loading", "trace": "tracing operators"}
+        self._phase(words[event["phase"]])
+
+    def _golden(self, event: dict[str, Any]) -> None:
+        if event["ok"]:
+            self.screen.say(f"golden clip: matches on the device (SNR {event['snr_db']:.1f} dB)")
+
+    def _pace(self, event: dict[str, Any]) -> None:
+        self.done, self.elapsed_s = 0, 0.0
+        duration_s = self.settings["duration_s"]
+        total = duration_s if duration_s is not None else self.settings["chunks"][event["pace"]]
+        self._phase(f"timing {PACE_WORDS[event['pace']]}", total)
+
+    def _chunks(self, event: dict[str, Any]) -> None:
+        self.done += len(event["ms"])
+        self.elapsed_s = event["start_s"][-1]
+        completed = self.done if self.settings["duration_s"] is None else self.elapsed_s
+        self.bar.update(self.task, completed=completed, state=f"{self.done} chunks, the last {event['ms'][-1]:.2f} ms")
+
+    def _stopping(self, event: dict[str, Any]) -> None:
+        self.screen.say("stopping; what was measured is kept")
+
+    def _phase(self, words: str, total: float | None = None) -> None:
+        self.bar.reset(self.task, description=words, total=total, state="")
+        if not self.screen.console.is_terminal:
+            self.screen.say(words)
+
+
+def summary(record: dict[str, Any], out: Path) -> dict[str, Any]:
+    """What `compress profile --json` prints; the raw values are in the record."""
+    settings, operators = record["settings"], record["operators"]
+    stopped = {"error": record["stopped"]["message"]} if record["stopped"] else {}
+    return {
+        "out": str(out),
+        "device": record["device"]["address"],
+        "bundle": record["bundle"]["name"],
+        "quantize": record["bundle"]["quantize"],
+        "threads": settings["threads"],
+        "chunk_ms": settings["chunk_ms"],
+        **record["result"],
+        "golden": record["golden"],
+        "outside_share": operators["outside_share"] if operators else None,
+        "warnings": record["warnings"],
+        "finished": record["finished"],
+        **stopped,
+    }
+
+
+def profile_table(record: dict[str, Any]) -> RenderableType:
+    """The figures of one record, for a terminal."""
+    settings, result, bundle = record["settings"], record["result"], record["bundle"]
+    title = f"{bundle['name']}, {bundle['quantize']}, {settings['chunk_ms']:g} ms, threads: {settings['threads']}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("pace")
+    for name in ("chunks", "p50 ms", "p90 ms", "p99 ms", "max ms"):
+        table.add_column(name, justify="right")
+    for name, pace in record["paces"].items():
+        if pace["ms"]:
+            figures = (f"{pace[key]:.2f}" for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms"))
+            table.add_row(PACE_WORDS[name], str(len(pace["ms"])), *figures)
+    lines = [Text(line) for line in _lines(result)] if result["p50_ms"] is not None else []
+    warnings = [Text(f"warning: {item['text']}", style="yellow") for item in record["warnings"]]
+    return Group(table, *lines, *_operator_tables(record["operators"]), *warnings)
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    peak = result["peak_rss_bytes"]
+    memory = f", peak memory {megabytes(peak)}" if peak else ""
+    streams = result["streams_per_core"]
+    return [
+        f"p99 is {result['budget_share']:.1%} of the budget of {result['budget_ms']:g} ms; real-time factor "
+        f"{result['rtf']:.4f}" + (f"; {streams:.0f} streams fit on one core" if streams else ""),
+        f"loaded in {result['load_ms']:.0f} ms, first chunk {result['first_chunk_ms']:.1f} ms{memory}",
+    ]
+
+
+def _operator_tables(operators: dict[str, Any] | None) -> list[RenderableType]:
+    if operators is None:
+        return []
+    by_operator = Table(title="by operator", title_justify="left", box=box.SIMPLE_HEAD)
+    by_layer = Table(title="by layer", title_justify="left", box=box.SIMPLE_HEAD)
+    for table, names in ((by_operator, ("operator", "runs")), (by_layer, ("layer",))):
+        for name in names:
+            table.add_column(name)
+        for name in ("ms", "share"):
+            table.add_column(name, justify="right")
+    for row in operators["by_operator"][:8]:
+        by_operator.add_row(row["operator"], row["where"], f"{row['ms']:.3f}", f"{row['share']:.1%}")
+    for row in operators["by_layer"][:12]:
+        by_layer.add_row(row["layer"], f"{row['ms']:.3f}", f"{row['share']:.1%}")
+    return [by_operator, by_layer, Text(f"not delegated: {operators['outside_share']:.1%} of the time")]
+
+
+def report_table(document: dict[str, Any]) -> Table:
+    """One line for each record of a report."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("bundle", "device"):
+        table.add_column(name)
+    for name in ("chunk ms", "p50 ms", "p99 ms", "rtf", "against baseline"):
+        table.add_column(name, justify="right")
+    for row in document["results"]:
+        figures = (_number(row[key], digits) for key, digits in (("p50_ms", 2), ("p99_ms", 2), ("rtf", 4)))
+        table.add_row(row["title"], row["device"], f"{row['chunk_ms']:g}", *figures, row["verdict"] or "")
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,113 @@
+"""The far side where Python with ExecuTorch is: our `runtime` in a zip, and its measuring program."""
+
+import json
+import shlex
+import zipfile
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, Bundle
+from speechpress.runtime.errors import SpeechpressError
+
+from .device import Device
+from .process import Lines, TimedOut
+from .workspace import check_end
+
+ZIP = "speechpress-runtime.zip"
+NEEDED = ("numpy", "torch", "executorch")
+LOOK = (
+    "import sys, importlib.util as u; "
+    f"print('.'.join(map(str, sys.version_info[:2])), *[n for n in {NEEDED!r} if u.find_spec(n) is None])"
+)
+SAYING = "If it happens again, try --threads 1, and run `compress verify` on the bundle here"
+
+
+def missing(device: Device) -> str | None:
+    """What the device's Python lacks, as words; None when it has everything."""
+    python = shlex.quote(device.python or "python3")
+    done = device.shell(f"{python} -c {shlex.quote(LOOK)}", timeout_s=60)
+    if done.code:
+        return f"{device.python} does not run there ({done.words})"
+    version, *packages = done.out.split()
+    if tuple(map(int, version.split("."))) < (3, 11):
+        return f"{device.python} there is Python {version}, and 3.11 or newer is needed"
+    return f"{device.python} there has no {', '.join(packages)}" if packages else None
+
+
+def pack(folder: Path) -> Path:
+    """Our `runtime` as a zip that Python imports from; its path."""
+    path = folder / ZIP
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("speechpress/", "")  # without it the zip holds no package of this name
+        for file in sorted(resources.files("speechpress.runtime").iterdir(), key=lambda item: item.name):
+            if file.name.endswith(".py"):
+                archive.writestr(f"speechpress/runtime/{file.name}", file.read_bytes())
+    return path
+
+
+class PythonSide:
+    """Runs `speechpress.runtime.measure` on a device."""
+
+    name = "python"
+
+    def __init__(self, device: Device, silence_s: float) -> None:
+        self.device, self.silence_s = device, silence_s
+
+    def files(self, bundle: Bundle, folder: Path) -> list[Path]:
+        return [pack(folder), *(bundle.path / name for name in (DOCUMENT, PROGRAM, GOLDEN))]
+
+    def events(self, folder: str, phase: str, settings: dict[str, Any]) -> "Events":
+        """Start one phase in that folder, whose events are then heard."""
+        text, there = shlex.quote(json.dumps(settings)), shlex.quote(folder)
+        script = (
+            f"cd {there} || exit 1; printf %s {text} > settings.json; echo $$ > pid; "
+            f"PYTHONPATH={there}/{ZIP} exec {shlex.quote(self.device.python or 'python3')} -u "
+            f"-m speechpress.runtime.measure {phase} settings.json"
+        )
+        return Events(self.device, self.device.start(script, self.silence_s))
+
+
+class Events:
+    """What the far side says, one dict at a time."""
+
+    def __init__(self, device: Device, lines: Lines) -> None:
+        self.device, self.lines = device, lines
+
+    def stop(self) -> None:
+        """Let it end soon; its last events are still to be heard."""
+        self.lines.stop()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Raises SpeechpressError when it fails, crashes, hangs or the device is lost."""
+        failure = None
+        try:
+            for line in self.lines:
+                event = _event(line)
+                if event.get("event") == "error":
+                    failure = SpeechpressError(f"{self.device.address}: {event['message']}")
+                elif event:
+                    yield event
+        except TimedOut as error:
+            done = self.lines.end(patience_s=1.0)
+            raise self.device.explain(done) or TimedOut(
+                f"{self.device.address}: the program hangs ({error}) and was ended. A slow device may need a larger "
+                f"--timeout. {SAYING}"
+            ) from error
+        done = self.lines.end()
+        if failure is not None:
+            raise failure
+        if done.code:
+            raise self.device.explain(done) or check_end(self.device, done.code, SAYING, done.words)
+
+
+def _event(line: str) -> dict[str, Any]:
+    """Other programs may write to the same output: what is no event is not ours."""
+    if not line.startswith("{"):
+        return {}
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) and "event" in value else {}

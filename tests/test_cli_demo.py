@@ -1,0 +1,168 @@
+"""`compress demo` as a person calls it; the pieces have tests of their own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from bundled import copied
+from sounds import voice
+from terminal import Terminal
+
+from speechpress.compressor.starter import SPEECH
+from speechpress.runtime.bundle import DOCUMENT, digest
+
+DEMO = [sys.executable, "-m", "speechpress.compressor.cli", "demo"]
+QUIET = 1e-4 * np.random.default_rng(0).standard_normal(16_000)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Three recordings of a word, and talk.wav with the word in it, stereo, 44.1 kHz, 24 bit."""
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(3):
+        word = np.concatenate([QUIET[:5000], voice(0.5, seed=8) * (0.8 + 0.1 * number), QUIET[:5000]])
+        soundfile.write(folder / f"{number}.wav", word, 16_000)
+    parts = [voice(1.5, 44_100, seed=1), np.zeros(22_050), voice(0.5, 44_100, seed=8), np.zeros(44_100)]
+    talk = np.concatenate(parts)
+    soundfile.write(folder / "talk.wav", np.stack([talk, 0.9 * talk], 1), 44_100, subtype="PCM_24")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where the background is kept, so that it is heard once."""
+    return {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+
+
+def objects(done):
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def message(tmp_path_factory):
+    """A recorded prompt that begins with the word "message", as stereo at 44.1 kHz with 24 bits."""
+    samples, rate = soundfile.read(SPEECH / "audio" / "en" / "vm-msgsaved.opus")
+    samples = soxr.resample(samples, rate, 44_100)
+    path = tmp_path_factory.mktemp("talk") / "talk.wav"
+    soundfile.write(path, np.stack([samples, 0.9 * samples], 1), 44_100, subtype="PCM_24")
+    return path, len(samples) / 44_100
+
+
+def test_a_word_is_taught_by_a_recording_found_and_kept(cli, tmp_path, message, cache):
+    """With the bundle that ships, real speech, and a word that was recorded apart."""
+    path, duration_s = message
+    words = tmp_path / "words.safetensors"
+    call = ("demo", "--wav", path, "--words", words)
+    first = cli(*call, "--teach", f"message={SPEECH / 'audio' / 'en' / 'vm-message.opus'}", "--json", env=cache)
+    lines = objects(first)
+    assert "taught “message” by 1 recording" in first.stderr
+    assert sum(line["frames"] for line in lines) == pytest.approx(50 * duration_s, abs=3)
+    assert all(line["infer_ms"] > 0 and line["dropped"] == 0 for line in lines if line["frames"])
+    hits = [hit for line in lines for hit in line["words"]]
+    assert [hit["word"] for hit in hits] == ["message"] and hits[0]["end_s"] < 1.3
+    again = cli(*call, env=cache)
+    assert again.returncode == 0 and "heard “message”" in again.stdout and "listening once" not in again.stderr
+    assert "words found: 1" in again.stdout.splitlines()[-1]
+
+
+def test_a_pipe(small_bundle):
+    samples = (3000 * voice(1.0)).astype("<i2").tobytes()
+    done = subprocess.run(
+        [*DEMO, str(small_bundle), "--stdin", "--json"], input=samples, capture_output=True, check=False
+    )
+    assert done.returncode == 0 and len(done.stdout.splitlines()) > 10, done.stderr
+
+
+def test_the_newest_bundle_else_the_one_that_ships(cli, tmp_path, small_bundle, clips):
+    """Said aloud which one."""
+    done = cli("demo", "--wav", clips / "0.wav", "--json")
+    assert objects(done) and "comes with the package" in done.stderr
+    copied(small_bundle, tmp_path / "bundles")
+    done = cli("demo", "--wav", clips / "0.wav", "--json")
+    assert objects(done) and "taking the newest: bundles/small-host" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--wav", "missing.wav"], "missing.wav: there is no such file"),
+        (["--wav", "a.wav", "--stdin"], "give one of them"),
+        (["--stdin"], "without a single sample"),
+        (["--wav", "a.wav", "--teach", "hello"], "WORD=A.wav"),
+        (["--wav", "a.wav", "--teach", "hello=missing.wav"], "there is no file missing.wav"),
+        (["--wav", "a.wav", "--chunk-ms", "90"], "runs chunks of 80 ms"),
+        (["--stdin", "--format", "mp3"], "s16le, f32le"),
+    ],
+)
+def test_bad_input_is_one_clear_line(cli, tmp_path, small_bundle, words, said):
+    done = cli("demo", small_bundle, *words, env={"COLUMNS": "300"})
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.count("error:") == 1 and not done.stdout
+
+
+def test_no_such_microphone(cli, small_bundle):
+    """With no microphone at all, as on a server, it says that; without PortAudio, that."""
+    done = cli("demo", small_bundle, "--mic", "a microphone of glass", env={"XDG_RUNTIME_DIR": "/nonexistent"})
+    said = "error: (there is no microphone|.*there is no such microphone|microphones need PortAudio)"
+    assert done.returncode == 1 and re.search(said, done.stderr) and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_bundle_that_is_not_for_this_machine(cli, small_bundle, tmp_path, clips):
+    folder = copied(small_bundle, tmp_path)
+    document = json.loads((folder / DOCUMENT).read_text())
+    document["target"] |= {"name": "ios-coreml", "backend": "coreml"}
+    (folder / DOCUMENT).write_text(json.dumps({**document, "digest": digest(document)}))
+    done = cli("demo", folder, "--wav", clips / "0.wav")
+    assert done.returncode == 1 and "needs the backend coreml" in done.stderr
+
+
+def test_a_busy_port(cli, small_bundle, clips, cache):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = cli("demo", small_bundle, "--wav", clips / "0.wav", "--web", "--port", port, env=cache)
+    assert done.returncode == 1 and f"port {port}" in done.stderr and "--port 0" in done.stderr
+
+
+def test_the_page_is_served_and_ends_with_ctrl_c(small_bundle, clips, cache):
+    words = [*DEMO, str(small_bundle), "--wav", str(clips / "talk.wav"), "--web", "--port", "0"]
+    process = subprocess.Popen(words, env={**os.environ, **cache}, stderr=subprocess.PIPE, text=True)
+    address = None
+    while address is None:
+        line = process.stderr.readline()
+        assert line, "it ended"
+        address = re.search(r"http://127\S+", line)
+    with urllib.request.urlopen(address.group(), timeout=20) as page:
+        assert b"speechpress" in page.read()
+    process.send_signal(2)
+    assert process.wait(20) == 0
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("wav", ["talk.wav", "0.wav"])
+def test_the_live_view_leaves_the_terminal_as_it_was(small_bundle, clips, cache, wav):
+    """Once until `q` is pressed, once until the file ends."""
+    code = "import sys; from speechpress.compressor.cli import main; main(sys.argv[1:])"
+    terminal = Terminal(code, "demo", small_bundle, "--wav", clips / wav, env={**os.environ, **cache, "TERM": "xterm"})
+    terminal.until("real-time factor")
+    if wav == "talk.wav":
+        terminal.write("q")
+    code, same, last = terminal.close()
+    assert code == 0 and same and "\x1b[?1049l" in last and last.rindex("\x1b[?25h") > last.rfind("\x1b[?25l"), last
+
+
+def test_microphones_as_a_document(cli):
+    done = cli("demo", "--list-mics", "--json")
+    if done.returncode == 0:
+        assert isinstance(json.loads(done.stdout)["microphones"], list)
+    else:
+        assert "PortAudio" in json.loads(done.stdout)["error"]

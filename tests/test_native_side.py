@@ -1,0 +1,116 @@
+"""The native runner, built here, on a stand-in for a phone: an `adb` that runs everything on this machine."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from profiled import first_on_path, program
+
+from speechpress.devices.adb import AdbDevice
+from speechpress.devices.device import open_device
+from speechpress.devices.measuring import Wish, profile
+from speechpress.devices.native_side import find, machine, write_clip
+from speechpress.runtime.bundle import read_bundle
+from speechpress.runtime.errors import SpeechpressError
+
+CPP = Path(__file__).parent.parent / "runtime" / "cpp"
+PHONE = """[ "$1" = -s ] && shift 2
+case "$1" in
+  shell) exec sh -c "$2" ;;
+  push) shift; for last; do :; done; while [ $# -gt 1 ]; do cp "$1" "$last" || exit 1; shift; done ;;
+  pull) cp "$2" "$3" ;;
+esac"""
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    if shutil.which("g++") is None or sys.platform != "linux":
+        pytest.skip("needs g++ on Linux")
+    package = Path(importlib.util.find_spec("executorch").submodule_search_locations[0])
+    parts = ("threadpool", "etdump", "kernels_optimized", "kernels_quantized", "backend_xnnpack")
+    out = tmp_path_factory.mktemp("runner") / "speechpress-run"
+    c10 = package / "include" / "executorch/runtime/core/portable_type/c10"
+    command = ["g++", "-std=c++17", "-O0", "-pthread", "-DC10_USING_CUSTOM_GENERATED_MACROS", "-DSPEECHPRESS_ETDUMP"]
+    command += [*CPP.glob("src/*.cpp"), *CPP.glob("run/*.cpp"), "-o", out, f"-I{CPP / 'include'}"]
+    command += [
+        "-isystem",
+        package / "include",
+        "-isystem",
+        c10,
+        f"-L{package / 'lib'}",
+        f"-Wl,-rpath,{package / 'lib'}",
+    ]
+    command += ["-Wl,--no-as-needed", "-lexecutorch", *(f"-lexecutorch_{part}" for part in parts)]
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture
+def phone(tmp_path, monkeypatch):
+    """Where the phone's temporary folders are; nothing may stay there."""
+    tools, base = tmp_path / "tools", tmp_path / "phone"
+    tools.mkdir()
+    base.mkdir()
+    program(tools, "adb", PHONE)
+    first_on_path(monkeypatch, tools)
+    monkeypatch.setattr(AdbDevice, "base", str(base))
+    yield base
+    assert not list(base.iterdir())
+
+
+def nobody(event):
+    del event
+
+
+def test_a_bundle_is_measured_by_the_runner(small_bundle, runner, phone):
+    wish = Wish(chunks=12, per_op=True, runner=runner, paces=("real", "flat"))
+    record = profile(read_bundle(small_bundle), open_device("adb:1234"), wish, nobody)
+    assert record["finished"], record["stopped"]
+    assert record["settings"]["side"] == "native" and record["device"]["address"] == "adb:1234"
+    assert record["golden"]["ok"] and record["golden"]["max_abs"] <= 1e-4
+    real, flat = record["paces"]["real"], record["paces"]["flat"]
+    assert len(real["ms"]) >= 12 and len(flat["ms"]) >= 12 and real["start_s"] == sorted(real["start_s"])
+    # At the pace of audio, whose chunks begin 80 ms apart; what ends a clip follows at once.
+    assert real["start_s"][-1] > 0.9 and flat["start_s"][-1] < real["start_s"][-1]
+    assert record["load"]["load_ms"] > 0 and record["result"]["peak_rss_bytes"] > 1e6
+    assert record["operators"]["known_share"] > 0.9
+
+
+def test_a_runner_that_crashes_keeps_what_there_is(small_bundle, runner, phone, tmp_path, monkeypatch):
+    """A script takes the runner's place: what stands in an ELF header was looked at before."""
+    script = 'case "$*" in *--times*) echo "chunk 9.5 0.1 1.5"; kill -ABRT $$ ;; *) exec REAL "$@" ;; esac'
+    broken = program(tmp_path, "speechpress-run", script.replace("REAL", str(runner)))
+    monkeypatch.setattr("speechpress.devices.native_side.machine", lambda path: "x86_64")
+    monkeypatch.setattr("speechpress.devices.measuring.WARMUP", -1)
+    record = profile(read_bundle(small_bundle), open_device("adb:1"), Wish(runner=broken), nobody)
+    assert "crashed (abort)" in record["stopped"]["message"]
+    assert record["load"]["load_ms"] == 9.5 and record["paces"]["real"]["ms"] == [1.5]
+
+
+def test_without_a_runner_it_says_how_to_build_one(small_bundle, phone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpeechpressError, match=r"needs the native runner.*docs/cpp\.md.*NDK.*--runner PATH"):
+        profile(read_bundle(small_bundle), open_device("adb:1"), Wish(), nobody)
+
+
+def test_a_runner_for_another_processor(tmp_path):
+    path = tmp_path / "speechpress-run"
+    path.write_bytes(b"\x7fELF" + bytes(14) + (183).to_bytes(2, "little"))
+    assert machine(path) == "arm64"
+    with pytest.raises(SpeechpressError, match=r"is built for arm64, but adb:1 is x86_64"):
+        find(path, AdbDevice("1"), {"abi": "x86_64"})
+    path.write_text("#!/bin/sh")
+    with pytest.raises(SpeechpressError, match="is no program for Linux or Android"):
+        find(path, AdbDevice("1"), {"abi": "arm64"})
+
+
+def test_the_clip_is_not_changed_on_its_way(tmp_path):
+    audio = np.random.default_rng(0).standard_normal(999).astype(np.float32)
+    write_clip(tmp_path / "clip.wav", audio, 16_000)
+    read, rate = soundfile.read(tmp_path / "clip.wav", dtype="float32")
+    assert rate == 16_000 and np.array_equal(read, audio)

@@ -1,0 +1,169 @@
+"""The report: figures, comparisons, and the page as a browser sees it."""
+
+import copy
+import csv
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+from profiled import made
+
+from speechpress.devices.operators import Event, share_out
+from speechpress.devices.profile import settle
+from speechpress.devices.report import build, find_records, shown, titles, write_csv, write_html, write_markdown
+from speechpress.runtime.atomic import write_json
+from speechpress.runtime.errors import SpeechpressError
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
+CALL = Event("DELEGATE_CALL", 2.1, False)
+EVENTS = [Event("Convolution #1", 2.0, True), CALL, Event("native_call_add.out", 0.3, False)]
+
+
+def several():
+    """Profiles of three bundles, one with operators, one that stopped, one with a hostile name."""
+    fast = made(4.0, seed=1, quantize="int8", size_bytes=8_900_000)
+    fast["accuracy"]["parity"] = {"max_abs": 0.1, "snr_db": 18.0, "cosine": 0.99}
+    fast["operators"] = share_out(EVENTS, {"kernels": {"add.out": ["stream"]}, "partitions": [["feature_extractor.0"]]})
+    stopped = made(9.0, seed=2, name="<script>alert(1)</script>")
+    stopped |= {
+        "finished": False,
+        "paces": {},
+        "stopped": {"message": "ssh:pi@board: the connection broke off", "exit_code": 1},
+    }
+    settle(stopped)
+    slow = made(12.0, seed=3)
+    slow["warnings"] = [{"name": "heat", "text": "it became 84 °C hot"}]
+    return [slow, fast, stopped]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_html(path, build(several(), [made(10.0, seed=9)]))
+    return path
+
+
+class Reader(HTMLParser):
+    """Tags, what they load, and the text."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.loaded, self.text = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loaded += [value for name, value in attributes if name in ("src", "href", "data", "srcset", "action")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    return reader
+
+
+def test_the_page_holds_everything_and_loads_nothing(page):
+    reader = read(page)
+    assert not {"script", "iframe", "img", "object", "video", "form"} & set(reader.tags)
+    assert reader.loaded == ["data:,"] and not re.search(r"url\(|@import", page.read_text(encoding="utf-8"))
+    assert reader.tags.count("svg") >= 8
+    text = " ".join(" ".join(reader.text).split())
+    for words in (
+        "Slower than the baseline",
+        "it became 84 °C hot",
+        "Ended early: ssh:pi@board",
+        "facebook/hubert-base-ls960",
+        "Raspberry Pi 5 Model B Rev 1.0",
+        "2.40",  # GHz
+        "not delegated: 12.5 %",
+        "200,000",
+        "name: pocket",
+        "<script>alert(1)</script>",  # as text
+    ):
+        assert words in text, words
+    styles = page.read_text(encoding="utf-8")
+    assert all(words in styles for words in ("prefers-color-scheme: dark", "@media print", "max-width: 900px"))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_browser_opens_it_without_a_word(page, tmp_path):
+    """No error or warning on its console, no request, and everything is drawn."""
+    log = tmp_path / "net.json"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
+    flags += ["--enable-logging=stderr", "--log-level=0", f"--log-net-log={log}", "--net-log-capture-mode=Everything"]
+    shot = tmp_path / "page.png"
+    command = [CHROMIUM, *flags, "--window-size=1200,2400", f"--screenshot={shot}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert shot.stat().st_size > 50_000, done.stderr[-2000:]
+    assert "CONSOLE" not in done.stderr, done.stderr[-2000:]
+    asked = set(re.findall(r'"url":\s*"((?:https?|wss?|ftp):[^"]*)"', log.read_text(errors="replace")))
+    # Chromium itself asks its maker for news, whatever the page is.
+    assert not {url for url in asked if not re.search(r"//[\w.-]*(google|gstatic|googleapis|chromium)[\w.-]*/", url)}
+    command = [CHROMIUM, *flags[:8], f"--user-data-dir={tmp_path / 'other'}", "--dump-dom", page.as_uri()]
+    shown_page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
+    assert shown_page.count("<svg") == page.read_text(encoding="utf-8").count("<svg")
+
+
+def test_markdown_and_csv_say_the_same(tmp_path):
+    view = build(several(), [])
+    write_markdown(tmp_path / "r.md", view)
+    write_csv(tmp_path / "r.csv", view)
+    lines = (tmp_path / "r.md").read_text(encoding="utf-8").splitlines()
+    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|") and "84 °C" in "\n".join(lines)
+    with (tmp_path / "r.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["quantize"] for row in rows] == ["none", "int8", "none"] and rows[2]["p50_ms"] == ""
+    assert float(rows[0]["p50_ms"]) == view.rows[0].record["result"]["p50_ms"]
+    assert f"{float(rows[0]['p50_ms']):.2f} ms" in lines[2]
+
+
+def test_regressions_are_named():
+    view = build(
+        [made(12.0, seed=1), made(10.1, seed=2, quantize="int8")],
+        [made(10.0, seed=3), made(10.0, seed=4, quantize="int8")],
+    )
+    assert [row.verdict for row in view.rows] == ["worse", "same"]
+    assert any(line.startswith("pocket, fp32: p50 10.0") for line in view.regressions)
+    document = view.document()
+    assert json.loads(json.dumps(document)) == document and document["results"][0]["verdict"] == "worse"
+    assert build([made(12.0)], []).rows[0].verdict is None
+
+
+def test_titles_tell_profiles_apart():
+    one, two = made(seed=1), made(seed=2)
+    assert titles([one]) == ["pocket, fp32"]
+    two["settings"]["threads"] = 2
+    assert titles([one, two]) == ["pocket, fp32, 1 thread(s)", "pocket, fp32, 2 thread(s)"]
+    again = copy.deepcopy(one) | {"created": "later"}
+    assert len(set(titles([one, again]))) == 2
+
+
+def test_records_are_found_in_folders(tmp_path):
+    write_json(tmp_path / "deep" / "a.json", made(seed=1))
+    write_json(tmp_path / "b.json", made(seed=2))
+    assert len(find_records([tmp_path])) == 2 and len(find_records([tmp_path / "b.json"])) == 1
+    (tmp_path / "deep" / "other.json").write_text("{}")
+    with pytest.raises(SpeechpressError, match=r"other\.json: is no profile"):
+        find_records([tmp_path])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SpeechpressError, match="there are no profiles"):
+        find_records([tmp_path / "empty"])
+
+
+def test_a_report_in_which_nothing_was_timed(tmp_path):
+    stopped = several()[2]
+    write_html(tmp_path / "r.html", build([stopped], []))
+    write_markdown(tmp_path / "r.md", build([stopped], []))
+    assert "Ended early" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_figures_with_units():
+    assert shown(0.0482, "budget_share") == "4.8 %" and shown(2.8e8, "peak_rss_bytes") == "280 MB"
+    assert shown(None, "p50_ms") == "–" and shown(0.02188, "rtf") == "0.0219"
