@@ -7,11 +7,12 @@ import functools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
@@ -28,15 +29,30 @@ BATCH_S = 60.0
 PENDING_S = 600.0
 MELS, MEL_WINDOW, MEL_HOP = 80, 400, 160  # 25 ms windows every 10 ms
 
+K = TypeVar("K")
 Key = tuple[str, float | None]  # a recording, and the seconds that are taken from its middle (None: all of it)
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """Something with frozen layers: waves (B, S) -> layers 0..L, each (B, T, D)."""
+    """Something with frozen layers: waves (B, S) -> layers 0..L, each (B, T, D).
+
+    `key` is a hash of everything that decides what comes out, "" when it is not to be kept on disk; `hop_samples` and
+    `receptive_samples` say how far frames are apart and what one sees; `size_bytes` is that of what would be shipped.
+    """
 
     states: Callable[[Tensor], Sequence[Tensor]]
     norm: bool = True
+    key: str = ""
+    layers: int = 0
+    width: int = 0
+    hop_samples: int = 320
+    receptive_samples: int = 400
+    size_bytes: int = 0
+
+    def row_bytes(self) -> int:
+        """Bytes of a frame of all layers in float16."""
+        return 2 * self.layers * self.width
 
 
 def of_model(model: Any, chunk_frames: int | None = None) -> Upstream:
@@ -67,7 +83,7 @@ def log_mel(waves: Tensor) -> Tensor:
     return (_mel_filters().to(waves.device) @ spectrum).clamp_min(1e-8).log().transpose(1, 2)
 
 
-LOG_MEL = Upstream(lambda waves: [log_mel(waves)], norm=False)
+LOG_MEL = Upstream(lambda waves: [log_mel(waves)], False, "logmel-80-1", 1, MELS, MEL_HOP, receptive_samples=MEL_WINDOW)
 
 
 @functools.cache
@@ -82,9 +98,21 @@ def _mel_filters() -> Tensor:
     return torch.from_numpy(bank.T).float()
 
 
+def framed(upstream: Upstream, layers: Sequence[Tensor]) -> Tensor:
+    """Layers (B, T, D) -> (B, T, L, D), each frame normalised as in `probes.pooled`."""
+    shown = [F.layer_norm(x.float(), x.shape[-1:]) if upstream.norm else x.float() for x in layers]
+    return torch.stack(shown, dim=2)
+
+
 def pooled_layers(upstream: Upstream, waves: Tensor) -> Tensor:
     """Waves (B, S) of one length -> (B, L, D), each layer's mean over time."""
     return pooled(upstream.states(waves), upstream.norm)
+
+
+def last_layer(upstream: Upstream) -> Upstream:
+    """The same with its last layer only, which is all that a deployed student has."""
+    key = upstream.key and f"{upstream.key}-last"
+    return replace(upstream, states=lambda waves: [upstream.states(waves)[-1]], layers=1, key=key)
 
 
 def pool_clips(
@@ -96,7 +124,7 @@ def pool_clips(
     """
     skipped: list[Skipped] = []
     found: dict[str, dict[Key, Tensor]] = {name: {} for name in upstreams}
-    for group, waves in _equal_lengths(sorted(set(keys), key=str), skipped):
+    for group, waves in equal_lengths(sorted(set(keys), key=str), skipped, read_clip):
         with torch.inference_mode():
             for name, upstream in upstreams.items():
                 rows = pooled_layers(upstream, waves.to(device)).cpu()
@@ -110,13 +138,15 @@ def pool_clips(
     return found, skipped
 
 
-def _equal_lengths(keys: Sequence[Key], skipped: list[Skipped]) -> Iterator[tuple[list[Key], Tensor]]:
+def equal_lengths(
+    keys: Sequence[K], skipped: list[Skipped], read: Callable[[K], np.ndarray]
+) -> Iterator[tuple[list[K], Tensor]]:
     """Groups of clips of exactly one length, so that no feature depends on padding: keys and waves (B, S)."""
-    pending: dict[int, list[tuple[Key, np.ndarray]]] = defaultdict(list)
+    pending: dict[int, list[tuple[K, np.ndarray]]] = defaultdict(list)
     waiting_s = 0.0
     for key in keys:
         try:
-            wave = read_clip(key)
+            wave = read(key)
         except UnreadableAudio as error:
             skipped.append(error.skipped)
             continue
@@ -133,7 +163,7 @@ def _equal_lengths(keys: Sequence[Key], skipped: list[Skipped]) -> Iterator[tupl
     yield from map(_stack, pending.values())
 
 
-def _stack(group: list[tuple[Key, np.ndarray]]) -> tuple[list[Key], Tensor]:
+def _stack(group: list[tuple[K, np.ndarray]]) -> tuple[list[K], Tensor]:
     return [key for key, _ in group], torch.from_numpy(np.stack([wave for _, wave in group]))
 
 

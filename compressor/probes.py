@@ -137,7 +137,7 @@ def accuracy(logits: Tensor, y: Tensor) -> float:
 
 def probe(parts: Parts, classes: int, seeds: int = 3) -> Score:
     """Sweep learning rate and weight decay on val with one seed, then train the best with every seed and test it."""
-    with _one_thread():
+    with one_thread():
         return _probe(standardized(parts), classes, seeds)
 
 
@@ -160,7 +160,7 @@ def _probe(parts: Parts, classes: int, seeds: int) -> Score:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """The matrices of a probe are so small that threads would mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

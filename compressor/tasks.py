@@ -13,7 +13,7 @@ from .labels import read_labels
 from .probes import SPLITS
 from .starter import SPEECH as STARTER
 
-COLUMNS = {"ks": ("keyword", "digit"), "sid": ("speaker",), "lid": ("language",)}
+COLUMNS = {"ks": ("keyword", "digit"), "sid": ("speaker",), "lid": ("language",), "er": ("emotion",)}
 SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}
 STARTER_CROP_S = {"sid": 1.0, "lid": 1.0}
 _SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "eval": "test"}

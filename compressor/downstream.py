@@ -1,0 +1,218 @@
+"""SUPERB's downstream heads on frozen frames, small, and the one loop that trains them all with the same budget.
+
+Shapes: B clips, T frames (padded), L layers, D width, V tokens, K slots, E embedding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
+
+SCALE_CLIPS = 64
+LAYER_LR = 1e-2
+CLIP_NORM = 1.0
+MARGIN, SCALE = 0.2, 30.0  # AM-softmax (arXiv:1801.05599, eq. 6); SUPERB has 0.4 on 1211 speakers
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every upstream gets for every task: steps of so many clips, the learning rates that val chooses from."""
+
+    steps: int = 300
+    batch: int = 16
+    lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    seeds: int = 3
+
+
+class Frames:
+    """Frames of clips by number, each (T, L, D), scaled as the training clips are."""
+
+    def __init__(self, read: Callable[[int], Tensor], train: Sequence[int]) -> None:
+        self._read = read
+        sample = torch.cat([read(number) for number in train[:: max(1, len(train) // SCALE_CLIPS)][:SCALE_CLIPS]])
+        std, self._mean = torch.std_mean(sample.float(), dim=0, correction=0)
+        self._scale = 1 / std.clamp_min(1e-4)
+        self.layers, self.width = sample.shape[1:]
+
+    def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(B, T, L, D) and the lengths (B,)."""
+        rows = [(self._read(number).float() - self._mean) * self._scale for number in numbers]
+        return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+
+
+class Mix(nn.Module):
+    """A learned weighted sum of layers: (B, T, L, D) -> (B, T, D)."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(layers))
+
+    @property
+    def weights(self) -> Tensor:
+        return self.logits.softmax(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("btld,l->btd", x, self.weights)
+
+
+class Head(nn.Module):
+    """A mix of layers and what comes after it; called with (B, T, L, D) and lengths (B,)."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.mix = Mix(layers)
+
+
+class LinearTokens(Head):
+    """SUPERB's phone recogniser: one linear layer; (B, T, L, D) -> log-probabilities (B, T, V), lengths."""
+
+    def __init__(self, layers: int, width: int, tokens: int) -> None:
+        super().__init__(layers)
+        self.classify = nn.Linear(width, tokens)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return self.classify(self.mix(x)).log_softmax(-1), lengths
+
+
+class RecurrentTokens(Head):
+    """SUPERB's letter recogniser, small: two frames side by side, a bidirectional LSTM, a linear layer."""
+
+    def __init__(self, layers: int, width: int, tokens: int, hidden: int = 128) -> None:
+        super().__init__(layers)
+        self.project = nn.Linear(2 * width, hidden)
+        self.recur = nn.LSTM(hidden, hidden, batch_first=True, bidirectional=True)
+        self.classify = nn.Linear(2 * hidden, tokens)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        mixed = self.mix(x)
+        pairs = F.pad(mixed, (0, 0, 0, mixed.shape[1] % 2)).reshape(len(mixed), -1, 2 * mixed.shape[2])
+        lengths = (lengths + 1) // 2
+        return self.classify(recur(self.recur, F.relu(self.project(pairs)), lengths)).log_softmax(-1), lengths
+
+
+class Activity(Head):
+    """SUPERB's diariser, small: (B, T, L, D) -> logits of two speakers (B, T, 2)."""
+
+    def __init__(self, layers: int, width: int, hidden: int = 96) -> None:
+        super().__init__(layers)
+        self.recur = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
+        self.classify = nn.Linear(2 * hidden, 2)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return self.classify(recur(self.recur, self.mix(x), lengths))
+
+
+class Voice(Head):
+    """A small x-vector: mean and deviation over time; an embedding (B, E) of length 1 and cosines (B, speakers)."""
+
+    def __init__(self, layers: int, width: int, speakers: int, hidden: int = 192, embedding: int = 96) -> None:
+        super().__init__(layers)
+        self.project = nn.Linear(width, hidden)
+        self.embed = nn.Linear(2 * hidden, embedding)
+        self.speakers = nn.Parameter(torch.randn(speakers, embedding) * 0.1)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        y = F.relu(self.project(self.mix(x)))
+        mask = inside(lengths, y.shape[1])[..., None]
+        count = lengths[:, None]
+        mean = (y * mask).sum(1) / count
+        deviation = (((y - mean[:, None]) ** 2 * mask).sum(1) / count + 1e-5).sqrt()
+        voice = F.normalize(self.embed(torch.cat([mean, deviation], 1)), dim=1)
+        return voice, voice @ F.normalize(self.speakers, dim=1).T
+
+
+class SlotValues(Head):
+    """A value for each slot: each slot attends to its own place in the clip; (B, T, L, D) -> K logits (B, values)."""
+
+    def __init__(self, layers: int, width: int, values: Sequence[int], hidden: int = 128) -> None:
+        super().__init__(layers)
+        self.project = nn.Conv1d(width, hidden, 9, padding=4)
+        self.look = nn.Linear(hidden, len(values))
+        self.classify = nn.ModuleList(nn.Linear(hidden, count) for count in values)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        y = F.relu(self.project(self.mix(x).transpose(1, 2))).transpose(1, 2)
+        outside = ~inside(lengths, y.shape[1])[..., None]
+        where = self.look(y).masked_fill(outside, -1e9).softmax(1)  # (B, T, K)
+        found = torch.einsum("btk,bth->kbh", where, y)
+        return [classify(one) for classify, one in zip(self.classify, found, strict=True)]
+
+
+def inside(lengths: Tensor, frames: int) -> Tensor:
+    """(B,) -> (B, T), True before each row's end."""
+    return torch.arange(frames) < lengths[:, None]
+
+
+def recur(module: nn.LSTM, x: Tensor, lengths: Tensor) -> Tensor:
+    """An LSTM over rows of different lengths; the padding is not heard."""
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    return pad_packed_sequence(module(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+
+def ctc_loss(log_probabilities: Tensor, lengths: Tensor, targets: Sequence[Tensor]) -> Tensor:
+    """CTC over rows (B, T, V), blank 0; a row that is too short for its tokens counts as 0."""
+    sizes = torch.tensor([len(target) for target in targets])
+    return F.ctc_loss(log_probabilities.transpose(0, 1), torch.cat(list(targets)), lengths, sizes, zero_infinity=True)
+
+
+def greedy(log_probabilities: Tensor, lengths: Tensor) -> list[list[int]]:
+    """Best token per frame, repeats merged, blanks (0) dropped."""
+    best = log_probabilities.argmax(-1)
+    merged = [torch.unique_consecutive(row[:count]) for row, count in zip(best, lengths.tolist(), strict=True)]
+    return [row[row != 0].tolist() for row in merged]
+
+
+def permutation_free_loss(logits: Tensor, wanted: Tensor, lengths: Tensor) -> Tensor:
+    """Binary cross-entropy of (B, T, 2) in the better order of the speakers (arXiv:1909.05952, eq. 3)."""
+    mask = inside(lengths, logits.shape[1])[..., None]
+
+    def loss(target: Tensor) -> Tensor:
+        each = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * mask
+        return each.sum((1, 2)) / lengths / 2
+
+    return torch.minimum(loss(wanted), loss(wanted.flip(-1))).mean()
+
+
+def margin_loss(cosines: Tensor, speakers: Tensor) -> Tensor:
+    """AM-softmax of cosines (B, speakers)."""
+    margin = F.one_hot(speakers, cosines.shape[1]) * MARGIN
+    return F.cross_entropy(SCALE * (cosines - margin), speakers)
+
+
+class Work(Protocol):
+    """What `train` needs to know of a task: a fresh head, its loss on training clips by number, and their count."""
+
+    train_count: int
+
+    def head(self) -> Head: ...
+
+    def loss(self, head: Head, rows: Sequence[int]) -> Tensor: ...
+
+
+def train(work: Work, budget: Budget, lr: float, seed: int) -> Head:
+    """A head after all steps: AdamW, a tenth of warm-up, then a cosine down to nothing; reproducible by its seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = work.head()
+    rest = [value for name, value in head.named_parameters() if name != "mix.logits"]
+    groups = [{"params": rest, "lr": lr}, {"params": [head.mix.logits], "lr": LAYER_LR, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, [lr, LAYER_LR], total_steps=budget.steps + 1, pct_start=0.1, cycle_momentum=False
+    )
+    draw = torch.Generator().manual_seed(seed)
+    order: list[int] = []
+    for _ in range(budget.steps):
+        while len(order) < budget.batch:
+            order += torch.randperm(work.train_count, generator=draw).tolist()
+        rows, order = order[: budget.batch], order[budget.batch :]
+        optimizer.zero_grad()
+        work.loss(head, rows).backward()
+        nn.utils.clip_grad_norm_(head.parameters(), CLIP_NORM)
+        optimizer.step()
+        schedule.step()
+    return head.eval()

@@ -1,0 +1,284 @@
+"""The ten tasks on small corpora that anyone can fetch, from folders with a labels.tsv each; nothing is downloaded.
+
+A data root holds, unpacked: arabic_speech_commands, picovoice_barista, picovoice_wakewords, speechocean762, and for ER
+a folder `emotion` of one's own (labels.tsv with path, emotion, speaker). Two cores do it in an hour.
+
+Shapes: S samples.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from speechpress.runtime.enrol import word_span_s
+from speechpress.runtime.errors import SpeechpressError
+
+from .audio import read_audio
+from .config import SAMPLE_RATE
+from .labels import read_labels
+from .problems import Item, Problem, checked, refuse_shared_speakers
+from .solve import GRID_SAMPLES
+from .sounds import Sound, clip
+from .tasks import make_task
+
+SPEECH_DB = -35.0  # below a clip's loudest 100 ms: silence
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Clips per task: per split for the first two, per training speaker, mixtures to train on, recordings per word."""
+
+    keywords: int = 800
+    voices: int = 300
+    per_speaker: int = 6
+    mixtures: int = 300
+    words: int = 24
+    queries: int = 4
+
+
+DEFAULT = Sizes()
+
+
+def mini_problem(name: str, root: Path, sizes: Sizes = DEFAULT) -> Problem:
+    """One of `problems.TASKS` from a data root.
+
+    Raises SpeechpressError when the corpus is not there, its labels lack something, or the name is unknown.
+    """
+    if name not in MAKERS:
+        raise SpeechpressError(f"eval: there is no task {name!r} in the mini suite; choose from {', '.join(MAKERS)}")
+    return MAKERS[name](root, sizes)
+
+
+def read_rows(root: Path, corpus: str, task: str, *columns: str) -> list[dict[str, str]]:
+    """Rows of a corpus' labels.tsv, with `path` absolute. Raises SpeechpressError when something is missing."""
+    path = root / corpus / "labels.tsv"
+    if not path.is_file():
+        raise SpeechpressError(
+            f"{path}: is not there, and task {task!r} needs it; unpack {corpus} under {root}, or leave the task out "
+            "with --tasks"
+        )
+    rows = [{"path": place, **row} for place, row in read_labels(path).items()]
+    for column in columns:
+        lacking = [row["path"] for row in rows if not row.get(column)]
+        if lacking:
+            raise SpeechpressError(
+                f"{path}: task {task!r} needs a {column} for every clip, but {len(lacking)} of {len(rows)} have none, "
+                f"the first is {lacking[0]}"
+            )
+    return rows
+
+
+def keywords(root: Path, sizes: Sizes) -> Problem:
+    """40 Arabic commands by unseen speakers."""
+    read_rows(root, "arabic_speech_commands", "ks", "keyword", "speaker", "split")
+    return refuse_shared_speakers(
+        _classes("ks", root / "arabic_speech_commands", "ks", None, sizes.keywords), "arabic_speech_commands"
+    )
+
+
+def speakers(root: Path, sizes: Sizes) -> Problem:
+    """50 speakers of speechocean762."""
+    read_rows(root, "speechocean762", "sid", "speaker", "split")
+    return _classes("sid", root / "speechocean762", "sid", 50, sizes.voices)
+
+
+def emotions(root: Path, sizes: Sizes) -> Problem:
+    """A folder of one's own: no small corpus of emotions may be passed on freely."""
+    if not (root / "emotion" / "labels.tsv").is_file():
+        raise SpeechpressError(
+            f"task 'er': no freely usable corpus of emotions is part of the mini suite. Put your own under "
+            f"{root / 'emotion'} with a labels.tsv (path, emotion, speaker), use --suite superb with IEMOCAP, or leave "
+            "it out with --tasks"
+        )
+    read_rows(root, "emotion", "er", "emotion", "speaker")
+    return _classes("er", root / "emotion", "er", None, sizes.keywords)
+
+
+def _classes(name: str, folder: Path, task_name: str, classes: int | None, most: int) -> Problem:
+    task = make_task(task_name, folder, classes, most)
+    items = tuple(Item(clip(c.path, task.crop_s), c.split, c.label, c.speaker) for c in task.clips)
+    return checked(Problem(name, "classify", "accuracy", items, task.notes, task.chance))
+
+
+def drinks(root: Path, sizes: Sizes) -> Problem:
+    """Which drink is ordered: the corpus has a single intent, so its main slot takes the place of one."""
+    items = tuple(replace(item, target=dict(item.target)["coffeeDrink"]) for item in _orders(root, "ic"))
+    notes = ("the corpus has one intent only, so the drink that is ordered takes its place", NO_SPEAKERS)
+    return checked(Problem("ic", "classify", "accuracy", items, notes, majority(items)), names_speakers=False)
+
+
+def order_slots(root: Path, sizes: Sizes) -> Problem:
+    """All slots of an order."""
+    notes = ("the corpus has no transcripts, so a value is chosen for each slot instead of being spelled", NO_SPEAKERS)
+    return checked(Problem("sf", "slots", "F1", _orders(root, "sf"), notes), names_speakers=False)
+
+
+NO_SPEAKERS = "speakers are not named: the same voice may be in train and test"
+_AMOUNT = re.compile(r"(a lot of|lots of|a little bit of|a bit of|a little|some)\s+(.*)")
+
+
+def _orders(root: Path, task: str) -> tuple[Item, ...]:
+    rows = read_rows(root, "picovoice_barista", task, "slots_json")
+    items = [Item(clip(row["path"]), "", _slots(row["slots_json"], row["path"])) for row in rows]
+    return _dealt(items, (0.6, 0.15))
+
+
+def _slots(text: str, where: str) -> tuple[tuple[str, str], ...]:
+    try:
+        slots = json.loads(text)
+    except ValueError as error:
+        raise SpeechpressError(f"{where}: its slots_json is no JSON ({error})") from error
+    found = {}
+    for slot, value in slots.items():
+        amount = _AMOUNT.match(value.strip())
+        if amount:  # "some soy milk": two things are said, and each is frequent enough to be learned
+            found[f"{slot}/how much"] = amount[1]
+        found[slot] = amount[2] if amount else value.strip()
+    return tuple(sorted(found.items()))
+
+
+def _dealt(items: Iterable[Item], shares: tuple[float, float]) -> tuple[Item, ...]:
+    """Clips in a fixed random order: the first share to train, the next to val, the rest to test."""
+    ordered = sorted(items, key=lambda item: item.order)
+    ends = round(shares[0] * len(ordered)), round(sum(shares) * len(ordered))
+    splits = ["train" if n < ends[0] else "val" if n < ends[1] else "test" for n in range(len(ordered))]
+    return tuple(replace(item, split=split) for item, split in zip(ordered, splits, strict=True))
+
+
+def majority(items: Iterable[Item]) -> float:
+    """Test accuracy of always naming the most frequent training class."""
+    train = [item.target for item in items if item.split == "train"]
+    test = [item.target for item in items if item.split == "test"]
+    best = max(sorted(set(train)), key=train.count)
+    return test.count(best) / len(test)
+
+
+def _sentences(root: Path, task: str, sizes: Sizes, *columns: str) -> list[tuple[dict[str, str], str]]:
+    """Rows of speechocean762 with their split: the corpus' own, its last sixth of train speakers as val.
+
+    Every task takes the same clips of a speaker, so that they are heard once.
+    """
+    rows = read_rows(root, "speechocean762", task, "speaker", "split", *columns)
+    voices: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: Item(clip(row["path"]), "", "").order):
+        voices[row["split"], row["speaker"]].append(row)
+    shared = {name for split, name in voices if split == "train"} & {name for split, name in voices if split == "test"}
+    if shared:
+        raise SpeechpressError(
+            f"{root / 'speechocean762' / 'labels.tsv'}: {len(shared)} speakers are in train and in test, such as "
+            f"{min(shared)}; task {task!r} is about unseen speakers, so give each speaker to one split"
+        )
+    trained = sorted(name for split, name in voices if split == "train")
+    held = set(trained[-max(2, len(trained) // 6) :])
+    return [
+        (row, "val" if name in held else split)
+        for (split, name), rows in sorted(voices.items())
+        for row in rows[: sizes.per_speaker if split == "train" else max(2, sizes.per_speaker // 2)]
+    ]
+
+
+def phones(root: Path, sizes: Sizes) -> Problem:
+    """Canonical phones, without their stress."""
+    items = tuple(
+        Item(clip(row["path"]), split, tuple(re.findall(r"[A-Z]+", row["phones_by_word"])), row["speaker"])
+        for row, split in _sentences(root, "pr", sizes, "phones_by_word")
+    )
+    note = "the phones are those of the text, whatever a learner of English made of it"
+    return checked(Problem("pr", "ctc", "PER", items, (note,), 1.0))
+
+
+def letters(root: Path, sizes: Sizes) -> Problem:
+    """Letters, counted as words, without a language model."""
+    items = tuple(
+        Item(clip(row["path"]), split, tuple(row["text"]), row["speaker"])
+        for row, split in _sentences(root, "asr", sizes, "text")
+    )
+    note = "too little speech to learn to spell: words come out wrong even where letters are right, so see its CER"
+    return checked(Problem("asr", "ctc", "WER", items, (note,), 1.0, recurrent=True))
+
+
+def voices(root: Path, sizes: Sizes) -> Problem:
+    """Same or another speaker, of those of the test part."""
+    items = tuple(
+        Item(clip(row["path"]), split, row["speaker"], row["speaker"]) for row, split in _sentences(root, "asv", sizes)
+    )
+    note = "trials are drawn from the test speakers; the head is a small x-vector (mean and deviation, AM-softmax)"
+    return checked(Problem("asv", "verify", "EER", items, (note,), 0.5))
+
+
+def mixtures(root: Path, sizes: Sizes) -> Problem:
+    """Two clips of different speakers laid over each other, with the activity of each by its own loudness."""
+    groups: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row, split in _sentences(root, "sd", sizes):
+        groups[split].append(row)
+    counts = {"train": sizes.mixtures, "val": max(2, sizes.mixtures // 6), "test": max(2, sizes.mixtures // 3)}
+    draw = np.random.default_rng(0)
+    items = [_mixture(groups[split], split, draw) for split, count in counts.items() for _ in range(count)]
+    notes = ("mixtures of two clips of speechocean762; who is active follows from each clip's loudness", BLIND_DER)
+    return checked(Problem("sd", "diarize", "DER", tuple(items), notes, 0.5))
+
+
+BLIND_DER = "blind guesses (one speaker all the time, or both) get about 0.5"
+
+
+def _mixture(rows: list[dict[str, str]], split: str, draw: np.random.Generator) -> Item:
+    first = rows[int(draw.integers(len(rows)))]
+    others = [row for row in rows if row["speaker"] != first["speaker"]]
+    second = others[int(draw.integers(len(others)))]
+    active = [speech_grid(read_audio(row["path"])) for row in (first, second)]
+    lag = int(draw.integers(max(1, int(0.5 * len(active[0]))), len(active[0]) + 5))
+    both = np.zeros((max(len(active[0]), lag + len(active[1])), 2), bool)
+    both[: len(active[0]), 0] = active[0]
+    both[lag : lag + len(active[1]), 1] = active[1]
+    sound = Sound(((first["path"], 0.0), (second["path"], lag * GRID_SAMPLES / SAMPLE_RATE)))
+    return Item(sound, split, both, f"{first['speaker']}+{second['speaker']}")
+
+
+def speech_grid(wave: np.ndarray) -> np.ndarray:
+    """(S,) -> whether each 100 ms is within 35 dB of the loudest one."""
+    padded = np.pad(wave, (0, -len(wave) % GRID_SAMPLES)).reshape(-1, GRID_SAMPLES)
+    level_db = 10 * np.log10((padded**2).mean(1) + 1e-10)
+    return level_db > level_db.max() + SPEECH_DB
+
+
+def wake_words(root: Path, sizes: Sizes) -> Problem:
+    """Each wake word searched for by examples of it; val and test share no recording."""
+    rows = read_rows(root, "picovoice_wakewords", "qbe", "keyword")
+    groups: dict[str, list[str]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: Item(clip(row["path"]), "", "").order):
+        groups[row["keyword"]].append(row["path"])
+    items: list[Item] = []
+    for word, paths in sorted(groups.items()):
+        half = min(sizes.words, len(paths) // 2)
+        for split, part in (("val", paths[:half]), ("test", paths[half : 2 * half])):
+            if len(part) <= sizes.queries:
+                raise SpeechpressError(f"task 'qbe': {word!r} has {len(paths)} recordings, which are too few to search")
+            items += [Item(spoken(path), split, word, query=True) for path in part[: sizes.queries]]
+            items += [Item(clip(path), split, word) for path in part[sizes.queries :]]
+    notes = ("training-free: subsequence DTW on one layer, chosen on val; the search of the live demo", NO_SPEAKERS)
+    return checked(Problem("qbe", "search", "MTWV", tuple(items), notes, 0.0))
+
+
+def spoken(path: str) -> Sound:
+    """The part of a recording in which something is said."""
+    start_s, stop_s = word_span_s(read_audio(path), SAMPLE_RATE)
+    return Sound(((path, 0.0),), round(max(stop_s - start_s, 0.3), 2), round(start_s, 2))
+
+
+MAKERS: dict[str, Callable[[Path, Sizes], Problem]] = {
+    "ks": keywords,
+    "ic": drinks,
+    "sf": order_slots,
+    "sid": speakers,
+    "asv": voices,
+    "sd": mixtures,
+    "er": emotions,
+    "pr": phones,
+    "asr": letters,
+    "qbe": wake_words,
+}

@@ -1,0 +1,64 @@
+"""Query by example, without training: the live demo's search, scored as SUPERB scores it.
+
+Shapes: T frames, L layers, D width, Q queries, N recordings.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from speechpress.runtime.search import Space, search
+
+from .feature_store import FeatureStore
+from .problems import Problem
+from .scoring import max_twv
+from .sounds import identity
+
+RESAMPLES = 300
+SPACE_CLIPS = 60
+
+
+def solve_search(problem: Problem, store: FeatureStore) -> dict[str, Any]:
+    """The fields of a `solve.Outcome`: the layer is chosen on val, and `layer_weights` has a 1 there.
+
+    A query's costs are brought to zero mean and unit deviation over the recordings, so that one threshold serves all
+    queries, as in SUPERB. The interval draws queries anew.
+    """
+    layers = store.frames(identity(problem.items[0].sound)).shape[1]
+    values = [max_twv(*scored(problem, store, "val", layer)) for layer in range(layers)]
+    best = int(np.argmax(values))
+    scores, targets = scored(problem, store, "test", best)
+    value = max_twv(scores, targets)
+    return {
+        "test": value,
+        "val": values[best],
+        "ci95": _interval(scores, targets),
+        "seeds": (value,),
+        "layer_weights": tuple(float(layer == best) for layer in range(layers)),
+    }
+
+
+def scored(problem: Problem, store: FeatureStore, split: str, layer: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (Q, N) of every query of a split in every other recording of it, and whether the word is in it."""
+    items = problem.part(split)
+    queries, others = [item for item in items if item.query], [item for item in items if not item.query]
+
+    def frames(sound: Any) -> np.ndarray:
+        return np.asarray(store.frames(identity(sound))[:, layer], np.float32)
+
+    space = Space.of(np.concatenate([frames(item.sound) for item in others[:SPACE_CLIPS]]))
+    examples = [space.unit(frames(query.sound)) for query in queries]
+    costs = [search(examples, space.unit(frames(item.sound)))[0].min(0) for item in others]
+    raw = -np.stack(costs, 1)
+    scores = (raw - raw.mean(1, keepdims=True)) / (raw.std(1, keepdims=True) + 1e-9)
+    targets = np.array([[item.target == query.target for item in others] for query in queries])
+    return scores, targets
+
+
+def _interval(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    draw, values = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        rows = draw.integers(len(scores), size=len(scores))
+        values.append(max_twv(scores[rows], targets[rows]))
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,116 @@
+"""What an upstream hears: a recording, a part of one, or several laid over each other.
+
+Shapes: S samples.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .audio import MIN_DURATION_S, UnreadableAudio, read_audio
+from .config import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Files with the second at which each begins, added up; `crop_s` takes so much of the sum, from its middle or from
+    `start_s` on."""
+
+    parts: tuple[tuple[str, float], ...]
+    crop_s: float | None = None
+    start_s: float | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for people."""
+        return " + ".join(path for path, _ in self.parts)
+
+
+def clip(path: str | Path, crop_s: float | None = None) -> Sound:
+    """One file, or its middle."""
+    return Sound(((str(path), 0.0),), crop_s)
+
+
+def read_sound(sound: Sound) -> np.ndarray:
+    """(S,) float32 at 16 kHz. Raises UnreadableAudio, also when it is too short for any encoder."""
+    waves = [(read_audio(path), round(start_s * SAMPLE_RATE)) for path, start_s in sound.parts]
+    whole = waves[0][0]
+    if len(waves) > 1 or waves[0][1]:
+        whole = np.zeros(max(start + len(wave) for wave, start in waves), np.float32)
+        for wave, start in waves:
+            whole[start : start + len(wave)] += wave
+    if len(whole) < MIN_DURATION_S * SAMPLE_RATE:
+        raise UnreadableAudio(sound.place, f"too short: {len(whole) / SAMPLE_RATE:.3f} s")
+    if sound.crop_s is None:
+        return whole
+    wanted = round(sound.crop_s * SAMPLE_RATE)
+    start = max(0, (len(whole) - wanted) // 2) if sound.start_s is None else round(sound.start_s * SAMPLE_RATE)
+    return whole[start : start + wanted]
+
+
+def identity(sound: Sound) -> str:
+    """A hash of what is heard: every file's path, size and time of change, and how the files lie.
+
+    A file that cannot be looked at has an identity too; reading it says what is wrong.
+    """
+    facts = [[*_file_facts(Path(path)), start_s] for path, start_s in sound.parts]
+    return hashlib.sha256(json.dumps([facts, sound.crop_s, sound.start_s]).encode()).hexdigest()[:32]
+
+
+def _file_facts(path: Path) -> tuple[str, int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return str(path), -1, -1
+    return str(path.resolve()), facts.st_size, facts.st_mtime_ns
+
+
+def durations_s(sounds: Iterable[Sound]) -> dict[Sound, float]:
+    """How long each lasts, by the headers of its files; 0 for one that cannot be opened."""
+    files: dict[str, float] = {}
+    found = {}
+    for sound in sounds:
+        for path, _ in sound.parts:
+            if path not in files:
+                files[path] = _header_s(path)
+        whole = max(start_s + files[path] for path, start_s in sound.parts)
+        found[sound] = whole if sound.crop_s is None else min(whole, sound.crop_s)
+    return found
+
+
+def _header_s(path: str) -> float:
+    try:
+        info = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError):
+        return 0.0
+    return info.frames / info.samplerate
+
+
+def check_sounds(sounds: Iterable[Sound], receptive_s: float, where: str) -> float:
+    """Seconds in all, after a look at every file, before any long work.
+
+    Raises:
+        SpeechpressError: files are not there, or a sound is shorter than what one frame of an upstream sees.
+    """
+    lengths = durations_s(sounds)
+    gone = [path for sound in lengths for path, _ in sound.parts if not Path(path).is_file()]
+    if gone:
+        raise SpeechpressError(
+            f"{where}: {len(gone)} labelled files are not there, the first is {gone[0]}; unpack the corpus again or "
+            "take their rows out of the labels"
+        )
+    limit_s = max(receptive_s, MIN_DURATION_S)
+    short = [sound for sound, length_s in lengths.items() if 0 < length_s < limit_s]
+    if short:
+        raise SpeechpressError(
+            f"{where}: {len(short)} clips are shorter than the {limit_s * 1000:.0f} ms that a frame needs: "
+            f"{short[0].place} ({lengths[short[0]] * 1000:.0f} ms); take them out of the labels"
+        )
+    return sum(lengths.values())

@@ -1,0 +1,122 @@
+"""What can be compared: checkpoints, bundles and teachers, all as upstreams with frozen layers.
+
+Shapes: B waves of one length, S samples, T frames, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.stream import StreamingExtractor
+
+from .checkpoint import load_checkpoint, parameters
+from .config import SAMPLE_RATE
+from .encoder import Encoder
+from .feature_store import weights_key
+from .features import Upstream, of_model
+from .pretrained import Teacher, load_teacher
+from .streaming import chunk_frames_of
+
+FLOAT_BYTES = 4
+
+
+def encoder_upstream(encoder: Encoder, chunk_frames: int | None = None) -> Upstream:
+    """An encoder of this project, as it is in PyTorch; with `chunk_frames` it hears its audio in chunks."""
+    config = encoder.config
+    return replace(
+        of_model(encoder, chunk_frames),
+        key=weights_key(encoder, "encoder", sorted(config.to_dict().items()), chunk_frames),
+        layers=config.num_layers + 1,
+        width=config.width,
+        hop_samples=config.hop_samples,
+        receptive_samples=config.receptive_samples,
+        size_bytes=FLOAT_BYTES * parameters(encoder),
+    )
+
+
+def teacher_upstream(teacher: Teacher) -> Upstream:
+    """A teacher of any kind."""
+    card = teacher.card
+    receptive = card.encoder.receptive_samples if card.encoder else card.hop_samples
+    return replace(
+        of_model(teacher),
+        key=weights_key(teacher, "teacher", card.family, card.normalize_input, card.depth),
+        layers=card.depth + 1,
+        width=card.width,
+        hop_samples=card.hop_samples,
+        receptive_samples=receptive,
+        size_bytes=FLOAT_BYTES * card.parameters,
+    )
+
+
+def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
+    """A bundle as it runs on a device: one layer, the last; in chunks from start to end, where it streams.
+
+    Raises SpeechpressError when it cannot run here, has no such chunks, or is of another sample rate.
+    """
+    from speechpress.runtime.engine import PteEngine, PteModel
+
+    audio = bundle.document["audio"]
+    if audio["sample_rate"] != SAMPLE_RATE:
+        raise SpeechpressError(
+            f"{bundle.path}: hears {audio['sample_rate']} Hz, but tasks are read at {SAMPLE_RATE} Hz; "
+            "export the checkpoint again"
+        )
+    if bundle.document["streams"]:
+        engine = PteEngine(bundle, chunk_ms)
+        chunk: Any = engine.spec.chunk_frames
+        run = lambda wave: _streamed(StreamingExtractor(engine), wave)  # noqa: E731  one of two, chosen here
+    else:
+        if chunk_ms is not None:
+            bundle.stream(chunk_ms)  # says that it does not stream
+        chunk, run = None, PteModel(bundle).offline
+
+    def states(waves: Tensor) -> Sequence[Tensor]:
+        frames = [run(wave) for wave in waves.cpu().numpy()]
+        return [torch.from_numpy(np.stack(frames))]
+
+    return Upstream(
+        states,
+        key=f"bundle-{bundle.document['digest'][:32]}-{chunk}",
+        layers=1,
+        width=bundle.document["features"]["width"],
+        hop_samples=audio["hop_samples"],
+        receptive_samples=audio["receptive_samples"],
+        size_bytes=bundle.program.stat().st_size,
+    )
+
+
+def _streamed(stream: StreamingExtractor, wave: np.ndarray) -> np.ndarray:
+    """(S,) -> (T, D), as the device does it: pushed, then flushed."""
+    heard, rest = stream.push(wave), stream.flush()
+    return np.concatenate([heard.frames, rest.frames])
+
+
+def longest_s(bundle: Bundle) -> float | None:
+    """The longest recording that a bundle can run; None where it streams, and there is no limit."""
+    return None if bundle.document["streams"] else bundle.document["offline"]["max_s"]
+
+
+def open_upstream(source: str | Path, chunk_ms: float | None = None, device: str = "cpu") -> Upstream:
+    """A bundle, a checkpoint folder, or any teacher (see `pretrained.load_teacher`).
+
+    Raises SpeechpressError when it is none of these, or chunks were asked of one that does not stream.
+    """
+    folder = Path(source)
+    if is_bundle(folder):
+        return bundle_upstream(read_bundle(folder), chunk_ms)
+    if (folder / "card.json").is_file():
+        opened = load_checkpoint(folder)
+        config = opened.encoder.config
+        if chunk_ms is not None and config.blockers:
+            raise SpeechpressError(f"{folder}: does not stream, so it has no chunks: {'; '.join(config.blockers)}")
+        chunk = None if chunk_ms is None else chunk_frames_of(config, chunk_ms)
+        return encoder_upstream(opened.encoder.to(device), chunk)
+    return teacher_upstream(load_teacher(str(source)).to(device))

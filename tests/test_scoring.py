@@ -1,0 +1,157 @@
+"""Metrics against values by hand, and what must hold for any input."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechpress.compressor.scoring import (
+    FALSE_ALARM_WEIGHT,
+    accuracy,
+    bootstrap,
+    diarization_counts,
+    edit_counts,
+    edit_distance,
+    equal_error_rate,
+    error_rate,
+    max_twv,
+    quality,
+    slot_cer,
+    slot_counts,
+    slot_f1,
+)
+
+words = st.lists(st.sampled_from("abc"), max_size=7)
+
+
+@pytest.mark.parametrize(
+    ("reference", "guess", "edits"),
+    [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("abc", "abc", 0), ("ab", "ba", 2), ("", "", 0)],
+)
+def test_edit_distance_by_hand(reference, guess, edits):
+    assert edit_distance(reference, guess) == edits
+
+
+@given(words, words, words)
+def test_edit_distance_is_a_metric(a, b, c):
+    assert edit_distance(a, b) == edit_distance(b, a) <= max(len(a), len(b))
+    assert (edit_distance(a, b) == 0) == (a == b)
+    assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)
+
+
+def test_error_rates_add_up_over_clips_rather_than_average():
+    counts = np.array([edit_counts(["a", "b", "c", "d"], ["a", "b", "x", "d"]), edit_counts(["a"], [])])
+    assert error_rate(counts) == pytest.approx(2 / 5)
+    assert error_rate(np.array([[0, 0]])) == 0 and error_rate(np.array([[2, 0]])) == 1
+    assert accuracy(np.array([[1], [0], [1], [1]])) == 0.75
+
+
+def test_slots_by_hand():
+    wanted = {"size": "small", "drink": "latte", "roast": "dark"}
+    given = {"size": "small", "drink": "matte", "sugar": "two"}
+    counts = np.array([slot_counts(wanted, given)])
+    assert counts.tolist() == [[1, 3, 3, 1 + 4 + 3, 5 + 5 + 4]]
+    assert slot_f1(counts) == pytest.approx(1 / 3)
+    assert slot_cer(counts) == pytest.approx(8 / 14)
+    assert slot_f1(np.array([slot_counts(wanted, wanted)])) == 1 and slot_cer(np.array([slot_counts({}, {})])) == 0
+
+
+def trials(targets, others):
+    return np.array([(score, 1) for score in targets] + [(score, 0) for score in others], float)
+
+
+@pytest.mark.parametrize(
+    ("targets", "others", "rate"),
+    [
+        ([3, 4], [1, 2], 0.0),
+        ([1, 2], [3, 4], 1.0),
+        ([1, 3], [2, 0], 0.5),
+        ([4, 3, 2, 1], [3.5, 0.5, 0.4, 0.3], 0.25),
+        ([1, 1], [1, 1], 0.5),  # nothing is known, so any threshold is as good as a coin
+    ],
+)
+def test_equal_error_rate_by_hand(targets, others, rate):
+    assert equal_error_rate(trials(targets, others)) == pytest.approx(rate)
+
+
+scores = st.lists(st.integers(-5, 5), min_size=1, max_size=12)
+
+
+@given(scores, scores)
+def test_equal_error_rate_swaps_with_the_sign_and_ignores_scale(targets, others):
+    rate = equal_error_rate(trials(targets, others))
+    assert 0 <= rate <= 1
+    assert equal_error_rate(trials([-s for s in targets], [-s for s in others])) == pytest.approx(1 - rate)
+    assert equal_error_rate(trials([3 * s + 7 for s in targets], [3 * s + 7 for s in others])) == pytest.approx(rate)
+
+
+def test_an_equal_error_rate_needs_both_kinds():
+    with pytest.raises(ValueError, match="both kinds"):
+        equal_error_rate(trials([1], []))
+
+
+def test_diarization_by_hand_and_in_any_order_of_speakers():
+    wanted = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 0]], bool)
+    assert diarization_counts(wanted, wanted) == (0, 5)
+    assert diarization_counts(wanted, wanted[:, ::-1]) == (0, 5)
+    silent = np.zeros_like(wanted)
+    assert diarization_counts(wanted, silent) == (5, 5)
+    one_wrong = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0]], bool)  # confused, missed in the overlap, false alarm
+    assert diarization_counts(wanted, one_wrong) == (3, 5)
+
+
+activity = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=9).map(lambda rows: np.array(rows))
+
+
+@given(activity, st.data())
+def test_diarization_errors_are_bounded(wanted, data):
+    given_ = np.array([data.draw(st.tuples(st.booleans(), st.booleans())) for _ in wanted])
+    wrong, speech = diarization_counts(wanted, given_)
+    assert 0 <= wrong <= 2 * len(wanted) and speech == wanted.sum()
+    assert wrong == diarization_counts(wanted, given_[:, ::-1])[0]
+
+
+def test_term_weighted_value_by_hand():
+    targets = np.array([[True, False, False], [False, True, False]])
+    assert max_twv(np.where(targets, 1.0, 0.0), targets) == 1
+    assert max_twv(np.where(targets, 0.0, 1.0), targets) == 0  # better to accept nothing
+    # One query found, the other only behind a false alarm of it, which is one of its two chances.
+    half = np.array([[3.0, 0.0, 0.0], [0.0, 1.0, 2.0]])
+    assert max_twv(half, targets) == pytest.approx(max(0.5, 1 - FALSE_ALARM_WEIGHT / 4))
+    assert pytest.approx(12.49) == FALSE_ALARM_WEIGHT
+    absent = np.vstack([targets, [False, False, False]])
+    assert max_twv(np.vstack([half, [9.0, 9.0, 9.0]]), absent) == max_twv(half, targets)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=8))
+def test_term_weighted_value_is_the_best_of_all_thresholds(row):
+    score, target = np.array([[s for s, _ in row]], float), np.array([[t for _, t in row]])
+    if not target.any():
+        return
+    values = [0.0]
+    for limit in set(score[0].tolist()):
+        said = score >= limit
+        miss = (target & ~said).sum() / target.sum()
+        alarm = (said & ~target).sum() / max(1, (~target).sum())
+        values.append(1 - miss - FALSE_ALARM_WEIGHT * alarm)
+    assert max_twv(score, target) == pytest.approx(max(values))
+
+
+def test_an_interval_holds_the_value_and_narrows_with_more_clips():
+    draw = np.random.default_rng(1)
+    few, many = (draw.random((1, count, 1)) < 0.7 for count in (40, 4000))
+    for counts in (few, many):
+        low, high = bootstrap(counts, accuracy)
+        assert low <= accuracy(counts[0]) <= high
+    assert np.ptp(bootstrap(many, accuracy)) < 0.05 < np.ptp(bootstrap(few, accuracy))
+    both = np.concatenate([few, ~few])
+    assert bootstrap(both, accuracy) == pytest.approx((0.5, 0.5))  # each draw takes the same clips for all seeds
+
+
+def test_quality_puts_metrics_on_one_scale():
+    assert quality("PER", 0.2) == 0.8 and quality("PER", 1.3) == 0 and quality("accuracy", 0.3) == 0.3
+    pairs = itertools.product(("PER", "WER", "EER", "DER", "CER"), (0.1,))
+    assert all(quality(metric, value) == 0.9 for metric, value in pairs)
