@@ -191,7 +191,8 @@ class TokenWork(TrainedWork):
         return kind(self.frames.layers, self.frames.width, len(self.tokens) + 1)
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
-        return ctc_loss(*head(*self.frames.batch(rows)), [self.targets[row] for row in rows])
+        scores, lengths = head(*self.frames.batch(rows))
+        return ctc_loss(scores, lengths, [self.targets[row] for row in rows])
 
     def counts(self, head: Head, split: str) -> np.ndarray:
         rows = []
@@ -199,7 +200,7 @@ class TokenWork(TrainedWork):
             for number, guess in zip(numbers, greedy(*head(*self.frames.batch(numbers))), strict=True):
                 said = [self.tokens[token - 1] for token in guess]
                 wanted = self.item(number).target
-                counts = edit_counts(wanted, said)
+                counts: tuple[int, ...] = edit_counts(wanted, said)
                 if self.metric == "WER":
                     counts = (*edit_counts("".join(wanted).split(), "".join(said).split()), *counts)
                 rows.append(counts)
