@@ -4,7 +4,8 @@
 
 A virtual microphone (PulseAudio's null sink) plays the starter speech in real time into the demo's own worker, with a
 taught word searched for and the terminal view drawn. --fast reads the same speech from memory, faster than it was said:
-that tells about memory, not about drops. --load processes compute all the time beside it.
+that tells about memory, not about drops. --load processes compute all the time beside it; 0 where the machine is busy
+enough by itself. What all other processes used is written down.
 
 Writes results/demo_hour.json.
 """
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from common import write
+from common import busy_s, write
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -75,6 +76,7 @@ def resident_bytes() -> int:
 def run(engine: PteEngine, source: Microphone | Memory, spotter: Spotter, minutes: float) -> list[dict]:
     """A row for every tenth of the time."""
     stats, due_s, rows = Stats(engine.spec.chunk_ms), 6 * minutes, []
+    others_s, started = busy_s() - time.process_time(), time.perf_counter()
     screen = Screen(Facts(source.name, "demo", 0.0, engine.spec.chunk_ms, 0.02), stats, spotter)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         console = Console(file=nowhere, force_terminal=True, width=110, color_system="truecolor")
@@ -83,7 +85,8 @@ def run(engine: PteEngine, source: Microphone | Memory, spotter: Spotter, minute
             console.print(screen)
             if chunk.t_s >= due_s * (len(rows) + 1):
                 rows.append({"minute": chunk.t_s / 60, "rss_bytes": resident_bytes(), **stats.to_dict()})
-                rows[-1]["overruns"] = source.overruns
+                others = (busy_s() - time.process_time() - others_s) / (time.perf_counter() - started)
+                rows[-1] |= {"overruns": source.overruns, "others_cores": others}
                 print({key: round(value, 2) for key, value in rows[-1].items()}, flush=True)
             if len(rows) == ROWS:
                 return rows

@@ -2,17 +2,18 @@
 
     python benchmarks/demo_latency.py [--clicks 40] [--chunk-ms 80] [--view terminal page]
 
-A virtual microphone (PulseAudio's null sink) plays short bursts of noise at known times. Shown means: the terminal view
-has been drawn with the burst's frame, or the page in headless Chromium has drawn it. Goal: chunk + 60 ms at most.
+A virtual microphone (a pipe that PulseAudio takes for a sound card) hears short bursts of noise at known times. Shown
+means: the terminal view has been drawn with the burst's frame, or the page in headless Chromium has drawn it. Goal:
+chunk + 60 ms at most.
 
-The time of a click is when it was written to the sound server with nothing before it in the queue; what the server
-itself takes until the microphone has it is measured by the same way without a model and reported beside it. Writes
+The time of a click is when it was written into the pipe, with nothing before it in the queue; what the sound server and
+PortAudio take until the block is there is measured in the same way without a model and reported beside it. Writes
 results/demo_latency.json.
 """
 
 import argparse
+import itertools
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -37,30 +38,35 @@ RATE, CLICK_S, PERIOD_S, LOUD_DB = 16_000, 0.04, 0.73, -40.0
 
 
 class Clicker(threading.Thread):
-    """Plays clicks through a pipe that is kept full of silence in real time; `times_s` says when (Unix time)."""
+    """Writes clicks into a pipe that is kept full of silence in real time; `times_s` says when (Unix time)."""
 
-    def __init__(self, clicks: int) -> None:
+    def __init__(self, pipe: Path, clicks: int) -> None:
         super().__init__(daemon=True)
         self.clicks, self.times_s = clicks, []
-        words = ["pacat", "--device=virtual", "--rate=16000", "--channels=1", "--format=s16le", "--latency-msec=10"]
-        self._pipe = subprocess.Popen([*words, "--raw"], stdin=subprocess.PIPE)
+        self._pipe, self._stopped = pipe.open("wb", buffering=0), threading.Event()
+
+    @property
+    def finished(self) -> bool:
+        """All clicks were written, and the last one has had its time to be seen."""
+        return len(self.times_s) == self.clicks and time.time() - self.times_s[-1] > PERIOD_S
 
     def run(self) -> None:
-        assert self._pipe.stdin is not None
         step = RATE // 100
         noise = (np.random.default_rng(0).uniform(-1, 1, step) * 20_000).astype("<i2").tobytes()
         silence, start, period = bytes(2 * step), time.time(), round(PERIOD_S * 100)
-        for tick in range(period * (self.clicks + 2)):
-            time.sleep(max(0.0, start + tick / 100 - time.time()))
-            place = (tick - period) % period
-            if tick >= 2 * period and place == 0:
+        for tick in itertools.count(-2 * period):
+            time.sleep(max(0.0, start + (tick + 2 * period) / 100 - time.time()))
+            if self._stopped.is_set():
+                break
+            clicking = 0 <= tick < period * self.clicks
+            if clicking and tick % period == 0:
                 self.times_s.append(time.time())
-            on = tick >= 2 * period and place < CLICK_S * 100
-            self._pipe.stdin.write(noise if on else silence)
-            self._pipe.stdin.flush()
+            self._pipe.write(noise if clicking and tick % period < CLICK_S * 100 else silence)
+        self._pipe.close()
 
     def stop(self) -> None:
-        self._pipe.kill()
+        self._stopped.set()
+        self.join()
 
 
 class Seen:
@@ -91,11 +97,11 @@ def summary(found: list[float], clicks: int) -> dict:
     return {"seen": len(found), "clicks": clicks, "p50_ms": float(p50), "p99_ms": float(p99), "all_ms": found}
 
 
-def of_microphone(clicks: int) -> dict:
+def of_microphone(pipe: Path, clicks: int) -> dict:
     """The sound server's and PortAudio's own share: until the block with the click is in the queue."""
-    microphone, clicker, seen = Microphone(choose("pulse")), Clicker(clicks), Seen()
+    microphone, clicker, seen = Microphone(choose("pulse")), Clicker(pipe, clicks), Seen()
     clicker.start()
-    while clicker.is_alive():
+    while not clicker.finished:
         block = microphone.read(0.2)
         if block is not None:
             seen.add(20 * np.log10(np.abs(block.samples).max() + 1e-6), time.time())
@@ -104,9 +110,14 @@ def of_microphone(clicks: int) -> dict:
     return summary(delays_ms(clicker.times_s, seen.times_s), clicks)
 
 
-def of_terminal(engine: PteEngine, clicks: int) -> dict:
+def of_terminal(engine: PteEngine, pipe: Path, clicks: int) -> dict:
     """The terminal view drawn into a file, as fast as a terminal would take it."""
-    microphone, clicker, seen, stats = Microphone(choose("pulse")), Clicker(clicks), Seen(), Stats(engine.spec.chunk_ms)
+    microphone, clicker, seen, stats = (
+        Microphone(choose("pulse")),
+        Clicker(pipe, clicks),
+        Seen(),
+        Stats(engine.spec.chunk_ms),
+    )
     screen = Screen(Facts("virtual", "demo", 0.0, engine.spec.chunk_ms, 0.02), stats)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         console = Console(file=nowhere, force_terminal=True, width=110, color_system="truecolor")
@@ -115,27 +126,27 @@ def of_terminal(engine: PteEngine, clicks: int) -> dict:
             screen.add(chunk)
             console.print(screen)
             seen.add(chunk.level_db, time.time())
-            if not clicker.is_alive():
+            if clicker.finished:
                 break
     clicker.stop()
     microphone.close()
     return summary(delays_ms(clicker.times_s, seen.times_s), clicks) | {"stats": stats.to_dict()}
 
 
-def of_page(engine: PteEngine, clicks: int) -> dict:
+def of_page(engine: PteEngine, pipe: Path, clicks: int) -> dict:
     """The page in Chromium, by the time at which it drew."""
     source = WebSource(Microphone(choose("pulse")))
     facts = {"model": "demo", "chunk_ms": engine.spec.chunk_ms, "frame_s": 0.02, "latency_ms": 0, "teaching": False}
     server, stats = Server(facts, source), Stats(engine.spec.chunk_ms)
     server.start()
-    browser, clicker, seen, shown = Browser(Path(tempfile.mkdtemp())), Clicker(clicks), Seen(), []
+    browser, clicker, seen, shown = Browser(Path(tempfile.mkdtemp())), Clicker(pipe, clicks), Seen(), []
     browser.open(server.address)
     wait_for(lambda: server.pages, "the page")
     clicker.start()
     for chunk in listen(source, engine):
         stats.add(chunk)
         server.show(chunk, stats, [])
-        if not clicker.is_alive():
+        if clicker.finished:
             break
     shown = browser.evaluate("speechpress.shown")
     for drawn in shown:
@@ -154,14 +165,16 @@ def main() -> None:
     parser.add_argument("--chunk-ms", type=float, default=80)
     parser.add_argument("--view", nargs="+", default=["terminal", "page"], choices=["terminal", "page"])
     given = parser.parse_args()
-    server = SoundServer(Path(tempfile.mkdtemp()) / "run")
+    folder = Path(tempfile.mkdtemp())
+    pipe = folder / "microphone"
+    server = SoundServer(folder / "run", pipe)
     os.environ.update(server.env)  # before PortAudio looks for devices
     engine = PteEngine(SHIPPED, given.chunk_ms, threads=1)
     views = {"terminal": of_terminal, "page": of_page}
     before, started = busy_s() - time.process_time(), time.time()
-    found = {"microphone alone": of_microphone(given.clicks)}
+    found = {"microphone alone": of_microphone(pipe, given.clicks)}
     for name in given.view:
-        found[name] = views[name](engine, given.clicks)
+        found[name] = views[name](engine, pipe, given.clicks)
     others = (busy_s() - time.process_time() - before) / (time.time() - started)
     for name, row in found.items():
         print(f"{name:18} {row['seen']}/{row['clicks']} clicks, p50 {row['p50_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms")

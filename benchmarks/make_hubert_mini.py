@@ -2,7 +2,8 @@
 
     python benchmarks/make_hubert_mini.py cache CORPORA TEACHER WORK     once, 15 minutes on two cores
     python benchmarks/make_hubert_mini.py train WORK INIT FIRST --minutes 88
-    python benchmarks/make_hubert_mini.py train WORK FIRST OUT --stage speakers --minutes 8.5
+    python benchmarks/make_hubert_mini.py train WORK FIRST SECOND --stage speakers --minutes 8.5
+    python benchmarks/make_hubert_mini.py train WORK SECOND OUT --stage voices --minutes 60
     python benchmarks/make_hubert_mini.py finish OUT CORPORA compressor/starter/hubert-mini     fp16, probes, card
 
 CORPORA holds the unpacked folders arabic_speech_commands, speechocean762 and picovoice_barista (audio/ and labels.tsv);
@@ -32,22 +33,15 @@ from transformers import HubertModel
 
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.audio import read_audio
-from speechpress.compressor.checkpoint import (
-    WEIGHTS,
-    read_json,
-    read_tensors,
-    save_encoder,
-    write_json,
-    write_tensors,
-    write_text,
-)
+from speechpress.compressor.checkpoint import WEIGHTS, read_json, read_tensors, save_encoder, write_tensors
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.costs import macs_per_s, parameters
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.evaluate import probe_layers
-from speechpress.compressor.features import LOG_MEL, Upstream, of_model, random_copy
+from speechpress.compressor.features import LOG_MEL, MEL_WINDOW, MELS, Upstream, mel_filters, of_model, random_copy
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.tasks import make_task
+from speechpress.runtime.atomic import write_json, write_text
 
 RATE, HOP = 16_000, 320
 HEADS, HISTORY = "heads.safetensors", "history.json"
@@ -67,7 +61,10 @@ class Stage:
     """What a stage of the training matches, and on what. `pairs` is {hubert-mini layer: Whisper layer}.
 
     `pooled` weighs, for the pairs of Whisper's layer 1, the distance of the clip's mean: it is what tells speakers
-    apart, and a frame-wise loss with noise and gain added to the input leaves most of it to chance.
+    apart, and a frame-wise loss with noise and gain added to the input leaves most of it to chance. `spectrum` names
+    layers that also predict the shape of the input's own mel spectrum, frame by frame and as the clip's mean: what
+    Whisper's layers leave out of a voice is in there, and it holds for voices that were never heard in training.
+    `heads_first` is for how many steps heads that begin with random weights learn alone.
     """
 
     pairs: dict[int, int]
@@ -77,11 +74,16 @@ class Stage:
     gain_decades: tuple[float, float]
     noisy_share: float
     pooled: float = 0.0
+    spectrum: tuple[int, ...] = ()
+    heads_first: int = 0
 
 
 STAGES = {
     "words": Stage({2: 1, 4: 3, 6: 4}, 1.2e-3, 150, 0.4, (-0.7, 0.3), 0.33),
     "speakers": Stage({1: 1, 2: 1, 4: 3, 6: 4}, 5e-4, 40, 0.25, (-0.15, 0.15), 0.05, pooled=2.0),
+    "voices": Stage(
+        {1: 1, 2: 1, 4: 3, 6: 4}, 5e-4, 250, 0.25, (-0.3, 0.3), 0.05, 2.0, spectrum=(0, 1, 2), heads_first=150
+    ),
 }
 
 
@@ -93,14 +95,14 @@ def recordings(corpora: Path, name: str) -> list[Path]:
     return [corpora / name / row["path"] for row in rows if split is None or row["split"] == split]
 
 
-def cache(corpora: Path, teacher_folder: Path, work: Path) -> None:
+def cache(corpora: Path, teacher_folder: Path, work: Path, most_speeds: int) -> None:
     """Write waves (int16) and layer-normalised teacher layers (fp16), for every recording at every speed."""
     teacher = load_teacher(str(teacher_folder))
     work.mkdir(parents=True, exist_ok=True)
     index, samples, frames = [], 0, 0
     with (work / "waves.i16").open("wb") as waves, (work / "layers.f16").open("wb") as layers:
         for name, (_, speeds) in CORPORA.items():
-            for speed in speeds:
+            for speed in speeds[:most_speeds]:
                 for path in recordings(corpora, name):
                     wave = read_audio(path)[: 28 * RATE]
                     wave = wave if speed == 1.0 else soxr.resample(wave, RATE * speed, RATE)
@@ -164,17 +166,21 @@ def train(work: Path, init: Path, out: Path, stage: Stage, minutes: float, width
     model = HubertModel.from_pretrained(init, dtype=torch.float32, attn_implementation="sdpa").train()
     heads = make_heads(init, stage, model.config.hidden_size, width)
     trainable = [*model.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(trainable, lr=stage.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+    groups = [{"params": [*model.parameters()]}, {"params": [*heads.parameters()]}]
+    optimizer = torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
     forward = torch.compile(lambda waves: model(waves, output_hidden_states=True).hidden_states, dynamic=False)
     data, started, step, audio_s = Cached(work, width), time.time(), 0, 0.0
     mean = data.mean()
     while (done := (time.time() - started) / (60 * minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = max(1e-6, stage.lr * min(1, (step + 1) / stage.warmup_steps) * (1 - done))
+        ours, theirs = optimizer.param_groups
+        theirs["lr"] = max(1e-6, stage.lr * (1 - done) * min(1, (step + 1) / stage.warmup_steps))
+        ours["lr"] = theirs["lr"] if step >= stage.heads_first else 0.0
         waves, targets, mask = data.batch(stage)
         with torch.autocast("cpu", torch.bfloat16):
             states = forward(waves)
         loss, cosines = objective(heads, stage, states, targets, mask, mean)
+        if stage.spectrum:
+            loss = loss + spectrum_distance(heads, stage, states, waves, mask)
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(trainable, CLIP)
@@ -189,14 +195,21 @@ def train(work: Path, init: Path, out: Path, stage: Stage, minutes: float, width
             model.save_pretrained(out)
     model.save_pretrained(out)
     write_tensors(out / HEADS, heads.state_dict())
-    before = json.loads((init / HISTORY).read_text()) if (init / HISTORY).exists() else []
     spent = {"steps": step, "audio_h": audio_s / 3600, "minutes": (time.time() - started) / 60}
-    write_text(out / HISTORY, json.dumps([*before, spent]))
+    write_text(out / HISTORY, json.dumps([*earlier_stages(init), spent]))
+
+
+def earlier_stages(init: Path) -> list[dict]:
+    """What was spent before: on a run of this script, or on the hubert-mini that ships."""
+    if (init / HISTORY).exists():
+        return json.loads((init / HISTORY).read_text())
+    return read_json(init / "card.json").get("stages", []) if (init / "card.json").exists() else []
 
 
 def make_heads(init: Path, stage: Stage, width: int, target_width: int) -> nn.ModuleDict:
     """One linear head per pair; those of an earlier stage go on, each with the Whisper layer that it predicts."""
     heads = nn.ModuleDict({str(layer): nn.Linear(width, target_width) for layer in stage.pairs})
+    heads |= {f"spectrum_{layer}": nn.Linear(width, MELS) for layer in stage.spectrum}
     if (init / HEADS).exists():
         earlier, _ = read_tensors(init / HEADS)
         first = STAGES["words"].pairs
@@ -231,6 +244,34 @@ def pooled_distance(prediction: Tensor, target: Tensor, valid: Tensor, mean: Ten
     # A mean over frames differs a third as much from clip to clip as a frame does from the next.
     distance = 3 * (ours - theirs).abs().mean(-1) - F.logsigmoid(F.cosine_similarity(ours, theirs, dim=-1))
     return distance.mean()
+
+
+def spectrum_distance(
+    heads: nn.ModuleDict, stage: Stage, states: tuple[Tensor, ...], waves: Tensor, mask: Tensor
+) -> Tensor:
+    """How far the heads of `stage.spectrum` are from the mel spectra of the waves (B, S), by frame and by clip."""
+    target = mel_shapes(waves)
+    valid = mask[:, : target.shape[1], None]
+    count = valid.sum(1).clamp(min=1)
+    mean = (target * valid).sum(1) / count
+    loss = torch.zeros(())
+    for layer in stage.spectrum:
+        prediction = heads[f"spectrum_{layer}"](states[layer].float())
+        frames = ((prediction - target).abs() * valid).mean(-1).sum() / valid.sum()
+        clips = ((prediction * valid).sum(1) / count - mean).abs().mean()
+        loss = loss + frames + stage.pooled * clips
+    return loss
+
+
+def mel_shapes(waves: Tensor) -> Tensor:
+    """(B, S) -> (B, T, 80) on the encoder's frames: log mel spectra without their level.
+
+    The level is gone after the LayerNorm that follows the first convolution, so it cannot be asked for.
+    """
+    window = torch.hann_window(MEL_WINDOW)
+    spectrum = torch.stft(waves, MEL_WINDOW, HOP, window=window, center=False, return_complex=True).abs().square()
+    levels = (mel_filters() @ spectrum).clamp_min(1e-8).log().transpose(1, 2)
+    return (levels - levels.mean(-1, keepdim=True)) / 2  # of about unit variance
 
 
 CARD_TEXT = """# hubert-mini
@@ -340,10 +381,12 @@ def main() -> None:
     commands.choices["train"].add_argument("--stage", choices=list(STAGES), default="words")
     commands.choices["train"].add_argument("--minutes", type=float, default=88)
     commands.choices["train"].add_argument("--width", type=int, default=512, help="width of the Whisper encoder")
+    commands.choices["cache"].add_argument("--speeds", type=int, default=5, help="most playing speeds of a recording")
+    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(given.threads)
     if given.command == "cache":
-        cache(given.corpora, given.teacher, given.work)
+        cache(given.corpora, given.teacher, given.work, given.speeds)
     elif given.command == "finish":
         finish(given.run, given.corpora, given.out)
     else:

@@ -80,14 +80,14 @@ def log_mel(waves: Tensor) -> Tensor:
     """(B, S) -> (B, T, 80): log of the mel spectrum, the features without any learning."""
     window = torch.hann_window(MEL_WINDOW, device=waves.device)
     spectrum = torch.stft(waves, MEL_WINDOW, MEL_HOP, window=window, return_complex=True).abs().square()
-    return (_mel_filters().to(waves.device) @ spectrum).clamp_min(1e-8).log().transpose(1, 2)
+    return (mel_filters().to(waves.device) @ spectrum).clamp_min(1e-8).log().transpose(1, 2)
 
 
 LOG_MEL = Upstream(lambda waves: [log_mel(waves)], False, "logmel-80-1", 1, MELS, MEL_HOP, receptive_samples=MEL_WINDOW)
 
 
 @functools.cache
-def _mel_filters() -> Tensor:
+def mel_filters() -> Tensor:
     """(80, 201)."""
     import_transformers()
     from transformers.audio_utils import mel_filter_bank

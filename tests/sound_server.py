@@ -24,13 +24,18 @@ def missing() -> str:
 
 
 class SoundServer:
-    """`env` makes a program hear it as the microphone "pulse"."""
+    """`env` makes a program hear it as the microphone "pulse".
 
-    def __init__(self, folder: Path) -> None:
+    With `pipe` the microphone hears the raw samples (16 kHz, s16le) that are written into that named pipe, as they
+    come, instead of what is played; a null sink delays its sound by as much as half a second.
+    """
+
+    def __init__(self, folder: Path, pipe: Path | None = None) -> None:
         folder.mkdir(mode=0o700)
         self.env = {"XDG_RUNTIME_DIR": str(folder), "HOME": str(folder), "PULSE_RUNTIME_PATH": str(folder / "pulse")}
         flags = ["-n", "--exit-idle-time=-1", "--daemonize=no", "--disallow-exit"]
-        for module in MODULES:
+        source = f"module-pipe-source source_name=virtual file={pipe} format=s16le rate=16000 channels=1"
+        for module in MODULES if pipe is None else (MODULES[0], source):
             flags += ["-L", module]
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(
