@@ -26,6 +26,7 @@ from speechpress.runtime.bundle import read_bundle
 
 RESULTS = Path(__file__).parent / "results"
 COLOURS = {"none": "#2563c9", "int8": "#c2410c"}
+NAMES = {"none": "fp32"}
 
 
 def measure(name: str, scheme: str, wish: Wish) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['streams_per_core']:.0f}",
         ]
         sizes = [f"{row['size_bytes'] / 1e6:.1f} MB", f"{row['peak_rss_bytes'] / 1e6:.0f} MB"]
-        scheme = {"none": "fp32"}.get(row["quantize"], row["quantize"])
+        scheme = NAMES.get(row["quantize"], row["quantize"])
         lines.append("| " + " | ".join([row["model"], scheme, unit, *figures, *sizes]) + " |")
     return "\n".join(lines)
 
@@ -94,7 +95,8 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
         value = 1000 * row["p50_ms"] / row["chunk_ms"]
         axes.barh(place, value, color=COLOURS[row["quantize"]], height=0.62)
         axes.text(value, place, f"  {value:.0f} ms", va="center", fontsize=9)
-    axes.set_yticks(range(len(rows)), [f"{row['model']}, {row['quantize']}" for row in reversed(rows)])
+    labels = [f"{row['model']}, {NAMES.get(row['quantize'], row['quantize'])}" for row in reversed(rows)]
+    axes.set_yticks(range(len(rows)), labels)
     axes.set_xlabel("ms of computing for a second of audio (p50, one core)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.12)
