@@ -1,4 +1,4 @@
-"""`compress search`, which `cli.py` adds to the command line. Here a search, which knows no devices, gets its device."""
+"""`compress search`, which `cli.py` adds to the command line. A search knows no devices: it gets its clock here."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,7 +115,8 @@ def search(
     choices, notes = narrowed(load_space(space), proxy)
     folder, screen = _folder(out, whole.name, resume), Screen(json)
     clock = DeviceClock(device, threads, chunks, python, runner)
-    from .shape_search import Search, SearchStopped
+    from .search_trial import SearchStopped
+    from .search_walk import Search
     from .shape_search import search as walk
 
     where = (speech, folder, clock, budget_ms, trials, jobs, against, train_device, resume, tuple(notes))

@@ -57,10 +57,10 @@ class Report:
         scheme = shape.get("quantize", "none")
         chunk = f" --chunk-ms {row['chunk_ms']:g}" if recipe.streaming else ""
         lines = [
-            f"Trial {row['trial']} of the search {self.out.name}: its most faithful student within {self.budget_ms:g} ms.",
+            f"Trial {row['trial']} of the search {self.out.name}: the most faithful within {self.budget_ms:g} ms.",
             f"{described(shape)}:",
-            f"{row['p50_ms']:.2f} ms per {row['chunk_ms']:g} ms on {self.device} (p50); after {self.steps} steps its mean",
-            f"cosine to {self.teacher} on held-out speech was {row['fidelity']:.3f}.",
+            f"{row['p50_ms']:.2f} ms per {row['chunk_ms']:g} ms on {self.device} (p50). After {self.steps} steps its",
+            f"mean cosine to {self.teacher} on held-out speech was {row['fidelity']:.3f}.",
             "",
             "  compress distill --recipe best.yaml --data DIR --out runs/searched",
             f"  compress export runs/searched --target TARGET --quantize {scheme}{chunk}",

@@ -2,8 +2,8 @@
 
 A row: trial (its number), state, reason (of skipped and failed), shape {key: choice}, parameters, chunk_ms (of the
 window, when it does not stream), macs (per chunk), macs_per_s, estimate_ms (per chunk, by earlier rows), p50_ms, p99_ms
-(per chunk), over_ms (of the budget; negative within it), ms_per_s (p50 per second of audio), others_cores (used by other
-programs meanwhile), size_bytes (of the program), delegated_time, fidelity (mean cosine to the teacher's layers on
+(per chunk), over_ms (of the budget; negative within it), ms_per_s (p50 per second of audio), others_cores (used by
+other programs meanwhile), size_bytes (of the program), delegated_time, fidelity (mean cosine to the teacher's layers on
 held-out speech, as the exported program runs), fidelity_layers, train_s, seconds. null where it was not reached.
 
 States: running; done; skipped (over the budget, so it was not trained); failed.

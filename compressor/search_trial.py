@@ -271,7 +271,7 @@ def check_room(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise SearchStopped(
-            f"{folder}: {free / 1e6:.0f} MB are free on this disk, and {needed_bytes / 1e6:.0f} MB are needed; free some"
+            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but {needed_bytes / 1e6:.0f} MB needed; free some"
         )
 
 

@@ -1,8 +1,8 @@
 """Processes that work side by side, one call at a time each, and stand still while one of them is timing.
 
 A worker holds one permit while it works. Who wants silence takes the turnstile, so that nobody gets a new permit, and
-then all permits; who works for long steps aside now and then. A worker that dies may take permits along, so then all are
-ended and start afresh; the owner is told which calls were lost.
+then all permits; who works for long steps aside now and then. A worker that dies may take permits along, so then all
+are ended and start afresh; the owner is told which calls were lost.
 """
 
 import contextlib
