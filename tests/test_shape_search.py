@@ -24,7 +24,7 @@ def test_a_folder_is_made_or_refused(tmp_path):
     assert check_folder(order(tmp_path / "new")) and (tmp_path / "new" / STUDENTS).is_dir()
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.txt").write_text("years of work")
-    with pytest.raises(SpeechpressError, match="is not empty. Choose another --out"):
+    with pytest.raises(SpeechpressError, match=r"is not empty\. Choose another --out"):
         check_folder(order(tmp_path / "thesis"))
     with pytest.raises(SpeechpressError, match="there is no search to resume"):
         check_folder(order(tmp_path / "thesis", resume=True))
