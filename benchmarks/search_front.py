@@ -1,10 +1,10 @@
-"""A small search on real speech: the front of fidelity against latency within a budget, beside the recipe's own student.
+"""A small search on real speech: fidelity against latency within a budget, beside the recipe's own student.
 
     python benchmarks/search_front.py --data FOLDER [--teacher T] [--budget-ms 2.5] [--steps 60] [--trials 18]
 
-The search is `compress search` itself. A budget is no claim here: what is measured is where the recipe's own shape stands
-among those that were found with the same steps, on the same speech, in the same hour. Writes results/search_front.json and
-results/search_front.svg. Run again, it goes on where it was.
+The search is `compress search` itself. A budget is no claim here: what is measured is where the recipe's own shape
+stands among those that were found with the same steps, on the same speech, in the same hour. Writes
+results/search_front.json and results/search_front.svg. Run again, it goes on where it was.
 """
 
 import argparse
