@@ -209,7 +209,7 @@ def export_bundle(
         list[float] | None,
         typer.Option(help="Chunk size, may be repeated; the first is the default. Else the target's."),
     ] = None,
-    offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once.")] = 10.0,
+    offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once; 0: none.")] = 10.0,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Accept a program that runs much beside its backend.")
     ] = False,

@@ -119,10 +119,20 @@ def search(
     from .search_walk import Search
     from .shape_search import search as walk
 
-    where = (speech, folder, clock, budget_ms, trials, jobs, against, train_device, resume, tuple(notes))
+    order = Search(
+        *(whole, proxy, choices, speech, folder),
+        clock=clock,
+        budget_ms=budget_ms,
+        trials=trials,
+        jobs=jobs,
+        axis=against,
+        train_device=train_device,
+        resume=resume,
+        notes=tuple(notes),
+    )
     with SearchView(screen, trials, notes) as view:
         try:
-            outcome = walk(Search(whole, proxy, choices, *where), view)
+            outcome = walk(order, view)
         except SearchStopped as error:
             raise SpeechpressError(f"{error}. Then go on with: compress {resume_words(folder)}") from error
     if not outcome.finished:

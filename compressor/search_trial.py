@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # the fidelity of the program. These tell a program that runs from a broken one.
 LOOSE = {"none": {"max_abs": 1e-3}}
 BROKEN_COSINE = 0.5
-SHORT_S = 2.0  # the longest whole recording of a program of which chunks are timed
+SHORT_S = 2.0  # a program of whole recordings takes at least the golden clip
 ROOM_BYTES = 200_000_000  # beside the weights
 
 
@@ -152,7 +152,7 @@ def _measured(
     encoder = _random_encoder(job.recipe, facts, shape)
     nothing = dict.fromkeys(("recipe", "teacher", "steps", "data", "fidelity", "checkpoint_sha256"))
     source = Source("random", encoder, {**nothing, "parents": [], "parameters": None})
-    program = _exported(source, job.recipe, shape, chunk_ms, folder / "random")
+    program = _exported(source, shape, chunk_ms, 0.0, folder / "random")
     desk.tell("timing")
     quiet = desk.quiet.silence if job.clock.here else desk.quiet.one_at_a_time
     with quiet():
@@ -180,15 +180,14 @@ def _random_encoder(recipe: Recipe, facts: Facts, shape: Shape) -> "Encoder":
     return encoder
 
 
-def _exported(source: "Source", recipe: Recipe, shape: Shape, chunk_ms: float, out: Path) -> Mapping[str, Any]:
-    """A bundle with one method to be timed; what `compress export --json` prints of it."""
+def _exported(source: "Source", shape: Shape, chunk_ms: float, longest_s: float, out: Path) -> Mapping[str, Any]:
+    """A bundle with the one method that is needed; what `compress export --json` prints of it."""
     from .export import export, plan
     from .targets import target_of
 
     scheme, target = shape.get("quantize", "none"), target_of("host")
     target = replace(target, tolerances={scheme: LOOSE.get(scheme, {"cosine": BROKEN_COSINE})})
     streams = not source.encoder.config.blockers
-    longest_s = SHORT_S if streams else max(SHORT_S, recipe.train.crop_s)
     order = plan(source, target, scheme, (chunk_ms,) if streams else (), longest_s)
     return export(order, out, overwrite=False, allow_fallback=True, say=lambda words: None)
 
@@ -233,10 +232,12 @@ def _program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: floa
     from .training import validate
 
     source, teacher = open_source(folder), load_teacher(job.recipe.teacher)
-    _exported(source, job.recipe, shape, chunk_ms, folder / "program")
+    streams = not source.encoder.config.blockers
+    longest_s = 0.0 if streams else max(SHORT_S, job.recipe.train.crop_s)
+    _exported(source, shape, chunk_ms, longest_s, folder / "program")
     heads = load_heads(folder, source.encoder.config.width, teacher.card.width)
     assert heads is not None, "distill writes them"
-    student = ProgramStudent(folder / "program", heads, None if source.encoder.config.blockers else chunk_ms)
+    student = ProgramStudent(folder / "program", heads, chunk_ms if streams else None)
     waves = heldout_waves(hold_out(open_corpus(*job.data), job.recipe)[1], job.recipe.train.crop_s)
     layers = tuple(int(layer) for layer in outcome.card["valid"]["end"])
     found = validate(student, teacher, layers, waves)

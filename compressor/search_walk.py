@@ -15,7 +15,7 @@ from .search_space import Shape, Space, cheapest, described, recipe_shape
 from .search_trial import Clock, Facts, Job, SearchStopped, outline, run_trial
 from .workers import Heard, Workers
 
-LOG, STUDENTS = "workers.log", "students"
+STUDENTS = "students"
 WEIGHTS = ("model.safetensors", "heads.safetensors", "resume.safetensors")
 FAR, ENOUGH = 1.5, 3  # times the budget, by the best of so many measurements: not even measured
 ATTEMPTS, STREAK = 2, 3  # of a trial whose process is killed; of failures after which it is no accident
@@ -59,9 +59,7 @@ class Walk:
     listen: Listen
     rows: dict[int, Row] = field(init=False)
     queue: list[tuple[int | None, Shape]] = field(default_factory=list)  # with a number: was running before
-    probes: list[Shape] = field(
-        default_factory=list
-    )  # the cheapest shapes: if none of them meets the budget, none does
+    probes: list[Shape] = field(default_factory=list)  # the cheapest: if none of them meets the budget, none does
     attempts: Counter[int] = field(default_factory=Counter)
     streak: int = 0
 
@@ -85,9 +83,6 @@ class Walk:
 
     def run(self, workers: Workers) -> None:
         """Work until there are enough trials, or no more shapes."""
-        if not self._wanted() and not self.queue_of_killed():
-            self._note(f"{len(self.rows)} trials are there already; ask for more with a larger --trials")
-            return
         while True:
             while workers.idle and (drawn := self.draw()) is not None:
                 number, shape = drawn
@@ -98,12 +93,9 @@ class Walk:
             for heard in workers.wait():
                 self.hear(heard)
 
-    def queue_of_killed(self) -> list[int]:
-        return [number for number, _ in self.queue if number is not None]
-
     def draw(self) -> tuple[int, Shape] | None:
         """The next trial for a worker, put down as running, or None; shapes that need no worker are settled."""
-        while self.queue or self._wanted():
+        while self._begun() or self._wanted():
             number, shape = self._pop()
             if shape is None:
                 self._note(f"all {self.order.space.size} shapes of the space were looked at")
@@ -120,10 +112,11 @@ class Walk:
         return None
 
     def _pop(self) -> tuple[int | None, Shape | None]:
-        killed = self.queue_of_killed()
-        if self.queue and (killed or self._wanted()):
-            return self.queue.pop(0)
-        return None, self.sampler.next()
+        return self.queue.pop(0) if self.queue else (None, self.sampler.next())
+
+    def _begun(self) -> bool:
+        """Whether the queue starts with a trial that has its number already: those come first, wanted or not."""
+        return bool(self.queue) and self.queue[0][0] is not None
 
     def _wanted(self) -> bool:
         return len(self.rows) < self.order.trials
@@ -200,7 +193,7 @@ class Walk:
             reason = self.rows[number]["reason"]
             raise SpeechpressError(
                 f"{self.order.out}: the last {STREAK} trials failed, trial {number} because: {reason}. Mend that, and "
-                f"go on with --resume; what the workers said is in {self.order.out / LOG}"
+                f"go on with --resume; what the workers said is in {self.order.out}/workers.log"
             )
 
     def _note(self, text: str) -> None:
@@ -220,7 +213,7 @@ def no_shape(order: Search, rows: list[Row]) -> SpeechpressError:
     if closest is None or closest["over_ms"] <= 0:
         reasons = Counter(row["reason"] for row in rows if row["state"] == FAILED)
         words = f": {reasons.most_common(1)[0][0]}" if reasons else ""
-        return SpeechpressError(f"{order.out}: no trial ended with a student{words}. See {order.out / LOG}")
+        return SpeechpressError(f"{order.out}: no trial ended with a student{words}. See {order.out}/workers.log")
     return CheckFailed(
         f"no shape meets {order.budget_ms:g} ms on {order.clock.address}: of {len(finished(rows))} the nearest is "
         f"trial {closest['trial']} ({described(closest['shape'])}) with {closest['p50_ms']:.2f} ms per chunk of "

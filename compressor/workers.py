@@ -137,7 +137,8 @@ class Workers:
 
     def wait(self, timeout_s: float | None = None) -> list[Heard]:
         """What was heard since, at the latest after that time."""
-        heard, pipes = [], {worker.pipe: worker for worker in self.workers}
+        heard: list[Heard] = []
+        pipes = {worker.pipe: worker for worker in self.workers}
         for pipe in wait(list(pipes), timeout_s):
             worker = pipes[pipe]  # type: ignore[index]
             try:

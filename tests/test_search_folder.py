@@ -5,10 +5,10 @@ import pytest
 from speechpress.compressor.cli_search import DeviceClock
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.search_folder import begin, check_folder, check_sources, go_on
 from speechpress.compressor.search_space import load_space
 from speechpress.compressor.search_trial import Facts
 from speechpress.compressor.search_walk import STUDENTS, Search
-from speechpress.compressor.shape_search import begin, check_folder, go_on
 from speechpress.runtime.errors import SpeechpressError
 
 FACTS = Facts(EncoderConfig(), 768, 12, {"sha256": "t" * 64}, "d" * 64, 1.0, 0.1)
@@ -36,9 +36,10 @@ def test_a_folder_is_made_or_refused(tmp_path):
 def test_the_same_search_goes_on(tmp_path):
     one = order(tmp_path)
     check_folder(one)
-    assert begin(one, FACTS) == []
+    begin(one, FACTS)
     (tmp_path / "trials.jsonl").write_text('{"trial": 0, "state": "done"}\n{"trial": 1')
-    assert go_on(order(tmp_path, trials=99, jobs=2), FACTS) == [{"trial": 0, "state": "done"}]
+    assert go_on(order(tmp_path, trials=99, jobs=2)) == [{"trial": 0, "state": "done"}]
+    check_sources(one, FACTS)
     assert load_recipe(str(tmp_path / "recipe.yaml")) == one.proxy and load_space(tmp_path / "space.yaml") == one.space
 
 
@@ -56,7 +57,9 @@ def test_the_same_search_goes_on(tmp_path):
 def test_a_search_of_something_else_is_refused_with_what_differs(tmp_path, sets, more, facts, said):
     begin(order(tmp_path), FACTS)
     with pytest.raises(SpeechpressError, match=said):
-        go_on(order(tmp_path, *sets, **more), facts)
+        again = order(tmp_path, *sets, **more)
+        go_on(again)
+        check_sources(again, facts)
 
 
 def test_a_search_of_a_newer_version_is_refused(tmp_path):
@@ -64,4 +67,4 @@ def test_a_search_of_a_newer_version_is_refused(tmp_path):
     known = json.loads((tmp_path / "search.json").read_text())
     (tmp_path / "search.json").write_text(json.dumps(known | {"schema": 99}))
     with pytest.raises(SpeechpressError, match="newer speechpress"):
-        go_on(order(tmp_path), FACTS)
+        go_on(order(tmp_path))
