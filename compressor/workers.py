@@ -103,6 +103,7 @@ class Workers:
     count: int
     log: Path
     workers: list[Worker] = field(default_factory=list)
+    quiet: Quiet = field(init=False)
 
     def __enter__(self) -> "Workers":
         self._start()
@@ -112,10 +113,13 @@ class Workers:
         self.stop()
 
     def _start(self) -> None:
-        context, quiet = multiprocessing.get_context("spawn"), Quiet(self.count)
+        context = multiprocessing.get_context("spawn")
+        self.quiet = Quiet(self.count)  # kept: semaphores that nobody holds here are gone before a worker opens them
         for _ in range(self.count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, quiet, str(self.log), os.getpid()), daemon=False)
+            process = context.Process(
+                target=_serve, args=(theirs, self.quiet, str(self.log), os.getpid()), daemon=False
+            )
             process.start()
             theirs.close()
             self.workers.append(Worker(process, ours))

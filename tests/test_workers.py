@@ -32,6 +32,7 @@ def killed(desk):
 
 
 def wait_for(desk, path):
+    desk.tell("waiting")
     while not path.exists():
         time.sleep(0.01)
     return "seen"
@@ -107,7 +108,7 @@ from speechpress.compressor.workers import Workers; from test_workers import wai
 if __name__ == "__main__":
     with Workers(1, Path({log!r})) as workers:
         workers.start("long", wait_for, Path("never"))
-        print(workers.workers[0].process.pid, flush=True)
+        print(*[heard.value for heard in workers.wait(20)], workers.workers[0].process.pid, flush=True)
         time.sleep(60)
 """
 
@@ -116,9 +117,8 @@ def test_workers_end_when_their_owner_is_killed(tmp_path):
     script = tmp_path / "owner.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), log=str(tmp_path / "log")))
     owner = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    pid = int(owner.stdout.readline())
-    os.kill(pid, 0)
-    time.sleep(0.5)  # it has begun
+    told, pid = owner.stdout.readline().split()
+    assert told == "waiting" and alive(pid)
     owner.kill()
     owner.wait()
     owner.stdout.close()
@@ -131,5 +131,5 @@ def test_workers_end_when_their_owner_is_killed(tmp_path):
 
 def alive(pid):
     """Not when it only waits for somebody to ask how it ended."""
-    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    done = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False)
     return done.stdout.strip()[:1] not in ("", "Z")
