@@ -54,9 +54,11 @@ class Sampler:
             )
             for name, choices in space.choices.items()
         }
-        sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed + len(rows), constant_liar=True)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # "multivariate" may change; it draws keys together, which fit each other
+            sampler = optuna.samplers.TPESampler(
+                n_startup_trials=STARTUP, seed=seed + len(rows), multivariate=True, constant_liar=True
+            )
             self.study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
         self.asked: dict[tuple[int, ...], Any] = {}
         self.seen: set[tuple[int, ...]] = set()
