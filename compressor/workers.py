@@ -174,10 +174,11 @@ class Workers:
                     raise SpeechpressError(f"a worker process ended: {words} (its words are in {self.log})")
 
     def stop(self) -> None:
-        """End all of them, now."""
+        """End all of them, now; those that work are interrupted."""
         for worker in self.workers:
-            worker.process.terminate()
             worker.pipe.close()
+            if worker.call is not None:
+                worker.process.terminate()
         for worker in self.workers:
             worker.process.join(PATIENCE_S)
             if worker.process.is_alive():
@@ -196,6 +197,7 @@ def _serve(pipe: Connection, quiet: Quiet, log: str, owner: int) -> None:
     """A worker's life: calls come in, what becomes of them goes out."""
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C is for the owner, which then ends us
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit that gives back what libraries took
     threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
     with open(log, "a", encoding="utf-8") as file:  # noqa: PTH123
         for stream in (1, 2):
