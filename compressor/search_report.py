@@ -59,8 +59,8 @@ class Report:
         lines = [
             f"Trial {row['trial']} of the search {self.out.name}: the most faithful within {self.budget_ms:g} ms.",
             f"{described(shape)}.",
-            f"{row['p50_ms']:.2f} ms (p50) per {row['chunk_ms']:g} ms on {self.device}. After {self.steps} steps its mean",
-            f"cosine to {self.teacher} on held-out speech was {row['fidelity']:.3f}.",
+            f"{row['p50_ms']:.2f} ms (p50) per {row['chunk_ms']:g} ms on {self.device}; after {self.steps} steps",
+            f"its mean cosine to {self.teacher} on held-out speech was {row['fidelity']:.3f}.",
             "",
             "  compress distill --recipe best.yaml --data DIR --out runs/searched",
             f"  compress export runs/searched --target TARGET --quantize {scheme}{chunk}",

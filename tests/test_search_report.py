@@ -24,7 +24,9 @@ def test_the_best_students_recipe_trains_it_in_full_and_says_where_it_comes_from
     assert recipe.name == "pocket-searched" and recipe.student.config["width"] == 256
     assert recipe.train == load_recipe("pocket").train and recipe.teacher == "facebook/hubert-base-ls960"
     header = text[: text.index("\nname:")]
-    assert "# Trial 1 of the search here" in header and "4.00 ms per 80 ms on host" in header and "0.600" in header
+    assert (
+        "# Trial 1 of the search here" in header and "4.00 ms (p50) per 80 ms on host" in header and "0.600" in header
+    )
     assert "--quantize int8 --chunk-ms 80" in header
     assert all(len(line) <= 120 and line == line.rstrip() for line in header.splitlines())
 
