@@ -1,6 +1,6 @@
 """A small search on real speech: fidelity against latency within a budget, beside the recipe's own student.
 
-    python benchmarks/search_front.py --data FOLDER [--teacher T] [--budget-ms 2.5] [--steps 60] [--trials 18]
+    python benchmarks/search_front.py --data FOLDER [--teacher T] [--budget-ms 3] [--steps 80] [--trials 16]
 
 The search is `compress search` itself. A budget is no claim here: what is measured is where the recipe's own shape
 stands among those that were found with the same steps, on the same speech, in the same hour. Writes
@@ -32,7 +32,7 @@ def search(words: argparse.Namespace, out: Path) -> dict[str, Any]:
         if getattr(words, name) is not None:
             command += [f"--{name.replace('_', '-')}", str(getattr(words, name))]
     command += ["--starter"] if words.data is None else ["--data", str(words.data)]
-    for setting in ("train.batch=8", "train.crop_s=4", "train.precision=fp32", "train.lr=1e-3"):
+    for setting in ("train.batch=6", "train.crop_s=3", "train.precision=fp32", "train.lr=1e-3"):
         command += ["--set", setting]
     command += ["--resume"] if (out / "search.json").exists() else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -45,9 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path)
     parser.add_argument("--teacher")
-    parser.add_argument("--budget-ms", type=float, default=2.5)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--trials", type=int, default=18)
+    parser.add_argument("--budget-ms", type=float, default=3.0)
+    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--out", type=Path, default=Path("searches/front"))
     words = parser.parse_args()
     document = search(words, words.out)
