@@ -60,8 +60,12 @@ def main() -> None:
         "search_front",
         {
             "threads": {"program": 1, "training": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))},
-            "teacher": about["teacher_card"]["source"],
-            "data": {"hours": about["train_h"], "held_out_h": about["valid_h"]},
+            "teacher": Path(about["teacher_card"]["source"]).name,
+            "data": {
+                "name": words.data.name if words.data else "starter",
+                "hours": about["train_h"],
+                "held_out_h": about["valid_h"],
+            },
             **{name: document[name] for name in ("budget_ms", "steps", "done", "skipped", "failed")},
             "others_cores_median": median(others) if others else None,
             "front": [row["trial"] for row in document["front"]],
