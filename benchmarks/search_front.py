@@ -1,6 +1,6 @@
 """A small search on real speech: fidelity against latency within a budget, beside the recipe's own student.
 
-    python benchmarks/search_front.py --data FOLDER [--teacher T] [--budget-ms 3] [--steps 80] [--trials 16]
+    python benchmarks/search_front.py --data FOLDER [--teacher T] [--budget-ms 1] [--steps 40] [--trials 16]
 
 The search is `compress search` itself. A budget is no claim here: what is measured is where the recipe's own shape
 stands among those that were found with the same steps, on the same speech, in the same hour. Writes
@@ -45,8 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path)
     parser.add_argument("--teacher")
-    parser.add_argument("--budget-ms", type=float, default=3.0)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--budget-ms", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--out", type=Path, default=Path("searches/front"))
     words = parser.parse_args()

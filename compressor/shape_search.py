@@ -6,6 +6,9 @@ on from its table: what ended is kept, what was running begins anew.
 
 import contextlib
 import shutil
+import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,7 +71,8 @@ def walk_on(walk: Walk, workers: Workers) -> Outcome:
     ended, size = True, walk.order.space.size
     walk.listen({"event": "begin", "trials": walk.order.trials, "ended": len(finished(walk.table)), "size": size})
     try:
-        walk.run(workers)
+        with interruptible():
+            walk.run(workers)
     except KeyboardInterrupt:
         ended = False
     except SpeechpressError:
@@ -77,6 +81,20 @@ def walk_on(walk: Walk, workers: Workers) -> Outcome:
         raise
     workers.stop()
     return conclude(walk.order, walk.table, walk.notes, ended)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM, which batch systems send, ends a search as Ctrl-C does; so does Ctrl-C where it was ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def conclude(order: Search, rows: list[Row], notes: list[str], ended: bool = True) -> Outcome:
