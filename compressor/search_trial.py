@@ -215,20 +215,20 @@ def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, f
         layers = valid.get("end_chunked", valid["end"])
     else:
         desk.tell("fidelity of the program")
-        layers = _program_fidelity(job, outcome, shape, chunk_ms, folder)
+        layers = program_fidelity(job, outcome, shape, chunk_ms, folder)
     cosines = {layer: values["cosine"] for layer, values in layers.items()}
     mean = sum(cosines.values()) / len(cosines)
     return {"fidelity": mean, "fidelity_layers": cosines, "train_s": outcome.card["train_s"]}
 
 
-def _program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
+def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
     """What the heads make of the quantised program's frames, on the speech that the run held out."""
     from .corpus import open_corpus
     from .distill import heldout_waves, hold_out
     from .export_source import open_source
     from .objectives import load_heads
     from .pretrained import load_teacher
-    from .program_fidelity import ProgramStudent
+    from .program_student import ProgramStudent
     from .training import validate
 
     source, teacher = open_source(folder), load_teacher(job.recipe.teacher)

@@ -7,38 +7,19 @@ import sys
 import time
 
 import pytest
+from searched import tiny_recipe
 
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.search_rows import Rows
 
-RECIPE = """
-name: tiny
-teacher: {teacher}
-student:
-  layers: 1
-  init: random
-  conv_channels: [16, 16]
-  conv_kernels: [400, 3]
-  conv_strides: [80, 4]
-  conv_norm: static
-  width: 32
-  head_dim: 8
-  num_heads: 2
-  ffn_widths: 64
-  pos_conv_kernel: 16
-  pos_conv_groups: 4
-match: {{style: heads, layers: [2, 4]}}
-streaming: {{chunk_ms: [80, 160], left_context_ms: 200}}
-train: {{steps: 1000, batch: 2, crop_s: 0.5, precision: fp32}}
-"""
-SPACE = "layers: [1, 2]\nwidth: [32, 48, 64]\nquantize: [int8]\n"
+SPACE = "layers: [1, 2]\nwidth: [32, 48, 64]\nquantize: [none]\n"
 
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory, tiny_teacher, few_clips):
     """What a search of tiny students is called with."""
     folder = tmp_path_factory.mktemp("search")
-    (folder / "tiny.yaml").write_text(RECIPE.format(teacher=tiny_teacher))
+    (folder / "tiny.yaml").write_text(tiny_recipe(tiny_teacher))
     (folder / "space.yaml").write_text(SPACE)
     places = ("--recipe", folder / "tiny.yaml", "--space", folder / "space.yaml", "--data", few_clips)
     rest = ("--budget-ms", 50, "--steps", 2, "--chunks", 5, "--train-device", "cpu", "--out", "here")
@@ -48,13 +29,12 @@ def words(tmp_path_factory, tiny_teacher, few_clips):
 def test_a_search_that_is_killed_goes_on_where_it_was(cli, tmp_path, words):
     out = tmp_path / "here"
     owner = subprocess.Popen(
-        [sys.executable, "-m", "speechpress.compressor.cli", *words, "--trials", "3"],
+        [sys.executable, "-m", "speechpress.compressor.cli", *words, "--trials", "2"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     first = wait_for_a_trial(out, owner)
     owner.send_signal(signal.SIGKILL)
     owner.wait()
-    assert len(Rows(out / "trials.jsonl").read()) < 3
     done = cli(*words, "--trials", 2, "--resume", "--json")
     assert done.returncode == 0 and done.stdout.count("\n") == 1, done.stdout + done.stderr
     document = json.loads(done.stdout)
@@ -66,14 +46,14 @@ def test_a_search_that_is_killed_goes_on_where_it_was(cli, tmp_path, words):
 
 
 def wait_for_a_trial(out, owner):
-    """Its row, once the first trial has ended."""
-    for _ in range(1200):
-        ended = [row for row in Rows(out / "trials.jsonl").read() if row["state"] == "done"]
-        if ended:
-            return ended[0]
+    """Its row, once the first trial has ended and the second has begun."""
+    for _ in range(2400):
+        rows = Rows(out / "trials.jsonl").read()
+        if [row["state"] for row in rows] == ["done", "running"]:
+            return rows[0]
         assert owner.poll() is None, (out / "workers.log").read_text()
         time.sleep(0.05)
-    pytest.fail("no trial ended within a minute")
+    pytest.fail("no trial ended within two minutes")
 
 
 def check_outcome(document, rows, out, folder):

@@ -1,10 +1,22 @@
 import errno
 
 import pytest
+from searched import tiny_recipe
 
+from speechpress.compressor.cli_search import DeviceClock
 from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.recipe_file import load_recipe
-from speechpress.compressor.search_trial import Facts, SearchStopped, check_room, out_of_space, outline
+from speechpress.compressor.distill import distill
+from speechpress.compressor.recipe_file import load_recipe, parse_recipe
+from speechpress.compressor.run import Where
+from speechpress.compressor.search_trial import (
+    Facts,
+    Job,
+    SearchStopped,
+    check_room,
+    out_of_space,
+    outline,
+    program_fidelity,
+)
 from speechpress.compressor.show import show_recipe
 from speechpress.runtime.atomic import cannot_write
 from speechpress.runtime.errors import SpeechpressError
@@ -41,3 +53,14 @@ def test_a_full_disk_is_known_whatever_was_said_of_it(tmp_path):
     except SpeechpressError as error:
         assert out_of_space(error)
     assert not out_of_space(SpeechpressError("something else")) and not out_of_space(OSError(errno.EACCES, "no"))
+
+
+def test_a_program_is_as_faithful_as_the_run_says_of_its_student(tiny_teacher, few_clips, tmp_path):
+    recipe = parse_recipe(tiny_recipe(tiny_teacher), "tiny.yaml", ["train.steps=2", "train.validate_every=2"])
+    outcome = distill(recipe, Where((few_clips,), tmp_path / "run", "cpu"), lambda event: None)
+    job = Job(recipe, (few_clips,), "cpu", tmp_path, DeviceClock("host", 1, 60), 5.0)
+    found = program_fidelity(job, outcome, {"quantize": "none"}, 80.0, tmp_path / "run")
+    assert found.keys() == outcome.card["valid"]["end_chunked"].keys()
+    for layer, values in outcome.card["valid"]["end_chunked"].items():
+        assert found[layer] == pytest.approx(values, abs=1e-4)
+    assert not (tmp_path / "run" / "program").exists()
