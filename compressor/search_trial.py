@@ -46,8 +46,12 @@ class Timing:
 class Clock(Protocol):
     """Measures programs on a device; it travels to the workers, so it must be picklable."""
 
-    address: str
-    here: bool  # it is this machine, so nobody else may work meanwhile
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def here(self) -> bool:
+        """It is this machine, so nobody else may work meanwhile."""
 
     def reach(self) -> None:
         """Raises SpeechpressError when the device cannot be reached."""
