@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 SEARCHES = Path("searches")
 
+Data = Annotated[
+    list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; it is not searched."),
+]
+Runner = Annotated[
+    Path | None, typer.Option(help="speechpress-run for the device (docs/cpp.md) instead of Python there.")
+]
+Against = Annotated[
+    str, typer.Option(help="What fidelity is weighed against: ms per chunk, or per second of audio (second).")
+]
+
 
 @dataclass(frozen=True)
 class DeviceClock:
@@ -70,33 +84,24 @@ def search(
     teacher: Annotated[
         str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")
     ] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
-    ] = None,
+    data: Data = None,
     starter: Annotated[bool, typer.Option("--starter", help="Teacher and speech that come with the package.")] = False,
     space: Annotated[Path | None, typer.Option(help="YAML with the choices per key; else the one that ships.")] = None,
     jobs: Annotated[
         int, typer.Option(min=1, max=64, help="Trials side by side; they stand still while one is timed.")
     ] = 1,
-    against: Annotated[
-        str, typer.Option(help="What fidelity is weighed against: ms per chunk, or per second of audio (second).")
-    ] = "chunk",
+    against: Against = "chunk",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the search; by default a new one under ./searches.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search in --out (or the newest one).")
     ] = False,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; it is not searched."),
-    ] = None,
+    sets: Sets = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of a program on the device.")] = 1,
     chunks: Annotated[int, typer.Option(min=5, help="Chunks that are timed of each shape.")] = 60,
     python: Annotated[str | None, typer.Option(help="The interpreter on the device; python3 by default.")] = None,
-    runner: Annotated[
-        Path | None, typer.Option(help="speechpress-run for the device (docs/cpp.md) instead of Python there.")
-    ] = None,
+    runner: Runner = None,
     train_device: Annotated[str, typer.Option(help="Where students are trained: auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
 ) -> None:
