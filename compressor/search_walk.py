@@ -197,8 +197,10 @@ class Walk:
             )
 
     def _note(self, text: str) -> None:
-        self.notes.append(text)
-        self.listen({"event": "note", "text": text})
+        """Said once, however many workers ask for more."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.listen({"event": "note", "text": text})
 
 
 def _reason(heard: Heard) -> str:

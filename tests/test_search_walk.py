@@ -75,7 +75,8 @@ def test_a_space_that_is_used_up_is_said(tmp_path):
     going, _ = walk(tmp_path, trials=99)
     for _ in range(SPACE.size):
         end(going, 1.0)
-    assert going.draw() is None and going.notes == ["all 18 shapes of the space were looked at"]
+    assert going.draw() is going.draw() is None
+    assert going.notes == ["all 18 shapes of the space were looked at"]
 
 
 def test_what_was_running_when_it_was_killed_begins_anew_under_its_number(tmp_path):
