@@ -48,6 +48,7 @@ def write_card(folder: Path, document: dict[str, Any], name: str | None = None) 
 def card(document: dict[str, Any], folder: str) -> str:
     """The card of a bundle that lies in a folder of this name."""
     target, features, streams = document["target"], document["features"], document["streams"]
+    longest_s = document["offline"]["max_s"]
     teacher = (document["lineage"]["teacher"] or {}).get("source", "not said")
     lines = [
         f"# {document['name']} for {target['name']}",
@@ -59,7 +60,7 @@ def card(document: dict[str, Any], folder: str) -> str:
         f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB",
         f"- teacher: {teacher}",
         *(_stream_line(entry) for entry in streams),
-        f"- whole recordings up to {document['offline']['max_s']:g} s",
+        f"- whole recordings up to {longest_s:g} s" if longest_s else "- no whole recordings",
     ]
     if document["window"]:
         lines.append(f"- it does not stream; live, run `window` on the last {document['window']['ms']:g} ms")

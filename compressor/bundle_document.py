@@ -28,7 +28,7 @@ class Order:
     target: Target
     scheme: str
     chunks: tuple[int, ...]  # frames
-    max_samples: int
+    max_samples: int  # 0: no whole recordings
     window_samples: int  # 0 when it streams
 
     @property

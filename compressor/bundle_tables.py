@@ -61,7 +61,8 @@ def bundle_table(document: dict[str, Any]) -> RenderableType:
         table.add_row("live", f"chunks of {stream['chunk_ms']:g} ms, {waits}")
     if document["window"]:
         table.add_row("live", f"no; windows of {document['window']['ms']:g} ms")
-    table.add_row("whole recordings", f"up to {document['offline']['max_s']:g} s")
+    longest_s = document["offline"]["max_s"]
+    table.add_row("whole recordings", f"up to {longest_s:g} s" if longest_s else "none")
     for method, figures in document["parity"].items():
         share = document["delegation"][method]["time_share"]
         table.add_row(method, f"{describe(figures)}; {share:.1%} of the time on the backend")

@@ -5,7 +5,6 @@ Nothing heavy is imported before a command needs it, so `compress --help` is ins
 
 import logging
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,8 @@ from speechpress.runtime.errors import SpeechpressError
 
 from . import cli_measure
 from .cli_demo import demo
-from .cli_options import BUNDLES, RUNS, Json
+from .cli_options import BUNDLES, RUNS, Json, resume_words
+from .cli_search import search
 
 app = typer.Typer(
     name="compress",
@@ -209,7 +209,7 @@ def export_bundle(
         list[float] | None,
         typer.Option(help="Chunk size, may be repeated; the first is the default. Else the target's."),
     ] = None,
-    offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once.")] = 10.0,
+    offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once; 0: none.")] = 10.0,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Accept a program that runs much beside its backend.")
     ] = False,
@@ -269,6 +269,7 @@ def verify_bundle(
 app.command("profile")(cli_measure.profile)
 app.command("report")(cli_measure.report)
 app.command("demo")(demo)
+app.command("search")(search)
 
 
 @app.command()
@@ -298,13 +299,6 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
-
-
-def resume_words(out: Path) -> str:
-    """The words of this call with which the run in `out` goes on."""
-    words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
-    named = [] if any(word == "--out" or word.startswith("--out=") for word in words) else ["--out", str(out)]
-    return shlex.join([*words, *named, "--resume"])
 
 
 def fail(error: SpeechpressError, json: bool) -> Any:

@@ -46,7 +46,7 @@ def plan(
 
     Raises:
         SpeechpressError: chunks for an encoder that does not stream, or of no whole frames; a quantisation that the
-            backend cannot run; an offline limit shorter than the golden clip.
+            backend cannot run; an offline limit shorter than the golden clip (0 leaves whole recordings out).
     """
     config, scheme = source.encoder.config, quantize or target.quantize
     check_scheme(target, scheme)
@@ -60,9 +60,10 @@ def plan(
         if config.blockers
         else tuple(dict.fromkeys(chunk_frames_of(config, ms) for ms in chunks_ms or target.chunks_ms))
     )
-    if offline_s < GOLDEN_S:
+    if 0 != offline_s < GOLDEN_S:
         raise SpeechpressError(
-            f"--offline-seconds is {offline_s:g}, but must be at least {GOLDEN_S:g}, for the golden clip"
+            f"--offline-seconds is {offline_s:g}, but must be at least {GOLDEN_S:g}, for the golden clip, or 0 for no "
+            "whole recordings"
         )
     if config.input_norm == "running" and offline_s > MAX_AT_ONCE_S:
         raise SpeechpressError(
@@ -119,8 +120,9 @@ def _program(order: Order) -> tuple[dict[str, Method], dict[str, Any]]:
             step, (torch.zeros(1, step.spec.chunk_samples), *step.initial_state().values())
         )
     offline = Offline(encoder)
-    samples = torch.export.Dim("samples", min=min_samples(order), max=order.max_samples)
-    methods["offline"] = Method(offline, (_noise(32_000),), ({1: samples},))
+    if order.max_samples:
+        samples = torch.export.Dim("samples", min=min_samples(order), max=order.max_samples)
+        methods["offline"] = Method(offline, (_noise(32_000),), ({1: samples},))
     if order.window_samples:
         methods["window"] = Method(offline, (_noise(order.window_samples),))
     return methods, constants(facts(order))
@@ -134,7 +136,9 @@ def _noise(samples: int, seed: int = 0) -> torch.Tensor:
 def _golden(order: Order) -> dict[str, torch.Tensor]:
     """The clip, and what the checkpoint itself makes of it."""
     audio = torch.from_numpy(golden_clip(GOLDEN_S))
-    golden = {"audio": audio, "frames_offline": order.encoder(audio[None])[0]}
+    golden = {"audio": audio}
+    if order.max_samples:
+        golden["frames_offline"] = order.encoder(audio[None])[0]
     for chunk in order.chunks:
         golden[f"frames_{chunk}"] = order.encoder(audio[None], chunk_frames=chunk)[0]
     if order.window_samples:
@@ -181,8 +185,9 @@ def _random_parity(order: Order, folder: Path) -> dict[str, Parity]:
         wanted = encoder(audio[None], chunk_frames=chunk)[0].numpy()
         parity[f"step_{chunk}"] = compare(stream(engine, audio.numpy()), wanted)
     model = PteModel(folder)
-    lengths = (min_samples(order), len(audio), order.max_samples)
-    parity["offline"] = worst([_noise_parity(encoder, model.offline, samples) for samples in lengths])
+    if order.max_samples:
+        lengths = (min_samples(order), len(audio), order.max_samples)
+        parity["offline"] = worst([_noise_parity(encoder, model.offline, samples) for samples in lengths])
     if order.window_samples:
         parity["window"] = _noise_parity(encoder, model.window, order.window_samples)
     return parity
@@ -205,7 +210,8 @@ def _inputs(order: Order) -> dict[str, list[np.ndarray]]:
         step = StreamingEncoder(order.encoder, chunk)
         state = [tensor.numpy() for tensor in step.initial_state().values()]
         inputs[f"step_{chunk}"] = [_noise(step.spec.chunk_samples).numpy(), *state]
-    inputs["offline"] = [_noise(32_000).numpy()]
+    if order.max_samples:
+        inputs["offline"] = [_noise(32_000).numpy()]
     if order.window_samples:
         inputs["window"] = [_noise(order.window_samples).numpy()]
     return inputs

@@ -278,7 +278,7 @@ def align(predictions: dict[int, Tensor], targets: dict[int, Tensor]) -> tuple[d
 
 @torch.no_grad()
 def validate(
-    distiller: Distiller,
+    distiller: nn.Module,
     teacher: Teacher,
     layers: tuple[int, ...],
     waves: list[Tensor],

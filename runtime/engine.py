@@ -124,6 +124,10 @@ class PteModel:
         Raises SpeechpressError when it is shorter or longer than the program takes.
         """
         limits = self.bundle.document["offline"]
+        if not limits["max_samples"]:
+            raise SpeechpressError(
+                f"{self.bundle.path}: was exported without whole recordings; export it with --offline-seconds"
+            )
         low, high = limits["min_samples"], limits["max_samples"]
         if samples.ndim != 1 or not low <= len(samples) <= high:
             rate = self.bundle.document["audio"]["sample_rate"]

@@ -38,7 +38,8 @@ def run_golden(bundle: Bundle, threads: int | None = None) -> dict[str, Parity]:
         engine = PteEngine(bundle, entry["chunk_ms"], threads)
         parity[entry["method"]] = compare(stream(engine, audio), golden[f"frames_{entry['chunk_frames']}"])
     model = PteModel(bundle, threads)
-    parity["offline"] = compare(model.offline(audio), golden["frames_offline"])
+    if document["offline"]["max_samples"]:
+        parity["offline"] = compare(model.offline(audio), golden["frames_offline"])
     if document["window"] is not None:
         last = audio[-document["window"]["samples"] :]
         parity["window"] = compare(model.window(last), golden["frames_window"])

@@ -172,6 +172,15 @@ def test_the_command_writes_a_bundle(cli, small_checkpoint, tmp_path):
     assert "Warning" not in done.stderr and "torchao" not in done.stderr, done.stderr
 
 
+def test_whole_recordings_can_be_left_out(small_checkpoint, tmp_path):
+    order = plan(open_source(small_checkpoint), target_of("host"), "none", (80.0,), offline_s=0)
+    document = export(order, tmp_path / "steps", allow_fallback=True)
+    assert set(document["parity_per_method"]) == {"step_4"} and verify(tmp_path / "steps")["ok"]
+    with pytest.raises(SpeechpressError, match="exported without whole recordings"):
+        PteEngine(tmp_path / "steps").offline(np.zeros(16_000, np.float32))
+    assert "no whole recordings" in (tmp_path / "steps" / "README.md").read_text()
+
+
 def test_layers_of_every_call_are_told_for_traces(small_bundle):
     layers = read_bundle(small_bundle).document["delegation"]["step_4"]["layers"]
     products = [layer for partition in layers["partitions"] for layer in partition]

@@ -43,12 +43,18 @@ def loaded_after(code):
         "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
         "assert CliRunner().invoke(app, ['profile', '--help']).exit_code == 0",
         "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "assert CliRunner().invoke(app, ['search', '--help']).exit_code == 0",
+        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
         "assert CliRunner().invoke(app, ['ls', 'devices']).exit_code == 0",
         "import speechpress.devices.report, speechpress.devices.measuring, speechpress.compressor.measure_tables",
     ],
 )
 def test_help_and_show_load_nothing_heavy(code):
     assert not loaded_after(code) & set(HEAVY)
+
+
+def test_who_owns_a_search_leaves_torch_to_its_workers():
+    assert not loaded_after("import speechpress.compressor.shape_search") & {"torch", "transformers", "lhotse"}
 
 
 def test_runtime_never_loads_the_compressor():

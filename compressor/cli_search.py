@@ -1,0 +1,179 @@
+"""`compress search`, which `cli.py` adds to the command line. A search knows no devices: it gets its clock here."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .cli_options import Json, resume_words
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+    from .search_trial import Timing
+
+SEARCHES = Path("searches")
+
+Data = Annotated[
+    list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; it is not searched."),
+]
+Runner = Annotated[
+    Path | None, typer.Option(help="speechpress-run for the device (docs/cpp.md) instead of Python there.")
+]
+Against = Annotated[
+    str, typer.Option(help="What fidelity is weighed against: ms per chunk, or per second of audio (second).")
+]
+
+
+@dataclass(frozen=True)
+class DeviceClock:
+    """Times programs by `compress profile`'s own measurement: chunks one after the other, flat out."""
+
+    address: str
+    threads: int
+    chunks: int
+    python: str | None = None
+    runner: Path | None = None
+
+    @property
+    def here(self) -> bool:
+        return self.address == "host"
+
+    def reach(self) -> None:
+        """Raises SpeechpressError when the device cannot be reached."""
+        from speechpress.devices.device import open_device
+        from speechpress.devices.probe import probe
+
+        probe(open_device(self.address, self.python))
+
+    def time(self, bundle: Path, chunk_ms: float | None) -> "Timing":
+        """Raises SpeechpressError when the program cannot be run there."""
+        from speechpress.devices.device import open_device
+        from speechpress.devices.measuring import Wish, profile
+        from speechpress.runtime.bundle import read_bundle
+
+        from .search_trial import Timing
+
+        wish = Wish(chunk_ms, self.threads, chunks=self.chunks, paces=("flat",), runner=self.runner)
+        device = open_device(self.address, self.python)
+        record = profile(read_bundle(bundle), device, wish, lambda event: None)
+        if record["stopped"] is not None:
+            raise SpeechpressError(record["stopped"]["message"])
+        others = [
+            item["others_cores"] for item in record["paces"]["flat"]["samples"] if item["others_cores"] is not None
+        ]
+        result = record["result"]
+        return Timing(result["p50_ms"], result["p99_ms"], median(others) if others else None)
+
+
+def search(
+    budget_ms: Annotated[float, typer.Option(min=0.001, help="The median time that one chunk may take on the device.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each student: a cheap proxy, not a full run.")],
+    recipe: Annotated[
+        str, typer.Option(help="Whose student is changed: a shipped recipe's name, or a YAML file.")
+    ] = "pocket",
+    device: Annotated[str, typer.Option(help="Where it will run: host, ssh:user@host[:port] or adb:SERIAL.")] = "host",
+    trials: Annotated[int, typer.Option(min=1, help="Shapes to look at; those over the budget count too.")] = 30,
+    teacher: Annotated[
+        str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")
+    ] = None,
+    data: Data = None,
+    starter: Annotated[bool, typer.Option("--starter", help="Teacher and speech that come with the package.")] = False,
+    space: Annotated[Path | None, typer.Option(help="YAML with the choices per key; else the one that ships.")] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=64, help="Trials side by side; they stand still while one is timed.")
+    ] = 1,
+    against: Against = "chunk",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the search; by default a new one under ./searches.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the search in --out (or the newest one).")
+    ] = False,
+    sets: Sets = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of a program on the device.")] = 1,
+    chunks: Annotated[int, typer.Option(min=5, help="Chunks that are timed of each shape.")] = 60,
+    python: Annotated[str | None, typer.Option(help="The interpreter on the device; python3 by default.")] = None,
+    runner: Runner = None,
+    train_device: Annotated[str, typer.Option(help="Where students are trained: auto, cpu, cuda or mps.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
+    from speechpress.devices.device import open_device
+
+    from .display import Screen
+    from .search_rows import AXES
+    from .search_space import load_space, narrowed
+    from .search_tables import SearchView, search_table
+
+    if against not in AXES:
+        raise SpeechpressError(f"--against {against}: must be one of {', '.join(AXES)}")
+    open_device(device, python)  # is it an address at all
+    whole, proxy, speech = _recipes(recipe, teacher, data, starter, steps, list(sets or []))
+    choices, notes = narrowed(load_space(space), proxy)
+    folder, screen = _folder(out, whole.name, resume), Screen(json)
+    clock = DeviceClock(device, threads, chunks, python, runner)
+    from .search_trial import SearchStopped
+    from .search_walk import Search
+    from .shape_search import search as walk
+
+    order = Search(
+        *(whole, proxy, choices, speech, folder),
+        clock=clock,
+        budget_ms=budget_ms,
+        trials=trials,
+        jobs=jobs,
+        axis=against,
+        train_device=train_device,
+        resume=resume,
+        notes=tuple(notes),
+    )
+    with SearchView(screen, trials, notes) as view:
+        try:
+            outcome = walk(order, view)
+        except SearchStopped as error:
+            raise SpeechpressError(f"{error}. Then go on with: compress {resume_words(folder)}") from error
+    if not outcome.finished:
+        screen.say(f"interrupted; go on with: compress {resume_words(folder)}")
+        raise typer.Exit(130)
+    document = outcome.document
+    screen.result(document, search_table(document), f"table: {document['table']}   plot: {document['plot']}")
+    screen.say(f"recipe: {document['best_recipe']}   next: compress distill --recipe {document['best_recipe']}")
+
+
+def _recipes(
+    name: str, teacher: str | None, data: list[Path] | None, starter: bool, steps: int, sets: list[str]
+) -> tuple["Recipe", "Recipe", tuple[Path, ...]]:
+    """The recipe as it is, the same as it is trained here, and the speech."""
+    from . import starter as at_hand
+    from .recipe_file import load_recipe
+
+    own = [f"teacher={teacher}", *sets] if teacher else sets
+    if starter:
+        data = data or [at_hand.SPEECH]
+    if not data:
+        raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
+    whole = load_recipe(name, own)
+    proxy = load_recipe(name, [*(at_hand.settings(teacher) if starter else []), *own])
+    train = replace(proxy.train, steps=steps, validate_every=steps, checkpoint_every=steps)
+    return whole, replace(proxy, train=train), tuple(data)
+
+
+def _folder(out: Path | None, name: str, resume: bool) -> Path:
+    """`out` as given; else a new folder under SEARCHES, or with `resume` the newest search there."""
+    from .runs import choose_folder
+    from .search_rows import TRIALS
+
+    if out is not None or not resume:
+        return choose_folder(out, SEARCHES, name, resume=False)
+    begun = sorted(SEARCHES.glob(f"*/{TRIALS}"), key=lambda path: path.stat().st_mtime)
+    if not begun:
+        raise SpeechpressError(f"--resume: there is no search under {SEARCHES}; name its folder with --out")
+    return begun[-1].parent

@@ -1,0 +1,99 @@
+"""The folder of a search: whether it may be used, what the search was begun with, and whether one is the same one."""
+
+import json
+import shutil
+from typing import Any
+
+from speechpress.runtime.atomic import write_json, write_text
+from speechpress.runtime.errors import SpeechpressError
+
+from .recipe_file import differences, parse_recipe
+from .search_rows import TRIALS, Row, Rows
+from .search_trial import Facts, SearchStopped, check_room
+from .search_walk import STUDENTS, Search
+
+SCHEMA = 1
+FACTS, RECIPE, SPACE, LOG = "search.json", "recipe.yaml", "space.yaml", "workers.log"
+MIN_ROOM_BYTES = 500_000_000
+
+
+def check_folder(order: Search) -> bool:
+    """Make the folder, where it is not there; whether it was made.
+
+    Raises SpeechpressError for a folder in use, nothing to resume, or a disk that is nearly full.
+    """
+    out = order.out
+    if order.resume and not (out / FACTS).is_file():
+        raise SpeechpressError(f"{out}: there is no search to resume; leave out --resume to start one")
+    if not order.resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        words = "Use --resume to go on with the search there, or" if (out / FACTS).is_file() else "Choose"
+        raise SpeechpressError(f"{out}: is not empty. {words} another --out")
+    new = not out.exists()
+    try:
+        (out / STUDENTS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpeechpressError(f"{out}: cannot be written ({error}); choose another folder with --out") from error
+    try:
+        check_room(out, MIN_ROOM_BYTES)
+    except SearchStopped as error:
+        if new:
+            shutil.rmtree(out, ignore_errors=True)
+        raise SpeechpressError(f"{error}, or choose another folder with --out") from error
+    return new
+
+
+def asked(order: Search) -> dict[str, Any]:
+    """What makes two searches the same one, beside their recipe, teacher and speech."""
+    words = {"budget_ms": order.budget_ms, "device": order.clock.address, "axis": order.axis}
+    return {**words, "space": order.space.to_dict()}
+
+
+def sources(facts: Facts) -> dict[str, Any]:
+    """Which teacher and speech these are, wherever they lie."""
+    return {"teacher": facts.teacher["sha256"], "data": facts.data}
+
+
+def begin(order: Search, facts: Facts) -> None:
+    """Write down what this search is."""
+    write_text(order.out / RECIPE, order.proxy.text())
+    write_text(order.out / SPACE, order.space.text())
+    hours = {"train_h": facts.train_h, "valid_h": facts.valid_h}
+    about = {"schema": SCHEMA, "teacher_card": facts.teacher, "steps": order.proxy.train.steps, **hours}
+    write_json(order.out / FACTS, {**about, **asked(order), **sources(facts)})
+
+
+def go_on(order: Search) -> list[Row]:
+    """The rows so far.
+
+    Raises SpeechpressError when the folder holds a search of something else.
+    """
+    known = read_facts(order)
+    before = parse_recipe((order.out / RECIPE).read_text(encoding="utf-8"), str(order.out / RECIPE))
+    changed = differences(before, order.proxy)
+    for name, value in json.loads(json.dumps(asked(order))).items():
+        if known.get(name) != value:
+            changed.append("another space" if name == "space" else f"{name}: {known.get(name)} -> {value}")
+    _refuse(order, changed)
+    return Rows(order.out / TRIALS).restart()
+
+
+def check_sources(order: Search, facts: Facts) -> None:
+    """Raises SpeechpressError when the search was begun with another teacher or other speech."""
+    known = read_facts(order)
+    _refuse(order, [f"another {name}" for name, value in sources(facts).items() if known.get(name) != value])
+
+
+def read_facts(order: Search) -> dict[str, Any]:
+    """What the search was begun with; raises SpeechpressError when it was written by a newer version."""
+    known = json.loads((order.out / FACTS).read_text(encoding="utf-8"))
+    if known.get("schema", SCHEMA + 1) > SCHEMA:
+        raise SpeechpressError(f"{order.out / FACTS}: was written by a newer speechpress; pip install -U speechpress")
+    return known
+
+
+def _refuse(order: Search, changed: list[str]) -> None:
+    if changed:
+        raise SpeechpressError(
+            f"{order.out}: holds another search ({'; '.join(changed)}). Resume it with the words that it was begun "
+            "with, or start a new one with another --out"
+        )

@@ -1,0 +1,293 @@
+"""One trial of a search, in a worker: measure the shape with random weights, and train it if it is fast enough.
+
+The owner of the search sends these functions to its workers by name and needs no torch itself: it is imported inside.
+"""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .config import EncoderConfig
+from .costs import parameters
+from .recipe import Recipe, student_config
+from .search_rows import DONE, SKIPPED, Row, blank
+from .search_space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
+from .workers import Desk
+
+if TYPE_CHECKING:
+    from .encoder import Encoder
+    from .export_source import Source
+    from .run import Outcome
+
+# Random weights do not quantise as trained ones do, and a proxy's not as a finished student's: what int8 costs is in
+# the fidelity of the program. These tell a program that runs from a broken one.
+LOOSE = {"none": {"max_abs": 1e-3}}
+BROKEN_COSINE = 0.5
+SHORT_S = 2.0  # a program of whole recordings takes at least the golden clip
+ROOM_BYTES = 200_000_000  # beside the weights
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a device said of a program: ms per chunk, and cores that other programs used meanwhile (None: not known)."""
+
+    p50_ms: float
+    p99_ms: float
+    others_cores: float | None
+
+
+class Clock(Protocol):
+    """Measures programs on a device; it travels to the workers, so it must be picklable."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def here(self) -> bool:
+        """It is this machine, so nobody else may work meanwhile."""
+
+    def reach(self) -> None:
+        """Raises SpeechpressError when the device cannot be reached."""
+
+    def time(self, bundle: Path, chunk_ms: float | None) -> Timing:
+        """Raises SpeechpressError when the program cannot be run there."""
+
+
+class SearchStopped(SpeechpressError):
+    """No further trial can be had: the device is gone, or the disk is full. The trial in hand is not counted."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a search share."""
+
+    recipe: Recipe  # with the steps of the proxy
+    data: tuple[Path, ...]
+    train_device: str
+    folder: Path
+    clock: Clock
+    budget_ms: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What must be known before shapes can be drawn up: the teacher's sizes, and which teacher and speech these are."""
+
+    encoder: EncoderConfig | None
+    width: int
+    depth: int
+    teacher: dict[str, Any]
+    data: str
+    train_h: float
+    valid_h: float
+
+
+def survey(desk: Desk, job: Job) -> Facts:
+    """Reach the device, open teacher and speech; raises SpeechpressError for whatever cannot be had."""
+    desk.tell("reaching the device")
+    job.clock.reach()
+    _share_cores(desk)
+    from .corpus import open_corpus
+    from .distill import hold_out, make_fabric
+    from .pretrained import load_teacher
+    from .recipe import resolve_match
+    from .run import Where
+
+    desk.tell("opening teacher and speech")
+    make_fabric(job.recipe, Where(job.data, job.folder, job.train_device))
+    card = load_teacher(job.recipe.teacher).card
+    resolve_match(job.recipe, card.depth)
+    corpus = open_corpus(*job.data)
+    train, valid = hold_out(corpus, job.recipe)
+    hours = train.hours, valid.hours
+    return Facts(card.encoder, card.width, card.depth, card.to_dict(), corpus.fingerprint, *hours)
+
+
+def run_trial(desk: Desk, job: Job, facts: Facts, number: int, shape: Shape, estimate_ms: float | None) -> Row:
+    """The row of one shape.
+
+    Raises:
+        SearchStopped: there is no room, or the device is gone.
+        SpeechpressError: this shape cannot be built, lowered, timed or trained.
+    """
+    started, folder = time.perf_counter(), job.folder / f"{number:04d}"
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed search left
+    _share_cores(desk)
+    try:
+        row = outline(job.recipe, facts, number, shape) | {"estimate_ms": estimate_ms}
+        check_room(job.folder, ROOM_BYTES + 16 * row["parameters"])
+        folder.mkdir(parents=True)
+        row |= _measured(desk, job, facts, shape, row["chunk_ms"], folder)
+        row["over_ms"] = row["p50_ms"] - job.budget_ms
+        if row["over_ms"] > 0:
+            row |= {"state": SKIPPED, "reason": f"over budget by measurement: {row['p50_ms']:.2f} ms per chunk"}
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            row |= {"state": DONE, **_trained(desk, job, number, shape, row["chunk_ms"], folder)}
+    except (SpeechpressError, OSError) as error:
+        raise _graver(error, job) from error
+    return row | {"seconds": time.perf_counter() - started}
+
+
+def outline(recipe: Recipe, facts: Facts, number: int, shape: Shape) -> Row:
+    """A row with what arithmetic says of a shape; raises SpeechpressError when no encoder can be built of it."""
+    made = shaped(recipe, shape)
+    config, _ = student_config(made, facts.encoder, facts.width)
+    chunk_ms = shape.get("chunk_ms", default_chunk_ms(made))
+    macs, seconds = chunk_macs(config, chunk_ms), WINDOW_S if chunk_ms is None else chunk_ms / 1000
+    figures = {"parameters": parameters(config), "macs": macs, "macs_per_s": macs / seconds}
+    return blank(number, shape) | {"chunk_ms": 1000 * seconds, **figures}
+
+
+def _measured(
+    desk: Desk, job: Job, facts: Facts, shape: Shape, chunk_ms: float, folder: Path
+) -> dict[str, float | None]:
+    """Latency of the shape's program, with random weights, of which the arithmetic is the same."""
+    from .export_source import Source
+
+    desk.tell("lowering")
+    encoder = _random_encoder(job.recipe, facts, shape)
+    nothing = dict.fromkeys(("recipe", "teacher", "steps", "data", "fidelity", "checkpoint_sha256"))
+    source = Source("random", encoder, {**nothing, "parents": [], "parameters": None})
+    program = _exported(source, shape, chunk_ms, 0.0, folder / "random")
+    desk.tell("timing")
+    quiet = desk.quiet.silence if job.clock.here else desk.quiet.one_at_a_time
+    with quiet():
+        timing = job.clock.time(folder / "random", None if encoder.config.blockers else chunk_ms)
+    shutil.rmtree(folder / "random")
+    return {
+        "p50_ms": timing.p50_ms,
+        "p99_ms": timing.p99_ms,
+        "ms_per_s": timing.p50_ms * 1000 / chunk_ms,
+        "others_cores": timing.others_cores,
+        "size_bytes": program["size_bytes"],
+        "delegated_time": program["delegated_time"],
+    }
+
+
+def _random_encoder(recipe: Recipe, facts: Facts, shape: Shape) -> "Encoder":
+    import torch
+
+    from .encoder import Encoder
+
+    torch.manual_seed(0)
+    encoder = Encoder(student_config(shaped(recipe, shape), facts.encoder, facts.width)[0]).eval()
+    if encoder.static_norm is not None:
+        encoder.measure_statistics(torch.randn(1, 32_000) * 0.1)
+    return encoder
+
+
+def _exported(source: "Source", shape: Shape, chunk_ms: float, longest_s: float, out: Path) -> Mapping[str, Any]:
+    """A bundle with the one method that is needed; what `compress export --json` prints of it."""
+    from .export import export, plan
+    from .targets import target_of
+
+    scheme, target = shape.get("quantize", "none"), target_of("host")
+    target = replace(target, tolerances={scheme: LOOSE.get(scheme, {"cosine": BROKEN_COSINE})})
+    streams = not source.encoder.config.blockers
+    order = plan(source, target, scheme, (chunk_ms,) if streams else (), longest_s)
+    return export(order, out, overwrite=False, allow_fallback=True, say=lambda words: None)
+
+
+def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
+    """Distil the shape for a short while, and the fidelity of what comes out."""
+    from .distill import distill
+    from .run import Where
+
+    recipe = shaped(job.recipe, shape)
+    where = Where(job.data, folder, job.train_device, overwrite=True)
+
+    def listen(event: dict[str, Any]) -> None:
+        if event["event"] == "train":
+            desk.tell(f"step {event['step']}/{recipe.train.steps}")
+            if job.clock.here:
+                desk.quiet.step_aside()
+
+    desk.tell("training")
+    outcome = distill(recipe, where, listen)
+    if not outcome.finished:
+        raise SearchStopped("interrupted")
+    if shape.get("quantize", "none") == "none":
+        valid = outcome.card["valid"]
+        layers = valid.get("end_chunked", valid["end"])
+    else:
+        desk.tell("fidelity of the program")
+        layers = program_fidelity(job, outcome, shape, chunk_ms, folder)
+    cosines = {layer: values["cosine"] for layer, values in layers.items()}
+    mean = sum(cosines.values()) / len(cosines)
+    return {"fidelity": mean, "fidelity_layers": cosines, "train_s": outcome.card["train_s"]}
+
+
+def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
+    """What the heads make of the quantised program's frames, on the speech that the run held out."""
+    from .corpus import open_corpus
+    from .distill import heldout_waves, hold_out
+    from .export_source import open_source
+    from .objectives import load_heads
+    from .pretrained import load_teacher
+    from .program_student import ProgramStudent
+    from .training import validate
+
+    source, teacher = open_source(folder), load_teacher(job.recipe.teacher)
+    streams = not source.encoder.config.blockers
+    longest_s = 0.0 if streams else max(SHORT_S, job.recipe.train.crop_s)
+    _exported(source, shape, chunk_ms, longest_s, folder / "program")
+    heads = load_heads(folder, source.encoder.config.width, teacher.card.width)
+    assert heads is not None, "distill writes them"
+    student = ProgramStudent(folder / "program", heads, chunk_ms if streams else None)
+    waves = heldout_waves(hold_out(open_corpus(*job.data), job.recipe)[1], job.recipe.train.crop_s)
+    layers = tuple(int(layer) for layer in outcome.card["valid"]["end"])
+    found = validate(student, teacher, layers, waves)
+    shutil.rmtree(folder / "program")
+    return found
+
+
+def _graver(error: Exception, job: Job) -> SpeechpressError:
+    """The error itself, or, when no further trial can fare better, SearchStopped."""
+    if isinstance(error, SearchStopped):
+        return error
+    if out_of_space(error):
+        return SearchStopped(f"{job.folder}: no space is left on this disk ({error}); free some")
+    try:
+        job.clock.reach()
+    except SpeechpressError as gone:
+        return SearchStopped(str(gone))
+    return error if isinstance(error, SpeechpressError) else SpeechpressError(str(error))
+
+
+def out_of_space(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is that of a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def check_room(folder: Path, needed_bytes: int) -> None:
+    """Raises SearchStopped when a trial's files would fill the disk."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise SearchStopped(
+            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but {needed_bytes / 1e6:.0f} MB needed; free some"
+        )
+
+
+def _share_cores(desk: Desk) -> None:
+    """Each worker gets its share of the cores."""
+    import torch
+
+    torch.set_num_threads(max(1, _cores() // desk.quiet.workers))
+
+
+def _cores() -> int:
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        return int(os.environ["OMP_NUM_THREADS"])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,223 @@
+"""A search as it goes on: which shape is next, what is skipped, what a worker's answer means, and when to give up."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from speechpress.runtime.errors import CheckFailed, SpeechpressError
+
+from .recipe import Recipe
+from .search_rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, front, nearest
+from .search_sampler import Sampler
+from .search_space import Shape, Space, cheapest, described, recipe_shape
+from .search_trial import Clock, Facts, Job, SearchStopped, outline, run_trial
+from .workers import Heard, Workers
+
+STUDENTS = "students"
+WEIGHTS = ("model.safetensors", "heads.safetensors", "resume.safetensors")
+FAR, ENOUGH = 1.5, 3  # times the budget, by the best of so many measurements: not even measured
+ATTEMPTS, STREAK = 2, 3  # of a trial whose process is killed; of failures after which it is no accident
+Listen = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was asked for.
+
+    `recipe` is whose student is changed, `proxy` the same with the steps of a trial; `axis` is "chunk" or "second":
+    which latency is weighed against fidelity. The budget is always for a chunk.
+    """
+
+    recipe: Recipe
+    proxy: Recipe
+    space: Space
+    data: tuple[Path, ...]
+    out: Path
+    clock: Clock
+    budget_ms: float
+    trials: int
+    jobs: int = 1
+    axis: str = "chunk"
+    train_device: str = "auto"
+    resume: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def job(self) -> Job:
+        return Job(self.proxy, self.data, self.train_device, self.out / STUDENTS, self.clock, self.budget_ms)
+
+
+@dataclass
+class Walk:
+    """A search as it goes on: the table, and what is yet to be looked at."""
+
+    order: Search
+    facts: Facts
+    found: list[Row]
+    listen: Listen
+    rows: dict[int, Row] = field(init=False)
+    queue: list[tuple[int | None, Shape]] = field(default_factory=list)  # with a number: was running before
+    probes: list[Shape] = field(default_factory=list)  # the cheapest: if none of them meets the budget, none does
+    attempts: Counter[int] = field(default_factory=Counter)
+    streak: int = 0
+
+    def __post_init__(self) -> None:
+        order = self.order
+        self.rows = {row["trial"]: row for row in self.found}
+        self.sampler = Sampler(order.space, finished(self.found), AXES[order.axis], order.proxy.train.seed)
+        self.notes = list(order.notes)
+        for row in self.found:
+            if row["state"] == RUNNING:
+                self._claim(order.space.shape(order.space.numbers(row["shape"])), row["trial"])
+        small = cheapest(order.space, order.proxy, self.facts.encoder, self.facts.width)
+        self.probes = [{**small, "quantize": scheme} for scheme in order.space.quantize] or [small]
+        own = recipe_shape(order.space, order.proxy)
+        for shape in [*self.probes, *([own] if own else [])]:
+            self._claim(shape)
+
+    @property
+    def table(self) -> list[Row]:
+        return [self.rows[number] for number in sorted(self.rows)]
+
+    def run(self, workers: Workers) -> None:
+        """Work until there are enough trials, or no more shapes."""
+        while True:
+            while workers.idle and (drawn := self.draw()) is not None:
+                number, shape = drawn
+                row = self.rows[number]
+                workers.start(number, run_trial, self.order.job, self.facts, number, shape, row["estimate_ms"])
+            if not workers.calls:
+                return
+            for heard in workers.wait():
+                self.hear(heard)
+
+    def draw(self) -> tuple[int, Shape] | None:
+        """The next trial for a worker, put down as running, or None; shapes that need no worker are settled."""
+        while self._begun() or self._wanted():
+            number, shape = self._pop()
+            if shape is None:
+                self._note(f"all {self.order.space.size} shapes of the space were looked at")
+                return None
+            if number is None:
+                number = max(self.rows, default=-1) + 1
+            row = outline(self.order.proxy, self.facts, number, shape)
+            row["estimate_ms"] = self.estimate_ms(row)
+            if self._far(row, shape):
+                self._settle(row | self._far_words(row))
+                continue
+            self._write(row)
+            return number, shape
+        return None
+
+    def _pop(self) -> tuple[int | None, Shape | None]:
+        return self.queue.pop(0) if self.queue else (None, self.sampler.next())
+
+    def _begun(self) -> bool:
+        """Whether the queue starts with a trial that has its number already: those come first, wanted or not."""
+        return bool(self.queue) and self.queue[0][0] is not None
+
+    def _wanted(self) -> bool:
+        return len(self.rows) < self.order.trials
+
+    def hear(self, heard: Heard) -> None:
+        """Take down what a worker says; raises what ends the search."""
+        number = heard.call
+        if heard.kind == "told":
+            self.listen({"event": "stage", "trial": number, "text": heard.value})
+            return
+        if heard.kind == "failed" and isinstance(heard.value, SearchStopped):
+            raise heard.value
+        row = self.rows[number]
+        if heard.kind == "done":
+            self._settle(heard.value)
+            self._give_up_when_hopeless()
+        elif heard.kind == "lost" and self.attempts[number] + 1 < ATTEMPTS:
+            self.attempts[number] += 1
+            self.queue.insert(0, (number, self.order.space.shape(self.order.space.numbers(row["shape"]))))
+        else:
+            self._settle(row | {"state": FAILED, "reason": _reason(heard)})
+            self._give_up_when_all_fail(row["trial"])
+
+    def estimate_ms(self, row: Row) -> float | None:
+        """At the fastest rate that was measured with this quantisation; None before there are enough measurements."""
+        scheme = row["shape"].get("quantize")
+        rates = [
+            other["macs"] / other["p50_ms"]
+            for other in self.rows.values()
+            if other["p50_ms"] is not None and other["shape"].get("quantize") == scheme
+        ]
+        return row["macs"] / max(rates) if len(rates) >= ENOUGH else None
+
+    def _far(self, row: Row, shape: Shape) -> bool:
+        estimate = row["estimate_ms"]
+        return estimate is not None and estimate > FAR * self.order.budget_ms and shape not in self.probes
+
+    def _far_words(self, row: Row) -> dict[str, Any]:
+        words = f"over budget by measurement of others: {row['estimate_ms']:.2f} ms per chunk at their fastest rate"
+        return {"state": SKIPPED, "reason": words, "over_ms": row["estimate_ms"] - self.order.budget_ms}
+
+    def _claim(self, shape: Shape, number: int | None = None) -> None:
+        if self.sampler.claim(shape) is not None:
+            self.queue.append((number, shape))
+
+    def _write(self, row: Row) -> None:
+        self.rows[row["trial"]] = row
+        Rows(self.order.out / TRIALS).add(row)
+
+    def _settle(self, row: Row) -> None:
+        self._write(row)
+        self.sampler.learn(row)
+        self._tidy()
+        self.streak = self.streak + 1 if row["state"] == FAILED else 0
+        ended = len(finished(self.table))
+        self.listen({"event": "trial", "row": row, "ended": ended, "trials": self.order.trials})
+
+    def _tidy(self) -> None:
+        """Only students of the front keep their weights."""
+        kept = {row["trial"] for row in front(self.table, AXES[self.order.axis])}
+        for row in finished(self.table):
+            folder = self.order.out / STUDENTS / f"{row['trial']:04d}"
+            for name in WEIGHTS if row["trial"] not in kept else ():
+                (folder / name).unlink(missing_ok=True)
+
+    def _give_up_when_hopeless(self) -> None:
+        numbers = [self.order.space.numbers(shape) for shape in self.probes]
+        ended = [row for row in finished(self.table) if self.order.space.numbers(row["shape"]) in numbers]
+        if len(ended) == len(numbers) and all(row["state"] == SKIPPED for row in ended):
+            raise no_shape(self.order, self.table)
+
+    def _give_up_when_all_fail(self, number: int) -> None:
+        if self.streak >= STREAK:
+            reason = self.rows[number]["reason"]
+            raise SpeechpressError(
+                f"{self.order.out}: the last {STREAK} trials failed, trial {number} because: {reason}. Mend that, and "
+                f"go on with --resume; what the workers said is in {self.order.out}/workers.log"
+            )
+
+    def _note(self, text: str) -> None:
+        """Said once, however many workers ask for more."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.listen({"event": "note", "text": text})
+
+
+def _reason(heard: Heard) -> str:
+    if heard.kind == "lost":
+        return "its process was killed twice: is memory short?"
+    return str(heard.value) if heard.kind == "failed" else heard.value.splitlines()[-1]
+
+
+def no_shape(order: Search, rows: list[Row]) -> SpeechpressError:
+    """What to say when nothing met the budget."""
+    closest = nearest(rows)
+    if closest is None or closest["over_ms"] <= 0:
+        reasons = Counter(row["reason"] for row in rows if row["state"] == FAILED)
+        words = f": {reasons.most_common(1)[0][0]}" if reasons else ""
+        return SpeechpressError(f"{order.out}: no trial ended with a student{words}. See {order.out}/workers.log")
+    return CheckFailed(
+        f"no shape meets {order.budget_ms:g} ms on {order.clock.address}: of {len(finished(rows))} the nearest is "
+        f"trial {closest['trial']} ({described(closest['shape'])}) with {closest['p50_ms']:.2f} ms per chunk of "
+        f"{closest['chunk_ms']:g} ms. Raise --budget-ms, or give --space smaller shapes"
+    )

@@ -1,0 +1,117 @@
+"""`compress search`: walk through shapes of a student, measure each, train those within the budget, keep one table.
+
+The owner draws shapes and writes the table; workers measure and train (`search_trial`). A search that was killed goes
+on from its table: what ended is kept, what was running begins anew.
+"""
+
+import contextlib
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .search_folder import LOG, begin, check_folder, check_sources, go_on
+from .search_report import Report
+from .search_rows import RUNNING, Row, finished
+from .search_sampler import require_optuna
+from .search_space import check_choices
+from .search_trial import survey
+from .search_walk import Listen, Search, Walk, no_shape
+from .workers import Workers
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended: `finished` is False when it was interrupted."""
+
+    finished: bool
+    document: dict[str, Any]
+
+
+def search(order: Search, listen: Listen) -> Outcome:
+    """Search, or go on with a search; `listen` hears events: begin, note, stage, trial.
+
+    Returns:
+        What `compress search --json` prints, and whether it came to its end.
+
+    Raises:
+        CheckFailed: no shape meets the budget; the nearest is named.
+        SearchStopped: the device is gone or the disk is full; the search can go on later.
+        SpeechpressError: bad input, a folder in use, a search of something else, or trials that all fail.
+    """
+    require_optuna()
+    new = check_folder(order)
+    rows = go_on(order) if order.resume else []
+    if len(rows) >= order.trials and all(row["state"] != RUNNING for row in rows):
+        note = f"{len(rows)} trials are there already; ask for more with a larger --trials"
+        listen({"event": "note", "text": note})
+        return conclude(order, rows, [*order.notes, note])
+    try:
+        with Workers(order.jobs, order.out / LOG) as workers:
+            facts = workers.call(partial(_stage, listen), survey, order.job)
+            check_choices(order.space, order.proxy, facts.encoder, facts.width)
+            if order.resume:
+                check_sources(order, facts)
+            else:
+                begin(order, facts)
+            new = False
+            return walk_on(Walk(order, facts, rows, listen), workers)
+    finally:
+        if new:
+            shutil.rmtree(order.out, ignore_errors=True)
+
+
+def walk_on(walk: Walk, workers: Workers) -> Outcome:
+    """Go through the trials; whatever ends them, what there is is reported in the folder."""
+    ended, size = True, walk.order.space.size
+    walk.listen({"event": "begin", "trials": walk.order.trials, "ended": len(finished(walk.table)), "size": size})
+    try:
+        with interruptible():
+            walk.run(workers)
+    except KeyboardInterrupt:
+        ended = False
+    except SpeechpressError:
+        with contextlib.suppress(SpeechpressError):  # of a full disk, say, which is what is being said already
+            report(walk.order, walk.table)
+        raise
+    workers.stop()
+    return conclude(walk.order, walk.table, walk.notes, ended)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM, which batch systems send, ends a search as Ctrl-C does; so does Ctrl-C where it was ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def conclude(order: Search, rows: list[Row], notes: list[str], ended: bool = True) -> Outcome:
+    """The report of a search; raises CheckFailed when it has ended and no shape met the budget."""
+    written = report(order, rows)
+    if written["best"] is None and ended:
+        raise no_shape(order, rows)
+    facts = {"out": str(order.out), "device": order.clock.address, "budget_ms": order.budget_ms, "axis": order.axis}
+    steps = order.proxy.train.steps
+    return Outcome(ended, {**facts, "steps": steps, **written, "notes": notes, "finished": ended})
+
+
+def report(order: Search, rows: list[Row]) -> dict[str, Any]:
+    """Table, plot and best recipe in the folder; what --json says of them."""
+    places = (order.recipe, order.space, order.out, order.budget_ms, order.axis, order.clock.address)
+    return Report(*places, order.proxy.train.steps, order.proxy.teacher).write(rows)
+
+
+def _stage(listen: Listen, words: str) -> None:
+    listen({"event": "stage", "trial": None, "text": words})
