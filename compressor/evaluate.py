@@ -67,9 +67,10 @@ def evaluate(
         listen: hears what is being done, a line each.
 
     Returns:
-        {"checkpoint", "data", "size_bytes" (in float32), "tasks": {name: {"metric", "student", "teacher", "random", "logmel", "ci95", ...}},
-        "latency" (of the stream, or None), "fidelity": {teacher layer: cosine}, "fidelity_by", "fidelity_detail",
-        "skipped", "notes", "seconds"}. A number is None where there is no teacher at hand, and `notes` says why.
+        {"checkpoint", "data", "size_bytes" (in float32, by upstream), "tasks": {name: {"metric", "student", "teacher",
+        "random", "logmel", "ci95", ...}}, "latency" (of the stream, or None), "fidelity": {teacher layer: cosine},
+        "fidelity_by", "fidelity_detail", "skipped", "notes", "seconds"}. A number is None where there is no teacher at
+        hand, and `notes` says why.
 
     Raises:
         SpeechpressError: no checkpoint, no labels, an unknown task, no clip that can be read, or chunks for a student
