@@ -3,10 +3,11 @@
     python benchmarks/layer_study.py TEACHER CORPORA OUT [--steps 80]
 
 TEACHER is the folder of a Whisper encoder (supervised, not self-supervised); the other teacher is hubert-mini, which
-comes with the package and was itself distilled from that encoder. CORPORA holds the unpacked folders
-speechocean762, arabic_speech_commands and picovoice_barista. Tasks: 40 Arabic commands by unseen speakers, 18 drinks, 50
-speakers. Students have a thin front end and two layers x 256; Whisper's start from random weights, because it has none to
-give. They hear speechocean762 and Arabic commands, without their test parts.
+comes with the package and was itself distilled from that encoder. CORPORA holds the unpacked folders speechocean762,
+arabic_speech_commands and picovoice_barista. Tasks: 40 Arabic commands by unseen speakers, drinks, 50 speakers.
+Whisper's students have a thin front end and two layers x 256 with random weights, because it has none to give;
+hubert-mini's start from its own first two layers. They hear speechocean762 and Arabic commands, without what is marked
+as test.
 
 OUT gets a page for each teacher, and keeps the students: called again, it goes on. Writes results/layer_study.json.
 """

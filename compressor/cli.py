@@ -165,11 +165,12 @@ def evaluate(
     """Fidelity to the teacher per layer, and linear probes beside the teacher, random weights and log-mel."""
     from .display import Screen
     from .eval_report import reported
-    from .evaluate import evaluate as measure
-    from .evaluate import tables
     from .runs import newest
 
     screen, finish = Screen(json), reported(report)
+    from .evaluate import evaluate as measure
+    from .evaluate import tables
+
     folder = checkpoint or newest(RUNS, screen.say)
     document = measure(
         folder,

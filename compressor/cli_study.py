@@ -50,6 +50,8 @@ def layers(
     json: Json = False,
 ) -> None:
     """Which layer knows what, how alike layers are, and which to distil; with --train-heads also whether that holds."""
+    if not train_heads and (sets or train_data):
+        raise SpeechpressError("study: --set and --train-data are about students; add --train-heads")
     from .display import Screen
     from .feature_store import cache_folder
     from .layer_probes import corpora_of, open_problems
@@ -59,8 +61,6 @@ def layers(
     from .study_students import Training
     from .study_tables import study_tables
 
-    if not train_heads and (sets or train_data):
-        raise SpeechpressError("study: --set and --train-data are about students; add --train-heads")
     screen = Screen(json)
     problems = open_problems((tasks or (SUITE_TASKS if data_root else FOLDER_TASKS)).split(","), data_root, data)
     name = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in Path(teacher).name)

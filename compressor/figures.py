@@ -62,7 +62,7 @@ def inline(svg: str, about: str) -> str:
     """An SVG to be put into a page: its colours are the page's, its ids are its own, and it grows with the page."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
-    body = re.sub(r'<g id="[a-zA-Z0-9_]+">', "<g>", body)  # names of axes and lines, the same in every figure
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # names of axes and lines, the same in every figure
     body = re.sub(r'(<svg [^>]*?)width="[^"]*"', r"\1", body, count=1)
     body = re.sub(r'(<svg [^>]*?)height="[^"]*"', rf'\1role="img" aria-label="{about}"', body, count=1)
     for colour, variable in VARIABLES.items():
