@@ -23,7 +23,7 @@ from .pretrained import Teacher, load_teacher
 from .probes import wilson
 from .problems import Problem
 from .similarity import compare_layers, layer_frames
-from .study_students import Measuring, Training, check_training, compared, measure_students, train_arms
+from .study_students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
 from .upstreams import encoder_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,7 @@ def study_layers(
     everybody = [*upstreams.values(), *(encoder_upstream(checkpoint.encoder) for checkpoint in opened.values())]
     hours = check_problems(problems, everybody, None) / 3600
     runs = None if training is None else check_training(training, teacher, most)
+    notes += [] if runs is None else leaks(runs, problems)
     listen(f"{len(problems)} tasks, {hours:.2f} h of audio, {teacher.card.depth + 1} layers")
     with stores(cache, upstreams) as kept:
         skipped = extract(upstreams, wanted(problems), kept, device, listen)

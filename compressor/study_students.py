@@ -6,7 +6,7 @@ Shapes: S samples.
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .audio import cut_place
 from .checkpoint import CARD, Checkpoint, parameters, read_json
 from .corpus import open_corpus
-from .distill import distill
+from .distill import distill, hold_out
 from .eval_suite import wanted
 from .extraction import Listener, extract, stores
 from .fidelity import fidelity
@@ -58,6 +59,7 @@ class Runs:
     teacher: Teacher
     most: int
     fingerprint: str
+    heard: frozenset[str]  # recordings that students are trained on
 
     def recipe(self, layers: Sequence[int]) -> Recipe:
         """The recipe with these layers, which are the teacher's own numbers, and everything else the same."""
@@ -87,15 +89,31 @@ def check_training(training: Training, teacher: Teacher, most: int) -> Runs:
     foreign = training.out.is_dir() and any(training.out.iterdir()) and not (training.out / "students").is_dir()
     if foreign and not (training.out / "study.json").is_file():
         raise SpeechpressError(f"{training.out}: holds something else than a study; use another --out")
-    runs = Runs(training, teacher, most, open_corpus(*training.data).fingerprint)
-    last = plan(runs.recipe([teacher.card.depth]), teacher)
+    corpus = open_corpus(*training.data)
+    runs = Runs(training, teacher, most, corpus.fingerprint, frozenset())
+    recipe = runs.recipe([teacher.card.depth])
+    last, (train_part, _) = plan(recipe, teacher), hold_out(corpus, recipe)
     hop = last.student.config.hop_samples
     if hop != teacher.card.hop_samples:
         raise SpeechpressError(
             f"{training.recipe}: its student has a frame every {hop / 16:g} ms, but {teacher.card.source} has one "
             f"every {teacher.card.hop_samples / 16:g} ms; use another --recipe"
         )
-    return runs
+    return replace(runs, heard=frozenset(str(Path(cut_place(cut)).resolve()) for cut in train_part.cuts))
+
+
+def leaks(runs: Runs, problems: Sequence[Problem]) -> list[str]:
+    """What has to be said of test clips that students are trained on, without their labels."""
+    said = []
+    for problem in problems:
+        places = [item.sound.place for item in problem.part("test")]
+        count = sum(str(Path(place).resolve()) in runs.heard for place in places)
+        if count:
+            said.append(
+                f"{problem.name}: students of the comparison are trained on {count} of its {len(places)} test clips "
+                "(without labels, all students alike), because they are not marked as test"
+            )
+    return said
 
 
 def choose_arms(suggestion: Suggestion, depth: int, most: int, out: Path) -> list[Arm]:

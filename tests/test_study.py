@@ -92,6 +92,7 @@ def test_students_differ_in_their_layers_only(trained):
         assert own == {**own, "teacher": document["teacher"]["source"]}
         assert set(document["cka"]["students"]) >= {arm["student"]}
     assert document["comparison"]["verdict"][-1].startswith("the suggestion ")
+    assert any(note.startswith("sid: students of the comparison are trained on") for note in document["notes"])
 
 
 def test_finished_students_are_taken_as_they_are_and_others_go_on(trained, tiny_teacher, speech):
