@@ -18,7 +18,7 @@ def score_by_size(dots: Sequence[Any], floors: Mapping[str, float]) -> Any:
     """
     import matplotlib.pyplot as plt
 
-    figure, panel = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
+    figure, panel = plt.subplots(figsize=(9.2, 3.8), layout="constrained")
     for name, score in floors.items():
         panel.axhline(score, color=SERIES[1], ls=":", lw=1.4)
         panel.annotate(
@@ -36,9 +36,8 @@ def score_by_size(dots: Sequence[Any], floors: Mapping[str, float]) -> Any:
         panel.plot(
             [dot.size_bytes / 1e6], [dot.score], "o", ms=9, color=colour, mfc=colour if filled else CARD, mew=1.6
         )
-        panel.annotate(
-            dot.name, (dot.size_bytes / 1e6, dot.score), (0, 9), textcoords="offset points", ha="center", fontsize=8
-        )
+        place, above = (dot.size_bytes / 1e6, dot.score), 9 if filled else -16
+        panel.annotate(dot.name, place, (0, above), textcoords="offset points", ha="center", fontsize=8)
     sizes = [dot.size_bytes / 1e6 for dot in dots]
     low, high = min(sizes), max(sizes)
     panel.set_xscale("log")
@@ -58,10 +57,10 @@ def kept_by_task(rows: Sequence[Mapping[str, Any]]) -> Any:
     """A line for each task, from the floors by the student (with its interval) to the teacher."""
     import matplotlib.pyplot as plt
 
-    figure, panel = plt.subplots(figsize=(7.6, 1.1 + 0.42 * len(rows)), layout="constrained")
+    figure, panel = plt.subplots(figsize=(9.2, 1.1 + 0.36 * len(rows)), layout="constrained")
     for place, row in enumerate(rows):
         floor = row[row["floor"]] if row["floor"] else None
-        if floor is not None and row["teacher"] is not None:
+        if floor is not None and row["teacher"] is not None and row["teacher"] > floor:
             panel.plot([floor, row["teacher"]], [place, place], color=SOFT, lw=5, alpha=0.25, solid_capstyle="butt")
         for name, (label, mark) in FLOOR_MARKS.items():
             if row[name] is not None:
