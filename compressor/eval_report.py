@@ -191,7 +191,7 @@ def _part(document: Mapping[str, Any]) -> dict[str, Any]:
         "counted": kept["mean"]["student"]["tasks"],
         "size": _sizes(document),
         "facts": _facts(document),
-        "notes": [*_task_notes(document), *document.get("notes", [])],
+        "notes": [*_task_notes(document), *document.get("notes", []), *_complaints(document)],
     }
 
 
@@ -281,6 +281,11 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _task_notes(document: Mapping[str, Any]) -> list[str]:
     return [f"{name}: {note}" for name, task in document["tasks"].items() for note in task.get("notes", [])]
+
+
+def _complaints(document: Mapping[str, Any]) -> list[str]:
+    """Of `--sanity`, where that was asked for."""
+    return [f"out of order: {line}" for line in (document.get("sanity") or {}).get("complaints", [])]
 
 
 def scored(task: Mapping[str, Any], model: str) -> str:
