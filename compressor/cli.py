@@ -17,6 +17,7 @@ from . import cli_measure
 from .cli_demo import demo
 from .cli_options import BUNDLES, RUNS, Json, resume_words
 from .cli_search import search
+from .cli_study import study
 
 app = typer.Typer(
     name="compress",
@@ -158,15 +159,18 @@ def evaluate(
         float | None, typer.Option(help="Hear the audio in chunks, as a streaming student does; else all at once.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Probes per task, each with its own random numbers.")] = 3,
+    report: Annotated[Path | None, typer.Option(help="Also a report of what was kept: FILE.html or FILE.md.")] = None,
     json: Json = False,
 ) -> None:
     """Fidelity to the teacher per layer, and linear probes beside the teacher, random weights and log-mel."""
     from .display import Screen
-    from .evaluate import evaluate as measure
-    from .evaluate import tables
+    from .eval_report import reported
     from .runs import newest
 
-    screen = Screen(json)
+    screen, finish = Screen(json), reported(report)
+    from .evaluate import evaluate as measure
+    from .evaluate import tables
+
     folder = checkpoint or newest(RUNS, screen.say)
     document = measure(
         folder,
@@ -177,7 +181,7 @@ def evaluate(
         chunk_ms=chunk_ms,
         listen=screen.say,
     )
-    screen.result(document, *tables(document))
+    screen.result(finish(document), *tables(document))
 
 
 @app.command()
@@ -270,6 +274,7 @@ app.command("profile")(cli_measure.profile)
 app.command("report")(cli_measure.report)
 app.command("demo")(demo)
 app.command("search")(search)
+app.add_typer(study, name="study")
 
 
 @app.command()

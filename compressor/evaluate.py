@@ -21,8 +21,9 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .allocator import keep_freed_memory
 from .audio import Skipped, UnreadableAudio
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, load_checkpoint, parameters
 from .config import SAMPLE_RATE
+from .encoder import Encoder
 from .features import LOG_MEL, Key, Upstream, of_model, pool_clips, random_copy, read_clip
 from .fidelity import fidelity
 from .objectives import load_heads
@@ -30,6 +31,7 @@ from .pretrained import Teacher, load_teacher
 from .probes import SPLITS, Part, Parts, Score, probe, probe_each_layer
 from .streaming import chunk_frames_of
 from .tasks import Task, make_task
+from .upstreams import FLOAT_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +67,10 @@ def evaluate(
         listen: hears what is being done, a line each.
 
     Returns:
-        {"checkpoint", "data", "tasks": {name: {"metric", "student", "teacher", "random", "logmel", "ci95", ...}},
-        "latency" (of the stream, or None), "fidelity": {teacher layer: cosine}, "fidelity_by", "fidelity_detail",
-        "skipped", "notes", "seconds"}. A number is None where there is no teacher at hand, and `notes` says why.
+        {"checkpoint", "data", "size_bytes" (in float32, by upstream), "tasks": {name: {"metric", "student", "teacher",
+        "random", "logmel", "ci95", ...}}, "latency" (of the stream, or None), "fidelity": {teacher layer: cosine},
+        "fidelity_by", "fidelity_detail", "skipped", "notes", "seconds"}. A number is None where there is no teacher at
+        hand, and `notes` says why.
 
     Raises:
         SpeechpressError: no checkpoint, no labels, an unknown task, no clip that can be read, or chunks for a student
@@ -88,11 +91,18 @@ def evaluate(
     if guide is not None:
         upstreams["teacher"] = of_model(guide.to(device))
     result: dict[str, Any] = {"checkpoint": str(checkpoint), "data": "starter" if data is None else str(data)}
+    result["size_bytes"] = _sizes(student, guide)
     result["latency"] = None if chunk is None else student.config.stream_spec(chunk).latency()
     result["tasks"], skipped = probe_upstreams(upstreams, made, seeds, device, listen)
     result |= measure_fidelity(opened, guide, made, device, notes, listen, chunk)
     result["skipped"] = [{"path": item.path, "reason": item.reason} for item in skipped]
     return {**result, "notes": notes, "seconds": time.monotonic() - start}
+
+
+def _sizes(student: Encoder, teacher: Teacher | None) -> dict[str, int]:
+    own = FLOAT_BYTES * parameters(student)
+    sizes = {"student": own, "random": own, "logmel": 0}
+    return sizes if teacher is None else {**sizes, "teacher": FLOAT_BYTES * teacher.card.parameters}
 
 
 def streaming_chunk(opened: Checkpoint, chunk_ms: float) -> int:

@@ -77,14 +77,14 @@ def keywords(root: Path, sizes: Sizes) -> Problem:
     """40 Arabic commands by unseen speakers."""
     read_rows(root, "arabic_speech_commands", "ks", "keyword", "speaker", "split")
     return refuse_shared_speakers(
-        _classes("ks", root / "arabic_speech_commands", "ks", None, sizes.keywords), "arabic_speech_commands"
+        class_problem("ks", root / "arabic_speech_commands", "ks", None, sizes.keywords), "arabic_speech_commands"
     )
 
 
 def speakers(root: Path, sizes: Sizes) -> Problem:
     """50 speakers of speechocean762."""
     read_rows(root, "speechocean762", "sid", "speaker", "split")
-    return _classes("sid", root / "speechocean762", "sid", 50, sizes.voices)
+    return class_problem("sid", root / "speechocean762", "sid", 50, sizes.voices)
 
 
 def emotions(root: Path, sizes: Sizes) -> Problem:
@@ -96,10 +96,11 @@ def emotions(root: Path, sizes: Sizes) -> Problem:
             "it out with --tasks"
         )
     read_rows(root, "emotion", "er", "emotion", "speaker")
-    return _classes("er", root / "emotion", "er", None, sizes.keywords)
+    return class_problem("er", root / "emotion", "er", None, sizes.keywords)
 
 
-def _classes(name: str, folder: Path, task_name: str, classes: int | None, most: int) -> Problem:
+def class_problem(name: str, folder: Path, task_name: str, classes: int | None, most: int) -> Problem:
+    """A task of `tasks.make_task` as a problem, on at most `most` clips per split."""
     task = make_task(task_name, folder, classes, most)
     items = tuple(Item(clip(c.path, task.crop_s), c.split, c.label, c.speaker) for c in task.clips)
     return checked(Problem(name, "classify", "accuracy", items, task.notes, task.chance))

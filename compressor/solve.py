@@ -31,7 +31,7 @@ from .downstream import (
     train,
 )
 from .feature_store import FeatureStore
-from .probes import SPLITS, Part, probe
+from .probes import SPLITS, Part, Parts, probe
 from .problems import Item, Problem
 from .qbe import solve_search
 from .scoring import (
@@ -81,14 +81,20 @@ def solve(problem: Problem, store: FeatureStore, hop_samples: int, budget: Budge
 
 def solve_classes(problem: Problem, store: FeatureStore, budget: Budget) -> Outcome:
     """Keywords, intents, speakers, emotions: a mean over time and a linear layer, as SUPERB has them."""
+    parts, classes = class_parts(problem, store)
+    score = probe(parts, classes, budget.seeds)
+    return Outcome(score.test, score.val, score.ci95, score.seeds, score.layer_weights, score.lr)
+
+
+def class_parts(problem: Problem, store: FeatureStore) -> tuple[Parts, int]:
+    """Means and class numbers of every split, and how many classes there are."""
     classes = sorted({item.target for item in problem.items})
     parts = {}
     for split in SPLITS:
         items = problem.part(split)
         answers = torch.tensor([classes.index(item.target) for item in items])
         parts[split] = Part(store.means([identity(item.sound) for item in items]), answers)
-    score = probe(parts, len(classes), budget.seeds)
-    return Outcome(score.test, score.val, score.ci95, score.seeds, score.layer_weights, score.lr)
+    return parts, len(classes)
 
 
 class TrainedWork:

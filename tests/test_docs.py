@@ -15,7 +15,14 @@ from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", "recipes/README.md", "docs/demo.md", "docs/search.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "recipes/README.md",
+    "docs/demo.md",
+    "docs/search.md",
+    "docs/study.md",
+)
 # Run elsewhere: the first by CI and by hand (it is the whole main job), the second is this very test run.
 RUN_ELSEWHERE = ("pip install", "--starter")
 
@@ -49,9 +56,10 @@ def test_every_command_of_the_pages_has_arguments_that_exist(page):
     for line in commands(page):
         if not line.startswith("compress "):
             continue
-        name = line.split()[1]
+        words = line.split()[1:]
+        name = words[:2] if words[0] == "study" else words[:1]
         env = {**os.environ, "COLUMNS": "200", "TERM": "dumb"}
-        command = [sys.executable, "-m", "speechpress.compressor.cli", name, "--help"]
+        command = [sys.executable, "-m", "speechpress.compressor.cli", *name, "--help"]
         done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
         assert done.returncode == 0, line
         for option in re.findall(r"(?<=\s)--[a-z-]+", line):

@@ -3,12 +3,10 @@
 import copy
 import csv
 import json
-import re
-import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import pytest
+from pages import CHROMIUM, FLAGS, check_in_browser, check_whole, read, words_of
 from profiled import made
 
 from speechpress.devices.operators import Event, share_out
@@ -17,8 +15,6 @@ from speechpress.devices.report import build, find_records, shown, titles, write
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 CALL = Event("DELEGATE_CALL", 2.1, False)
 EVENTS = [Event("Convolution #1", 2.0, True), CALL, Event("native_call_add.out", 0.3, False)]
 
@@ -47,33 +43,11 @@ def page(tmp_path_factory):
     return path
 
 
-class Reader(HTMLParser):
-    """Tags, what they load, and the text."""
-
-    def __init__(self):
-        super().__init__()
-        self.tags, self.loaded, self.text = [], [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.loaded += [value for name, value in attributes if name in ("src", "href", "data", "srcset", "action")]
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def read(path):
-    reader = Reader()
-    reader.feed(path.read_text(encoding="utf-8"))
-    return reader
-
-
 def test_the_page_holds_everything_and_loads_nothing(page):
+    check_whole(page)
     reader = read(page)
-    assert not {"script", "iframe", "img", "object", "video", "form"} & set(reader.tags)
-    assert reader.loaded == ["data:,"] and not re.search(r"url\(|@import", page.read_text(encoding="utf-8"))
     assert reader.tags.count("svg") >= 8
-    text = " ".join(" ".join(reader.text).split())
+    text = words_of(page)
     for words in (
         "Slower than the baseline",
         "it became 84 °C hot",
@@ -87,26 +61,13 @@ def test_the_page_holds_everything_and_loads_nothing(page):
         "<script>alert(1)</script>",  # as text
     ):
         assert words in text, words
-    styles = page.read_text(encoding="utf-8")
-    assert all(words in styles for words in ("prefers-color-scheme: dark", "@media print", "max-width: 900px"))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_a_browser_opens_it_without_a_word(page, tmp_path):
     """No error or warning on its console, no request, and everything is drawn."""
-    log = tmp_path / "net.json"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-    flags += ["--enable-logging=stderr", "--log-level=0", f"--log-net-log={log}", "--net-log-capture-mode=Everything"]
-    shot = tmp_path / "page.png"
-    command = [CHROMIUM, *flags, "--window-size=1200,2400", f"--screenshot={shot}", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert shot.stat().st_size > 50_000, done.stderr[-2000:]
-    assert "CONSOLE" not in done.stderr, done.stderr[-2000:]
-    asked = set(re.findall(r'"url":\s*"((?:https?|wss?|ftp):[^"]*)"', log.read_text(errors="replace")))
-    # Chromium itself asks its maker for news, whatever the page is.
-    assert not {url for url in asked if not re.search(r"//[\w.-]*(google|gstatic|googleapis|chromium)[\w.-]*/", url)}
-    command = [CHROMIUM, *flags[:8], f"--user-data-dir={tmp_path / 'other'}", "--dump-dom", page.as_uri()]
+    check_in_browser(page, tmp_path)
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'other'}", "--dump-dom", page.as_uri()]
     shown_page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
     assert shown_page.count("<svg") == page.read_text(encoding="utf-8").count("<svg")
 

@@ -1,0 +1,86 @@
+"""The command that studies teachers: `compress study layers`. `cli.py` adds it to the command line."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .cli_options import Json
+
+STUDIES = Path("studies")
+SUITE_TASKS, FOLDER_TASKS = "ks,ic,sid", "ks,sid"
+
+study = typer.Typer(help="Study a teacher before it is distilled.", no_args_is_help=True)
+
+
+@study.callback()
+def about() -> None:
+    """Study a teacher before it is distilled."""
+
+
+@study.command("layers")
+def layers(
+    teacher: Annotated[str, typer.Argument(help="Hub id, folder, file or torchaudio:NAME.")] = "hubert-mini",
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the mini suite's corpora.")] = None,
+    data: Annotated[Path | None, typer.Option(help="One folder of audio with a labels.tsv; else the starter.")] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Comma-separated: ks, sid, lid, er; with --data-root ks, ic, sid, er.")
+    ] = None,
+    student: Annotated[
+        list[Path] | None, typer.Option(help="Checkpoint folder to compare with it; may be repeated.")
+    ] = None,
+    train_heads: Annotated[
+        bool, typer.Option("--train-heads", help="Also distil students on these and other layers, at equal steps.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Of each student.")] = 200,
+    recipe: Annotated[str, typer.Option(help="Recipe of the students, with heads.")] = "distilhubert",
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of that recipe.")
+    ] = None,
+    train_data: Annotated[
+        list[Path] | None, typer.Option(help="What students are trained on; else the corpora of the tasks.")
+    ] = None,
+    heads: Annotated[int, typer.Option(min=1, max=4, help="Heads at most.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Probes for each layer and task.")] = 1,
+    cache: Annotated[Path | None, typer.Option(help="Folder in which features are kept; else the user's.")] = None,
+    device: Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")] = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; by default a new one in ./studies.")] = None,
+    json: Json = False,
+) -> None:
+    """Which layer knows what, how alike layers are, and which to distil; with --train-heads also whether that holds."""
+    if not train_heads and (sets or train_data):
+        raise SpeechpressError("study: --set and --train-data are about students; add --train-heads")
+    from .display import Screen
+    from .feature_store import cache_folder
+    from .layer_probes import corpora_of, open_problems
+    from .runs import choose_folder
+    from .study import study_layers
+    from .study_report import write_study
+    from .study_students import Training
+    from .study_tables import study_tables
+
+    screen = Screen(json)
+    problems = open_problems((tasks or (SUITE_TASKS if data_root else FOLDER_TASKS)).split(","), data_root, data)
+    name = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in Path(teacher).name)
+    folder = choose_folder(out, STUDIES, name, resume=False)
+    training = None
+    if train_heads:
+        speech = tuple(train_data or corpora_of(problems))
+        training = Training(speech, folder, steps, recipe, tuple(sets or ()), device)
+    with screen.busy("study") as say:
+        document = study_layers(
+            teacher,
+            problems,
+            student or (),
+            training=training,
+            seeds=seeds,
+            most=heads,
+            cache=cache or cache_folder(),
+            device=device,
+            listen=say,
+        )
+    written = write_study(document, folder)
+    document = {"out": str(folder), **document}
+    screen.result(document, *study_tables(document), f"written: {', '.join(map(str, written[:3]))}")

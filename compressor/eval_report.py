@@ -1,0 +1,322 @@
+"""`compress eval --report`: what of the teacher was kept, task by task, and score against size; HTML or Markdown.
+
+It takes the JSON documents of `evaluate.evaluate` and of `eval_suite.evaluate_suite`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechpress.runtime.atomic import write_text
+from speechpress.runtime.errors import SpeechpressError
+
+from .eval_figures import kept_by_task, score_by_size
+from .figures import drawn, inline
+from .pages import markdown_table, render
+from .published import ABOUT as ABOUT_PUBLISHED
+from .published import published_table
+from .scoring import BETTER_LOW, quality
+
+ENDINGS = (".html", ".md")
+FLOORS = {"random": "random weights", "logmel": "log-mel"}
+MEGA = 1e6
+
+
+def check_report(path: Path) -> None:
+    """Before any long work; raises SpeechpressError for a file that is neither a page nor Markdown."""
+    if path.suffix.lower() not in ENDINGS:
+        raise SpeechpressError(f"--report {path}: must end in .html or .md (JSON is what --json prints)")
+
+
+def reported(path: Path | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What `compress eval` does with its document: add what was kept, and write the report that was asked for.
+
+    Raises SpeechpressError at once for a path that cannot be one.
+    """
+    if path is not None:
+        check_report(path)
+
+    def finish(document: dict[str, Any]) -> dict[str, Any]:
+        if path is not None:
+            write_report([document], path)
+        return {**document, "retention": retention(document)} | ({} if path is None else {"report": str(path)})
+
+    return finish
+
+
+def retention(document: Mapping[str, Any]) -> dict[str, Any]:
+    """How much of the teacher's quality is kept, by task and model, on the scale of `scoring.quality`.
+
+    "of_teacher" is student / teacher. "above_floor" is (student - floor) / (teacher - floor), where the floor is the
+    better one of random weights and log-mel: what nobody has to distil counts for nothing, and below it the number is
+    negative. It is None where the interval of the teacher itself reaches down to the floor: nothing was there to keep.
+
+    Returns:
+        {"tasks": {task: {"floor": name or None, "models": {model: {"of_teacher", "above_floor"}}}}, "mean": {model:
+        {"of_teacher", "above_floor", "tasks" (in the second mean)}}}.
+    """
+    tasks = {name: _kept(task, models_of(document)) for name, task in document["tasks"].items()}
+    means = {}
+    for model in models_of(document):
+        parts = [task["models"][model] for task in tasks.values()]
+        whole = [part["of_teacher"] for part in parts if part["of_teacher"] is not None]
+        above = [part["above_floor"] for part in parts if part["above_floor"] is not None]
+        means[model] = {"of_teacher": _mean(whole), "above_floor": _mean(above), "tasks": len(above)}
+    return {"tasks": tasks, "mean": means}
+
+
+def models_of(document: Mapping[str, Any]) -> list[str]:
+    """The student, and what was measured against it."""
+    return ["student", *document.get("against", [])]
+
+
+def _kept(task: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
+    scores = {name: None if task.get(name) is None else quality(task["metric"], task[name]) for name in task["ci95"]}
+    floors = [(value, name) for name in FLOORS if (value := scores.get(name)) is not None]
+    floor, floor_name = max(floors, default=(None, None))
+    teacher = scores.get("teacher")
+    room = None if teacher is None or floor is None else teacher - floor
+    if room is not None and min(interval(task, "teacher")) <= (floor or 0.0):
+        room = None
+    kept = {}
+    for model in models:
+        score = scores.get(model)
+        kept[model] = {
+            "of_teacher": None if score is None or not teacher else score / teacher,
+            "above_floor": None if score is None or floor is None or room is None else (score - floor) / room,
+        }
+    return {"floor": floor_name, "models": kept}
+
+
+def interval(task: Mapping[str, Any], name: str) -> tuple[float, float]:
+    """The 95 % interval of a model's score on the scale of quality, low first."""
+    low, high = sorted(quality(task["metric"], value) for value in task["ci95"][name])
+    return low, high
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A model in the plot of score against size."""
+
+    name: str
+    role: str  # student, teacher, other, random
+    size_bytes: float
+    score: float
+
+
+def dots(documents: Sequence[Mapping[str, Any]]) -> list[Dot]:
+    """Every model whose size is known, with its mean quality over the tasks that all documents have."""
+    common = common_tasks(documents)
+    found: dict[tuple[str, float], Dot] = {}
+    for document in documents:
+        for name, size_bytes in document.get("size_bytes", {}).items():
+            score = mean_quality(document, name, common)
+            if size_bytes and score is not None:
+                role = name if name in ("student", "teacher", "random") else "other"
+                dot = Dot(title(document, name), role, size_bytes, score)
+                found.setdefault((dot.name, size_bytes), dot)
+    return list(found.values())
+
+
+def common_tasks(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [name for name in documents[0]["tasks"] if all(name in document["tasks"] for document in documents)]
+
+
+def mean_quality(document: Mapping[str, Any], model: str, tasks: Sequence[str]) -> float | None:
+    """Over tasks, on the scale of `scoring.quality`; None when a score is missing."""
+    found = [document["tasks"][name] for name in tasks]
+    if not found or any(task.get(model) is None for task in found):
+        return None
+    return _mean([quality(task["metric"], task[model]) for task in found])
+
+
+def title(document: Mapping[str, Any], model: str) -> str:
+    """The student by its folder's name, a floor by what it is."""
+    return Path(document["checkpoint"]).name if model == "student" else FLOORS.get(model, model)
+
+
+def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write a page (.html) or Markdown (.md) of one or several results.
+
+    Raises:
+        SpeechpressError: another ending, no document, or one that is no result of `compress eval`.
+    """
+    check_report(path)
+    if not documents:
+        raise SpeechpressError(f"{path}: there is no result to report")
+    for document in documents:
+        if not document.get("tasks"):
+            raise SpeechpressError(f"{path}: this is no result of `compress eval`: it has no tasks")
+    view = report_view(documents)
+    if path.suffix.lower() == ".md":
+        write_text(path, report_markdown(view))
+        return
+    plots = {}
+    if view["dots"]:
+        plots["size"] = drawn(lambda: score_by_size(view["dots"], view["floor_lines"]), "size")[0]
+    for number, part in enumerate(view["parts"]):
+        plots[f"kept-{number}"] = drawn(lambda part=part: kept_by_task(part["rows"]), f"kept-{number}")[0]  # type: ignore[misc]
+    shown = {name: inline(svg, "score against size" if name == "size" else "quality") for name, svg in plots.items()}
+    write_text(path, render("eval_report.html.j2", view=view, plots=shown))
+
+
+def report_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything that page and Markdown show, as texts and rows."""
+    common = common_tasks(documents)
+    lines = {title(d, "logmel"): score for d in documents if (score := mean_quality(d, "logmel", common)) is not None}
+    return {
+        "parts": [_part(document) for document in documents],
+        "models": models_table(documents),
+        "common": common,
+        "dots": dots(documents),
+        "floor_lines": lines,
+        "published": published_table(),
+        "about_published": ABOUT_PUBLISHED,
+    }
+
+
+def _part(document: Mapping[str, Any]) -> dict[str, Any]:
+    kept = retention(document)
+    return {
+        "title": title(document, "student"),
+        "table": retention_table(document, kept),
+        "rows": [_quality_row(name, task, kept["tasks"][name]) for name, task in document["tasks"].items()],
+        "below": [name for name, task in document["tasks"].items() if _below(task)],
+        "mean": {key: percent(value) for key, value in kept["mean"]["student"].items() if key != "tasks"},
+        "counted": kept["mean"]["student"]["tasks"],
+        "size": _sizes(document),
+        "facts": _facts(document),
+        "notes": [*_task_notes(document), *document.get("notes", []), *_complaints(document)],
+    }
+
+
+def retention_table(document: Mapping[str, Any], kept: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """A row for each task: scores with intervals, and both retentions of the student."""
+    heads = [
+        "task",
+        "metric",
+        "student",
+        "teacher",
+        "random weights",
+        "log-mel",
+        "student / teacher",
+        "above the floor",
+    ]
+    rows = []
+    for name, task in document["tasks"].items():
+        own = kept["tasks"][name]["models"]["student"]
+        arrow = "↓" if task["metric"] in BETTER_LOW else "↑"
+        scores = [scored(task, model) for model in ("student", "teacher", "random", "logmel")]
+        rows.append(
+            [name, f"{task['metric']} {arrow}", *scores, percent(own["of_teacher"]), percent(own["above_floor"])]
+        )
+    mean = kept["mean"]["student"]
+    rows.append(["mean", "", "", "", "", "", percent(mean["of_teacher"]), percent(mean["above_floor"])])
+    return heads, rows
+
+
+def models_table(documents: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]] | None:
+    """A row for each student and what was measured against it, where there are several; scores and what was kept."""
+    pairs = [(document, model) for document in documents for model in models_of(document)]
+    if len(pairs) < 2:
+        return None
+    tasks = list(dict.fromkeys(name for document in documents for name in document["tasks"]))
+    heads = ["model", "size", *tasks, "of its teacher", "above the floor"]
+    rows = []
+    for document, model in pairs:
+        mean = retention(document)["mean"][model]
+        scores = [plain(document["tasks"].get(name), model) for name in tasks]
+        size_bytes = document.get("size_bytes", {}).get(model)
+        size = f"{size_bytes / MEGA:.1f} MB" if size_bytes else "–"
+        rows.append([title(document, model), size, *scores, percent(mean["of_teacher"]), percent(mean["above_floor"])])
+    return heads, rows
+
+
+def _quality_row(name: str, task: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Where everybody stands on the scale of quality, for the plot."""
+
+    def at(model: str) -> float | None:
+        return None if task.get(model) is None else quality(task["metric"], task[model])
+
+    row: dict[str, Any] = {model: at(model) for model in ("student", "teacher", *FLOORS)}
+    return {"task": f"{name} ({task['metric']})", "ci95": interval(task, "student"), "floor": kept["floor"], **row}
+
+
+def _below(task: Mapping[str, Any]) -> bool:
+    found = [quality(task["metric"], task[name]) for name in FLOORS if task.get(name) is not None]
+    return bool(found) and quality(task["metric"], task["student"]) < max(found)
+
+
+def _sizes(document: Mapping[str, Any]) -> str | None:
+    sizes = document.get("size_bytes", {})
+    if not sizes.get("student"):
+        return None
+    words = f"{sizes['student'] / MEGA:.1f} MB"
+    return words + (f" of {sizes['teacher'] / MEGA:.1f} MB" if sizes.get("teacher") else "")
+
+
+def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = [("checkpoint", document["checkpoint"])]
+    if document.get("data"):
+        facts.append(("data", document["data"]))
+    if document.get("hours"):
+        facts.append(("audio", f"{document['hours']:.2f} h"))
+    if document.get("layers"):
+        facts.append(("layers", "a learned weighted sum" if document["layers"] == "weighted" else "the last one only"))
+    if budget := document.get("budget"):
+        rates = ", ".join(f"{lr:g}" for lr in budget["lrs"])
+        facts.append(
+            ("budget", f"{budget['steps']} steps of {budget['batch']} clips, rates {rates}, {budget['seeds']} seeds")
+        )
+    if latency := document.get("latency"):
+        facts.append(("heard", f"in chunks of {latency['chunk_ms']:g} ms"))
+    methods = sorted({task["ci95_method"] for task in document["tasks"].values() if task.get("ci95_method")})
+    return [*facts, ("intervals", "95 %: " + "; ".join(methods))] if methods else facts
+
+
+def _task_notes(document: Mapping[str, Any]) -> list[str]:
+    return [f"{name}: {note}" for name, task in document["tasks"].items() for note in task.get("notes", [])]
+
+
+def _complaints(document: Mapping[str, Any]) -> list[str]:
+    """Of `--sanity`, where that was asked for."""
+    return [f"out of order: {line}" for line in (document.get("sanity") or {}).get("complaints", [])]
+
+
+def scored(task: Mapping[str, Any], model: str) -> str:
+    """0.812 (0.784–0.837), or a dash."""
+    if task.get(model) is None:
+        return "–"
+    low, high = task["ci95"][model]
+    return f"{task[model]:.3f} ({low:.3f}–{high:.3f})"
+
+
+def plain(task: Mapping[str, Any] | None, model: str) -> str:
+    return "–" if task is None or task.get(model) is None else f"{task[model]:.3f}"
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def report_markdown(view: Mapping[str, Any]) -> str:
+    """The same in Markdown."""
+    parts = ["# What the student kept\n"]
+    for part in view["parts"]:
+        parts += [f"## {part['title']}\n", markdown_table(*part["table"], left=2)]
+        parts.append("\n".join(f"- {name}: {value}" for name, value in part["facts"]) + "\n")
+        if part["notes"]:
+            parts.append("\n".join(f"- {note}" for note in part["notes"]) + "\n")
+    if view["models"]:
+        parts += ["## Side by side\n", markdown_table(*view["models"])]
+    if view["dots"]:
+        rows = [[d.name, f"{d.size_bytes / MEGA:.1f} MB", f"{d.score:.3f}"] for d in view["dots"]]
+        parts += [f"## Score against size\n\nMean quality over {', '.join(view['common'])}.\n"]
+        parts.append(markdown_table(["model", "size", "mean quality"], rows))
+    parts += ["## Published, for orientation\n", f"{view['about_published']}\n", markdown_table(*view["published"])]
+    return "\n".join(parts)

@@ -1,0 +1,23 @@
+"""Pages that load nothing from anywhere, in the style of the devices' report."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template of this package; it also gets `made`, the time in UTC."""
+    import jinja2
+
+    loader = jinja2.ChoiceLoader(
+        [jinja2.PackageLoader(f"speechpress.{name}", ".") for name in ("compressor", "devices")]
+    )
+    pages = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")[:16]
+    return pages.get_template(template).render(made=made, **values)
+
+
+def markdown_table(heads: list[str], rows: list[list[str]], left: int = 1) -> str:
+    """A table in Markdown; its first `left` columns are words, the others numbers."""
+    marks = ["---"] * left + ["--:"] * (len(heads) - left)
+    lines = [heads, marks, *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"

@@ -1,0 +1,70 @@
+"""CKA: without bias, in batches, the same as the plain one where that can be trusted."""
+
+import pytest
+import torch
+
+from speechpress.compressor.features import Upstream
+from speechpress.compressor.fidelity import linear_cka
+from speechpress.compressor.similarity import cka_matrix, compare_layers, layer_frames
+from speechpress.runtime.errors import SpeechpressError
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_it_agrees_with_the_plain_cka_on_many_frames():
+    x = noise(4096, 12)
+    y = torch.tanh(x @ noise(12, 20, seed=1)) + 0.5 * noise(4096, 20, seed=2)
+    ours = cka_matrix([x, y])
+    assert float(ours[0, 1]) == pytest.approx(linear_cka(x, y), abs=0.01)
+    assert torch.allclose(ours, ours.T) and torch.allclose(ours.diagonal(), torch.ones(2, dtype=torch.float64))
+
+
+def test_few_frames_do_not_make_unrelated_layers_alike():
+    x, y = noise(256, 128), noise(256, 128, seed=1)
+    assert linear_cka(x, y) > 0.3
+    assert abs(float(cka_matrix([x, y], batch_frames=64)[0, 1])) < 0.05
+
+
+def test_rotation_scale_and_offset_do_not_matter_and_batches_hardly():
+    x = noise(1024, 16)
+    y = x + 0.7 * noise(1024, 16, seed=3)
+    turned = 50 * y @ torch.linalg.qr(noise(16, 16, seed=4)).Q + 100
+    whole, split = cka_matrix([x, turned, y], 1024), cka_matrix([x, turned, y], 128)
+    assert float(whole[1, 2]) == pytest.approx(1, abs=1e-6)
+    assert torch.allclose(whole, split, atol=0.02)
+
+
+def layered(*widths):
+    """Layers of a frame every 320 samples, each another fixed map of the wave."""
+    maps = [noise(320, width, seed=width) for width in widths]
+
+    def states(waves):
+        frames = waves[:, : waves.shape[1] // 320 * 320].reshape(len(waves), -1, 320)
+        return [frames @ each for each in maps]
+
+    return Upstream(states)
+
+
+def test_frames_of_all_encoders_are_the_same_moments():
+    waves = [noise(1, 16000 + 500 * k, seed=k) for k in range(8)]
+    found = layer_frames({"a": layered(4, 6), "b": layered(4)}, waves, most=200)
+    assert [layer.shape for layer in found["a"]] == [(200, 4), (200, 6)]
+    assert torch.equal(found["a"][0], found["b"][0])
+    assert len(found["a"][0].unique(dim=0)) == 200
+
+
+def test_blocks_of_teacher_and_students():
+    waves = [noise(1, 16000, seed=k) for k in range(4)]
+    document = compare_layers("t", layer_frames({"s": layered(5), "t": layered(5, 7, 9)}, waves))
+    assert len(document["teacher"]) == 3 and [len(row) for row in document["students"]["s"]] == [1, 1, 1]
+    assert document["students"]["s"][0][0] == pytest.approx(1)
+    assert document["frames"] == 200
+
+
+def test_too_few_frames_are_an_error():
+    with pytest.raises(SpeechpressError, match="give 3 frames, but layers are compared on at least 64"):
+        layer_frames({"a": layered(4)}, [noise(1, 1000)])
+    with pytest.raises(SpeechpressError, match="give 0 frames"):
+        layer_frames({"a": layered(4)}, [])
