@@ -54,6 +54,7 @@ CORPORA = {
 SHORT = (60, RATE)  # rows and samples of a batch of one-second clips
 LONG = (20, 3 * RATE)
 CLIP = 5.0
+HEAD_BATCHES, RIDGE = 8, 1e-4
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Stage:
     apart, and a frame-wise loss with noise and gain added to the input leaves most of it to chance. `spectrum` names
     layers that also predict the shape of the input's own mel spectrum, frame by frame and as the clip's mean: what
     Whisper's layers leave out of a voice is in there, and it holds for voices that were never heard in training.
-    `heads_first` is for how many steps heads that begin with random weights learn alone.
+    `fit_heads`: heads begin as the best linear maps from the model that they are put on, not with random weights, which
+    would first undo what it has learned.
     """
 
     pairs: dict[int, int]
@@ -75,14 +77,14 @@ class Stage:
     noisy_share: float
     pooled: float = 0.0
     spectrum: tuple[int, ...] = ()
-    heads_first: int = 0
+    fit_heads: bool = False
 
 
 STAGES = {
     "words": Stage({2: 1, 4: 3, 6: 4}, 1.2e-3, 150, 0.4, (-0.7, 0.3), 0.33),
     "speakers": Stage({1: 1, 2: 1, 4: 3, 6: 4}, 5e-4, 40, 0.25, (-0.15, 0.15), 0.05, pooled=2.0),
     "voices": Stage(
-        {1: 1, 2: 1, 4: 3, 6: 4}, 5e-4, 250, 0.25, (-0.3, 0.3), 0.05, 2.0, spectrum=(0, 1, 2), heads_first=150
+        {1: 1, 2: 1, 4: 3, 6: 4}, 5e-4, 60, 0.25, (-0.3, 0.3), 0.05, 2.0, spectrum=(0, 1, 2), fit_heads=True
     ),
 }
 
@@ -166,15 +168,15 @@ def train(work: Path, init: Path, out: Path, stage: Stage, minutes: float, width
     model = HubertModel.from_pretrained(init, dtype=torch.float32, attn_implementation="sdpa").train()
     heads = make_heads(init, stage, model.config.hidden_size, width)
     trainable = [*model.parameters(), *heads.parameters()]
-    groups = [{"params": [*model.parameters()]}, {"params": [*heads.parameters()]}]
-    optimizer = torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(trainable, lr=stage.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
     forward = torch.compile(lambda waves: model(waves, output_hidden_states=True).hidden_states, dynamic=False)
     data, started, step, audio_s = Cached(work, width), time.time(), 0, 0.0
     mean = data.mean()
+    if stage.fit_heads:
+        fit_heads(model, heads, stage, data)
     while (done := (time.time() - started) / (60 * minutes)) < 1:
-        ours, theirs = optimizer.param_groups
-        theirs["lr"] = max(1e-6, stage.lr * (1 - done) * min(1, (step + 1) / stage.warmup_steps))
-        ours["lr"] = theirs["lr"] if step >= stage.heads_first else 0.0
+        for group in optimizer.param_groups:
+            group["lr"] = max(1e-6, stage.lr * min(1, (step + 1) / stage.warmup_steps) * (1 - done))
         waves, targets, mask = data.batch(stage)
         with torch.autocast("cpu", torch.bfloat16):
             states = forward(waves)
@@ -209,7 +211,7 @@ def earlier_stages(init: Path) -> list[dict]:
 def make_heads(init: Path, stage: Stage, width: int, target_width: int) -> nn.ModuleDict:
     """One linear head per pair; those of an earlier stage go on, each with the Whisper layer that it predicts."""
     heads = nn.ModuleDict({str(layer): nn.Linear(width, target_width) for layer in stage.pairs})
-    heads |= {f"spectrum_{layer}": nn.Linear(width, MELS) for layer in stage.spectrum}
+    heads.update({f"spectrum_{layer}": nn.Linear(width, MELS) for layer in stage.spectrum})
     if (init / HEADS).exists():
         earlier, _ = read_tensors(init / HEADS)
         first = STAGES["words"].pairs
@@ -217,6 +219,30 @@ def make_heads(init: Path, stage: Stage, width: int, target_width: int) -> nn.Mo
             old = layer if layer in first else next(ours for ours, other in first.items() if other == theirs)
             heads[str(layer)].load_state_dict({key: earlier[f"{old}.{key}"] for key in ("weight", "bias")})
     return heads
+
+
+@torch.no_grad()
+def fit_heads(model: HubertModel, heads: nn.ModuleDict, stage: Stage, data: Cached) -> None:
+    """Ridge regression of every head on a few batches."""
+    sums: dict[str, Tensor] = {}
+    for _ in range(HEAD_BATCHES):
+        waves, targets, mask = data.batch(stage)
+        states = model(waves, output_hidden_states=True).hidden_states
+        wanted = {str(layer): targets[:, :, WHISPER_LAYERS.index(theirs)] for layer, theirs in stage.pairs.items()}
+        wanted |= {f"spectrum_{layer}": mel_shapes(waves) for layer in stage.spectrum}
+        for name, target in wanted.items():
+            x = states[int(name.split("_")[-1])]
+            rows = mask[:, : x.shape[1]].bool()
+            x = F.pad(x[rows], (0, 1), value=1.0).double()
+            y = target[:, : rows.shape[1]][rows].double()
+            both = torch.cat([x.T @ x, x.T @ y], 1)
+            sums[name] = sums.get(name, torch.zeros_like(both)) + both
+    for name, both in sums.items():
+        square, product = both.split([len(both), both.shape[1] - len(both)], 1)
+        weights = torch.linalg.solve(square + RIDGE * square.diag().mean() * torch.eye(len(square)), product).float()
+        head = heads[name]
+        head.weight.copy_(weights[:-1].T)
+        head.bias.copy_(weights[-1])
 
 
 def objective(
@@ -233,7 +259,7 @@ def objective(
         loss = loss + (per_frame * valid).sum() / valid.sum()
         if stage.pooled and theirs == 1:
             loss = loss + stage.pooled * pooled_distance(prediction, target, valid, mean[column])
-        cosines.append(float((cosine * valid).sum() / valid.sum()))
+        cosines.append(float((cosine * valid).sum().detach() / valid.sum()))
     return loss, cosines
 
 
