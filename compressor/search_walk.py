@@ -217,7 +217,7 @@ def no_shape(order: Search, rows: list[Row]) -> SpeechpressError:
         words = f": {reasons.most_common(1)[0][0]}" if reasons else ""
         return SpeechpressError(f"{order.out}: no trial ended with a student{words}. See {order.out}/workers.log")
     return CheckFailed(
-        f"no shape meets {order.budget_ms:g} ms on {order.clock.address}: of {len(finished(rows))} the nearest is "
-        f"trial {closest['trial']} ({described(closest['shape'])}) with {closest['p50_ms']:.2f} ms per chunk of "
+        f"no shape meets {order.budget_ms:g} ms on {order.clock.address}: the nearest of {len(finished(rows))} tried "
+        f"is trial {closest['trial']} ({described(closest['shape'])}) with {closest['p50_ms']:.2f} ms per chunk of "
         f"{closest['chunk_ms']:g} ms. Raise --budget-ms, or give --space smaller shapes"
     )

@@ -106,7 +106,9 @@ def test_a_shape_far_beyond_the_budget_is_not_even_measured(tmp_path):
 def test_a_budget_that_the_cheapest_shapes_miss_ends_the_search_with_the_nearest(tmp_path):
     going, _ = walk(tmp_path)
     end(going, 9.0)
-    with pytest.raises(CheckFailed, match=r"no shape meets 5 ms on host: .*nearest is trial 1 .*8.50 ms per chunk"):
+    with pytest.raises(
+        CheckFailed, match=r"no shape meets 5 ms on host: .*nearest of 2 tried is trial 1 .*8.50 ms per chunk"
+    ):
         end(going, 8.5)
 
 
