@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
+from .probes import seeded
+
 SCALE_CLIPS = 64
 LAYER_LR = 1e-2
 CLIP_NORM = 1.0
@@ -193,10 +195,9 @@ class Work(Protocol):
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor: ...
 
 
-def train(work: Work, budget: Budget, lr: float, seed: int) -> Head:
+def train(work: Work, budget: Budget, lr: float, seed: int, breathe: Callable[[], None] = lambda: None) -> Head:
     """A head after all steps: AdamW, a tenth of warm-up, then a cosine down to nothing; reproducible by its seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         head = work.head()
     rest = [value for name, value in head.named_parameters() if name != "mix.logits"]
     groups = [{"params": rest, "lr": lr}, {"params": [head.mix.logits], "lr": LAYER_LR, "weight_decay": 0.0}]
@@ -209,6 +210,7 @@ def train(work: Work, budget: Budget, lr: float, seed: int) -> Head:
     for _ in range(budget.steps):
         while len(order) < budget.batch:
             order += torch.randperm(work.train_count, generator=draw).tolist()
+        breathe()
         rows, order = order[: budget.batch], order[budget.batch :]
         optimizer.zero_grad()
         work.loss(head, rows).backward()

@@ -1,0 +1,76 @@
+"""What a guess that never listens gets: the chance level that a score has to be held against.
+
+Every guess is the best of a few constant ones, chosen on the training answers and scored on the test answers.
+
+Shapes: T frames of 100 ms.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .scoring import diarization_counts, error_rate, slot_counts, slot_f1, slot_type_f1, spelled_slots
+
+Answers = Sequence[Any]
+
+
+def blind_score(kind: str, train: Answers, test: Answers) -> float | None:
+    """In the kind's own metric; None where there is nothing to guess from.
+
+    For verification a coin, for transcripts saying nothing, for a search finding nothing.
+    """
+    if kind in FIXED:
+        return FIXED[kind]
+    return GUESSES[kind](train, test) if kind in GUESSES and train and test else None
+
+
+def majority(train: Answers, test: Answers) -> float:
+    """Accuracy of always naming the most frequent training class."""
+    best = max(sorted(set(train)), key=train.count)
+    return test.count(best) / len(test)
+
+
+def constant_slots(train: Answers, test: Answers) -> float:
+    """F1 of naming for every slot its most frequent value, in all those slots that clips have often enough."""
+    values: dict[str, Counter[str]] = {}
+    for slots in train:
+        for slot, value in slots:
+            values.setdefault(slot, Counter())[value] += 1
+    best = {slot: found.most_common(1)[0] for slot, found in values.items()}
+    ranked = sorted(best, key=lambda slot: -best[slot][1])
+    guesses = [{slot: best[slot][0] for slot in ranked[:count]} for count in range(len(ranked) + 1)]
+    chosen = max(guesses, key=lambda guess: slot_f1(_slot_counts(train, guess)))
+    return slot_f1(_slot_counts(test, chosen))
+
+
+def _slot_counts(answers: Answers, guess: dict[str, str]) -> np.ndarray:
+    return np.array([slot_counts(dict(slots), guess) for slots in answers])
+
+
+def constant_kinds(train: Answers, test: Answers) -> float:
+    """F1 of always naming the most frequent set of slots, whatever is in them."""
+    kinds = [[frozenset(slot for slot, _ in spelled_slots(tokens)) for tokens in part] for part in (train, test)]
+    best = Counter(kinds[0]).most_common(1)[0][0]
+    return float(np.mean([slot_type_f1(one, best) for one in kinds[1]]))
+
+
+def constant_activity(train: Answers, test: Answers) -> float:
+    """DER of nobody, one speaker or both all the time, whichever is best in training."""
+    guesses = [(False, False), (True, False), (True, True)]
+    chosen = min(guesses, key=lambda guess: error_rate(_activity_counts(train, guess)))
+    return error_rate(_activity_counts(test, chosen))
+
+
+def _activity_counts(answers: Answers, guess: tuple[bool, bool]) -> np.ndarray:
+    return np.array([diarization_counts(one, np.tile(guess, (len(one), 1))) for one in answers])
+
+
+FIXED = {"ctc": 1.0, "verify": 0.5, "search": 0.0}
+GUESSES: dict[str, Callable[[Answers, Answers], float]] = {
+    "classify": majority,
+    "slots": constant_slots,
+    "spell": constant_kinds,
+    "diarize": constant_activity,
+}
