@@ -67,6 +67,11 @@ def _of_source(source: str | Path, chunk_ms: float | None, device: str, teacher:
     folder = Path(source)
     if is_bundle(folder):
         contest, named = _of_bundle(folder, chunk_ms)
+    elif folder.is_dir() and not (folder / CONFIG).is_file():
+        raise SpeechpressError(
+            f"{folder}: is no checkpoint (it has no {CONFIG}) and no bundle; `compress distill` makes the one, "
+            "`compress export` the other"
+        )
     elif (folder / CONFIG).is_file() and ((folder / CARD).is_file() or teacher is not None):
         contest, named = _of_checkpoint(folder, chunk_ms, device)
     else:

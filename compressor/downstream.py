@@ -31,18 +31,18 @@ class Budget:
 
 
 class Frames:
-    """Frames of clips by number, each (T, L, D), scaled as the training clips are."""
+    """Frames of clips by number, each (T, L, D) float32, scaled as the training clips are."""
 
     def __init__(self, read: Callable[[int], Tensor], train: Sequence[int]) -> None:
         self._read = read
         sample = torch.cat([read(number) for number in train[:: max(1, len(train) // SCALE_CLIPS)][:SCALE_CLIPS]])
-        std, self._mean = torch.std_mean(sample.float(), dim=0, correction=0)
+        std, self._mean = torch.std_mean(sample, dim=0, correction=0)
         self._scale = 1 / std.clamp_min(1e-4)
         self.layers, self.width = sample.shape[1:]
 
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(B, T, L, D) and the lengths (B,)."""
-        rows = [(self._read(number).float() - self._mean) * self._scale for number in numbers]
+        rows = [(self._read(number) - self._mean) * self._scale for number in numbers]
         return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
 
 

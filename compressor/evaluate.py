@@ -60,10 +60,10 @@ def evaluate(
         listen: hears what is being done, a line each.
 
     Returns:
-        {"checkpoint", "data", "size_bytes" (in float32, by upstream), "tasks": {name: {"metric", "student", "teacher",
-        "random", "logmel", "ci95", ...}}, "latency" (of the stream, or None), "fidelity": {teacher layer: cosine},
-        "fidelity_by", "fidelity_detail", "skipped", "notes", "seconds"}. A number is None where there is no teacher at
-        hand, and `notes` says why.
+        {"checkpoint", "data", "tasks": {name: {"metric", "student", "teacher", "random", "logmel", "ci95", ...}},
+        "latency" (of the stream, or None), "size_bytes" (in float32; of a bundle its program's), "fidelity": {teacher
+        layer: cosine}, "fidelity_by", "fidelity_detail", "skipped", "notes", "seconds"}. A number is None where there
+        is no teacher at hand, and `notes` says why.
 
     Raises:
         SpeechpressError: no checkpoint, no labels, an unknown task, no clip that can be read, or chunks for a student
@@ -74,6 +74,7 @@ def evaluate(
     contest = open_contest(checkpoint, (), teacher, chunk_ms, device)
     result: dict[str, Any] = {"checkpoint": str(checkpoint), "data": "starter" if data is None else str(data)}
     result["latency"] = contest.latency
+    result["size_bytes"] = {name: one.size_bytes for name, one in contest.upstreams.items()}
     result["tasks"], skipped = probe_upstreams(contest.upstreams, made, seeds, device, listen)
     waves = _test_waves(made[0], device)
     if contest.teacher is not None:

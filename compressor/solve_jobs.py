@@ -1,5 +1,6 @@
 """All tasks of all upstreams solved, a few at a time: the heads are too small to keep two cores busy with one."""
 
+import math
 import queue
 import threading
 import time
@@ -97,7 +98,8 @@ class _Run:
     def _line(self, job: Job, outcome: Outcome, known: bool) -> str:
         done = len(self.found)
         each_s = (time.monotonic() - self._started) / max(1, self._solved)
-        left = f", about {each_s * (self.count - done) / 60:.0f} min left" if done < self.count and not known else ""
+        left_s = each_s * (self.count - done)
+        left = f", about {math.ceil(left_s / 60)} min left" if done < self.count and not known else ""
         said = f"{job.label} {job.upstream}: {job.problem.metric} {outcome.test:.3f}"
         return f"{said}{' (kept from before)' if known else ''}  [{done} of {self.count}{left}]"
 

@@ -60,7 +60,9 @@ class TrainedWork:
         self.train_count = len(self.items["train"])
         self._order = [item for split in SPLITS for item in self.items[split]]
         names = [identity(item.sound) for item in self._order]
-        self.frames = Frames(lambda number: torch.from_numpy(store.frames(names[number])), range(self.train_count))
+        # A copy: what is read where it lies on the disk cannot be written to, and torch would warn.
+        read = lambda number: torch.from_numpy(np.array(store.frames(names[number]), np.float32))  # noqa: E731
+        self.frames = Frames(read, range(self.train_count))
         self._names, self._store = names, store
         self.prepare()
 
