@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
@@ -29,7 +29,7 @@ class Item:
 
     sound: Sound
     split: str
-    target: Any
+    target: Any = field(hash=False)  # an array has no hash
     speaker: str = ""
     query: bool = False
 
