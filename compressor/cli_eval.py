@@ -68,7 +68,15 @@ def evaluate(
         return _print_commands(screen, source, data_root)
     chosen = suite or ("mini" if data_root is not None else None)
     if chosen is None:
-        _only_with_suite(against=against, layers=layers != "weighted", steps=steps, clips=clips, sanity=sanity)
+        _only_with_suite(
+            against=against,
+            layers=layers != "weighted",
+            steps=steps,
+            clips=clips,
+            sanity=sanity,
+            cache=cache,
+            no_cache=no_cache,
+        )
         return _quick(screen, source, data, tasks or QUICK_TASKS, teacher, chunk_ms, seeds, device)
     if data_root is None:
         raise SpeechpressError(f"--suite {chosen}: needs --data-root, the folder that holds the corpora, unpacked")
@@ -95,7 +103,7 @@ def evaluate(
 
 
 def _only_with_suite(**given: Any) -> None:
-    wrong = [name for name, value in given.items() if value]
+    wrong = [name.replace("_", "-") for name, value in given.items() if value]
     if wrong:
         raise SpeechpressError(f"--{wrong[0]}: is for the suites; add --suite mini or superb, and --data-root")
 
@@ -113,11 +121,12 @@ def _quick(
     from .eval_file import stamped
     from .eval_tables import probe_tables
     from .evaluate import evaluate as measure
+    from .suites import quick_names
 
     document = measure(
         source,
         data,
-        tasks=tuple(tasks.split(",")),
+        tasks=quick_names(tasks.split(",")),
         seeds=seeds,
         teacher=teacher,
         chunk_ms=chunk_ms,

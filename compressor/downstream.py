@@ -36,14 +36,23 @@ class Frames:
     def __init__(self, read: Callable[[int], Tensor], train: Sequence[int]) -> None:
         self._read = read
         sample = torch.cat([read(number) for number in train[:: max(1, len(train) // SCALE_CLIPS)][:SCALE_CLIPS]])
-        std, self._mean = torch.std_mean(sample, dim=0, correction=0)
+        std, mean = torch.std_mean(sample, dim=0, correction=0)
         self._scale = 1 / std.clamp_min(1e-4)
+        self._shift = -mean * self._scale
         self.layers, self.width = sample.shape[1:]
+
+    def one(self, number: int) -> Tensor:
+        """(T, L, D) of a clip."""
+        return torch.addcmul(self._shift, self._read(number), self._scale)
 
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(B, T, L, D) and the lengths (B,)."""
-        rows = [(self._read(number) - self._mean) * self._scale for number in numbers]
-        return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+        return padded([self.one(number) for number in numbers])
+
+
+def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths in one tensor, zeros at the end, and the lengths."""
+    return pad_sequence(list(rows), batch_first=True), torch.tensor([len(row) for row in rows])
 
 
 class Mix(nn.Module):

@@ -67,14 +67,14 @@ class Problem:
         return {split: found[split] for split in SPLITS}
 
     def without(self, unreadable: Iterable[str]) -> "Problem":
-        """The same without clips that could not be read.
+        """The same without clips of files that could not be read.
 
         Trials that a corpus brings along are then drawn anew. Raises SpeechpressError when a split is left empty.
         """
         gone = set(unreadable)
-        if not any(item.sound.place in gone for item in self.items):
+        kept = tuple(item for item in self.items if not gone & {path for path, _ in item.sound.parts})
+        if len(kept) == len(self.items):
             return self
-        kept = tuple(item for item in self.items if item.sound.place not in gone)
         folds = tuple(fold.without(gone) for fold in self.folds)
         return checked(replace(self, items=kept, pairs=(), folds=folds, chance=None))
 

@@ -9,6 +9,7 @@ from speechpress.runtime.errors import SpeechpressError
 from .mini_suite import EMOTION, mini_problem
 from .problems import TASKS, Problem
 from .superb_layouts import superb_problem
+from .tasks import COLUMNS
 
 SUITES = ("mini", "superb")
 ALL = "all"
@@ -44,6 +45,15 @@ def open_suite(
     if suite == "mini":
         return [mini_problem(name, root) for name in names], notes
     return [superb_problem(name, root, most) for name in names], notes
+
+
+def quick_names(names: Iterable[str]) -> list[str]:
+    """Tasks of the quick probes; raises SpeechpressError for one that is not known, or needs a suite."""
+    found = [name.strip() for name in names]
+    only = [name for name in found if name in TASKS and name not in COLUMNS]
+    if only:
+        raise SpeechpressError(f"eval: task {only[0]!r} is one of the suites': add --suite mini and --data-root")
+    return checked_names(found, tuple(COLUMNS))
 
 
 def checked_names(names: Iterable[str], known: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ from .downstream import (
     ctc_loss,
     greedy,
     margin_loss,
+    padded,
     permutation_free_loss,
 )
 from .feature_store import FeatureStore
@@ -46,6 +47,7 @@ from .sounds import identity
 BATCH = 32
 GRID_SAMPLES = 1600  # diarisation is decided every 100 ms
 TRIALS_PER_KIND, TRIAL_CLIPS = 1500, 1000
+MOST_KEPT = 512 * 2**20  # bytes of averaged frames in memory, of each task that is being solved
 
 
 class TrainedWork:
@@ -241,21 +243,32 @@ class ActivityWork(TrainedWork):
     def head(self) -> Head:
         return Activity(self.frames.layers, self.frames.width)
 
+    def prepare(self) -> None:
+        self._kept: dict[int, Tensor] = {}
+        self._room = MOST_KEPT
+
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor, list[np.ndarray]]:
         """Frames averaged over 100 ms (B, T, L, D), lengths, and what is true there."""
-        x, lengths = self.frames.batch(numbers)
-        rows, wanted = [], []
-        for row, count, number in zip(x, lengths.tolist(), numbers, strict=True):
-            bins = torch.arange(count) * self.hop_samples // GRID_SAMPLES
-            size = min(int(bins[-1]) + 1, len(self.item(number).target))
-            total = torch.zeros(int(bins[-1]) + 1, *row.shape[1:]).index_add_(0, bins, row[:count])
-            rows.append((total / torch.bincount(bins)[:, None, None])[:size])
-            wanted.append(np.asarray(self.item(number).target, bool)[:size])
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows]), wanted
+        rows = [self._binned(number) for number in numbers]
+        wanted = [np.asarray(self.item(n).target, bool)[: len(row)] for n, row in zip(numbers, rows, strict=True)]
+        return *padded([row[: len(one)] for row, one in zip(rows, wanted, strict=True)]), wanted
+
+    def _binned(self, number: int) -> Tensor:
+        """(T, L, D) of a clip; kept, as far as memory goes, because every step needs some of them again."""
+        if number in self._kept:
+            return self._kept[number]
+        frames = self.frames.one(number)
+        bins = torch.arange(len(frames)) * self.hop_samples // GRID_SAMPLES
+        total = torch.zeros(int(bins[-1]) + 1, *frames.shape[1:]).index_add_(0, bins, frames)
+        means = total / torch.bincount(bins)[:, None, None]
+        if self._room >= means.nbytes:
+            self._room -= means.nbytes
+            self._kept[number] = means
+        return means
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
         x, lengths, wanted = self.batch(rows)
-        answers = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(one).float() for one in wanted], batch_first=True)
+        answers, _ = padded([torch.from_numpy(one).float() for one in wanted])
         return permutation_free_loss(head(x, lengths), answers, lengths)
 
     def counts(self, head: Head, split: str) -> np.ndarray:

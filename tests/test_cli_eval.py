@@ -90,7 +90,9 @@ def test_s3prls_commands_need_no_data(tmp_path):
         (("--data-root", ".", "--cache", "x", "--no-cache"), "contradict each other"),
         (("--sanity",), "--sanity: is for the suites"),
         (("--against", "hubert-mini"), "--against: is for the suites"),
-        (("--tasks", "asr"), "there is no task 'asr'"),
+        (("--no-cache",), "--no-cache: is for the suites"),
+        (("--tasks", "asr"), "task 'asr' is one of the suites': add --suite mini"),
+        (("--tasks", "sdi"), "there is no task 'sdi'; did you mean sid"),
     ],
 )
 def test_what_a_user_can_mend_is_said_before_any_work(student, words, said, monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from speechpress.compressor.problems import TASKS, Item, Problem, checked, holds, refuse_shared_speakers, shuffled
-from speechpress.compressor.sounds import clip
+from speechpress.compressor.sounds import Sound, clip
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -83,6 +83,14 @@ def test_clips_that_cannot_be_read_are_left_out_and_the_rest_checked_anew():
     assert fewer.counts()["test"] == 2 and fewer.pairs == () and fewer.chance == 0.0
     with pytest.raises(SpeechpressError, match="test split holds no clip"):
         problem.without([f"corpus/test{n}.wav" for n in range(4)])
+
+
+def test_a_mixture_goes_with_any_of_its_files():
+    both = Sound((("a.wav", 0.0), ("b.wav", 1.0)))
+    items = [Item(both, split, np.ones((3, 2), bool), "x+y") for split in ("train", "val", "test")]
+    alone = [Item(clip("c.wav"), split, np.ones((3, 2), bool), "x+y") for split in ("train", "val", "test")]
+    problem = checked(Problem("sd", "diarize", "DER", tuple(items + alone)))
+    assert problem.without(["b.wav"]).counts() == {"train": 1, "val": 1, "test": 1}
 
 
 def test_shuffled_answers_are_the_same_ones_on_other_clips_of_the_split():
