@@ -5,6 +5,7 @@ other tasks of the same suite, measured alike, adds to it; one that was measured
 older one is kept as eval-SUITE-LAYERS.json.
 """
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def write_back(document: dict[str, Any], source: str | Path) -> list[Path]:
     if old is not None and all(old.get(key) == document.get(key) for key in ALIKE):
         document = {**document, "tasks": {**old["tasks"], **document["tasks"]}}
     elif old is not None and old.get("of") == document["of"]:
-        moved = [path.with_name(f"eval-{old['suite']}-{old.get('layers', 'weighted')}.json")]
+        name = re.sub(r"[^\w.]+", "-", f"eval-{old['suite']}-{old.get('layers', 'weighted')}")
+        moved = [path.with_name(f"{name}.json")]
         write_json(moved[0], old)
     write_json(path, document)
     return [path, *moved]

@@ -72,7 +72,7 @@ def snips(root: Path) -> None:
     for speaker, split in (("Ivy", "train"), ("Joey", "train"), ("Amy", "valid"), ("Brian", "test"), ("Emma", "test")):
         for number in range(2):
             name = f"{speaker}-snips-{split}-{number}"
-            audio(root / "SNIPS" / split / f"{name}.wav")
+            audio(root / "SNIPS" / split / f"{name}.wav", None)
             lines.append(f"{name} BOS play cool jazz EOS\tO O B-genre I-genre PlayMusic")
     audio(root / "SNIPS" / "train" / "Nicole-snips-train-0.wav")  # a voice of another split is left out
     text(root / "SNIPS" / "all.iob.snips.txt", *lines)

