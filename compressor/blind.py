@@ -65,8 +65,11 @@ def constant_activity(train: Answers, test: Answers) -> float:
     The time is counted from the clip's beginning, or as a share of its length; the first to speak is speaker one.
     """
     always: list[Activity] = [partial(_always, who=who) for who in ((False, False), (True, False), (True, True))]
-    known = [partial(_by_time, shares=_shares(train, place), place=place) for place in (_since_start, _share_of_length)]
-    chosen = min([*always, *known], key=lambda guess: error_rate(_activity_counts(train, guess)))
+    known: list[Activity] = [
+        partial(_by_time, shares=_shares(train, place), place=place) for place in (_since_start, _share_of_length)
+    ]
+    guesses: list[Activity] = always + known
+    chosen = min(guesses, key=lambda guess: error_rate(_activity_counts(train, guess)))
     return error_rate(_activity_counts(test, chosen))
 
 

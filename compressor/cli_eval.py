@@ -16,44 +16,55 @@ STEPS = {"mini": 300, "superb": 3000}
 MOST_WORKERS = 8
 
 
+Checkpoint = Annotated[
+    str | None,
+    typer.Argument(help="Folder of a checkpoint or bundle, or a teacher; the newest checkpoint under ./runs."),
+]
+Data = Annotated[Path | None, typer.Option(help="Folder of audio with a labels.tsv; else the starter speech.")]
+Tasks = Annotated[
+    str | None,
+    typer.Option(help="Comma-separated: ks, sid; with --suite also ic, sf, asv, sd, er, pr, asr, qbe, or all."),
+]
+Suite = Annotated[str | None, typer.Option(help="mini or superb: the ten tasks, on corpora in --data-root.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the suite's corpora, unpacked.")]
+Against = Annotated[
+    list[str] | None, typer.Option(help="Checkpoint, bundle or teacher to measure beside it; may be repeated.")
+]
+Layers = Annotated[str, typer.Option(help="weighted (a learned sum) or last, all that a deployed one has.")]
+Teacher = Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")]
+ChunkMs = Annotated[
+    float | None, typer.Option(help="Hear the audio in chunks, as a streaming student does; else all at once.")
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Heads per task, each with its own random numbers.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Training steps of each head of the suite.")]
+Clips = Annotated[int | None, typer.Option(min=1, help="At most so many clips per split, for superb.")]
+Sanity = Annotated[
+    bool, typer.Option("--sanity", help="Also with shuffled labels; exit 3 when something is out of order.")
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features and outcomes; else the system's cache.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep neither.")]
+Device = Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")]
+S3prl = Annotated[bool, typer.Option("--s3prl", help="Only print the commands that run the full SUPERB in s3prl.")]
+
+
 def evaluate(
-    checkpoint: Annotated[
-        str | None,
-        typer.Argument(help="Folder of a checkpoint or bundle, or a teacher; the newest checkpoint under ./runs."),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of audio with a labels.tsv; else the starter speech.")
-    ] = None,
-    tasks: Annotated[
-        str | None,
-        typer.Option(help="Comma-separated: ks, sid; with --suite also ic, sf, asv, sd, er, pr, asr, qbe, or all."),
-    ] = None,
-    suite: Annotated[str | None, typer.Option(help="mini or superb: the ten tasks, on corpora in --data-root.")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder that holds the suite's corpora, unpacked.")] = None,
-    against: Annotated[
-        list[str] | None, typer.Option(help="Checkpoint, bundle or teacher to measure beside it; may be repeated.")
-    ] = None,
-    layers: Annotated[str, typer.Option(help="weighted (a learned sum) or last, all that a deployed one has.")] = (
-        "weighted"
-    ),
-    teacher: Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")] = None,
-    chunk_ms: Annotated[
-        float | None, typer.Option(help="Hear the audio in chunks, as a streaming student does; else all at once.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Heads per task, each with its own random numbers.")] = 3,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of each head of the suite.")] = None,
-    clips: Annotated[int | None, typer.Option(min=1, help="At most so many clips per split, for superb.")] = None,
-    sanity: Annotated[
-        bool, typer.Option("--sanity", help="Also with shuffled labels; exit 3 when something is out of order.")
-    ] = False,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps features and outcomes; else the system's cache.")
-    ] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep neither.")] = False,
-    device: Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")] = "cpu",
-    s3prl: Annotated[
-        bool, typer.Option("--s3prl", help="Only print the commands that run the full SUPERB in s3prl.")
-    ] = False,
+    checkpoint: Checkpoint = None,
+    data: Data = None,
+    tasks: Tasks = None,
+    suite: Suite = None,
+    data_root: DataRoot = None,
+    against: Against = None,
+    layers: Layers = "weighted",
+    teacher: Teacher = None,
+    chunk_ms: ChunkMs = None,
+    seeds: Seeds = 3,
+    steps: Steps = None,
+    clips: Clips = None,
+    sanity: Sanity = False,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+    device: Device = "cpu",
+    s3prl: S3prl = False,
     json: Json = False,
 ) -> None:
     """What a student kept: fidelity to its teacher, and tasks beside the teacher, random weights and log-mel.

@@ -34,8 +34,9 @@ class OutcomeStore:
         if self.folder is None or not (self.folder / f"{key}.json").is_file():
             return None
         try:
-            values = read_json(self.folder / f"{key}.json")
-            return Outcome(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+            found = read_json(self.folder / f"{key}.json")
+            values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+            return Outcome(**values)
         except (SpeechpressError, TypeError):
             return None
 

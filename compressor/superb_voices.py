@@ -84,7 +84,8 @@ def _trials(folder: Path, most: int | None) -> tuple[list[Item], tuple[tuple[int
     """Test clips, and the trials over their numbers; with `most`, the first trials of so many clips."""
     path = find(folder, "asv", TRIAL_FILES)
     numbers: dict[str, int] = {}
-    items, pairs = [], []
+    items: list[Item] = []
+    pairs = []
     for line, (same, *names) in lines_of(path, "asv", 3):
         if same not in ("0", "1"):
             raise SpeechpressError(f"{path}:{line}: begins with {same!r}, but must with 1 (same) or 0 (another)")
