@@ -146,8 +146,7 @@ def _quick(
     )
     suite = "starter" if data is None else f"probes of {data.resolve().name}"
     document = stamped(document, suite, source)
-    screen.result(document, *probe_tables(document))
-    _keep(screen, document, source)
+    _tell(screen, document, probe_tables(document), source)
 
 
 def _suite(
@@ -186,15 +185,15 @@ def _suite(
         **settings,
     )
     document = stamped({**document, "notes": [*notes, *document["notes"]]}, suite, source)
-    screen.result(document, *suite_tables(document))
-    _keep(screen, document, source)
+    _tell(screen, document, suite_tables(document), source)
     return document
 
 
-def _keep(screen: Screen, document: dict[str, Any], source: str) -> None:
-    """Write the result beside the weights; one that cannot be written was shown, and that is said."""
+def _tell(screen: Screen, document: dict[str, Any], shown: list[Any], source: str) -> None:
+    """Show the result, and write it beside the weights; one that cannot be written was shown, and that is said."""
     from .eval_file import write_back
 
+    screen.result(document, *shown)
     try:
         for path in write_back(document, source):
             screen.say(f"written: {path}")

@@ -118,6 +118,14 @@ def mini_data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def superb_data(tmp_path_factory):
+    """Data root with SUPERB's corpora, tiny, in their published layouts; not to be changed."""
+    from layouts import superb_root
+
+    return superb_root(tmp_path_factory.mktemp("superb"))
+
+
+@pytest.fixture(scope="session")
 def tiny_pair(tmp_path_factory):
     """Folders of a teacher of 2 layers x 16 and of a student, its first layer, which names it in its card."""
     import torch

@@ -173,3 +173,7 @@ def without(root: Path, folder: Path, corpus: str) -> Path:
     """A copy of one corpus of a root, to be damaged."""
     shutil.copytree(root / corpus, folder / corpus)
     return folder
+
+
+def counts(problem) -> tuple[int, ...]:
+    return tuple(problem.counts()[split] for split in ("train", "val", "test"))
