@@ -42,6 +42,17 @@ def timed(name: str, seconds: dict[str, Any], **settings: Any) -> dict[str, Any]
     return result
 
 
+def table(tasks: dict[str, Any], against: list[str]) -> str:
+    """Markdown, with 95 % intervals."""
+    names = ["student", *against, "teacher", "random", "logmel"]
+    lines = ["| task | blind guess | " + " | ".join(names) + " | shuffled labels |", "|---" * (len(names) + 3) + "|"]
+    for name, task in tasks.items():
+        cells = [f"{name}, {task['metric']}", f"{task['chance']:.2f}"]
+        cells += [f"{task[one]:.3f} ({task['ci95'][one][0]:.2f}–{task['ci95'][one][1]:.2f})" for one in names]
+        lines.append("| " + " | ".join([*cells, f"{task['shuffled']['test']:.3f}"]) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
@@ -68,6 +79,7 @@ def main() -> None:
             raise SystemExit("the scores from cached features are others than those of the first run")
         timed("all kept", seconds, **settings)
         checked = timed("shuffled labels", seconds, **settings, sanity=True)
+    tell(table(checked["tasks"], checked["against"]))
     kept = {key: checked[key] for key in KEPT}
     write("mini_suite", {"threads": threads, "seconds": seconds, "cache_bytes": size_bytes, "left_out": notes, **kept})
 
