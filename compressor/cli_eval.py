@@ -1,6 +1,7 @@
 """`compress eval`. `cli.py` adds it to the command line."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from .display import Screen
 QUICK_TASKS = "ks,sid"
 STEPS = {"mini": 300, "superb": 3000}
 MOST_WORKERS = 8
+Finish = Callable[[dict[str, Any]], dict[str, Any]]  # adds what was kept, and writes the report that was asked for
 
 
 Checkpoint = Annotated[
@@ -44,6 +46,7 @@ Sanity = Annotated[
 Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features and outcomes; else the system's cache.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep neither.")]
 Device = Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")]
+Report = Annotated[Path | None, typer.Option(help="Also a report of what was kept: FILE.html or FILE.md.")]
 S3prl = Annotated[bool, typer.Option("--s3prl", help="Only print the commands that run the full SUPERB in s3prl.")]
 
 
@@ -64,6 +67,7 @@ def evaluate(
     cache: Cache = None,
     no_cache: NoCache = False,
     device: Device = "cpu",
+    report: Report = None,
     s3prl: S3prl = False,
     json: Json = False,
 ) -> None:
@@ -71,9 +75,10 @@ def evaluate(
 
     Without --suite, quick linear probes on the starter speech or on --data. With --suite, the tasks of SUPERB.
     """
+    from .eval_report import reported
     from .runs import newest
 
-    screen = Screen(json)
+    screen, finish = Screen(json), reported(report)
     source = checkpoint or str(newest(RUNS, screen.say))
     if s3prl:
         return _print_commands(screen, source, data_root)
@@ -88,7 +93,8 @@ def evaluate(
             cache=cache,
             no_cache=no_cache,
         )
-        return _quick(screen, source, data, tasks or QUICK_TASKS, teacher, chunk_ms, seeds, device)
+        quick = _quick(screen, source, data, tasks or QUICK_TASKS, teacher, chunk_ms, seeds, device)
+        return _tell(screen, quick, finish, source)
     if data_root is None:
         raise SpeechpressError(f"--suite {chosen}: needs --data-root, the folder that holds the corpora, unpacked")
     if data is not None:
@@ -108,6 +114,7 @@ def evaluate(
         sanity=sanity,
         device=device,
     )
+    _tell(screen, document, finish, source)
     if sanity and not document["sanity"]["ok"]:
         sys.stderr.write(f"error: sanity: {'; '.join(document['sanity']['complaints'])}\n")
         raise typer.Exit(3)
@@ -128,9 +135,8 @@ def _quick(
     chunk_ms: float | None,
     seeds: int,
     device: str,
-) -> None:
+) -> dict[str, Any]:
     from .eval_file import stamped
-    from .eval_tables import probe_tables
     from .evaluate import evaluate as measure
     from .suites import quick_names
 
@@ -145,8 +151,7 @@ def _quick(
         listen=screen.say,
     )
     suite = "starter" if data is None else f"probes of {data.resolve().name}"
-    document = stamped(document, suite, source)
-    _tell(screen, document, probe_tables(document), source)
+    return stamped(document, suite, source)
 
 
 def _suite(
@@ -165,7 +170,6 @@ def _suite(
     from .downstream import Budget
     from .eval_file import stamped
     from .eval_suite import evaluate_suite
-    from .eval_tables import suite_tables
     from .feature_store import cache_folder
     from .suites import open_suite
 
@@ -184,16 +188,16 @@ def _suite(
         listen=screen.say,
         **settings,
     )
-    document = stamped({**document, "notes": [*notes, *document["notes"]]}, suite, source)
-    _tell(screen, document, suite_tables(document), source)
-    return document
+    return stamped({**document, "notes": [*notes, *document["notes"]]}, suite, source)
 
 
-def _tell(screen: Screen, document: dict[str, Any], shown: list[Any], source: str) -> None:
+def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str) -> None:
     """Show the result, and write it beside the weights; one that cannot be written was shown, and that is said."""
     from .eval_file import write_back
+    from .eval_tables import probe_tables, suite_tables
 
-    screen.result(document, *shown)
+    shown = probe_tables(document) if "data" in document else suite_tables(document)
+    screen.result(finish(document), *shown)
     try:
         for path in write_back(document, source):
             screen.say(f"written: {path}")

@@ -24,7 +24,6 @@ from .features import Key, Upstream, of_model, pool_clips, read_clip
 from .pretrained import load_teacher
 from .probes import SPLITS, Part, Parts, Score, probe, probe_each_layer
 from .tasks import Task, make_task
-from .upstreams import FLOAT_BYTES
 
 logger = logging.getLogger(__name__)
 

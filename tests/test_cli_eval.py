@@ -32,7 +32,8 @@ def test_a_suite_prints_one_document_and_writes_it_beside_the_weights(student, m
     done = call(student, "--tasks", "ks,pr", *words, "--json")
     document = json.loads(done.stdout)
     assert document["suite"] == "mini" and set(document["tasks"]) == {"ks", "pr"}
-    assert json.loads((student / "eval.json").read_text()) == document
+    written = json.loads((student / "eval.json").read_text())
+    assert written["tasks"] == document["tasks"] and document["retention"]["mean"]["student"]
     assert list((tmp_path / "cache/speechpress/features").rglob("frames-*.npy"))
     call(student, "--tasks", "sid", "--data-root", mini_data, "--steps", 3, "--seeds", 1)  # mini unless told otherwise
     kept = json.loads((student / "eval.json").read_text())
@@ -47,6 +48,12 @@ def test_the_quick_measure_stays_and_is_written_too(student, mini_data):
     assert json.loads((student / "eval.json").read_text())["suite"] == "probes of arabic_speech_commands"
     call(student, "--tasks", "ks", "--data-root", mini_data, "--steps", 3, "--seeds", 1)
     assert (student / "eval-probes-of-arabic_speech_commands-weighted.json").is_file()
+
+
+def test_a_report_of_the_suite(student, mini_data, tmp_path):
+    words = ("--tasks", "ks", "--data-root", mini_data, "--steps", 3, "--seeds", 1)
+    call(student, *words, "--report", tmp_path / "kept.html")
+    assert "<html" in (tmp_path / "kept.html").read_text()
 
 
 def test_nothing_is_kept_without_a_cache(student, mini_data, tmp_path):

@@ -15,7 +15,15 @@ from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", "recipes/README.md", "docs/demo.md", "docs/evaluation.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "recipes/README.md",
+    "docs/demo.md",
+    "docs/evaluation.md",
+    "docs/search.md",
+    "docs/study.md",
+)
 # Run elsewhere: the first by CI and by hand (it is the whole main job), the second is this very test run.
 RUN_ELSEWHERE = ("pip install", "--starter")
 
