@@ -67,6 +67,7 @@ def card(document: dict[str, Any], folder: str) -> str:
     lines += [
         f"- {method} against the checkpoint: {describe(figures)}" for method, figures in document["parity"].items()
     ]
+    lines += [f"- {line}" for line in score_lines(document["lineage"].get("scores"))]
     if not target["runs_here"]:
         lines.append("- it was made without being run: check the golden clip on the device")
     lines += ["", "Check this copy with: `compress verify` and this folder.", "", "## Python"]
@@ -76,6 +77,20 @@ def card(document: dict[str, Any], folder: str) -> str:
     if target["name"].startswith("android"):
         text += ANDROID.format(folder=folder, executorch=document["versions"]["executorch"].split("+")[0])
     return text
+
+
+def score_lines(scores: dict[str, Any] | None) -> list[str]:
+    """Scores of the checkpoint that a bundle was made of, for people; none where it was not measured."""
+    if not scores:
+        return []
+    found = []
+    for name, task in scores["tasks"].items():
+        low, high = task["ci95"]
+        beside = "" if task["teacher"] is None else f", its teacher {task['teacher']:.3f}"
+        found.append(f"{name} {task['metric']} {task['value']:.3f} ({low:.3f} to {high:.3f}{beside})")
+    layers = "last layer" if scores["layers"] == "last" else "learned sum of layers"
+    chunks = f", in chunks of {scores['chunk_ms']:g} ms" if scores["chunk_ms"] else ""
+    return [f"the checkpoint on the {scores['suite']} suite, {layers}{chunks}: {'; '.join(found)}"]
 
 
 def _stream_line(entry: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from rich.text import Text
 
 from speechpress.runtime.parity import describe
 
+from .bundle_card import score_lines
+
 
 def export_table(document: dict[str, Any]) -> RenderableType:
     """What `compress export` found out: per method closeness and time, and what runs beside the backend."""
@@ -66,5 +68,7 @@ def bundle_table(document: dict[str, Any]) -> RenderableType:
     for method, figures in document["parity"].items():
         share = document["delegation"][method]["time_share"]
         table.add_row(method, f"{describe(figures)}; {share:.1%} of the time on the backend")
+    for line in score_lines(lineage.get("scores")):
+        table.add_row("scores", line)
     table.add_row("made", f"{document['created']} from {(lineage['teacher'] or {}).get('source', 'a checkpoint')}")
     return table

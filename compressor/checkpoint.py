@@ -108,15 +108,17 @@ def config_document(config: EncoderConfig) -> dict[str, Any]:
 def read_config(folder: Path) -> EncoderConfig:
     """The encoder of a checkpoint folder, ours or a HubertModel's or Wav2Vec2Model's.
 
-    Raises SpeechpressError when there is none, or when it was written by a newer version.
+    Raises SpeechpressError when there is none, it was written by a newer version, or is of another sample rate.
     """
     document = read_json(folder / CONFIG)
     own = document.get("speechpress")
+    preprocessor = folder / "preprocessor_config.json"
+    said = read_json(preprocessor) if preprocessor.exists() else {"do_normalize": False}
+    if said.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
+        raise SpeechpressError(f"{preprocessor}: the model wants {said['sampling_rate']} Hz, not {SAMPLE_RATE} Hz")
     if own is None:
-        preprocessor = folder / "preprocessor_config.json"
-        normalize = read_json(preprocessor).get("do_normalize", True) if preprocessor.exists() else False
         try:
-            return EncoderConfig.from_hubert(document, normalize_input=normalize)
+            return EncoderConfig.from_hubert(document, normalize_input=said.get("do_normalize", True))
         except KeyError as error:
             raise SpeechpressError(f"{folder / CONFIG}: is no HuBERT-like encoder (no {error})") from error
     if own.get("schema") != SCHEMA:

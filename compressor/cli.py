@@ -15,6 +15,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from . import cli_measure
 from .cli_demo import demo
+from .cli_eval import evaluate
 from .cli_options import BUNDLES, RUNS, Json, resume_words
 from .cli_search import search
 from .cli_study import study
@@ -147,43 +148,6 @@ def distill(
     )
 
 
-@app.command("eval")
-def evaluate(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of audio with a labels.tsv; else the starter speech.")
-    ] = None,
-    tasks: Annotated[str, typer.Option(help="Comma-separated: ks (keywords), sid (speakers).")] = "ks,sid",
-    teacher: Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")] = None,
-    chunk_ms: Annotated[
-        float | None, typer.Option(help="Hear the audio in chunks, as a streaming student does; else all at once.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Probes per task, each with its own random numbers.")] = 3,
-    report: Annotated[Path | None, typer.Option(help="Also a report of what was kept: FILE.html or FILE.md.")] = None,
-    json: Json = False,
-) -> None:
-    """Fidelity to the teacher per layer, and linear probes beside the teacher, random weights and log-mel."""
-    from .display import Screen
-    from .eval_report import reported
-    from .runs import newest
-
-    screen, finish = Screen(json), reported(report)
-    from .evaluate import evaluate as measure
-    from .evaluate import tables
-
-    folder = checkpoint or newest(RUNS, screen.say)
-    document = measure(
-        folder,
-        data,
-        tasks=tuple(tasks.split(",")),
-        seeds=seeds,
-        teacher=teacher,
-        chunk_ms=chunk_ms,
-        listen=screen.say,
-    )
-    screen.result(finish(document), *tables(document))
-
-
 @app.command()
 def convert(
     source: Annotated[str, typer.Argument(help="Folder of a checkpoint, or a checkpoint of another toolkit.")],
@@ -270,6 +234,7 @@ def verify_bundle(
         raise typer.Exit(3)
 
 
+app.command("eval")(evaluate)
 app.command("profile")(cli_measure.profile)
 app.command("report")(cli_measure.report)
 app.command("demo")(demo)

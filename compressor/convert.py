@@ -96,14 +96,7 @@ def write_distiller(encoder: Encoder, path: Path) -> Converted:
     s3prl's builder insists on something to predict; "self-hidden" makes it repeat the student's own layers instead.
     """
     config = encoder.config
-    reasons = _not_fairseq(config, encoder)
-    if config.projection_norm:
-        reasons.append("it has a LayerNorm before the projection, which Distiller lacks")
-    if config.conv_bias:
-        reasons.append("its convolutions have biases, which Distiller's lack")
-    if config.input_norm != "none":
-        reasons.append("it wants a normalised waveform, which Distiller does not make")
-    _refuse(path, reasons, "an s3prl Distiller file", "--to s3prl-hubert or --to transformers")
+    _refuse(path, not_distiller(encoder), "an s3prl Distiller file", "--to s3prl-hubert or --to transformers")
     states = config.num_layers + 1
     section = _fairseq_config(config) | {
         "extractor_conv_feature_layers": _conv_text(config),
@@ -123,10 +116,7 @@ def write_distiller(encoder: Encoder, path: Path) -> Converted:
 def write_hubert(encoder: Encoder, path: Path) -> Converted:
     """A HuBERT file in the layout to which s3prl converts fairseq's own."""
     config = encoder.config
-    reasons = _not_fairseq(config, encoder)
-    if not config.projection_norm:
-        reasons.append("it has no LayerNorm before the projection, which HuBERT has")
-    _refuse(path, reasons, "an s3prl HuBERT file", "--to s3prl or --to transformers")
+    _refuse(path, not_hubert(encoder), "an s3prl HuBERT file", "--to s3prl or --to transformers")
     model = _fairseq_config(config) | {
         "_name": "hubert",
         "label_rate": SAMPLE_RATE / config.hop_samples,
@@ -180,6 +170,27 @@ def _fairseq_name(key: str, conv_norm: str) -> str:
         if match := pattern.fullmatch(key):
             return match.expand(target)
     raise AssertionError(f"no fairseq name for {key}")
+
+
+def not_distiller(encoder: Encoder) -> list[str]:
+    """Why s3prl's Distiller cannot be this encoder; empty when it can."""
+    config = encoder.config
+    reasons = _not_fairseq(config, encoder)
+    if config.projection_norm:
+        reasons.append("it has a LayerNorm before the projection, which Distiller lacks")
+    if config.conv_bias:
+        reasons.append("its convolutions have biases, which Distiller's lack")
+    if config.input_norm != "none":
+        reasons.append("it wants a normalised waveform, which Distiller does not make")
+    return reasons
+
+
+def not_hubert(encoder: Encoder) -> list[str]:
+    """Why s3prl's HuBERT cannot be this encoder; empty when it can."""
+    reasons = _not_fairseq(encoder.config, encoder)
+    if not encoder.config.projection_norm:
+        reasons.append("it has no LayerNorm before the projection, which HuBERT has")
+    return reasons
 
 
 def _not_fairseq(config: EncoderConfig, encoder: Encoder) -> list[str]:

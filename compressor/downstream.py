@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
+from .probes import seeded
+
 SCALE_CLIPS = 64
 LAYER_LR = 1e-2
 CLIP_NORM = 1.0
@@ -29,19 +31,28 @@ class Budget:
 
 
 class Frames:
-    """Frames of clips by number, each (T, L, D), scaled as the training clips are."""
+    """Frames of clips by number, each (T, L, D) float32, scaled as the training clips are."""
 
     def __init__(self, read: Callable[[int], Tensor], train: Sequence[int]) -> None:
         self._read = read
         sample = torch.cat([read(number) for number in train[:: max(1, len(train) // SCALE_CLIPS)][:SCALE_CLIPS]])
-        std, self._mean = torch.std_mean(sample.float(), dim=0, correction=0)
+        std, mean = torch.std_mean(sample, dim=0, correction=0)
         self._scale = 1 / std.clamp_min(1e-4)
+        self._shift = -mean * self._scale
         self.layers, self.width = sample.shape[1:]
+
+    def one(self, number: int) -> Tensor:
+        """(T, L, D) of a clip."""
+        return torch.addcmul(self._shift, self._read(number), self._scale)
 
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(B, T, L, D) and the lengths (B,)."""
-        rows = [(self._read(number).float() - self._mean) * self._scale for number in numbers]
-        return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+        return padded([self.one(number) for number in numbers])
+
+
+def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths in one tensor, zeros at the end, and the lengths."""
+    return pad_sequence(list(rows), batch_first=True), torch.tensor([len(row) for row in rows])
 
 
 class Mix(nn.Module):
@@ -193,10 +204,9 @@ class Work(Protocol):
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor: ...
 
 
-def train(work: Work, budget: Budget, lr: float, seed: int) -> Head:
+def train(work: Work, budget: Budget, lr: float, seed: int, breathe: Callable[[], None] = lambda: None) -> Head:
     """A head after all steps: AdamW, a tenth of warm-up, then a cosine down to nothing; reproducible by its seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         head = work.head()
     rest = [value for name, value in head.named_parameters() if name != "mix.logits"]
     groups = [{"params": rest, "lr": lr}, {"params": [head.mix.logits], "lr": LAYER_LR, "weight_decay": 0.0}]
@@ -209,6 +219,7 @@ def train(work: Work, budget: Budget, lr: float, seed: int) -> Head:
     for _ in range(budget.steps):
         while len(order) < budget.batch:
             order += torch.randperm(work.train_count, generator=draw).tolist()
+        breathe()
         rows, order = order[: budget.batch], order[budget.batch :]
         optimizer.zero_grad()
         work.loss(head, rows).backward()

@@ -12,26 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
 from .allocator import keep_freed_memory
 from .audio import Skipped, UnreadableAudio
-from .checkpoint import Checkpoint, load_checkpoint, parameters
 from .config import SAMPLE_RATE
-from .encoder import Encoder
-from .features import LOG_MEL, Key, Upstream, of_model, pool_clips, random_copy, read_clip
-from .fidelity import fidelity
-from .objectives import load_heads
-from .pretrained import Teacher, load_teacher
+from .contest import contest_fidelity, open_contest
+from .features import Key, Upstream, of_model, pool_clips, read_clip
+from .pretrained import load_teacher
 from .probes import SPLITS, Part, Parts, Score, probe, probe_each_layer
-from .streaming import chunk_frames_of
 from .tasks import Task, make_task
-from .upstreams import FLOAT_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +33,7 @@ Listener = Callable[[str], None]
 
 
 def evaluate(
-    checkpoint: Path,
+    checkpoint: str | Path,
     data: Path | None = None,
     tasks: Sequence[str] = ("ks", "sid"),
     seeds: int = 3,
@@ -53,10 +45,10 @@ def evaluate(
     device: str = "cpu",
     listen: Listener = logger.info,
 ) -> dict[str, Any]:
-    """Measure a checkpoint folder; the result is plain JSON.
+    """Measure a checkpoint; the result is plain JSON.
 
     Args:
-        checkpoint: a folder that `compress distill` wrote, or any HubertModel's.
+        checkpoint: a folder that `compress distill` wrote, a bundle, or a teacher.
         data: a folder with labels.tsv (see `tasks.make_task`); None is the starter speech.
         tasks: any of "ks", "sid", "lid".
         seeds: how many probes are trained with the settings that val chose.
@@ -67,10 +59,10 @@ def evaluate(
         listen: hears what is being done, a line each.
 
     Returns:
-        {"checkpoint", "data", "size_bytes" (in float32, by upstream), "tasks": {name: {"metric", "student", "teacher",
-        "random", "logmel", "ci95", ...}}, "latency" (of the stream, or None), "fidelity": {teacher layer: cosine},
-        "fidelity_by", "fidelity_detail", "skipped", "notes", "seconds"}. A number is None where there is no teacher at
-        hand, and `notes` says why.
+        {"checkpoint", "data", "tasks": {name: {"metric", "student", "teacher", "random", "logmel", "ci95", ...}},
+        "latency" (of the stream, or None), "size_bytes" (in float32; of a bundle its program's), "fidelity": {teacher
+        layer: cosine}, "fidelity_by", "fidelity_detail", "skipped", "notes", "seconds"}. A number is None where there
+        is no teacher at hand, and `notes` says why.
 
     Raises:
         SpeechpressError: no checkpoint, no labels, an unknown task, no clip that can be read, or chunks for a student
@@ -78,55 +70,18 @@ def evaluate(
     """
     start = time.monotonic()
     made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(map(str.strip, tasks))]
-    opened = load_checkpoint(checkpoint)
-    chunk = None if chunk_ms is None else streaming_chunk(opened, chunk_ms)
-    notes: list[str] = []
-    guide = find_teacher(opened, teacher, notes)
-    student = opened.encoder.to(device)
-    upstreams = {
-        "student": of_model(student, chunk),
-        "random": of_model(random_copy(student.config).to(device), chunk),
-        "logmel": LOG_MEL,
-    }
-    if guide is not None:
-        upstreams["teacher"] = of_model(guide.to(device))
+    contest = open_contest(checkpoint, (), teacher, chunk_ms, device)
     result: dict[str, Any] = {"checkpoint": str(checkpoint), "data": "starter" if data is None else str(data)}
-    result["size_bytes"] = _sizes(student, guide)
-    result["latency"] = None if chunk is None else student.config.stream_spec(chunk).latency()
-    result["tasks"], skipped = probe_upstreams(upstreams, made, seeds, device, listen)
-    result |= measure_fidelity(opened, guide, made, device, notes, listen, chunk)
+    result["latency"] = contest.latency
+    result["size_bytes"] = {name: one.size_bytes for name, one in contest.upstreams.items()}
+    result["tasks"], skipped = probe_upstreams(contest.upstreams, made, seeds, device, listen)
+    waves = _test_waves(made[0], device)
+    if contest.teacher is not None:
+        heard_s = sum(wave.shape[1] for wave in waves) / SAMPLE_RATE
+        listen(f"fidelity to {contest.teacher.card.source} on {heard_s:.0f} s of test clips")
+    result |= contest_fidelity(contest, waves)
     result["skipped"] = [{"path": item.path, "reason": item.reason} for item in skipped]
-    return {**result, "notes": notes, "seconds": time.monotonic() - start}
-
-
-def _sizes(student: Encoder, teacher: Teacher | None) -> dict[str, int]:
-    own = FLOAT_BYTES * parameters(student)
-    sizes = {"student": own, "random": own, "logmel": 0}
-    return sizes if teacher is None else {**sizes, "teacher": FLOAT_BYTES * teacher.card.parameters}
-
-
-def streaming_chunk(opened: Checkpoint, chunk_ms: float) -> int:
-    """Frames of a chunk; raises SpeechpressError when the checkpoint does not stream."""
-    config = opened.encoder.config
-    if config.blockers:
-        raise SpeechpressError(f"{opened.path}: does not stream, so it has no chunks: {'; '.join(config.blockers)}")
-    return chunk_frames_of(config, chunk_ms)
-
-
-def find_teacher(opened: Checkpoint, source: str | None, notes: list[str]) -> Teacher | None:
-    """The teacher that a checkpoint names, or None, said in `notes` and as a warning, when it is not at hand."""
-    source = source or opened.card.get("teacher", {}).get("source")
-    if source is None:
-        notes.append(
-            f"{opened.path}: its card names no teacher, so there is nothing to compare with; give one with --teacher"
-        )
-    else:
-        try:
-            return load_teacher(source)
-        except SpeechpressError as error:
-            notes.append(f"the teacher {source!r} is not at hand, so its column is empty: {error}")
-    logger.warning(notes[-1])
-    return None
+    return {**result, "notes": contest.notes, "seconds": time.monotonic() - start}
 
 
 def probe_upstreams(
@@ -179,6 +134,7 @@ def _report(task: Task, scores: dict[str, Score]) -> dict[str, Any]:
         "ci95": each(lambda score: list(score.ci95)),
         "ci95_method": "Wilson over test clips, of the mean over seeds",
         "val": each(lambda score: score.val),
+        "quality": each(lambda score: score.test),
         "std_over_seeds": each(lambda score: score.std),
         "layer_weights": each(lambda score: list(score.layer_weights)),
         "classes": len(task.classes),
@@ -189,31 +145,6 @@ def _report(task: Task, scores: dict[str, Score]) -> dict[str, Any]:
         "speaker_disjoint": task.speaker_disjoint,
         "notes": list(task.notes),
     }
-
-
-def measure_fidelity(
-    opened: Checkpoint,
-    teacher: Teacher | None,
-    tasks: Sequence[Task],
-    device: str,
-    notes: list[str],
-    listen: Listener,
-    chunk_frames: int | None = None,
-) -> dict[str, Any]:
-    """Fidelity per teacher layer on test clips of the first task: the heads' cosine where the checkpoint has heads."""
-    if teacher is None:
-        return {"fidelity": {}, "fidelity_by": None, "fidelity_detail": {}}
-    heads = load_heads(opened.path, opened.encoder.config.width, teacher.card.width)
-    waves = _test_waves(tasks[0], device)
-    listen(
-        f"fidelity to {teacher.card.source} on {sum(wave.shape[1] for wave in waves) / SAMPLE_RATE:.0f} s of test clips"
-    )
-    detail = fidelity(opened.encoder, teacher, None if heads is None else heads.to(device), waves, chunk_frames)
-    by = "linear" if heads is None else "heads"
-    if heads is None:
-        notes.append("fidelity: the checkpoint has no heads, so a linear map was fitted to the student's last layer")
-    cosines = {layer: parts[by]["cosine"] for layer, parts in detail.items() if parts[by] is not None}
-    return {"fidelity": cosines, "fidelity_by": by, "fidelity_detail": detail}
 
 
 def _test_waves(task: Task, device: str) -> list[Tensor]:
@@ -271,41 +202,3 @@ def probe_layers(
 
 def _brief(score: Score) -> dict[str, Any]:
     return {key: value for key, value in asdict(score).items() if key in ("val", "test", "ci95")}
-
-
-def tables(result: dict[str, Any]) -> list[RenderableType]:
-    """The result for people: probes with their 95 % intervals, fidelity per teacher layer, and what has to be said."""
-    latency = result["latency"]
-    heard = "" if latency is None else f", student in chunks of {latency['chunk_ms']:g} ms"
-    probes = Table(title=f"accuracy of linear probes on frozen features: {result['data']}{heard}", title_justify="left")
-    for column in ("task", *UPSTREAMS):
-        probes.add_column(column)
-    for name, task in result["tasks"].items():
-        probes.add_row(name, *(_cell(task[upstream], task["ci95"][upstream]) for upstream in UPSTREAMS))
-    notes = [line for name, task in result["tasks"].items() for line in _facts(name, task)]
-    words = Text("\n".join([*notes, *(f"note: {note}" for note in result["notes"])]))
-    return [probes, _fidelity_table(result), words] if result["fidelity"] else [probes, words]
-
-
-def _facts(name: str, task: dict[str, Any]) -> list[str]:
-    chance = f"chance {task['chance']:.3f}"
-    if task["chance_by_voice"] is not None:
-        chance += f", {task['chance_by_voice']:.3f} knowing only the voice"
-    voices = "unseen voices" if task["speaker_disjoint"] else "voices that may be in training too"
-    clips = f"{task['clips']['test']} test clips of {voices}"
-    return [f"{name}: {task['classes']} classes, {chance}, {clips}", *(f"  {note}" for note in task["notes"])]
-
-
-def _fidelity_table(result: dict[str, Any]) -> Table:
-    table = Table(title="fidelity to the teacher on test clips", title_justify="left")
-    for column in ("teacher layer", "heads: cosine", "L1", "linear map: cosine", "R2", "CKA"):
-        table.add_column(column, justify="right")
-    for layer, parts in result["fidelity_detail"].items():
-        heads, linear = parts["heads"] or {}, parts["linear"]
-        numbers = (heads.get("cosine"), heads.get("l1"), linear["cosine"], linear["r2"], parts["cka"])
-        table.add_row(layer, *("–" if number is None else f"{number:.3f}" for number in numbers))
-    return table
-
-
-def _cell(value: float | None, interval: list[float] | None) -> Text:
-    return Text("–" if value is None or interval is None else f"{value:.3f}\n{interval[0]:.3f}–{interval[1]:.3f}")

@@ -15,6 +15,7 @@ from .audio import read_audio
 from .checkpoint import CONFIG, WEIGHTS, load_checkpoint, parameters, sha256
 from .config import SAMPLE_RATE
 from .encoder import Encoder
+from .eval_file import scores_of
 from .pretrained import STARTER_NAMES, load_teacher
 from .starter import SPEECH
 
@@ -53,6 +54,7 @@ def _of_checkpoint(folder: Path) -> Source:
         "data": card.get("data"),
         "parents": card.get("parents", []),
         "fidelity": (card.get("valid") or {}).get("end"),
+        "scores": scores_of(folder),
         "parameters": parameters(opened.encoder),
     }
     return Source(str((recipe or {}).get("name") or folder.resolve().name), opened.encoder, lineage)
@@ -75,7 +77,7 @@ def _of_teacher(source: str) -> Source:
             f"({len(missing)} tensors do not fit, such as {missing[0]}). Distil a student from it and export that"
         )
     encoder.load_state_dict(weights)
-    nothing: dict[str, Any] = dict.fromkeys(("recipe", "teacher", "steps", "data", "fidelity"))
+    nothing: dict[str, Any] = dict.fromkeys(("recipe", "teacher", "steps", "data", "fidelity", "scores"))
     own = {"checkpoint_sha256": teacher.card.sha256, "parents": [], "parameters": parameters(encoder)}
     return Source(Path(source).name.replace(":", "-"), encoder.eval(), {**nothing, **own})
 

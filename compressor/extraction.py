@@ -59,9 +59,11 @@ def extract(
         return []
     keep_freed_memory()
     lengths_s = durations_s(todo)
+    needed_bytes = 0.0
     for name, upstream in upstreams.items():
         frames = sum(lengths_s[sound] for sound in lacking[name]["frames"]) * SAMPLE_RATE / upstream.hop_samples
-        check_space(kept[name].folder, frames * upstream.row_bytes())
+        needed_bytes += frames * upstream.row_bytes()
+        check_space(kept[name].folder, needed_bytes)
     skipped: list[Skipped] = []
     try:
         for group, waves in _told(equal_lengths(todo, skipped, read_sound), sum(lengths_s.values()), listen):

@@ -38,7 +38,8 @@ class Upstream:
     """Something with frozen layers: waves (B, S) -> layers 0..L, each (B, T, D).
 
     `key` is a hash of everything that decides what comes out, "" when it is not to be kept on disk; `hop_samples` and
-    `receptive_samples` say how far frames are apart and what one sees; `size_bytes` is that of what would be shipped.
+    `receptive_samples` say how far frames are apart and what one sees; `size_bytes` is that of what would be shipped;
+    `limit_s` is the longest recording that it can hear.
     """
 
     states: Callable[[Tensor], Sequence[Tensor]]
@@ -49,6 +50,12 @@ class Upstream:
     hop_samples: int = 320
     receptive_samples: int = 400
     size_bytes: int = 0
+    limit_s: float | None = None
+
+    def frames(self, seconds: float) -> int:
+        """About how many frames a recording gives."""
+        samples = round(seconds * SAMPLE_RATE)
+        return max(0, (samples - self.receptive_samples) // self.hop_samples + 1)
 
     def row_bytes(self) -> int:
         """Bytes of a frame of all layers in float16."""

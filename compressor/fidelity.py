@@ -4,7 +4,7 @@ Shapes: T frames, D width of the student, E width of the teacher.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +12,20 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .encoder import Encoder
 from .objectives import Heads, distance
 
 RIDGE = 1e-3
 
 
+class HasStates(Protocol):
+    """An `Encoder`, or what answers like one: layers 0..L of waves (1, S), each (1, T, D)."""
+
+    def hidden_states(self, wave: Tensor, /, *, chunk_frames: int | None = None) -> list[Tensor]: ...
+
+
 @torch.inference_mode()
 def fidelity(
-    student: Encoder, teacher: Any, heads: Heads | None, waves: Sequence[Tensor], chunk_frames: int | None = None
+    student: HasStates, teacher: Any, heads: Heads | None, waves: Sequence[Tensor], chunk_frames: int | None = None
 ) -> dict[str, dict[str, Any]]:
     """Per teacher layer 1..depth, on clips of (1, S) each, which the student hears in chunks if their size is given.
 

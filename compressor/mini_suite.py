@@ -22,10 +22,11 @@ from .audio import read_audio
 from .config import SAMPLE_RATE
 from .labels import read_labels
 from .problems import Item, Problem, checked, refuse_shared_speakers
-from .solve import GRID_SAMPLES
 from .sounds import Sound, clip
 from .tasks import make_task
+from .works import GRID_SAMPLES
 
+EMOTION = "emotion"  # the folder of the user's own corpus for ER
 SPEECH_DB = -35.0  # below a clip's loudest 100 ms: silence
 
 
@@ -89,14 +90,14 @@ def speakers(root: Path, sizes: Sizes) -> Problem:
 
 def emotions(root: Path, sizes: Sizes) -> Problem:
     """A folder of one's own: no small corpus of emotions may be passed on freely."""
-    if not (root / "emotion" / "labels.tsv").is_file():
+    if not (root / EMOTION / "labels.tsv").is_file():
         raise SpeechpressError(
             f"task 'er': no freely usable corpus of emotions is part of the mini suite. Put your own under "
             f"{root / 'emotion'} with a labels.tsv (path, emotion, speaker), use --suite superb with IEMOCAP, or leave "
             "it out with --tasks"
         )
-    read_rows(root, "emotion", "er", "emotion", "speaker")
-    return class_problem("er", root / "emotion", "er", None, sizes.keywords)
+    read_rows(root, EMOTION, "er", "emotion", "speaker")
+    return refuse_shared_speakers(class_problem("er", root / EMOTION, "er", None, sizes.keywords), EMOTION)
 
 
 def class_problem(name: str, folder: Path, task_name: str, classes: int | None, most: int) -> Problem:
@@ -110,7 +111,7 @@ def drinks(root: Path, sizes: Sizes) -> Problem:
     """Which drink is ordered: the corpus has a single intent, so its main slot takes the place of one."""
     items = tuple(replace(item, target=dict(item.target)["coffeeDrink"]) for item in _orders(root, "ic"))
     notes = ("the corpus has one intent only, so the drink that is ordered takes its place", NO_SPEAKERS)
-    return checked(Problem("ic", "classify", "accuracy", items, notes, majority(items)), names_speakers=False)
+    return checked(Problem("ic", "classify", "accuracy", items, notes), names_speakers=False)
 
 
 def order_slots(root: Path, sizes: Sizes) -> Problem:
@@ -151,14 +152,6 @@ def _dealt(items: Iterable[Item], shares: tuple[float, float]) -> tuple[Item, ..
     return tuple(replace(item, split=split) for item, split in zip(ordered, splits, strict=True))
 
 
-def majority(items: Iterable[Item]) -> float:
-    """Test accuracy of always naming the most frequent training class."""
-    train = [item.target for item in items if item.split == "train"]
-    test = [item.target for item in items if item.split == "test"]
-    best = max(sorted(set(train)), key=train.count)
-    return test.count(best) / len(test)
-
-
 def _sentences(root: Path, task: str, sizes: Sizes, *columns: str) -> list[tuple[dict[str, str], str]]:
     """Rows of speechocean762 with their split: the corpus' own, its last sixth of train speakers as val.
 
@@ -190,7 +183,7 @@ def phones(root: Path, sizes: Sizes) -> Problem:
         for row, split in _sentences(root, "pr", sizes, "phones_by_word")
     )
     note = "the phones are those of the text, whatever a learner of English made of it"
-    return checked(Problem("pr", "ctc", "PER", items, (note,), 1.0))
+    return checked(Problem("pr", "ctc", "PER", items, (note,)))
 
 
 def letters(root: Path, sizes: Sizes) -> Problem:
@@ -200,7 +193,7 @@ def letters(root: Path, sizes: Sizes) -> Problem:
         for row, split in _sentences(root, "asr", sizes, "text")
     )
     note = "too little speech to learn to spell: words come out wrong even where letters are right, so see its CER"
-    return checked(Problem("asr", "ctc", "WER", items, (note,), 1.0, recurrent=True))
+    return checked(Problem("asr", "ctc", "WER", items, (note,), recurrent=True))
 
 
 def voices(root: Path, sizes: Sizes) -> Problem:
@@ -209,7 +202,7 @@ def voices(root: Path, sizes: Sizes) -> Problem:
         Item(clip(row["path"]), split, row["speaker"], row["speaker"]) for row, split in _sentences(root, "asv", sizes)
     )
     note = "trials are drawn from the test speakers; the head is a small x-vector (mean and deviation, AM-softmax)"
-    return checked(Problem("asv", "verify", "EER", items, (note,), 0.5))
+    return checked(Problem("asv", "verify", "EER", items, (note,)))
 
 
 def mixtures(root: Path, sizes: Sizes) -> Problem:
@@ -220,11 +213,8 @@ def mixtures(root: Path, sizes: Sizes) -> Problem:
     counts = {"train": sizes.mixtures, "val": max(2, sizes.mixtures // 6), "test": max(2, sizes.mixtures // 3)}
     draw = np.random.default_rng(0)
     items = [_mixture(groups[split], split, draw) for split, count in counts.items() for _ in range(count)]
-    notes = ("mixtures of two clips of speechocean762; who is active follows from each clip's loudness", BLIND_DER)
-    return checked(Problem("sd", "diarize", "DER", tuple(items), notes, 0.5))
-
-
-BLIND_DER = "blind guesses (one speaker all the time, or both) get about 0.5"
+    notes = ("mixtures of two clips of speechocean762; who is active follows from each clip's loudness",)
+    return checked(Problem("sd", "diarize", "DER", tuple(items), notes))
 
 
 def _mixture(rows: list[dict[str, str]], split: str, draw: np.random.Generator) -> Item:
@@ -262,7 +252,7 @@ def wake_words(root: Path, sizes: Sizes) -> Problem:
             items += [Item(spoken(path), split, word, query=True) for path in part[: sizes.queries]]
             items += [Item(clip(path), split, word) for path in part[sizes.queries :]]
     notes = ("training-free: subsequence DTW on one layer, chosen on val; the search of the live demo", NO_SPEAKERS)
-    return checked(Problem("qbe", "search", "MTWV", tuple(items), notes, 0.0))
+    return checked(Problem("qbe", "search", "MTWV", tuple(items), notes))
 
 
 def spoken(path: str) -> Sound:

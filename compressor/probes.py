@@ -11,6 +11,7 @@ on the val split.
 
 import contextlib
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ SWEEP = tuple((lr, decay) for lr in (1e-3, 3e-3, 1e-2) for decay in (0.01, 1.0))
 STEPS, CHECK_EVERY, BATCH = 400, 25, 512
 LAYER_LR = 3e-3  # not swept: a faster one overfits the choice of layers on a few hundred clips
 SPLITS = ("train", "val", "test")
+_RANDOM = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,7 @@ def standardized(parts: Parts) -> Parts:
 def fit(parts: Parts, classes: int, lr: float, weight_decay: float, seed: int) -> tuple[tuple[float, float], Probe]:
     """Train a probe on standardised parts, keep the step best on val: ((val accuracy, -val loss), probe)."""
     train, val = parts["train"], parts["val"]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         probe = Probe(train.x.shape[1], train.x.shape[2], classes)
     probe = probe.to(train.x.device)
     groups = [
@@ -157,6 +158,14 @@ def _probe(parts: Parts, classes: int, seeds: int) -> Score:
         lr=lr,
         weight_decay=decay,
     )
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers from this seed inside, as before outside; one thread at a time, because torch has one state."""
+    with _RANDOM, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager

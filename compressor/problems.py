@@ -3,16 +3,17 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .blind import blind_score
 from .probes import SPLITS
 from .sounds import Sound
 
 TASKS = ("ks", "ic", "sf", "sid", "asv", "sd", "er", "pr", "asr", "qbe")
-KINDS = ("classify", "ctc", "slots", "verify", "diarize", "search")
+KINDS = ("classify", "ctc", "spell", "slots", "verify", "diarize", "search")
 # What a kind is solved from: the mean over a clip, or its frames.
 FEATURES = {kind: "means" if kind == "classify" else "frames" for kind in KINDS}
 
@@ -21,13 +22,14 @@ FEATURES = {kind: "means" if kind == "classify" else "frames" for kind in KINDS}
 class Item:
     """A clip and its answer.
 
-    `target` is a class (classify; the speaker for verify; the word for search), a tuple of tokens (ctc), pairs of slot
-    and value (slots), or an activity array (100 ms, 2) (diarize). `query` marks what is searched for.
+    `target` is a class (classify; the speaker for verify), a tuple of tokens (ctc), of letters and marks (spell, see
+    `scoring.spelled_slots`), pairs of slot and value (slots), an activity array (100 ms, 2) (diarize), or a word
+    (search; for a recording also a frozenset of them). `query` marks what is searched for.
     """
 
     sound: Sound
     split: str
-    target: Any
+    target: Any = field(hash=False)  # an array has no hash
     speaker: str = ""
     query: bool = False
 
@@ -55,6 +57,7 @@ class Problem:
     speaker_disjoint: bool | None = None
     recurrent: bool = False
     pairs: tuple[tuple[int, int, bool], ...] = ()  # verify: trials over test items that a corpus brings along
+    folds: tuple["Problem", ...] = ()  # solved one by one, each on a part of the same items; the score is their mean
 
     def part(self, split: str) -> list[Item]:
         return [item for item in self.items if item.split == split]
@@ -64,28 +67,34 @@ class Problem:
         return {split: found[split] for split in SPLITS}
 
     def without(self, unreadable: Iterable[str]) -> "Problem":
-        """The same without clips that could not be read. Raises SpeechpressError when a split is left empty."""
+        """The same without clips of files that could not be read.
+
+        Trials that a corpus brings along are then drawn anew. Raises SpeechpressError when a split is left empty.
+        """
         gone = set(unreadable)
-        if not any(item.sound.place in gone for item in self.items):
+        kept = tuple(item for item in self.items if not gone & {path for path, _ in item.sound.parts})
+        if len(kept) == len(self.items):
             return self
-        kept = tuple(item for item in self.items if item.sound.place not in gone)
-        return checked(replace(self, items=kept, pairs=()))
+        folds = tuple(fold.without(gone) for fold in self.folds)
+        return checked(replace(self, items=kept, pairs=(), folds=folds, chance=None))
 
 
 def checked(problem: Problem, names_speakers: bool = True) -> Problem:
-    """The same problem, with what it says of its speakers.
+    """The same problem, with what it says of its speakers, and what a blind guess gets where that was not said.
 
-    Raises SpeechpressError for an empty split, speakers in both splits where they are kept apart, or a class of the
-    test part without training clips.
+    Raises SpeechpressError for an empty split, a class or a word without examples, or answers that nothing can be
+    learned from.
     """
     for split in ("val", "test") if problem.kind == "search" else SPLITS:
         if not problem.part(split):
             raise SpeechpressError(f"task {problem.name!r}: its {split} split holds no clip; check the corpus' labels")
-    if problem.kind == "classify":
-        _check_classes(problem)
-    if problem.kind == "search":
-        return problem
-    return replace(problem, speaker_disjoint=_disjoint(problem) if names_speakers else None)
+    if problem.kind in CHECKS:
+        CHECKS[problem.kind](problem)
+    if problem.chance is None:
+        answers = ([item.target for item in problem.part(split)] for split in ("train", "test"))
+        problem = replace(problem, chance=blind_score(problem.kind, *answers))
+    known = names_speakers and problem.kind != "search"
+    return replace(problem, speaker_disjoint=_disjoint(problem) if known else None)
 
 
 def _check_classes(problem: Problem) -> None:
@@ -98,6 +107,52 @@ def _check_classes(problem: Problem) -> None:
         )
     if len(trained) < 2:
         raise SpeechpressError(f"task {problem.name!r}: there is only one class, {next(iter(trained))!r}")
+
+
+def _check_tokens(problem: Problem) -> None:
+    silent = [item.sound.place for item in problem.items if not item.target]
+    if silent:
+        raise SpeechpressError(
+            f"task {problem.name!r}: {len(silent)} clips have no text, the first is {silent[0]}; take them out of the "
+            "labels, or give them their text"
+        )
+
+
+def _check_voices(problem: Problem) -> None:
+    if len({item.target for item in problem.part("train")}) < 2:
+        raise SpeechpressError(f"task {problem.name!r}: needs at least two training speakers to learn from")
+    for split in ("val", "test"):
+        voices = Counter(item.target for item in problem.part(split))
+        if len(voices) < 2 or max(voices.values()) < 2:
+            raise SpeechpressError(
+                f"task {problem.name!r}: its {split} split needs two speakers, and two clips of one of them, for "
+                "trials of both kinds"
+            )
+
+
+def _check_words(problem: Problem) -> None:
+    for split in ("val", "test"):
+        part = problem.part(split)
+        queries, others = [item for item in part if item.query], [item for item in part if not item.query]
+        if not queries or not any(holds(item, query) for query in queries for item in others):
+            raise SpeechpressError(
+                f"task {problem.name!r}: no query of its {split} split occurs in a recording of it, so nothing can be "
+                "found; check the corpus' labels"
+            )
+
+
+def holds(item: Item, query: Item) -> bool:
+    """Whether a recording holds the word that a query says."""
+    return query.target in item.target if isinstance(item.target, frozenset) else query.target == item.target
+
+
+CHECKS = {
+    "classify": _check_classes,
+    "ctc": _check_tokens,
+    "spell": _check_tokens,
+    "verify": _check_voices,
+    "search": _check_words,
+}
 
 
 def _disjoint(problem: Problem) -> bool | None:
@@ -121,10 +176,10 @@ def refuse_shared_speakers(problem: Problem, where: str) -> Problem:
 
 def shuffled(problem: Problem) -> Problem:
     """The same clips with the answers of other clips of their split; what is learned from them is chance."""
-    items: list[Item] = []
+    items = [item for item in problem.items if item.query]
     for split in SPLITS:
-        part = sorted(problem.part(split), key=lambda item: item.order)
+        part = sorted((item for item in problem.part(split) if not item.query), key=lambda item: item.order)
         # One step along a fixed random order: every clip gets the answer of another one.
         targets = [item.target for item in part[1:] + part[:1]]
         items += [replace(item, target=target) for item, target in zip(part, targets, strict=True)]
-    return replace(problem, items=tuple(items), pairs=())
+    return replace(problem, items=tuple(items), pairs=(), folds=tuple(map(shuffled, problem.folds)))

@@ -10,7 +10,7 @@ import numpy as np
 from speechpress.runtime.search import Space, search
 
 from .feature_store import FeatureStore
-from .problems import Problem
+from .problems import Problem, holds
 from .scoring import max_twv
 from .sounds import identity
 
@@ -51,7 +51,7 @@ def scored(problem: Problem, store: FeatureStore, split: str, layer: int) -> tup
     costs = [search(examples, space.unit(frames(item.sound)))[0].min(0) for item in others]
     raw = -np.stack(costs, 1)
     scores = (raw - raw.mean(1, keepdims=True)) / (raw.std(1, keepdims=True) + 1e-9)
-    targets = np.array([[item.target == query.target for item in others] for query in queries])
+    targets = np.array([[holds(item, query) for item in others] for query in queries])
     return scores, targets
 
 

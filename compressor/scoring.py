@@ -5,7 +5,7 @@ Every metric is made from counts per clip, which add up; so an interval is that 
 Shapes: N clips or trials, Q queries, K counts, T frames.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -62,6 +62,54 @@ def slot_f1(counts: np.ndarray) -> float:
     """F1 over slots with their values, from (N, 5)."""
     hits, guessed, wanted = counts[:, :3].sum(0)
     return float(2 * hits / (guessed + wanted)) if guessed + wanted else 1.0
+
+
+def slot_type_f1(wanted: Iterable[str], given: Iterable[str]) -> float:
+    """F1 of one clip's kinds of slot, whatever their values; SUPERB's F1 is the mean of it over clips."""
+    reference, guess = set(wanted), set(given)
+    return 2 * len(reference & guess) / (len(reference) + len(guess)) if reference or guess else 1.0
+
+
+def spelled_slots(tokens: Iterable[str]) -> list[tuple[str, str]]:
+    """(slot, value) of letters between the marks "B-slot" and "E-slot"; what is opened and never closed is none."""
+    found: list[tuple[str, str]] = []
+    slot, letters = None, ""
+    for token in tokens:
+        if token.startswith("B-"):
+            slot, letters = token[2:], ""
+        elif token.startswith("E-"):
+            if slot == token[2:] and letters.strip():
+                found.append((slot, letters.strip()))
+            slot = None
+        else:
+            letters += token
+    return found
+
+
+def spelled_counts(
+    reference: Sequence[tuple[str, str]], guess: Sequence[tuple[str, str]]
+) -> tuple[float, float, float]:
+    """Spelled slots of one clip, in order: (F1 of their kinds, edits, letters); see `mean_f1` and `spelled_cer`.
+
+    A value is compared with the nearest one that was given for its slot, and with nothing where none was.
+    """
+    edits = letters = 0
+    for slot, value in reference:
+        said = [other for name, other in guess if name == slot] or [""]
+        edits += min(edit_distance(value, other) for other in said)
+        letters += len(value)
+    kinds = slot_type_f1((slot for slot, _ in reference), (slot for slot, _ in guess))
+    return kinds, edits, letters
+
+
+def mean_f1(counts: np.ndarray) -> float:
+    """Mean of the clips' own F1, from (N, 3)."""
+    return float(counts[:, 0].mean())
+
+
+def spelled_cer(counts: np.ndarray) -> float:
+    """Character error rate of spelled values, from (N, 3)."""
+    return error_rate(counts[:, 1:])
 
 
 def slot_cer(counts: np.ndarray) -> float:

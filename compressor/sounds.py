@@ -47,7 +47,7 @@ def read_sound(sound: Sound) -> np.ndarray:
         for wave, start in waves:
             whole[start : start + len(wave)] += wave
     if len(whole) < MIN_DURATION_S * SAMPLE_RATE:
-        raise UnreadableAudio(sound.place, f"too short: {len(whole) / SAMPLE_RATE:.3f} s")
+        raise UnreadableAudio(sound.parts[0][0], f"too short: {len(whole) / SAMPLE_RATE:.3f} s")
     if sound.crop_s is None:
         return whole
     wanted = round(sound.crop_s * SAMPLE_RATE)

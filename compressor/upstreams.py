@@ -16,7 +16,7 @@ from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.stream import StreamingExtractor
 
-from .checkpoint import load_checkpoint, parameters
+from .checkpoint import CARD, Checkpoint, load_checkpoint, parameters
 from .config import SAMPLE_RATE
 from .encoder import Encoder
 from .feature_store import weights_key
@@ -69,7 +69,8 @@ def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
             f"{bundle.path}: hears {audio['sample_rate']} Hz, but tasks are read at {SAMPLE_RATE} Hz; "
             "export the checkpoint again"
         )
-    if bundle.document["streams"]:
+    streams = bool(bundle.document["streams"])
+    if streams:
         engine = PteEngine(bundle, chunk_ms)
         chunk: Any = engine.spec.chunk_frames
         run = lambda wave: _streamed(StreamingExtractor(engine), wave)  # noqa: E731  one of two, chosen here
@@ -88,8 +89,9 @@ def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
         layers=1,
         width=bundle.document["features"]["width"],
         hop_samples=audio["hop_samples"],
-        receptive_samples=audio["receptive_samples"],
+        receptive_samples=audio["receptive_samples"] if streams else bundle.document["offline"]["min_samples"],
         size_bytes=bundle.program.stat().st_size,
+        limit_s=None if streams else bundle.document["offline"]["max_s"],
     )
 
 
@@ -99,24 +101,24 @@ def _streamed(stream: StreamingExtractor, wave: np.ndarray) -> np.ndarray:
     return np.concatenate([heard.frames, rest.frames])
 
 
-def longest_s(bundle: Bundle) -> float | None:
-    """The longest recording that a bundle can run; None where it streams, and there is no limit."""
-    return None if bundle.document["streams"] else bundle.document["offline"]["max_s"]
+def chunk_of(opened: Checkpoint, chunk_ms: float | None) -> int | None:
+    """Frames of a chunk; raises SpeechpressError when chunks are asked of a checkpoint that does not stream."""
+    config = opened.encoder.config
+    if chunk_ms is None:
+        return None
+    if config.blockers:
+        raise SpeechpressError(f"{opened.path}: does not stream, so it has no chunks: {'; '.join(config.blockers)}")
+    return chunk_frames_of(config, chunk_ms)
 
 
-def open_upstream(source: str | Path, chunk_ms: float | None = None, device: str = "cpu") -> Upstream:
-    """A bundle, a checkpoint folder, or any teacher (see `pretrained.load_teacher`).
+def open_upstream(source: str | Path, device: str = "cpu") -> Upstream:
+    """A bundle in its own chunks, a checkpoint folder, or any teacher (see `pretrained.load_teacher`).
 
-    Raises SpeechpressError when it is none of these, or chunks were asked of one that does not stream.
+    Raises SpeechpressError when it is none of these.
     """
     folder = Path(source)
     if is_bundle(folder):
-        return bundle_upstream(read_bundle(folder), chunk_ms)
-    if (folder / "card.json").is_file():
-        opened = load_checkpoint(folder)
-        config = opened.encoder.config
-        if chunk_ms is not None and config.blockers:
-            raise SpeechpressError(f"{folder}: does not stream, so it has no chunks: {'; '.join(config.blockers)}")
-        chunk = None if chunk_ms is None else chunk_frames_of(config, chunk_ms)
-        return encoder_upstream(opened.encoder.to(device), chunk)
+        return bundle_upstream(read_bundle(folder))
+    if (folder / CARD).is_file():
+        return encoder_upstream(load_checkpoint(folder).encoder.to(device))
     return teacher_upstream(load_teacher(str(source)).to(device))

@@ -17,6 +17,7 @@ from .known import Known, big_cores, match
 from .operators import operators
 from .probe import probe
 from .profile import Record, begin, hear, settle
+from .scores import scores_of
 from .workspace import workspace
 
 CHUNKS, REAL_S, WARMUP = 100, 32.0, 5  # by default; the pace of real audio is limited in time
@@ -111,6 +112,7 @@ def profile(bundle: Bundle, device: Device, wish: Wish, listen: Listen) -> Recor
     side = choose_side(device, bundle, wish, facts)
     settings = settled(bundle, wish, facts, known) | {"side": side.name}
     record = begin(bundle, settings, {"address": device.address, "known": known.name if known else None, **facts})
+    record["accuracy"]["scores"] = scores_of(bundle)
     listen({"event": "begin", "record": record})
     session = Session(device, bundle, side, record, listen)
     with tempfile.TemporaryDirectory() as own:

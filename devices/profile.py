@@ -4,7 +4,8 @@ schema 1. Times in ms, memory in bytes, clocks in kHz; null where something is n
 
     kind, schema, created, finished, stopped {message, exit_code}
     bundle      {name, path, digest, program_sha256, size_bytes, target, backend, quantize, method, lineage, versions}
-    accuracy    {parity, tolerance, delegated_time, fidelity}: what the bundle's own document says of the method
+    accuracy    {parity, tolerance, delegated_time, fidelity}: what the bundle's own document says of the method, and
+                scores, see scores.scores_of
     device      facts, see probe.facts, and {address, known, versions, after}
     settings    {chunk_ms, threads, cores, paces, chunks, duration_s, budget_ms, warmup, per_op, side}
     golden      {method, max_abs, snr_db, cosine, ok, tolerance}, as computed on the device

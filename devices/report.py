@@ -14,6 +14,7 @@ from speechpress.runtime.errors import SpeechpressError
 from .baseline import Change, changes
 from .profile import Record, read_record
 from .report_charts import COLOURS, Bar, Point, bars, histogram, scatter, timeline
+from .scores import common_tasks, mean_quality, words
 
 COLUMNS = {
     "p50_ms": ("p50", "ms", 2),
@@ -84,6 +85,7 @@ class Row:
             **{name: record["result"].get(name) for name in COLUMNS},
             "size_bytes": record["bundle"]["size_bytes"],
             "fidelity": self.fidelity,
+            "score": mean_quality(record, sorted((record["accuracy"].get("scores") or {}).get("qualities", {}))),
             "snr_db": self.snr_db,
             "warnings": [item["text"] for item in record["warnings"]],
             "finished": record["finished"],
@@ -225,6 +227,7 @@ def _tiles(view: View) -> list[tuple[str, str, str]]:
 def _charts(view: View) -> dict[str, Any]:
     timed = [row for row in view.rows if row.record["result"].get("p50_ms") is not None]
     return {
+        "scores": _scored(timed),
         "fidelity": _scatter(timed, lambda row: row.fidelity, "cosine to the teacher, held out"),
         "snr": _scatter(timed, lambda row: row.snr_db, "SNR against the checkpoint, dB"),
         "size": bars([_bar(row, row.record["bundle"]["size_bytes"]) for row in view.rows]),
@@ -232,6 +235,16 @@ def _charts(view: View) -> dict[str, Any]:
         "latency": {row.letter: _latency(row) for row in timed},
         "operators": {row.letter: _operators(row) for row in view.rows if row.record["operators"]},
     }
+
+
+def _scored(rows: list[Row]) -> dict[str, Any] | None:
+    """The plot of scores, the tasks in it, and where each record's come from."""
+    tasks = common_tasks([row.record for row in rows])
+    plot = _scatter(rows, lambda row: mean_quality(row.record, tasks), "mean score, 1 is perfect")
+    if plot is None:
+        return None
+    told = [f"{row.letter}: {words(scores)}" for row in rows if (scores := row.record["accuracy"].get("scores"))]
+    return {"plot": plot, "tasks": ", ".join(tasks), "told": told}
 
 
 def _scatter(rows: list[Row], accuracy: Callable[[Row], float | None], title: str) -> str | None:

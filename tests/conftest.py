@@ -107,3 +107,48 @@ def small_int8(tmp_path_factory, small_checkpoint):
     from bundled import export_small
 
     return export_small(small_checkpoint, tmp_path_factory.mktemp("bundles") / "small-android", "int8", "android")
+
+
+@pytest.fixture(scope="session")
+def mini_data(tmp_path_factory):
+    """Data root of the mini suite with tiny corpora of tones; not to be changed."""
+    from corpora import mini_root
+
+    return mini_root(tmp_path_factory.mktemp("corpora"))
+
+
+@pytest.fixture(scope="session")
+def superb_data(tmp_path_factory):
+    """Data root with SUPERB's corpora, tiny, in their published layouts; not to be changed."""
+    from layouts import superb_root
+
+    return superb_root(tmp_path_factory.mktemp("superb"))
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tmp_path_factory):
+    """Folders of a teacher of 2 layers x 16 and of a student, its first layer, which names it in its card."""
+    import torch
+
+    from speechpress.compressor.checkpoint import save_encoder, write_json
+    from speechpress.compressor.config import EncoderConfig
+    from speechpress.compressor.encoder import Encoder
+
+    config = EncoderConfig(
+        conv_channels=(8,) * 7,
+        width=16,
+        head_dim=8,
+        num_heads=(2,) * 2,
+        ffn_widths=(24,) * 2,
+        pos_conv_kernel=8,
+        pos_conv_groups=2,
+    )
+    root = tmp_path_factory.mktemp("pair")
+    torch.manual_seed(0)
+    teacher = Encoder(config).eval()
+    student = Encoder(config.with_layers(1)).eval()
+    student.load_state_dict(teacher.state_dict(), strict=False)
+    save_encoder(root / "teacher", teacher)
+    save_encoder(root / "student", student)
+    write_json(root / "student" / "card.json", {"teacher": {"source": str(root / "teacher")}})
+    return root

@@ -20,6 +20,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "recipes/README.md",
     "docs/demo.md",
+    "docs/evaluation.md",
     "docs/search.md",
     "docs/study.md",
 )

@@ -13,10 +13,12 @@ from rich.console import Console
 
 from speechpress.compressor import evaluate as evaluation
 from speechpress.compressor import probes
-from speechpress.compressor.checkpoint import save_encoder, write_json
+from speechpress.compressor.checkpoint import load_checkpoint, save_encoder, write_json
 from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.contest import open_contest
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.evaluate import evaluate, probe_layers, probe_teacher, tables
+from speechpress.compressor.eval_tables import probe_tables
+from speechpress.compressor.evaluate import evaluate, probe_layers, probe_teacher
 from speechpress.compressor.features import LOG_MEL, Upstream, log_mel, of_model, pool_clips, random_copy
 from speechpress.compressor.fidelity import fidelity, linear_cka, linear_fit
 from speechpress.compressor.objectives import LayerPairs, PredictionHeads, save_heads
@@ -84,7 +86,7 @@ def test_a_checkpoint_is_measured_beside_teacher_random_and_log_mel(folders):
 
 def printed(result, width=80):
     console = Console(file=io.StringIO(), width=width)
-    console.print(*tables(result))
+    console.print(*probe_tables(result))
     return console.file.getvalue()
 
 
@@ -112,14 +114,12 @@ def test_without_a_teacher_its_column_is_empty_and_that_is_said(folders, tmp_pat
     assert "–" in printed(result) and "not at hand" in printed(result, width=400)
     given = evaluate(tmp_path / "orphan", tasks=("sid",), seeds=1, max_clips=20, teacher=str(folders / "teacher"))
     assert given["tasks"]["sid"]["teacher"] is not None
-    (tmp_path / "orphan" / "card.json").unlink()
-    notes: list[str] = []
-    assert evaluation.find_teacher(evaluation.load_checkpoint(tmp_path / "orphan"), None, notes) is None
-    assert "names no teacher" in notes[0]
+    write_json(tmp_path / "orphan" / "card.json", {})
+    assert "names no teacher" in open_contest(tmp_path / "orphan").notes[0]
 
 
 def test_fidelity_of_a_copied_layer_is_perfect_and_falls_with_depth(folders, clips):
-    student = evaluation.load_checkpoint(folders / "student").encoder
+    student = load_checkpoint(folders / "student").encoder
     result = fidelity(student, load_teacher(str(folders / "teacher")), None, clips)
     assert result["2"]["linear"]["cosine"] == pytest.approx(1, abs=1e-3)
     assert result["2"]["linear"]["r2"] > 0.99
@@ -154,7 +154,7 @@ def test_linear_measures_on_known_maps():
 
 
 def test_fidelity_needs_two_clips(folders, clips):
-    student = evaluation.load_checkpoint(folders / "student").encoder
+    student = load_checkpoint(folders / "student").encoder
     with pytest.raises(SpeechpressError, match="at least two clips"):
         fidelity(student, load_teacher(str(folders / "teacher")), None, clips[:1])
 
@@ -254,6 +254,6 @@ def test_a_streaming_student_is_measured_in_chunks(folders):
     assert found[40]["latency"] == {"chunk_ms": 40.0, "lookahead_ms": 5.0, "worst_age_ms": 45.0}
     assert found[40]["fidelity"] != found[None]["fidelity"]
     assert found[40]["tasks"]["sid"]["teacher"] == found[None]["tasks"]["sid"]["teacher"]
-    assert "in chunks of 40 ms" in str(tables(found[40])[0].title)
+    assert "in chunks of 40 ms" in str(probe_tables(found[40])[0].title)
     with pytest.raises(SpeechpressError, match="does not stream, so it has no chunks: conv_norm is 'group'"):
         evaluate(folders / "student", tasks=["sid"], chunk_ms=40)

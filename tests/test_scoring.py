@@ -17,10 +17,15 @@ from speechpress.compressor.scoring import (
     equal_error_rate,
     error_rate,
     max_twv,
+    mean_f1,
     quality,
     slot_cer,
     slot_counts,
     slot_f1,
+    slot_type_f1,
+    spelled_cer,
+    spelled_counts,
+    spelled_slots,
 )
 
 words = st.lists(st.sampled_from("abc"), max_size=7)
@@ -56,6 +61,37 @@ def test_slots_by_hand():
     assert slot_f1(counts) == pytest.approx(1 / 3)
     assert slot_cer(counts) == pytest.approx(8 / 14)
     assert slot_f1(np.array([slot_counts(wanted, wanted)])) == 1 and slot_cer(np.array([slot_counts({}, {})])) == 0
+
+
+def test_spelled_slots_by_hand():
+    tokens = (*"PLAY ", "B-genre", *"JAZZ", "E-genre", " ", "B-year", *"99")
+    assert spelled_slots(tokens) == [("genre", "JAZZ")]  # what is never closed is none
+    assert spelled_slots(("B-a", "X", "E-b", "Y", "E-a")) == [] and spelled_slots(("B-a", " ", "E-a")) == []
+    assert spelled_counts([("genre", "JAZZ")], [("genre", "JAZ"), ("year", "9")]) == (pytest.approx(2 / 3), 1, 4)
+    assert spelled_counts([("a", "XY"), ("b", "Z")], []) == (0.0, 3, 3)
+    counts = np.array([(1.0, 1, 4), (0.5, 3, 4)])
+    assert mean_f1(counts) == 0.75 and spelled_cer(counts) == 0.5
+
+
+kinds = st.sets(st.sampled_from("abcd"))
+
+
+@given(kinds, kinds)
+def test_f1_of_kinds_is_symmetric_and_perfect_only_for_the_same(one, other):
+    assert slot_type_f1(one, other) == slot_type_f1(other, one)
+    assert (slot_type_f1(one, other) == 1) == (one == other) and 0 <= slot_type_f1(one, other) <= 1
+
+
+spelled = st.lists(st.tuples(st.sampled_from("ab"), st.text("XY", min_size=1, max_size=3)), max_size=4)
+
+
+@given(spelled, spelled)
+def test_spelled_values_are_never_more_wrong_than_saying_nothing(reference, guess):
+    kinds_f1, edits, letters = spelled_counts(reference, guess)
+    assert letters == sum(len(value) for _, value in reference) and 0 <= kinds_f1 <= 1
+    assert spelled_counts(reference, reference)[:2] == (1.0, 0)
+    marked = [token for slot, value in reference for token in (f"B-{slot}", *value, f"E-{slot}", " ")]
+    assert spelled_slots(marked) == reference and edits >= 0
 
 
 def trials(targets, others):

@@ -1,0 +1,213 @@
+"""`compress eval`. `cli.py` adds it to the command line."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .cli_options import RUNS, Json
+from .display import Screen
+
+QUICK_TASKS = "ks,sid"
+STEPS = {"mini": 300, "superb": 3000}
+MOST_WORKERS = 8
+Finish = Callable[[dict[str, Any]], dict[str, Any]]  # adds what was kept, and writes the report that was asked for
+
+
+Checkpoint = Annotated[
+    str | None,
+    typer.Argument(help="Folder of a checkpoint or bundle, or a teacher; the newest checkpoint under ./runs."),
+]
+Data = Annotated[Path | None, typer.Option(help="Folder of audio with a labels.tsv; else the starter speech.")]
+Tasks = Annotated[
+    str | None,
+    typer.Option(help="Comma-separated: ks, sid; with --suite also ic, sf, asv, sd, er, pr, asr, qbe, or all."),
+]
+Suite = Annotated[str | None, typer.Option(help="mini or superb: the ten tasks, on corpora in --data-root.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the suite's corpora, unpacked.")]
+Against = Annotated[
+    list[str] | None, typer.Option(help="Checkpoint, bundle or teacher to measure beside it; may be repeated.")
+]
+Layers = Annotated[str, typer.Option(help="weighted (a learned sum) or last, all that a deployed one has.")]
+Teacher = Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")]
+ChunkMs = Annotated[
+    float | None, typer.Option(help="Hear the audio in chunks, as a streaming student does; else all at once.")
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Heads per task, each with its own random numbers.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Training steps of each head of the suite.")]
+Clips = Annotated[int | None, typer.Option(min=1, help="At most so many clips per split, for superb.")]
+Sanity = Annotated[
+    bool, typer.Option("--sanity", help="Also with shuffled labels; exit 3 when something is out of order.")
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features and outcomes; else the system's cache.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep neither.")]
+Device = Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")]
+Report = Annotated[Path | None, typer.Option(help="Also a report of what was kept: FILE.html or FILE.md.")]
+S3prl = Annotated[bool, typer.Option("--s3prl", help="Only print the commands that run the full SUPERB in s3prl.")]
+
+
+def evaluate(
+    checkpoint: Checkpoint = None,
+    data: Data = None,
+    tasks: Tasks = None,
+    suite: Suite = None,
+    data_root: DataRoot = None,
+    against: Against = None,
+    layers: Layers = "weighted",
+    teacher: Teacher = None,
+    chunk_ms: ChunkMs = None,
+    seeds: Seeds = 3,
+    steps: Steps = None,
+    clips: Clips = None,
+    sanity: Sanity = False,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+    device: Device = "cpu",
+    report: Report = None,
+    s3prl: S3prl = False,
+    json: Json = False,
+) -> None:
+    """What a student kept: fidelity to its teacher, and tasks beside the teacher, random weights and log-mel.
+
+    Without --suite, quick linear probes on the starter speech or on --data. With --suite, the tasks of SUPERB.
+    """
+    from .eval_report import reported
+    from .runs import newest
+
+    screen, finish = Screen(json), reported(report)
+    source = checkpoint or str(newest(RUNS, screen.say))
+    if s3prl:
+        return _print_commands(screen, source, data_root)
+    chosen = suite or ("mini" if data_root is not None else None)
+    if chosen is None:
+        _only_with_suite(
+            against=against,
+            layers=layers != "weighted",
+            steps=steps,
+            clips=clips,
+            sanity=sanity,
+            cache=cache,
+            no_cache=no_cache,
+        )
+        quick = _quick(screen, source, data, tasks or QUICK_TASKS, teacher, chunk_ms, seeds, device)
+        return _tell(screen, quick, finish, source)
+    if data_root is None:
+        raise SpeechpressError(f"--suite {chosen}: needs --data-root, the folder that holds the corpora, unpacked")
+    if data is not None:
+        raise SpeechpressError("--data is for the quick measure; a suite reads its corpora from --data-root")
+    document = _suite(
+        screen,
+        source,
+        (chosen, tasks or "all", data_root, clips),
+        against=against or (),
+        teacher=teacher,
+        chunk_ms=chunk_ms,
+        layers=layers,
+        steps=steps or STEPS.get(chosen, 1),
+        seeds=seeds,
+        cache=cache,
+        no_cache=no_cache,
+        sanity=sanity,
+        device=device,
+    )
+    _tell(screen, document, finish, source)
+    if sanity and not document["sanity"]["ok"]:
+        sys.stderr.write(f"error: sanity: {'; '.join(document['sanity']['complaints'])}\n")
+        raise typer.Exit(3)
+
+
+def _only_with_suite(**given: Any) -> None:
+    wrong = [name.replace("_", "-") for name, value in given.items() if value]
+    if wrong:
+        raise SpeechpressError(f"--{wrong[0]}: is for the suites; add --suite mini or superb, and --data-root")
+
+
+def _quick(
+    screen: Screen,
+    source: str,
+    data: Path | None,
+    tasks: str,
+    teacher: str | None,
+    chunk_ms: float | None,
+    seeds: int,
+    device: str,
+) -> dict[str, Any]:
+    from .eval_file import stamped
+    from .evaluate import evaluate as measure
+    from .suites import quick_names
+
+    document = measure(
+        source,
+        data,
+        tasks=quick_names(tasks.split(",")),
+        seeds=seeds,
+        teacher=teacher,
+        chunk_ms=chunk_ms,
+        device=device,
+        listen=screen.say,
+    )
+    suite = "starter" if data is None else f"probes of {data.resolve().name}"
+    return stamped(document, suite, source)
+
+
+def _suite(
+    screen: Screen,
+    source: str,
+    wish: tuple[str, str, Path, int | None],
+    *,
+    steps: int,
+    seeds: int,
+    cache: Path | None,
+    no_cache: bool,
+    **settings: Any,
+) -> dict[str, Any]:
+    import torch
+
+    from .downstream import Budget
+    from .eval_file import stamped
+    from .eval_suite import evaluate_suite
+    from .feature_store import cache_folder
+    from .suites import open_suite
+
+    suite, tasks, root, clips = wish
+    if no_cache and cache is not None:
+        raise SpeechpressError("--cache and --no-cache contradict each other; give one of them")
+    problems, notes = open_suite(suite, tasks.split(","), root, clips)
+    place = None if no_cache else cache or cache_folder()
+    screen.say("nothing is kept" if place is None else f"features and outcomes are kept in {place}")
+    document = evaluate_suite(
+        source,
+        problems,
+        budget=Budget(steps=steps, seeds=seeds),
+        cache=place,
+        workers=min(MOST_WORKERS, torch.get_num_threads()),
+        listen=screen.say,
+        **settings,
+    )
+    return stamped({**document, "notes": [*notes, *document["notes"]]}, suite, source)
+
+
+def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str) -> None:
+    """Show the result, and write it beside the weights; one that cannot be written was shown, and that is said."""
+    from .eval_file import write_back
+    from .eval_tables import probe_tables, suite_tables
+
+    shown = probe_tables(document) if "data" in document else suite_tables(document)
+    screen.result(finish(document), *shown)
+    try:
+        for path in write_back(document, source):
+            screen.say(f"written: {path}")
+    except SpeechpressError as error:
+        screen.say(f"[yellow]note[/] the result was not written beside the weights: {error}")
+
+
+def _print_commands(screen: Screen, source: str, data_root: Path | None) -> None:
+    from .eval_tables import s3prl_words
+    from .s3prl_commands import s3prl_plan
+
+    document = s3prl_plan(source, data_root)
+    screen.result(document, s3prl_words(document))

@@ -1,0 +1,181 @@
+"""What stands beside each other in an evaluation: the student, its teacher, the floors, and whatever else was named.
+
+Shapes: B waves of one length, S samples.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from speechpress.runtime.bundle import is_bundle, read_bundle
+from speechpress.runtime.errors import SpeechpressError
+
+from .checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
+from .config import SAMPLE_RATE, EncoderConfig
+from .features import LOG_MEL, Upstream, last_layer, random_copy
+from .fidelity import fidelity
+from .objectives import load_heads
+from .pretrained import Teacher, load_teacher
+from .suite_checks import FLOORS
+from .upstreams import bundle_upstream, chunk_of, encoder_upstream, open_upstream, teacher_upstream
+
+logger = logging.getLogger(__name__)
+
+OWN_NAMES = ("student", "teacher", *FLOORS)
+
+
+@dataclass
+class Contest:
+    """What is compared, what cannot be and why; `opened` is the checkpoint, where the student is one."""
+
+    upstreams: dict[str, Upstream]
+    notes: list[str] = field(default_factory=list)
+    latency: dict[str, float] | None = None
+    teacher: Teacher | None = None
+    opened: Checkpoint | None = None
+
+    def shown(self, layers: str) -> dict[str, Upstream]:
+        """All layers ("weighted"), or the last one of each ("last")."""
+        return {name: last_layer(one) if layers == "last" else one for name, one in self.upstreams.items()}
+
+
+def open_contest(
+    source: str | Path,
+    against: Sequence[str] = (),
+    teacher: str | None = None,
+    chunk_ms: float | None = None,
+    device: str = "cpu",
+) -> Contest:
+    """Open everything that is compared; a teacher that is not at hand is a note, all else an error.
+
+    Raises SpeechpressError for what cannot be opened, has no such chunks, or is of another sample rate.
+    """
+    contest = _of_source(source, chunk_ms, device, teacher)
+    contest.upstreams["logmel"] = LOG_MEL
+    for other in against:
+        name = Path(other).name
+        taken = name in contest.upstreams or name in OWN_NAMES
+        contest.upstreams[other if taken else name] = open_upstream(other, device)
+    return contest
+
+
+def _of_source(source: str | Path, chunk_ms: float | None, device: str, teacher: str | None) -> Contest:
+    folder = Path(source)
+    if is_bundle(folder):
+        contest, named = _of_bundle(folder, chunk_ms)
+    elif folder.is_dir() and not (folder / CONFIG).is_file():
+        raise SpeechpressError(
+            f"{folder}: is no checkpoint (it has no {CONFIG}) and no bundle; `compress distill` makes the one, "
+            "`compress export` the other"
+        )
+    elif (folder / CONFIG).is_file() and ((folder / CARD).is_file() or teacher is not None):
+        contest, named = _of_checkpoint(folder, chunk_ms, device)
+    else:
+        return _of_teacher(str(source), chunk_ms, device, teacher)
+    _add_teacher(contest, teacher or named, str(source), device)
+    return contest
+
+
+def _of_bundle(folder: Path, chunk_ms: float | None) -> tuple[Contest, str | None]:
+    bundle = read_bundle(folder)
+    streams = bool(bundle.document["streams"])
+    return Contest(
+        {"student": bundle_upstream(bundle, chunk_ms)},
+        ["a bundle gives its last layer only, and keeps no shape to make a random copy of"],
+        bundle.spec(chunk_ms).latency() if streams else None,
+    ), (bundle.document["lineage"].get("teacher") or {}).get("source")
+
+
+def _of_checkpoint(folder: Path, chunk_ms: float | None, device: str) -> tuple[Contest, str | None]:
+    opened = load_checkpoint(folder)
+    config, chunk = opened.encoder.config, chunk_of(opened, chunk_ms)
+    upstreams = {
+        "student": encoder_upstream(opened.encoder.to(device), chunk),
+        "random": _random(config, chunk, device),
+    }
+    latency = None if chunk is None else config.stream_spec(chunk).latency()
+    return Contest(upstreams, [], latency, opened=opened), opened.card.get("teacher", {}).get("source")
+
+
+def _of_teacher(source: str, chunk_ms: float | None, device: str, teacher: str | None) -> Contest:
+    """A teacher in the student's place: everything is measured but what it kept of another one."""
+    if chunk_ms is not None:
+        raise SpeechpressError(f"{source}: is no student that streams, so --chunk-ms has no meaning; leave it out")
+    opened = load_teacher(source).to(device)
+    contest = Contest({"student": teacher_upstream(opened)})
+    if opened.card.encoder is not None:
+        contest.upstreams["random"] = _random(opened.card.encoder, None, device)
+    else:
+        contest.notes.append(f"{source}: a {opened.card.family} has no random copy here")
+    if teacher is not None:
+        _add_teacher(contest, teacher, source, device)
+    else:
+        contest.notes.append(
+            f"{source} is a teacher itself; what it is compared with comes from --against or --teacher"
+        )
+    return contest
+
+
+def _random(config: EncoderConfig, chunk: int | None, device: str) -> Upstream:
+    return encoder_upstream(random_copy(config).to(device), chunk)
+
+
+def _add_teacher(contest: Contest, named: str | None, source: str, device: str) -> None:
+    if named is None:
+        contest.notes.append(
+            f"{source}: names no teacher, so there is nothing to compare with; give one with --teacher"
+        )
+        logger.warning(contest.notes[-1])
+        return
+    try:
+        contest.teacher = load_teacher(named).to(device)
+    except SpeechpressError as error:
+        contest.notes.append(f"the teacher {named!r} is not at hand, so its column is empty: {error}")
+        logger.warning(contest.notes[-1])
+        return
+    contest.upstreams["teacher"] = teacher_upstream(contest.teacher)
+
+
+class _Heard:
+    """An upstream as `fidelity` wants it."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    def hidden_states(self, wave: Tensor, chunk_frames: int | None = None) -> list[Tensor]:
+        return list(self._upstream.states(wave))
+
+
+def contest_fidelity(contest: Contest, waves: Sequence[Tensor]) -> dict[str, Any]:
+    """How near the student is to its teacher on clips of (1, S) each, as it is heard in the contest; see `fidelity`.
+
+    Returns:
+        {"fidelity": {layer: cosine}, "fidelity_by", "fidelity_detail"}, empty where it cannot be measured, which the
+        contest's notes then say.
+    """
+    student, teacher = contest.upstreams["student"], contest.teacher
+    nothing: dict[str, Any] = {"fidelity": {}, "fidelity_by": None, "fidelity_detail": {}}
+    if teacher is None:
+        return nothing
+    if student.hop_samples != teacher.card.hop_samples:
+        hops = [1000 * hop / SAMPLE_RATE for hop in (student.hop_samples, teacher.card.hop_samples)]
+        contest.notes.append(
+            f"fidelity: not measured, the student's frames are {hops[0]:g} ms apart and its teacher's {hops[1]:g} ms"
+        )
+        return nothing
+    if len(waves) < 2:
+        contest.notes.append("fidelity: not measured, it needs two test clips")
+        return nothing
+    heads = None
+    if contest.opened is not None:
+        heads = load_heads(contest.opened.path, student.width, teacher.card.width)
+    if heads is None:
+        contest.notes.append("fidelity: there are no heads, so a linear map was fitted to the student's last layer")
+    detail = fidelity(_Heard(student), teacher, None if heads is None else heads.to(waves[0].device), waves)
+    by = "linear" if heads is None else "heads"
+    cosines = {layer: parts[by]["cosine"] for layer, parts in detail.items() if parts[by] is not None}
+    return {"fidelity": cosines, "fidelity_by": by, "fidelity_detail": detail}

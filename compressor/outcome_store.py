@@ -1,0 +1,63 @@
+"""Outcomes on disk, beside the features: what was solved once, on the same clips, answers and budget, is not again.
+
+So a run that is interrupted goes on where it was, and teacher and floors are solved once for any number of students.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechpress.runtime.atomic import write_json
+from speechpress.runtime.errors import SpeechpressError
+
+from .checkpoint import read_json
+from .downstream import Budget
+from .problems import Item, Problem
+from .solve import Outcome
+from .sounds import identity
+
+SCHEMA = 1  # to be raised when a head, its training or a metric changes
+
+
+class OutcomeStore:
+    """A folder of outcomes; without one, nothing is kept."""
+
+    def __init__(self, cache: Path | None) -> None:
+        self.folder = None if cache is None else cache / "outcomes"
+
+    def get(self, key: str) -> Outcome | None:
+        """What was kept under `outcome_key`; None when there is nothing, or nothing that can be read."""
+        if self.folder is None or not (self.folder / f"{key}.json").is_file():
+            return None
+        try:
+            found = read_json(self.folder / f"{key}.json")
+            values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+            return Outcome(**values)
+        except (SpeechpressError, TypeError):
+            return None
+
+    def put(self, key: str, outcome: Outcome) -> None:
+        if self.folder is not None:
+            write_json(self.folder / f"{key}.json", asdict(outcome))
+
+
+def outcome_key(problem: Problem, upstream_key: str, budget: Budget) -> str:
+    """A hash of everything that an outcome depends on; `upstream_key` is `features.Upstream.key`."""
+    facts = [SCHEMA, upstream_key, asdict(budget), _facts(problem)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _facts(problem: Problem) -> list[Any]:
+    items = [[identity(item.sound), item.split, item.query, _answer(item)] for item in problem.items]
+    folds = [_facts(fold) for fold in problem.folds]
+    return [problem.kind, problem.metric, problem.recurrent, problem.pairs, items, folds]
+
+
+def _answer(item: Item) -> Any:
+    if isinstance(item.target, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(item.target).tobytes()).hexdigest()
+    return sorted(item.target) if isinstance(item.target, frozenset) else item.target

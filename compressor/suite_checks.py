@@ -1,0 +1,117 @@
+"""What can be seen to be wrong before any features are made, and what is wrong with results."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .config import SAMPLE_RATE
+from .features import Upstream
+from .problems import Problem
+from .scoring import BETTER_LOW, quality
+from .solve import Outcome
+from .sounds import Sound, check_sounds, durations_s
+from .works import GRID_SAMPLES
+
+FLOORS = ("random", "logmel")
+# How much better than a blind guess labels that say nothing may come out: without hearing, a transcriber can still
+# spell what is frequent, as often as a clip is long.
+SLACK = {"ctc": 0.25, "spell": 0.15}
+ANY_SLACK = 0.05
+
+
+def check_problems(problems: Sequence[Problem], upstreams: Iterable[Upstream], limit_s: float | None = None) -> float:
+    """Seconds of audio in all, after a look at every file.
+
+    Raises SpeechpressError for files that are missing, shorter than a frame, or longer than an upstream can hear, and
+    for tasks that an upstream has too few frames for. `limit_s` bounds clips beside the upstreams' own limits.
+    """
+    listeners = list(upstreams)
+    receptive_s = max(upstream.receptive_samples for upstream in listeners) / SAMPLE_RATE
+    for problem in problems:
+        check_sounds((item.sound for item in problem.items), receptive_s, f"task {problem.name!r}")
+    lengths = durations_s({item.sound for problem in problems for item in problem.items})
+    limits = [limit for limit in (limit_s, *(upstream.limit_s for upstream in listeners)) if limit is not None]
+    if limits and max(lengths.values()) > min(limits):
+        raise SpeechpressError(
+            f"this bundle does not stream and runs at most {min(limits):g} s at once, but the longest clip has "
+            f"{max(lengths.values()):.1f} s; export it with --offline-seconds {max(lengths.values()) + 1:.0f}"
+        )
+    for problem in problems:
+        for upstream in listeners:
+            _check_frame_rate(problem, upstream, lengths)
+    return sum(lengths.values())
+
+
+def _check_frame_rate(problem: Problem, upstream: Upstream, lengths_s: Mapping[Sound, float]) -> None:
+    hop_ms = 1000 * upstream.hop_samples / SAMPLE_RATE
+    if problem.kind == "diarize" and upstream.hop_samples > GRID_SAMPLES:
+        raise SpeechpressError(
+            f"task {problem.name!r}: decides every {1000 * GRID_SAMPLES / SAMPLE_RATE:g} ms, but an upstream has a "
+            f"frame every {hop_ms:g} ms only; leave the task out with --tasks"
+        )
+    if problem.kind not in ("ctc", "spell"):
+        return
+    train, shrink = problem.part("train"), 2 if problem.recurrent else 1
+    tight = [item for item in train if upstream.frames(lengths_s[item.sound]) // shrink < len(item.target)]
+    if len(tight) > len(train) // 2:
+        raise SpeechpressError(
+            f"task {problem.name!r}: an upstream with a frame every {hop_ms:g} ms has fewer frames than tokens in "
+            f"{len(tight)} of {len(train)} clips, so nothing can be transcribed; leave the task out with --tasks"
+        )
+
+
+def remarks(problems: Sequence[Problem], outcomes: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
+    """What is unusual in the results: a student above its teacher, a floor above the student."""
+    found = []
+    for problem in problems:
+        sign = -1 if problem.metric in BETTER_LOW else 1
+        scores = {name: sign * outcome.test for name, outcome in outcomes[problem.name].items()}
+        if scores["student"] > scores.get("teacher", float("inf")):
+            found.append(f"{problem.name}: the student is above its teacher")
+        above = [name for name in FLOORS if scores.get(name, -9.0) > scores["student"]]
+        if above:
+            found.append(f"{problem.name}: {' and '.join(above)} above the student: here it learned nothing to keep")
+    return found
+
+
+def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) -> list[str]:
+    """What must not be, in the entries of `eval_suite.report`, beyond what their 95 % intervals allow.
+
+    A floor or a student above the teacher; anything below a blind guess; shuffled labels above one.
+    """
+    found = []
+    for name, task in tasks.items():
+        better = {who: _interval(task, who) for who in task["ci95"] if task["ci95"][who] is not None}
+        teacher = better.get("teacher")
+        for who, (low, high) in better.items():
+            if teacher and who != "teacher" and low > teacher[1]:
+                found.append(f"{name}: {who} ({_told(task, who)}) is above the teacher ({_told(task, 'teacher')})")
+            if task["chance"] is not None and high < quality(task["metric"], task["chance"]) - ANY_SLACK:
+                found.append(f"{name}: {who} ({_told(task, who)}) is below a blind guess ({task['chance']:.3f})")
+        if (said := _too_good(name, task, kinds[name])) is not None:
+            found.append(said)
+    return found
+
+
+def _interval(task: dict[str, Any], who: str) -> tuple[float, float]:
+    ends = sorted(quality(task["metric"], end) for end in task["ci95"][who])
+    return ends[0], ends[1]
+
+
+def _told(task: dict[str, Any], who: str) -> str:
+    low, high = task["ci95"][who]
+    return f"{task['metric']} {task[who]:.3f}, {low:.3f} to {high:.3f}"
+
+
+def _too_good(name: str, task: dict[str, Any], kind: str) -> str | None:
+    shuffled = task.get("shuffled")
+    if shuffled is None or task["chance"] is None:
+        return None
+    low = min(quality(task["metric"], end) for end in shuffled["ci95"])
+    if low <= quality(task["metric"], task["chance"]) + SLACK.get(kind, ANY_SLACK):
+        return None
+    return (
+        f"{name}: with shuffled labels {shuffled['of']} still gets {task['metric']} {shuffled['test']:.3f}, but a "
+        f"blind guess gets {task['chance']:.3f}: something of the answers leaks into the clips or the splits"
+    )

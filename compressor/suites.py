@@ -1,0 +1,72 @@
+"""Which tasks a suite has, and opening those that were asked for."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .mini_suite import EMOTION, mini_problem
+from .problems import TASKS, Problem
+from .superb_layouts import superb_problem
+from .tasks import COLUMNS
+
+SUITES = ("mini", "superb")
+ALL = "all"
+
+
+def open_suite(
+    suite: str, tasks: Sequence[str], root: Path, most: int | None = None
+) -> tuple[list[Problem], list[str]]:
+    """The problems of a suite, and notes about what "all" leaves out.
+
+    Args:
+        suite: "mini" or "superb".
+        tasks: names of `problems.TASKS`, or "all".
+        root: the folder that holds the corpora.
+        most: clips per split at most, for superb.
+
+    Raises:
+        SpeechpressError: an unknown suite or task, a corpus that is not there or lacks something.
+    """
+    if suite not in SUITES:
+        raise SpeechpressError(f"--suite {suite}: {_choose(suite, SUITES)}")
+    if not root.is_dir():
+        raise SpeechpressError(f"--data-root {root}: is no folder; give the one that holds the corpora")
+    if suite == "mini" and most is not None:
+        raise SpeechpressError("--clips: is for --suite superb; the mini suite has sizes of its own")
+    names, notes = list(TASKS) if list(tasks) == [ALL] else checked_names(tasks, TASKS), []
+    if suite == "mini" and list(tasks) == [ALL] and not (root / EMOTION / "labels.tsv").is_file():
+        names.remove("er")
+        notes.append(
+            f"er is left out: no corpus of emotions may be passed on freely. Put your own under {root / EMOTION} "
+            "(labels.tsv with path, emotion, speaker), or use --suite superb with IEMOCAP"
+        )
+    if suite == "mini":
+        return [mini_problem(name, root) for name in names], notes
+    return [superb_problem(name, root, most) for name in names], notes
+
+
+def quick_names(names: Iterable[str]) -> list[str]:
+    """Tasks of the quick probes; raises SpeechpressError for one that is not known, or needs a suite."""
+    found = [name.strip() for name in names]
+    only = [name for name in found if name in TASKS and name not in COLUMNS]
+    if only:
+        raise SpeechpressError(f"eval: task {only[0]!r} is one of the suites': add --suite mini and --data-root")
+    return checked_names(found, tuple(COLUMNS))
+
+
+def checked_names(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Each name once; raises SpeechpressError with a suggestion for one that is not known."""
+    found = [name.strip() for name in names if name.strip()]
+    for name in found:
+        if name not in known:
+            raise SpeechpressError(f"eval: there is no task {name!r}; {_choose(name, known)}")
+    if not found:
+        raise SpeechpressError(f"eval: --tasks names none; choose from {', '.join(known)}")
+    return list(dict.fromkeys(found))
+
+
+def _choose(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+    return f"{f'did you mean {near[0]}? ' if near else ''}choose from {', '.join(known)}"

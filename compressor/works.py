@@ -1,0 +1,293 @@
+"""What is learned for each kind of task on frames: its head, its loss, and what is counted on val and test.
+
+Shapes: N clips, T frames, L layers, D width, K counts.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .downstream import (
+    Activity,
+    Frames,
+    Head,
+    LinearTokens,
+    RecurrentTokens,
+    SlotValues,
+    Voice,
+    ctc_loss,
+    greedy,
+    margin_loss,
+    padded,
+    permutation_free_loss,
+)
+from .feature_store import FeatureStore
+from .probes import SPLITS
+from .problems import Item, Problem
+from .scoring import (
+    diarization_counts,
+    edit_counts,
+    equal_error_rate,
+    error_rate,
+    mean_f1,
+    slot_cer,
+    slot_counts,
+    slot_f1,
+    spelled_cer,
+    spelled_counts,
+    spelled_slots,
+)
+from .sounds import identity
+
+BATCH = 32
+GRID_SAMPLES = 1600  # diarisation is decided every 100 ms
+TRIALS_PER_KIND, TRIAL_CLIPS = 1500, 1000
+MOST_KEPT = 512 * 2**20  # bytes of averaged frames in memory, of each task that is being solved
+
+
+class TrainedWork:
+    """A task whose head is trained on frames; see `downstream.Work`. Subclasses say how."""
+
+    metric: str
+    statistic: Callable[[np.ndarray], float]
+
+    def __init__(self, problem: Problem, store: FeatureStore, hop_samples: int) -> None:
+        self.problem, self.hop_samples = problem, hop_samples
+        self.items = {split: problem.part(split) for split in SPLITS}
+        self.train_count = len(self.items["train"])
+        self._order = [item for split in SPLITS for item in self.items[split]]
+        names = [identity(item.sound) for item in self._order]
+        # A copy: what is read where it lies on the disk cannot be written to, and torch would warn.
+        read = lambda number: torch.from_numpy(np.array(store.frames(names[number]), np.float32))  # noqa: E731
+        self.frames = Frames(read, range(self.train_count))
+        self._names, self._store = names, store
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Answers as numbers; raises SpeechpressError when the upstream cannot give them."""
+
+    def head(self) -> Head:
+        raise NotImplementedError
+
+    def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
+        raise NotImplementedError
+
+    def counts(self, head: Head, split: str) -> np.ndarray:
+        """(N, K), what the statistic adds up."""
+        raise NotImplementedError
+
+    def length(self, number: int) -> int:
+        return len(self._store.frames(self._names[number]))
+
+    def batches(self, split: str) -> list[list[int]]:
+        """Numbers of a split's clips, of similar length together."""
+        start = sum(len(self.items[name]) for name in SPLITS[: SPLITS.index(split)])
+        numbers = sorted(range(start, start + len(self.items[split])), key=self.length)
+        return [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
+
+    def item(self, number: int) -> Item:
+        return self._order[number]
+
+    def also(self, counts: np.ndarray) -> dict[str, float]:
+        """Further metrics of test counts (seeds, N, K)."""
+        return {}
+
+
+class TokenWork(TrainedWork):
+    """Tokens by CTC: phones."""
+
+    metric = "PER"
+    statistic = staticmethod(error_rate)
+
+    def prepare(self) -> None:
+        self.tokens = sorted({token for item in self.items["train"] for token in item.target})
+        number = {token: index for index, token in enumerate(self.tokens, 1)}
+        self.targets = [
+            torch.tensor([number[token] for token in item.target], dtype=torch.long) for item in self.items["train"]
+        ]
+
+    def head(self) -> Head:
+        kind = RecurrentTokens if self.problem.recurrent else LinearTokens
+        return kind(self.frames.layers, self.frames.width, len(self.tokens) + 1)
+
+    def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
+        scores, lengths = head(*self.frames.batch(rows))
+        return ctc_loss(scores, lengths, [self.targets[row] for row in rows])
+
+    def counts(self, head: Head, split: str) -> np.ndarray:
+        rows = []
+        for numbers in self.batches(split):
+            for number, guess in zip(numbers, greedy(*head(*self.frames.batch(numbers))), strict=True):
+                rows.append(self.compare(self.item(number).target, [self.tokens[token - 1] for token in guess]))
+        return np.array(rows, float)
+
+    def compare(self, wanted: Sequence[str], said: Sequence[str]) -> tuple[float, ...]:
+        """The counts of one clip."""
+        return edit_counts(wanted, said)
+
+
+class LetterWork(TokenWork):
+    """Words from letters: the first two counts are of words, which are what stands between spaces, then of letters."""
+
+    metric = "WER"
+    statistic = staticmethod(lambda counts: error_rate(counts[:, :2]))
+
+    def compare(self, wanted: Sequence[str], said: Sequence[str]) -> tuple[float, ...]:
+        return (*edit_counts("".join(wanted).split(), "".join(said).split()), *edit_counts(wanted, said))
+
+    def also(self, counts: np.ndarray) -> dict[str, float]:
+        return {"CER": float(np.mean([error_rate(one[:, 2:]) for one in counts]))}
+
+
+class SpelledWork(TokenWork):
+    """Slots spelled inside of a transcript, as SUPERB has them: F1 of their kinds, CER of their values."""
+
+    metric = "F1"
+    statistic = staticmethod(mean_f1)
+
+    def compare(self, wanted: Sequence[str], said: Sequence[str]) -> tuple[float, ...]:
+        return spelled_counts(spelled_slots(wanted), spelled_slots(said))
+
+    def also(self, counts: np.ndarray) -> dict[str, float]:
+        return {"CER": float(np.mean([spelled_cer(one) for one in counts]))}
+
+
+class SlotWork(TrainedWork):
+    """A value or none for each slot."""
+
+    metric = "F1"
+    statistic = staticmethod(slot_f1)
+
+    def prepare(self) -> None:
+        train_items = self.items["train"]
+        self.slots = sorted({slot for item in train_items for slot, _ in item.target})
+        self.values = [
+            ["", *sorted({value for item in train_items for name, value in item.target if name == slot})]
+            for slot in self.slots
+        ]
+        wanted = [dict(item.target) for item in train_items]
+        kinds = list(zip(self.slots, self.values, strict=True))
+        self.answers = torch.tensor([[values.index(row.get(slot, "")) for slot, values in kinds] for row in wanted])
+
+    def head(self) -> Head:
+        return SlotValues(self.frames.layers, self.frames.width, [len(values) for values in self.values])
+
+    def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
+        logits, answers = head(*self.frames.batch(rows)), self.answers[list(rows)]
+        return torch.stack([F.cross_entropy(one, answers[:, k]) for k, one in enumerate(logits)]).sum()
+
+    def counts(self, head: Head, split: str) -> np.ndarray:
+        rows = []
+        for numbers in self.batches(split):
+            best = torch.stack([one.argmax(-1) for one in head(*self.frames.batch(numbers))], 1).tolist()
+            for number, picks in zip(numbers, best, strict=True):
+                said = {s: v[pick] for s, v, pick in zip(self.slots, self.values, picks, strict=True) if pick}
+                rows.append(slot_counts(dict(self.item(number).target), said))
+        return np.array(rows)
+
+    def also(self, counts: np.ndarray) -> dict[str, float]:
+        return {"CER": float(np.mean([slot_cer(one) for one in counts]))}
+
+
+class VoiceWork(TrainedWork):
+    """Same or another voice, by the cosine of two embeddings."""
+
+    metric = "EER"
+    statistic = staticmethod(equal_error_rate)
+
+    def prepare(self) -> None:
+        people = sorted({item.target for item in self.items["train"]})
+        self.people = len(people)
+        self.answers = torch.tensor([people.index(item.target) for item in self.items["train"]])
+
+    def head(self) -> Head:
+        return Voice(self.frames.layers, self.frames.width, self.people)
+
+    def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
+        return margin_loss(head(*self.frames.batch(rows))[1], self.answers[list(rows)])
+
+    def counts(self, head: Head, split: str) -> np.ndarray:
+        voices: dict[int, Tensor] = {}
+        batches = self.batches(split)
+        for numbers in batches:
+            voices.update(zip(numbers, head(*self.frames.batch(numbers))[0], strict=True))
+        numbers = sorted(voices)
+        pairs = self.problem.pairs if split == "test" and self.problem.pairs else trials(self.items[split])
+        return np.array([(float(voices[numbers[a]] @ voices[numbers[b]]), same) for a, b, same in pairs])
+
+
+def trials(items: Sequence[Item]) -> list[tuple[int, int, bool]]:
+    """Pairs of clips and whether they are of one speaker: up to TRIALS_PER_KIND of each, the same ones every time."""
+    voices = defaultdict(list)
+    for number, item in enumerate(items):
+        voices[item.target].append(number)
+    same = [(a, b, True) for numbers in voices.values() for a in numbers for b in numbers if b < a]
+    draw = np.random.default_rng(0)
+    some = sorted(draw.permutation(len(items))[:TRIAL_CLIPS].tolist())  # all pairs of very many clips are too many
+    other = [(a, b, False) for a in some for b in some if b < a and items[a].target != items[b].target]
+    kinds = ([kind[row] for row in draw.permutation(len(kind))[:TRIALS_PER_KIND]] for kind in (same, other))
+    return [trial for kind in kinds for trial in kind]
+
+
+class ActivityWork(TrainedWork):
+    """Who speaks when, every 100 ms."""
+
+    metric = "DER"
+    statistic = staticmethod(error_rate)
+
+    def head(self) -> Head:
+        return Activity(self.frames.layers, self.frames.width)
+
+    def prepare(self) -> None:
+        self._kept: dict[int, Tensor] = {}
+        self._room = MOST_KEPT
+
+    def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor, list[np.ndarray]]:
+        """Frames averaged over 100 ms (B, T, L, D), lengths, and what is true there."""
+        rows = [self._binned(number) for number in numbers]
+        wanted = [np.asarray(self.item(n).target, bool)[: len(row)] for n, row in zip(numbers, rows, strict=True)]
+        return *padded([row[: len(one)] for row, one in zip(rows, wanted, strict=True)]), wanted
+
+    def _binned(self, number: int) -> Tensor:
+        """(T, L, D) of a clip; kept, as far as memory goes, because every step needs some of them again."""
+        if number in self._kept:
+            return self._kept[number]
+        frames = self.frames.one(number)
+        bins = torch.arange(len(frames)) * self.hop_samples // GRID_SAMPLES
+        total = torch.zeros(int(bins[-1]) + 1, *frames.shape[1:]).index_add_(0, bins, frames)
+        means = total / torch.bincount(bins)[:, None, None]
+        if self._room >= means.nbytes:
+            self._room -= means.nbytes
+            self._kept[number] = means
+        return means
+
+    def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
+        x, lengths, wanted = self.batch(rows)
+        answers, _ = padded([torch.from_numpy(one).float() for one in wanted])
+        return permutation_free_loss(head(x, lengths), answers, lengths)
+
+    def counts(self, head: Head, split: str) -> np.ndarray:
+        rows: list[Any] = []
+        for numbers in self.batches(split):
+            x, lengths, wanted = self.batch(numbers)
+            given = (head(x, lengths) > 0).numpy()
+            rows += [diarization_counts(one, guess[: len(one)]) for one, guess in zip(wanted, given, strict=True)]
+        return np.array(rows)
+
+
+def _tokens(problem: Problem, store: FeatureStore, hop_samples: int) -> TrainedWork:
+    return (LetterWork if problem.metric == "WER" else TokenWork)(problem, store, hop_samples)
+
+
+WORKS: dict[str, Callable[[Problem, FeatureStore, int], TrainedWork]] = {
+    "ctc": _tokens,
+    "spell": SpelledWork,
+    "slots": SlotWork,
+    "verify": VoiceWork,
+    "diarize": ActivityWork,
+}

@@ -1,0 +1,117 @@
+"""Problems: what is refused before anything is heard, who is unseen, and shuffled answers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from speechpress.compressor.problems import TASKS, Item, Problem, checked, holds, refuse_shared_speakers, shuffled
+from speechpress.compressor.sounds import Sound, clip
+from speechpress.runtime.errors import SpeechpressError
+
+
+def item(name, split, target, speaker="", query=False):
+    return Item(clip(f"corpus/{name}.wav"), split, target, speaker, query)
+
+
+def classes(labels="aabb", splits=("train", "val", "test"), speaker=lambda split, n: split):
+    items = [item(f"{s}{n}", s, label, speaker(s, n)) for s in splits for n, label in enumerate(labels)]
+    return Problem("ks", "classify", "accuracy", tuple(items))
+
+
+def test_chance_and_unseen_speakers_are_filled_in():
+    problem = checked(classes())
+    assert problem.chance == 0.5 and problem.speaker_disjoint is True
+    assert problem.counts() == {"train": 4, "val": 4, "test": 4}
+    assert checked(classes(speaker=lambda split, n: "x")).speaker_disjoint is False
+    assert checked(classes(speaker=lambda split, n: "")).speaker_disjoint is None
+    assert checked(classes(), names_speakers=False).speaker_disjoint is None
+    assert checked(replace(classes(), chance=0.1)).chance == 0.1
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (classes(splits=("train", "test")), "val split holds no clip"),
+        (
+            replace(classes(), items=(*classes().items, item("new", "test", "c"))),
+            "1 classes have no training clip.*'c'",
+        ),
+        (classes("aaaa"), "only one class"),
+        (Problem("pr", "ctc", "PER", tuple(item(s, s, ()) for s in ("train", "val", "test"))), "3 clips have no text"),
+        (
+            Problem(
+                "asv",
+                "verify",
+                "EER",
+                tuple(item(f"{s}{n}", s, f"{s}") for s in ("train", "val", "test") for n in "12"),
+            ),
+            "two training speakers",
+        ),
+        (
+            Problem(
+                "asv", "verify", "EER", tuple(item(f"{s}{n}", s, n) for s in ("train", "val", "test") for n in "12")
+            ),
+            "trials of both kinds",
+        ),
+        (
+            Problem(
+                "qbe",
+                "search",
+                "MTWV",
+                tuple(item(f"{s}{q}", s, f"{q}", query=q) for s in ("val", "test") for q in (0, 1)),
+            ),
+            "no query of its val split occurs",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(problem, said):
+    with pytest.raises(SpeechpressError, match=said):
+        checked(problem)
+
+
+def test_speakers_in_both_splits_are_refused_where_they_must_not_be():
+    refuse_shared_speakers(classes(), "corpus")
+    with pytest.raises(SpeechpressError, match=r"1 speakers are in train and in test, such as x.*unseen speakers"):
+        refuse_shared_speakers(classes(speaker=lambda split, n: "x"), "corpus")
+
+
+def test_clips_that_cannot_be_read_are_left_out_and_the_rest_checked_anew():
+    problem = checked(replace(classes("aabb"), pairs=((0, 1, True),)))
+    assert problem.without([]) is problem and problem.without(["elsewhere.wav"]) is problem
+    fewer = problem.without(["corpus/test0.wav", "corpus/test1.wav"])
+    assert fewer.counts()["test"] == 2 and fewer.pairs == () and fewer.chance == 0.0
+    with pytest.raises(SpeechpressError, match="test split holds no clip"):
+        problem.without([f"corpus/test{n}.wav" for n in range(4)])
+
+
+def test_a_mixture_goes_with_any_of_its_files():
+    both = Sound((("a.wav", 0.0), ("b.wav", 1.0)))
+    items = [Item(both, split, np.ones((3, 2), bool), "x+y") for split in ("train", "val", "test")]
+    alone = [Item(clip("c.wav"), split, np.ones((3, 2), bool), "x+y") for split in ("train", "val", "test")]
+    problem = checked(Problem("sd", "diarize", "DER", tuple(items + alone)))
+    assert problem.without(["b.wav"]).counts() == {"train": 1, "val": 1, "test": 1}
+
+
+def test_shuffled_answers_are_the_same_ones_on_other_clips_of_the_split():
+    problem = classes("abcdefgh")
+    moved = shuffled(problem)
+    for split in ("train", "val", "test"):
+        before = {i.sound: i.target for i in problem.part(split)}
+        after = {i.sound: i.target for i in moved.part(split)}
+        assert sorted(before.values()) == sorted(after.values())
+        assert all(before[sound] != target for sound, target in after.items())
+    assert shuffled(problem) == moved
+
+
+def test_shuffling_a_search_leaves_its_queries_alone():
+    items = (item("q", "test", "w", query=True), item("a", "test", frozenset("w")), item("b", "test", frozenset("v")))
+    moved = {i.sound.place[7]: i for i in shuffled(Problem("qbe", "search", "MTWV", items)).items}
+    assert moved["q"].target == "w" and moved["a"].target == frozenset("v")
+    assert holds(moved["b"], moved["q"]) and not holds(moved["a"], moved["q"])
+
+
+def test_the_order_of_clips_does_not_depend_on_where_the_corpus_lies():
+    here, there = (Item(clip(f"{root}/corpus/x.wav"), "test", "a") for root in ("/one", "/another/place"))
+    assert here.order == there.order != Item(clip("/one/corpus/y.wav"), "test", "a").order
+    assert len(TASKS) == 10 and np.all([len(name) <= 3 for name in TASKS])

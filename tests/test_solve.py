@@ -1,0 +1,82 @@
+"""Solving: the sweep on val, seeds, folds, and that every upstream gets the same budget."""
+
+import numpy as np
+import pytest
+from known import HOP, SPLITS, item, one_hot, store_of, texts
+
+from speechpress.compressor.downstream import Budget
+from speechpress.compressor.problems import Problem, checked
+from speechpress.compressor.solve import class_parts, solve
+
+TINY = Budget(steps=8, batch=4, lrs=(1e-3, 1e-2), seeds=2)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("speechpress.compressor.probes.STEPS", 50)
+    monkeypatch.setattr("speechpress.compressor.probes.SWEEP", ((1e-2, 0.01),))
+
+
+def classes(seed=0, splits=SPLITS):
+    return {
+        item(f"{seed}{split}{n}", split, "abc"[n % 3], f"{split}{n}"): one_hot([n % 3] * 5, seed=seed + n)
+        for split in splits
+        for n in range(12)
+    }
+
+
+def test_classes_are_solved_from_means(tmp_path):
+    frames = classes()
+    problem = checked(Problem("ks", "classify", "accuracy", tuple(frames)))
+    outcome = solve(problem, store_of(tmp_path, frames), HOP, TINY)
+    assert outcome.test == 1 and len(outcome.seeds) == 2 and outcome.layer_weights == (1.0,)
+    parts, count = class_parts(problem, store_of(tmp_path, frames))
+    assert count == 3 and parts["train"].x.shape == (12, 1, 6) and parts["val"].y.tolist() == [0, 1, 2] * 4
+
+
+def test_folds_are_solved_one_by_one_and_averaged(tmp_path):
+    good = classes()
+    bad = {one: one_hot([0] * 5, noise=0.0) for one in classes(seed=100)}
+    folds = tuple(checked(Problem("er", "classify", "accuracy", tuple(part))) for part in (good, bad))
+    problem = Problem("er", "classify", "accuracy", tuple({**good, **bad}), folds=folds)
+    outcome = solve(problem, store_of(tmp_path, {**good, **bad}), HOP, TINY)
+    assert outcome.test == pytest.approx((1 + 1 / 3) / 2)
+    assert outcome.ci95[0] < outcome.test < outcome.ci95[1] and len(outcome.seeds) == 2
+
+
+def letters():
+    return {
+        item(f"{split}{n}", split, text): one_hot([k for letter in text for k in ("abc".index(letter), -1)])
+        for split in SPLITS
+        for n, text in enumerate(texts(6, seed=SPLITS.index(split)))
+    }
+
+
+def test_the_learning_rate_is_chosen_on_val_and_every_seed_is_tested(tmp_path):
+    frames = letters()
+    outcome = solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, TINY)
+    assert outcome.lr in TINY.lrs and len(outcome.seeds) == 2
+    assert outcome.test == pytest.approx(np.mean(outcome.seeds))
+    assert outcome == solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, TINY)
+
+
+def test_it_can_be_ended_from_outside(tmp_path):
+    frames = letters()
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, TINY, stop)
+
+
+def test_a_search_is_no_matter_of_training(tmp_path):
+    frames = {}
+    for split in ("val", "test"):
+        for n in range(8):
+            word = ("x", "y")[n % 2]
+            shape = [0, 0, 1, 1, 2, 2] if word == "x" else [3, 3, 4, 4, 0, 0]
+            frames[item(f"{split}{n}", split, word, query=n < 2)] = one_hot([-1] * 4 + shape + [-1] * 4, seed=n)
+    problem = checked(Problem("qbe", "search", "MTWV", tuple(frames)))
+    outcome = solve(problem, store_of(tmp_path, frames), HOP, TINY)
+    assert outcome.test == outcome.val == pytest.approx(1) and outcome.layer_weights == (1.0,)

@@ -1,0 +1,107 @@
+"""What is seen to be wrong before any work, and what is wrong with results."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sounds import write
+
+from speechpress.compressor.features import LOG_MEL
+from speechpress.compressor.problems import Item, Problem
+from speechpress.compressor.solve import Outcome
+from speechpress.compressor.sounds import clip
+from speechpress.compressor.suite_checks import check_problems, complaints, remarks
+from speechpress.runtime.errors import SpeechpressError
+
+
+@pytest.fixture
+def problem(tmp_path):
+    items = [Item(clip(write(tmp_path / f"{s}.wav", 0.5)), s, tuple("abcdef"), s) for s in ("train", "val", "test")]
+    return Problem("pr", "ctc", "PER", tuple(items))
+
+
+def test_seconds_are_added_up(problem):
+    assert check_problems([problem, problem], [LOG_MEL]) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"receptive_samples": 16_000}, "3 clips are shorter than the 1000 ms"),
+        (
+            {"limit_s": 0.4},
+            r"runs at most 0\.4 s at once, but the longest clip has 0\.5 s; export it with --offline-seconds",
+        ),
+        ({"hop_samples": 1600}, r"a frame every 100 ms has fewer frames than tokens in 1 of 1 clips"),
+    ],
+)
+def test_an_upstream_that_cannot_hear_the_clips(problem, changes, said):
+    with pytest.raises(SpeechpressError, match=said):
+        check_problems([problem], [LOG_MEL, replace(LOG_MEL, **changes)])
+
+
+def test_an_upstream_that_is_too_slow_for_diarisation(problem):
+    items = tuple(replace(item, target=np.ones((5, 2), bool)) for item in problem.items)
+    with pytest.raises(SpeechpressError, match="decides every 100 ms, but an upstream has a frame every 200 ms only"):
+        check_problems([replace(problem, kind="diarize", items=items)], [replace(LOG_MEL, hop_samples=3200)])
+    check_problems([replace(problem, kind="diarize", items=items)], [LOG_MEL])
+
+
+def test_a_file_that_is_gone(problem):
+    gone = replace(problem, items=(*problem.items, Item(clip("nowhere/x.wav"), "test", ("a",))))
+    with pytest.raises(
+        SpeechpressError, match=r"task 'pr': 1 labelled files are not there, the first is nowhere/x\.wav"
+    ):
+        check_problems([gone], [LOG_MEL])
+
+
+def outcome(test):
+    return Outcome(test, test, (test - 0.05, test + 0.05), (test,))
+
+
+def test_what_is_unusual_is_remarked(problem):
+    outcomes = {
+        "pr": {"student": outcome(0.3), "teacher": outcome(0.4), "random": outcome(0.2), "logmel": outcome(0.5)}
+    }
+    said = remarks([problem], outcomes)
+    assert said == [
+        "pr: the student is above its teacher",
+        "pr: random above the student: here it learned nothing to keep",
+    ]
+    outcomes["pr"] |= {"teacher": outcome(0.1), "random": outcome(0.9)}
+    assert remarks([problem], outcomes) == []
+
+
+def entry(metric="accuracy", chance=0.1, shuffled=None, **values):
+    names = ("student", "teacher", "random", "logmel")
+    found = {name: values.get(name) for name in names}
+    ci95 = {name: None if value is None else [value - 0.05, value + 0.05] for name, value in found.items()}
+    told = None if shuffled is None else {"of": "teacher", "test": shuffled, "ci95": [shuffled - 0.05, shuffled + 0.05]}
+    return {"metric": metric, "chance": chance, "ci95": ci95, **found, **({"shuffled": told} if told else {})}
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (entry(student=0.5, teacher=0.9, random=0.3, logmel=0.4, shuffled=0.12), None),
+        (entry(student=0.95, teacher=0.9, random=0.3, shuffled=0.1), None),  # within the intervals
+        (entry(student=0.5, teacher=0.6, random=0.75), "random .* is above the teacher"),
+        (entry(student=0.8, teacher=0.6), "student .* is above the teacher"),
+        (entry(student=0.5, teacher=0.9, shuffled=0.3), "with shuffled labels teacher still gets accuracy 0.300"),
+        (entry(student=0.5, teacher=0.9, random=0.1, chance=0.3), "random .* is below a blind guess"),
+        (entry("EER", 0.5, 0.45, student=0.2, teacher=0.1, random=0.4), None),
+        (entry("EER", 0.5, 0.3, student=0.2, teacher=0.1), "shuffled"),
+        (entry("EER", 0.5, student=0.2, teacher=0.4), "student .* is above the teacher"),
+        (entry("PER", 1.0, 0.85, student=0.4, teacher=0.3), None),  # a blind transcriber spells what is frequent
+        (entry("PER", 1.0, 0.5, student=0.4, teacher=0.3), "shuffled"),
+        (entry(student=0.5, chance=None, shuffled=0.9), None),
+    ],
+)
+def test_what_must_not_be_is_said(task, said):
+    kind = {"accuracy": "classify", "EER": "verify", "PER": "ctc"}[task["metric"]]
+    found = complaints({"x": task}, {"x": kind})
+    if said is None:
+        assert found == []
+    else:
+        assert len(found) == 1 and re.search(said, found[0]), found

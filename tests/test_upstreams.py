@@ -1,0 +1,85 @@
+"""What can be compared: checkpoints, bundles and teachers, each with its layers, sizes and a key of its own."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from bundled import BASE, CHUNK_MS, copied, make, speech_like
+
+from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, save_encoder
+from speechpress.compressor.features import last_layer, random_copy
+from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.upstreams import (
+    bundle_upstream,
+    chunk_of,
+    encoder_upstream,
+    open_upstream,
+    teacher_upstream,
+)
+from speechpress.runtime.bundle import digest, read_bundle
+from speechpress.runtime.errors import SpeechpressError
+
+WAVES = torch.from_numpy(np.stack([speech_like(8000), speech_like(8000, seed=1)]))
+
+
+def test_a_checkpoint_has_all_its_layers_and_a_key_of_weights_and_chunks(small_checkpoint):
+    encoder = load_encoder(small_checkpoint)
+    whole, chunked = encoder_upstream(encoder), encoder_upstream(encoder, 4)
+    with torch.inference_mode():
+        layers = whole.states(WAVES)
+        live = chunked.states(WAVES)
+    assert len(layers) == whole.layers == 2 and layers[-1].shape[-1] == whole.width
+    assert not torch.allclose(layers[-1], live[-1], atol=1e-4)
+    assert torch.equal(live[-1], encoder(WAVES, chunk_frames=4))
+    assert len({whole.key, chunked.key, encoder_upstream(random_copy(encoder.config)).key, last_layer(whole).key}) == 4
+    assert whole.key == open_upstream(small_checkpoint).key
+    assert abs(whole.frames(0.5) - layers[0].shape[1]) <= 1 and whole.frames(0.0) == 0
+
+
+def test_a_bundle_runs_through_the_runtime_chunk_by_chunk(small_bundle, small_checkpoint):
+    upstream = bundle_upstream(read_bundle(small_bundle))
+    (frames,) = upstream.states(WAVES)
+    chunk = read_bundle(small_bundle).spec(CHUNK_MS).chunk_frames
+    with torch.inference_mode():
+        wanted = load_encoder(small_checkpoint)(WAVES, chunk_frames=chunk)
+    assert frames.shape == wanted.shape and (frames - wanted).abs().max() < 1e-3
+    assert upstream.layers == 1 and upstream.limit_s is None and upstream.size_bytes > 10_000
+    assert torch.equal(upstream.states(WAVES)[0], frames)  # a recording knows nothing of the one before
+    with pytest.raises(SpeechpressError, match="runs chunks of 80 ms, not of 40 ms"):
+        bundle_upstream(read_bundle(small_bundle), 40.0)
+
+
+def test_a_bundle_of_another_sample_rate_is_refused(small_bundle, tmp_path):
+    folder = copied(small_bundle, tmp_path)
+    document = json.loads((folder / "bundle.json").read_text())
+    document["audio"]["sample_rate"] = 8000
+    document["digest"] = digest(document)
+    (folder / "bundle.json").write_text(json.dumps(document))
+    with pytest.raises(SpeechpressError, match="hears 8000 Hz, but tasks are read at 16000 Hz"):
+        open_upstream(folder)
+
+
+def test_a_checkpoint_of_another_sample_rate_is_refused(small_checkpoint, tmp_path):
+    folder = copied(small_checkpoint, tmp_path)
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sampling_rate": 8000}))
+    with pytest.raises(SpeechpressError, match=r"preprocessor_config\.json: the model wants 8000 Hz, not 16000 Hz"):
+        open_upstream(folder)
+
+
+def test_chunks_need_an_encoder_that_streams(small_checkpoint, tmp_path):
+    opened = load_checkpoint(small_checkpoint)
+    assert chunk_of(opened, None) is None and chunk_of(opened, CHUNK_MS) == 4
+    save_encoder(tmp_path, make(BASE))
+    with pytest.raises(SpeechpressError, match="does not stream, so it has no chunks"):
+        chunk_of(load_checkpoint(tmp_path), CHUNK_MS)
+
+
+def test_a_teacher_has_the_layers_of_its_card(tiny_teacher):
+    upstream = teacher_upstream(load_teacher(str(tiny_teacher)))
+    with torch.inference_mode():
+        assert len(upstream.states(WAVES)) == upstream.layers == 5
+    assert upstream.key == open_upstream(tiny_teacher).key and upstream.size_bytes > 4000
+    with pytest.raises(SpeechpressError, match="was not found"):
+        open_upstream("nothing-of-that-name.pt")
