@@ -1,4 +1,4 @@
-"""One Transformer layer: self-attention, which a layer may take over from the layer before it, and a feed-forward block.
+"""One Transformer layer: attention, which it may take over from the layer before it, and a feed-forward block.
 
 Shapes: B batch, T frames, D width, H heads, P frames of the past.
 """

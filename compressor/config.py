@@ -136,7 +136,7 @@ class EncoderConfig:
 
     @property
     def future_frames(self) -> int:
-        """Frames of the front end after its own that the position convolution sees; even kernels see one less than before."""
+        """Frames of the front end after its own that the position convolution sees; even kernels see less of them."""
         centred = (self.pos_conv_kernel - 1) // 2
         return centred if self.pos_conv_future is None else self.pos_conv_future
 

@@ -84,7 +84,8 @@ def convert(source: str, out: str | Path, format: str = "s3prl") -> Converted:
     own = [part for part in config.own_parts if part != "projection false" or format == "transformers"]
     if own:
         raise SpeechpressError(
-            f"{source}: has {', '.join(own)}, and {format} has no counterpart of that. Export it instead: compress export"
+            f"{source}: has {', '.join(own)}, and {format} has no counterpart of that. "
+            "Export it instead: compress export"
         )
     return FORMATS[format](backbone.model, path)
 
@@ -198,7 +199,9 @@ def _not_fairseq(config: EncoderConfig, encoder: Encoder) -> list[str]:
         reasons.append(f"its LayerNorm epsilon is {config.layer_norm_eps:g}, not 1e-05")
     if config.conv_channels[-1] == config.width:
         projection = encoder.feature_projection.projection
-        if projection is not None and not torch.equal(projection.weight, torch.eye(config.width)) or bool(projection.bias.any()):
+        if (projection is not None and not torch.equal(projection.weight, torch.eye(config.width))) or bool(
+            projection.bias.any()
+        ):
             reasons.append("its front end is as wide as its layers, and then s3prl has no projection between them")
     return reasons
 

@@ -2,9 +2,9 @@
 
 Shapes: B batch, T frames, E width of the teacher.
 
-ARMHuBERT (arXiv:2305.11685, section 3.2): teacher and student both hear the recording with the same frames hidden behind
-their mask vectors, and the teacher hears it once more without. Where the student's frame is hidden, its target is the
-teacher that heard everything; elsewhere it is the teacher that did not.
+ARMHuBERT (arXiv:2305.11685, "masking distillation"): teacher and student both hear the recording with the same frames
+hidden behind their mask vectors, and the teacher hears it once more without. Where the student's frame is hidden, its
+target is the teacher that heard everything; elsewhere it is the teacher that did not.
 """
 
 import random
@@ -43,6 +43,4 @@ def draw_masks(rows: Sequence[int], frames: int, prob: float, length: int, seed:
 
 def masked_targets(plain: Mapping[int, Tensor], hidden: Mapping[int, Tensor], mask: Tensor) -> dict[int, Tensor]:
     """Per layer (B, T, E): the teacher that heard everything where `mask` (B, T) is True, else the one that did not."""
-    return {
-        layer: torch.where(mask[:, : state.shape[1], None], state, hidden[layer]) for layer, state in plain.items()
-    }
+    return {layer: torch.where(mask[:, : state.shape[1], None], state, hidden[layer]) for layer, state in plain.items()}

@@ -2,10 +2,10 @@
 
 Shapes: B batch, T frames, D width of the student, E width of the teacher, N matched teacher layers.
 
-Heads make predictions {teacher layer: (B, T, E)} of a student's hidden states; an objective is a function of one layer's
-prediction and target that yields one number per frame, (B, T). A recipe's `match` says which are added up, with which
-weights. The default is DistilHuBERT's (arXiv:2110.01900, eq. 1): the mean absolute difference plus `cosine` times
--log sigmoid(cosine similarity).
+Heads make predictions {teacher layer: (B, T, E)} of a student's hidden states; an objective is a function of the
+prediction and the target of one layer that yields one number per frame, (B, T). A recipe's `match` says which are added
+up, with which weights. The default is DistilHuBERT's (arXiv:2110.01900, eq. 1): the mean absolute difference plus
+`cosine` times -log sigmoid(cosine similarity).
 """
 
 import logging
@@ -181,9 +181,7 @@ def frame_loss(prediction: Tensor, target: Tensor, match: Match, l1: Tensor, cos
     return total
 
 
-def loss_sums(
-    predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor], match: Match
-) -> tuple[Tensor, Parts]:
+def loss_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor], match: Match) -> tuple[Tensor, Parts]:
     """Sum of the loss over the frames and matched layers, and per layer the sums of L1 and cosine similarity.
 
     Sums, not means: divided by the frames of the whole global batch, they give the same gradient for any number of

@@ -80,8 +80,9 @@ def prepare_masking(recipe: Recipe, teacher: Teacher, student: Encoder) -> list[
     """
     if not teacher.can_mask:
         raise SpeechpressError(
-            f"{recipe.where('match.mask_prob')}: match.mask_prob hides frames from the teacher, but {recipe.teacher} "
-            f"({teacher.card.family}) has no mask vector. Take a teacher of HuBERT's kind, or --set match.mask_prob=null"
+            f"{recipe.where('match.mask_prob')}: match.mask_prob hides frames from the teacher, but "
+            f"{recipe.teacher} ({teacher.card.family}) has no mask vector. "
+            "Take a teacher of HuBERT's kind, or --set match.mask_prob=null"
         )
     student.masked_spec_embed.requires_grad_(True)
     vector = getattr(teacher.backbone.model, "masked_spec_embed", None)

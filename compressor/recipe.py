@@ -150,9 +150,9 @@ class Streaming:
 class Published:
     """What its authors say the student costs, for comparison with what it costs here.
 
-    `heads` is what their count of parameters and MACs holds beside the encoder: the projections of "all" matched layers,
-    that of the "last" one, or "none". `spare` counts parameters that only theirs has. `attention_s` is how far frames
-    are taken to attend in the published MACs, which hold attention's own products.
+    `heads` is what their count of parameters and MACs holds beside the encoder: the projections of "all" matched
+    layers, that of the "last" one, or "none". `spare` counts parameters that only theirs has. `attention_s` is how far
+    frames are taken to attend in the published MACs, which hold attention's own products.
     """
 
     parameters: float = key(above=0, doc="published count")
@@ -218,7 +218,8 @@ def resolve_match(recipe: Recipe, teacher_depth: int) -> tuple[Match, list[str]]
         said = f"pairs {_list(pairs)} are kept" if pairs else "each is matched once"
         notes.append(f"match: several fall on the same layer of so shallow a teacher; {said}")
     weights, projections = (
-        tuple(values[index] for index in kept.values()) if values else () for values in (match.weights, match.projections)
+        tuple(values[index] for index in kept.values()) if values else ()
+        for values in (match.weights, match.projections)
     )
     projections = tuple(sorted(set(projections)).index(number) for number in projections)
     return replace(

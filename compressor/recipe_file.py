@@ -164,7 +164,7 @@ def _encoder_limits(name: str, kind: Any) -> dict[str, Any]:
 
 def _check(recipe: Recipe) -> None:
     """What no single key can tell."""
-    match, train = recipe.match, recipe.train
+    train = recipe.train
     if not _NAME.fullmatch(recipe.name):
         raise SpeechpressError(
             f"{recipe.where('name')}: name is {recipe.name!r}, but must be letters, digits, - _ or ."
@@ -218,24 +218,32 @@ def _check_terms(recipe: Recipe) -> None:
     count = len(match.teacher_layers)
     if not match.terms:
         where = recipe.where("match.cosine", "match.l1", "match")
-        raise SpeechpressError(f"{where}: match.l1, match.cosine and all other terms are 0, so there is nothing to learn")
+        raise SpeechpressError(
+            f"{where}: match.l1 and match.cosine are both 0 and there is no other term, so there is nothing to learn"
+        )
     if match.weights and (len(match.weights) != count or not any(match.weights)):
         where, what = recipe.where("match.weights"), f"{len(match.weights)} values for {count} matched layers"
-        raise SpeechpressError(f"{where}: match.weights has {what}; give one for each, of which at least one is above 0")
+        raise SpeechpressError(
+            f"{where}: match.weights has {what}; give one for each, of which at least one is above 0"
+        )
     if match.projections and match.style == "heads":
         where = recipe.where("match.projections")
         raise SpeechpressError(f"{where}: match.projections is not used by style heads. Use style layers, or remove it")
     numbers = match.projections
     if numbers and (len(numbers) != count or sorted(set(numbers)) != list(range(max(numbers) + 1))):
         where = recipe.where("match.projections")
-        text = f"match.projections is {list(numbers)}, but must number a projection, from 0 on, for each of {count} pairs"
+        text = (
+            f"match.projections is {list(numbers)}, but must number a projection, from 0 on, for each of {count} pairs"
+        )
         raise SpeechpressError(f"{where}: {text}; pairs with the same number share one")
     if match.mask_length is not None and match.mask_prob is None:
         where = recipe.where("match.mask_length")
         raise SpeechpressError(f"{where}: match.mask_length is only used with match.mask_prob, such as 0.8")
     if match.gram_intra and count < 2:
         where = recipe.where("match.gram_intra")
-        raise SpeechpressError(f"{where}: match.gram_intra compares each matched layer with the one below it: match two")
+        raise SpeechpressError(
+            f"{where}: match.gram_intra compares each matched layer with the one below it: match two"
+        )
 
 
 def _flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:

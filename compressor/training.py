@@ -312,7 +312,8 @@ def validate(
 ) -> dict[str, dict[str, float]]:
     """Fidelity on held-out clips, each (1, S): {layer: {"cosine", "l1"}}, means over all frames.
 
-    Where nothing projects the student onto the teacher's width, they are those of the Gram matrices' rows. The teacher always hears the whole clip; the student hears it in chunks, if their size is given.
+    Where nothing projects the student onto the teacher's width, they are those of the Gram matrices' rows.
+    The teacher always hears the whole clip; the student hears it in chunks, if their size is given.
     """
     training = distiller.training
     distiller.eval()

@@ -16,6 +16,16 @@ STREAMING = {
     "frame": replace(SMALL, conv_norm="frame", pos_conv_kernel=15),
     "layer, pre-norm": replace(SMALL, conv_norm="layer", conv_bias=True, pre_norm=True),
     "no position conv": replace(SMALL, pos_conv_kernel=1, pos_conv_future=0),
+    "all of the peers'": replace(
+        SMALL,
+        conv_channels=(16, 32),
+        projection=False,
+        num_heads=(2, 2) * 2,
+        ffn_widths=(64, 48) * 2,
+        distinct_layers=2,
+        reuse_attention=(False, True) * 2,
+        time_reduction=2,
+    ),
     "heads that do not fill the width": replace(SMALL, num_heads=(3,), head_dim=4),
 }
 WHOLE = {
