@@ -254,7 +254,7 @@ class Encoder(nn.Module):
             features = _ScaleGrad.apply(features, self.front_end_grad)
         valid = None
         if lengths is not None:
-            ends = self.config.front_frames(lengths)
+            ends = self.config.frames(lengths) * self.config.time_reduction
             valid = torch.arange(features.shape[1], device=waves.device) < ends[:, None]
         mask = None
         if chunk_frames is not None:

@@ -65,7 +65,9 @@ class Offline(nn.Module):
         context = self.encoder.encoder
         x = self.encoder.feature_projection(self.encoder.feature_extractor(self._scaled(waves))[0])
         if context.time_reduction is not None:
-            x = x[: x.shape[0] // self.config.time_reduction * self.config.time_reduction]
+            # Not a slice: that it lies inside is more than torch.export can prove.
+            whole = x.shape[0] // self.config.time_reduction * self.config.time_reduction
+            x = x.index_select(0, torch.arange(whole))
         x, weights = context.reduced(context.first(x + context.pos_conv_embed(x[None])[0])), None
         for layer in context.in_order():
             x, _, weights = layer(x, None, None, weights)

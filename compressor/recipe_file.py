@@ -232,18 +232,14 @@ def _check_terms(recipe: Recipe) -> None:
     numbers = match.projections
     if numbers and (len(numbers) != count or sorted(set(numbers)) != list(range(max(numbers) + 1))):
         where = recipe.where("match.projections")
-        text = (
-            f"match.projections is {list(numbers)}, but must number a projection, from 0 on, for each of {count} pairs"
-        )
-        raise SpeechpressError(f"{where}: {text}; pairs with the same number share one")
+        text = f"match.projections is {list(numbers)}, but must number, from 0 on, one projection for each of {count}"
+        raise SpeechpressError(f"{where}: {text} pairs; those with the same number share it")
     if match.mask_length is not None and match.mask_prob is None:
         where = recipe.where("match.mask_length")
         raise SpeechpressError(f"{where}: match.mask_length is only used with match.mask_prob, such as 0.8")
     if match.gram_intra and count < 2:
         where = recipe.where("match.gram_intra")
-        raise SpeechpressError(
-            f"{where}: match.gram_intra compares each matched layer with the one below it: match two"
-        )
+        raise SpeechpressError(f"{where}: match.gram_intra compares a matched layer with the one below it; match two")
 
 
 def _flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
