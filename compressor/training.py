@@ -267,7 +267,7 @@ class Loop:
         progress, value = self.progress, float(loss)
         progress.loss_ema = value if progress.loss_ema is None else 0.98 * progress.loss_ema + 0.02 * value
         progress.best_ema = min(progress.best_ema, progress.loss_ema)
-        if progress.loss_ema > 2 * progress.best_ema + 1:
+        if progress.loss_ema > progress.best_ema + abs(progress.best_ema) + 1:  # a raw cosine goes down to -1
             raise diverged(
                 f"the loss has risen from {progress.best_ema:.3f} to {progress.loss_ema:.3f} (smoothed) "
                 f"by step {progress.step}",

@@ -93,8 +93,18 @@ PEERS = {
     "starhubert": UNWEIGHTED,
     "deep-vs-wide": [word for word in UNWEIGHTED if "conv_channels" not in word],
     "distil-alhubert": ["student.layers=4", "match.pairs=[[2,3],[4,6]]"],
-    "dphubert": ["student.layers=6", "match.pairs=[[0,0],[2,2],[4,4],[6,6]]", "train.batch_s=null"],
-    "dpwavlm": ["student.layers=6", "match.pairs=[[0,0],[2,2],[4,4],[6,6]]", "train.batch_s=null"],
+    "dphubert": [
+        "student.layers=6",
+        "match.pairs=[[0,0],[2,2],[4,4],[6,6]]",
+        "train.batch_s=null",
+        "student.init=random",
+    ],
+    "dpwavlm": [
+        "student.layers=6",
+        "match.pairs=[[0,0],[2,2],[4,4],[6,6]]",
+        "train.batch_s=null",
+        "student.init=random",
+    ],
 }
 
 
