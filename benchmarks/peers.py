@@ -1,6 +1,6 @@
 """The peers' recipes beside each other: the same teacher, speech and number of steps, then fidelity and probes.
 
-    python benchmarks/peers.py CORPORA OUT [--teacher hubert-mini] [--steps 250]
+    python benchmarks/peers.py CORPORA OUT [--teacher hubert-mini] [--steps 120]
 
 CORPORA holds the unpacked folders speechocean762 and arabic_speech_commands (audio/ and labels.tsv, whose splits keep
 test speakers out of training). The teacher is hubert-mini (6 layers x 256), so the students are SCALED: each keeps the
@@ -38,7 +38,7 @@ CORPORA = {"ks": "arabic_speech_commands", "sid": "speechocean762"}
 LAYERS = 6
 ALL = str([[layer, layer] for layer in range(1, LAYERS + 1)])
 HINTS = str([0.1] * (LAYERS - 1) + [1.0])
-MAX_CLIPS = 300  # per split
+MAX_CLIPS = 200  # per split
 FIDELITY_CLIPS = 40
 TRAIN = [
     "train.lr=1e-3",
@@ -129,7 +129,7 @@ def main() -> None:
     for name in ("corpora", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--teacher", default="hubert-mini")
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=120)
     given = parser.parse_args()
     keep_freed_memory()
     runs: dict[str, Any] = {}
