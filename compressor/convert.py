@@ -197,11 +197,9 @@ def _not_fairseq(config: EncoderConfig, encoder: Encoder) -> list[str]:
         reasons.append("its heads do not fill its width")
     if config.layer_norm_eps != 1e-5:
         reasons.append(f"its LayerNorm epsilon is {config.layer_norm_eps:g}, not 1e-05")
-    if config.conv_channels[-1] == config.width:
-        projection = encoder.feature_projection.projection
-        if (projection is not None and not torch.equal(projection.weight, torch.eye(config.width))) or bool(
-            projection.bias.any()
-        ):
+    projection = encoder.feature_projection.projection
+    if config.conv_channels[-1] == config.width and projection is not None:
+        if not torch.equal(projection.weight, torch.eye(config.width)) or bool(projection.bias.any()):
             reasons.append("its front end is as wide as its layers, and then s3prl has no projection between them")
     return reasons
 

@@ -351,7 +351,7 @@ def test_weights_without_their_folder_are_refused(tmp_path):
 @pytest.mark.parametrize("family", ["hubert", "wavlm", "data2vec-audio"])
 @torch.no_grad()
 def test_hidden_frames_are_those_of_transformers(family, tmp_path):
-    model = family_model(family, mask_time_prob=0.05)
+    model = family_model(family, "base", mask_time_prob=0.05)
     batch, _ = waves(8000, 8000)
     teacher = load_teacher(save(model, tmp_path, do_normalize=False))
     assert teacher.can_mask
