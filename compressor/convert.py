@@ -198,10 +198,14 @@ def _not_fairseq(config: EncoderConfig, encoder: Encoder) -> list[str]:
     if config.layer_norm_eps != 1e-5:
         reasons.append(f"its LayerNorm epsilon is {config.layer_norm_eps:g}, not 1e-05")
     projection = encoder.feature_projection.projection
-    if config.conv_channels[-1] == config.width and projection is not None:
-        if not torch.equal(projection.weight, torch.eye(config.width)) or bool(projection.bias.any()):
-            reasons.append("its front end is as wide as its layers, and then s3prl has no projection between them")
+    if config.conv_channels[-1] == config.width and projection is not None and not _is_identity(projection):
+        reasons.append("its front end is as wide as its layers, and then s3prl has no projection between them")
     return reasons
+
+
+def _is_identity(linear: torch.nn.Linear) -> bool:
+    same = torch.equal(linear.weight, torch.eye(linear.out_features, linear.in_features))
+    return same and not bool(linear.bias.any())
 
 
 def _refuse(path: Path, reasons: list[str], what: str, instead: str) -> None:
