@@ -62,7 +62,7 @@ def shape(width: int, ffn: int, last: int = 0) -> list[str]:
         "student.num_heads=4",
         f"student.ffn_widths={ffn}",
     ]
-    thin = [front_end(last), "student.conv_norm=layer"] if last else []
+    thin = [front_end(last)] if last else []
     return [f"student.layers={LAYERS}", "student.num_heads=4", *sizes, *thin, f"match.pairs={ALL}"]
 
 

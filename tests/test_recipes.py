@@ -12,7 +12,7 @@ from speechpress.compressor.known_teachers import known_teacher
 from speechpress.compressor.objectives import make_heads
 from speechpress.compressor.recipe import Match, Recipe, Streaming, Student, Train
 from speechpress.compressor.recipe_file import differences, load_recipe, recipe_names, shipped_text
-from speechpress.compressor.show import show
+from speechpress.compressor.show import show, show_recipe
 
 README = (resources.files("speechpress.recipes") / "README.md").read_text(encoding="utf-8")
 
@@ -30,6 +30,12 @@ def test_every_shipped_recipe_says_each_training_choice(name: str) -> None:
     optional = {"batch_s", "layer_grads"}
     for item in fields(Train):
         assert item.name in optional or f"train.{item.name}" in load_recipe(name).places
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_any_shipped_recipe_streams_when_it_is_asked_to(name: str) -> None:
+    info = show_recipe(load_recipe(name, ["streaming.full_context=0.25"]))
+    assert info["blockers"] == [] and [row["chunk_ms"] for row in info["streaming"]] == [80, 160, 320, 640]
 
 
 def test_distilhubert_is_the_papers() -> None:
