@@ -88,11 +88,10 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
 def training_parts(match: Match, config: EncoderConfig, teacher_width: int, factor: int) -> list[costs.Part]:
     """What is dropped after training: the prediction heads together, or each projection of a hidden state."""
     upsamples = match.upsample == "conv" and factor > 1
+    up = costs.upsample_part(config, factor) if upsamples else costs.Part()
     if match.style == "heads":
-        up = costs.upsample_part(config, factor) if upsamples else costs.Part()
         return [up + costs.Part(costs.head_parameters(config.width, teacher_width, len(match.layers)))]
     projects = bool(match.projections) or (config.width != teacher_width and not match.relations_only)
-    up = costs.upsample_part(config, factor) if upsamples else costs.Part()
     part = up + (costs.projection_part(config, teacher_width, factor) if projects else costs.Part())
     return [part] * (len(set(match.projections)) or len(match.pairs)) if part.parameters else []
 
