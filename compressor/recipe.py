@@ -217,11 +217,9 @@ def resolve_match(recipe: Recipe, teacher_depth: int) -> tuple[Match, list[str]]
     if len(kept) < len(taken):
         said = f"pairs {_list(pairs)} are kept" if pairs else "each is matched once"
         notes.append(f"match: several fall on the same layer of so shallow a teacher; {said}")
-    weights, projections = (
-        tuple(values[index] for index in kept.values()) if values else ()
-        for values in (match.weights, match.projections)
-    )
-    projections = tuple(sorted(set(projections)).index(number) for number in projections)
+    weights = tuple(match.weights[index] for index in kept.values()) if match.weights else ()
+    shared = tuple(match.projections[index] for index in kept.values()) if match.projections else ()
+    projections = tuple(sorted(set(shared)).index(number) for number in shared)
     return replace(
         match, layers=layers, pairs=pairs, weights=weights, projections=projections, depth=teacher_depth
     ), notes
