@@ -47,7 +47,7 @@ class WaveformBackbone(nn.Module):
         self.layers = find_layers(model)
         names = inspect.signature(model.forward).parameters
         self.takes_mask = "attention_mask" in names
-        spec_augment = getattr(model.config, "apply_spec_augment", False) and hasattr(model, "masked_spec_embed")
+        spec_augment = getattr(model.config, "apply_spec_augment", True) and hasattr(model, "masked_spec_embed")
         self.can_mask = "mask_time_indices" in names and spec_augment
 
     def frames(self, samples: Any) -> Any:
