@@ -40,7 +40,7 @@ from speechpress.compressor.distill import distill
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads, loss_sums
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.recipe import student_config
+from speechpress.compressor.recipe import Match, student_config
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.run import Where
 
@@ -76,7 +76,7 @@ def floor(data: Path, steps: int, batch: int, crop_s: float, teacher_folder: Pat
         if index == SKIPPED:
             started = time.perf_counter()
         targets = teacher.hidden_states(wave, layers=LAYERS)
-        loss, _ = loss_sums(heads(student.hidden_states(wave)), targets, 1.0, 1.0)
+        loss, _ = loss_sums(heads(student.hidden_states(wave)), targets, Match("heads", LAYERS))
         loss.backward()
     return sum(wave.numel() for wave in waves[SKIPPED:]) / SAMPLE_RATE / (time.perf_counter() - started)
 

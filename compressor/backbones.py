@@ -23,10 +23,12 @@ from .whisper import WhisperBackbone, whisper_tensors
 class EncoderBackbone(nn.Module):
     """Our own encoder: HuBERT, wav2vec 2.0, DistilHuBERT and every checkpoint of this project."""
 
+    can_mask = True
+
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.model = encoder
-        self.layers: Sequence[nn.Module] = list(encoder.encoder.layers)
+        self.layers: Sequence[nn.Module] = encoder.encoder.in_order()
 
     def frames(self, samples: Any) -> Any:
         return self.model.config.frames(samples)
@@ -43,15 +45,18 @@ class WaveformBackbone(nn.Module):
         self.model = model
         self.normalize_input = normalize_input
         self.layers = find_layers(model)
-        self.takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
+        names = inspect.signature(model.forward).parameters
+        self.takes_mask = "attention_mask" in names
+        spec_augment = getattr(model.config, "apply_spec_augment", True) and hasattr(model, "masked_spec_embed")
+        self.can_mask = "mask_time_indices" in names and spec_augment
 
     def frames(self, samples: Any) -> Any:
         count = self.model._get_feat_extract_output_lengths(torch.as_tensor(samples))
         return count if isinstance(samples, Tensor) else int(count)
 
-    def forward(self, waves: Tensor, lengths: Tensor | None = None) -> None:
+    def forward(self, waves: Tensor, lengths: Tensor | None = None, masked: Tensor | None = None) -> None:
         waves = normalize(waves, lengths) if self.normalize_input else waves
-        mask = {}
+        mask = {} if masked is None else {"mask_time_indices": masked}
         if lengths is not None and self.takes_mask:
             mask["attention_mask"] = (torch.arange(waves.shape[1], device=waves.device) < lengths[:, None]).long()
         self.model(waves, **mask)
@@ -59,6 +64,8 @@ class WaveformBackbone(nn.Module):
 
 class FeatureBackbone(nn.Module):
     """A transformers model behind its own feature extractor, which runs on the CPU (filter banks, log-mel)."""
+
+    can_mask = False
 
     def __init__(self, model: Any, extractor: Any) -> None:
         super().__init__()

@@ -28,6 +28,12 @@ class EncoderConfig:
 
     `pos_conv_future` is how many later frames the position convolution sees (None: it is centred, as in HuBERT).
     `left_context` is how many frames before its chunk a frame attends to when the encoder runs in chunks.
+
+    Without `projection` the front end's last channels are the width (fairseq leaves it out where the two are equal).
+    `time_reduction` is how many frames of the front end a convolution makes one frame of the layers of (FitHuBERT).
+    `reuse_attention` says per layer whether it has no queries and keys of its own but attends as the layer before it
+    does (ARMHuBERT); empty: none does. `distinct_layers` is how many layers have weights of their own; they are
+    repeated in turn (ALBERT: with 2 of 12, layers 1, 3, 5, ... are the first of the two). None: all.
     """
 
     conv_channels: tuple[int, ...] = (512,) * 7
@@ -44,6 +50,10 @@ class EncoderConfig:
     pos_conv_groups: int = 16
     pos_conv_future: int | None = None
     left_context: int | None = None
+    projection: bool = True
+    time_reduction: int = 1
+    reuse_attention: tuple[bool, ...] = ()
+    distinct_layers: int | None = None
     pre_norm: bool = False
     input_norm: str = "none"
     dropout: float = 0.1
@@ -52,7 +62,7 @@ class EncoderConfig:
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        for name in ("conv_channels", "conv_kernels", "conv_strides", "num_heads", "ffn_widths"):
+        for name in ("conv_channels", "conv_kernels", "conv_strides", "num_heads", "ffn_widths", "reuse_attention"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not len(self.conv_channels) == len(self.conv_kernels) == len(self.conv_strides) > 0:
             raise SpeechpressError(
@@ -70,7 +80,7 @@ class EncoderConfig:
                 f"encoder: width {self.width} is no multiple of pos_conv_groups {self.pos_conv_groups}"
             )
         sizes = (*self.conv_channels, *self.conv_kernels, *self.conv_strides, *self.num_heads, *self.ffn_widths)
-        if min(*sizes, self.width, self.head_dim, self.pos_conv_kernel) < 1:
+        if min(*sizes, self.width, self.head_dim, self.pos_conv_kernel, self.time_reduction) < 1:
             raise SpeechpressError("encoder: every size must be at least 1")
         if self.pos_conv_future is not None and not 0 <= self.pos_conv_future < self.pos_conv_kernel:
             raise SpeechpressError(
@@ -79,6 +89,46 @@ class EncoderConfig:
             )
         if self.left_context is not None and self.left_context < 1:
             raise SpeechpressError(f"encoder: left_context is {self.left_context}, but must be at least 1 frame")
+        if not self.projection and self.conv_channels[-1] != self.width:
+            raise SpeechpressError(
+                f"encoder: projection is false, so the last of conv_channels, {self.conv_channels[-1]}, must be the "
+                f"width, {self.width}"
+            )
+        self._check_distinct_layers()
+        self._check_reuse()
+
+    def _check_distinct_layers(self) -> None:
+        distinct, layers = self.distinct_layers, self.num_layers
+        if distinct is None:
+            return
+        if distinct < 1 or layers % distinct:
+            raise SpeechpressError(f"encoder: distinct_layers is {distinct}, which does not divide {layers} layers")
+        for name in ("num_heads", "ffn_widths", "reuse_attention"):
+            values = getattr(self, name)
+            if any(value != values[index % distinct] for index, value in enumerate(values)):
+                raise SpeechpressError(
+                    f"encoder: {name} must repeat after {distinct} layers, because distinct_layers is {distinct}"
+                )
+
+    def _check_reuse(self) -> None:
+        reuse = self.reuse_attention
+        if not reuse:
+            return
+        if len(reuse) != self.num_layers:
+            raise SpeechpressError(
+                f"encoder: reuse_attention has {len(reuse)} entries, but there are {self.num_layers} layers"
+            )
+        if reuse[0]:
+            raise SpeechpressError(
+                "encoder: reuse_attention is true for the first layer, which has no layer before it to attend as. "
+                "Begin it with false"
+            )
+        for index in range(1, self.num_layers):
+            if reuse[index] and self.num_heads[index] != self.num_heads[index - 1]:
+                raise SpeechpressError(
+                    f"encoder: layer {index + 1} reuses the attention of layer {index} (reuse_attention), so both must "
+                    f"have the same num_heads, not {self.num_heads[index]} and {self.num_heads[index - 1]}"
+                )
 
     @property
     def num_layers(self) -> int:
@@ -86,7 +136,7 @@ class EncoderConfig:
 
     @property
     def future_frames(self) -> int:
-        """Frames after its own that the position convolution sees; HuBERT's even kernels see one less than before."""
+        """Frames of the front end after its own that the position convolution sees; even kernels see less of them."""
         centred = (self.pos_conv_kernel - 1) // 2
         return centred if self.pos_conv_future is None else self.pos_conv_future
 
@@ -98,8 +148,25 @@ class EncoderConfig:
             "input_norm is 'utterance', a norm over the whole recording": self.input_norm == "utterance",
             f"pos_conv_future is not set, so {self.future_frames} frames of look-ahead": self.pos_conv_future is None,
             "left_context is not set, so its memory would grow without end": self.left_context is None,
+            f"pos_conv_future is {self.pos_conv_future} frames of the front end, no multiple of time_reduction "
+            f"{self.time_reduction}": bool((self.pos_conv_future or 0) % self.time_reduction),
         }
         return tuple(reason for reason, true in reasons.items() if true)
+
+    @property
+    def own_parts(self) -> tuple[str, ...]:
+        """Parts that HuBERT lacks and that are no matter of streaming, for people."""
+        parts = {
+            "projection false": not self.projection,
+            f"time_reduction {self.time_reduction}": self.time_reduction > 1,
+            "reuse_attention": any(self.reuse_attention),
+            f"distinct_layers {self.distinct_layers}": self.distinct_layers not in (None, self.num_layers),
+        }
+        return tuple(part for part, true in parts.items() if true)
+
+    def reuses(self, index: int) -> bool:
+        """Whether layer `index` (0 is the first) attends as the one before it does."""
+        return index < len(self.reuse_attention) and self.reuse_attention[index]
 
     @property
     def streams_only_here(self) -> bool:
@@ -109,19 +176,28 @@ class EncoderConfig:
 
     @property
     def hop_samples(self) -> int:
-        """Samples from one frame to the next (320 = 20 ms for the HuBERT family)."""
+        """Samples from one frame of the layers to the next (320 = 20 ms for the HuBERT family)."""
+        return self.front_hop_samples * self.time_reduction
+
+    @property
+    def front_hop_samples(self) -> int:
+        """Samples from one frame of the front end to the next."""
         return math.prod(self.conv_strides)
 
     @property
     def receptive_samples(self) -> int:
-        """Samples that one frame of the front end sees (400 = 25 ms for the HuBERT family)."""
+        """Samples that one frame sees through front end and time reduction (400 = 25 ms for the HuBERT family)."""
         field, stride = 1, 1
         for kernel, step in zip(self.conv_kernels, self.conv_strides, strict=True):
             field, stride = field + (kernel - 1) * stride, stride * step
-        return field
+        return field + (self.time_reduction - 1) * stride
 
     def frames(self, samples: Any) -> Any:
         """Number of frames made from `samples`, an int or an integer tensor of lengths."""
+        return self.front_frames(samples) // self.time_reduction
+
+    def front_frames(self, samples: Any) -> Any:
+        """Number of frames that the front end makes from `samples`."""
         for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
             samples = (samples - kernel) // stride + 1
         return samples
@@ -134,14 +210,19 @@ class EncoderConfig:
             sample_rate=SAMPLE_RATE,
             hop_samples=self.hop_samples,
             receptive_samples=self.receptive_samples,
-            lookahead_frames=self.future_frames,
+            lookahead_frames=self.future_frames // self.time_reduction,
         )
 
     def with_layers(self, layers: int) -> "EncoderConfig":
-        """The same encoder cut (or, repeating its last layer's sizes, extended) to `layers` Transformer layers."""
+        """The same encoder cut (or, repeating its last layer's sizes, extended) to `layers` Transformer layers.
+
+        Layers that reuse attention still do; added ones, and all when weights were shared, have their own.
+        """
         heads = (self.num_heads + self.num_heads[-1:] * layers)[:layers]
         ffn = (self.ffn_widths + self.ffn_widths[-1:] * layers)[:layers]
-        return replace(self, num_heads=heads, ffn_widths=ffn)
+        reuse = (self.reuse_attention + (False,) * layers)[:layers] if self.reuse_attention else ()
+        shared = self.distinct_layers if layers == self.num_layers else None
+        return replace(self, num_heads=heads, ffn_widths=ffn, reuse_attention=reuse, distinct_layers=shared)
 
     def to_dict(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -163,6 +244,10 @@ class EncoderConfig:
             raise SpeechpressError(
                 "encoder: a transformers HubertModel has no counterpart of this streaming encoder "
                 f"(conv_norm {self.conv_norm}, input_norm {self.input_norm}, pos_conv_future {self.pos_conv_future})"
+            )
+        if self.own_parts:
+            raise SpeechpressError(
+                f"encoder: a transformers HubertModel has no counterpart of {', '.join(self.own_parts)}"
             )
         if len(set(self.num_heads)) > 1 or len(set(self.ffn_widths)) > 1 or not self.num_layers:
             raise SpeechpressError(

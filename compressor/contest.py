@@ -146,7 +146,7 @@ class _Heard:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    def hidden_states(self, wave: Tensor, chunk_frames: int | None = None) -> list[Tensor]:
+    def hidden_states(self, wave: Tensor) -> list[Tensor]:
         return list(self._upstream.states(wave))
 
 
@@ -161,7 +161,8 @@ def contest_fidelity(contest: Contest, waves: Sequence[Tensor]) -> dict[str, Any
     nothing: dict[str, Any] = {"fidelity": {}, "fidelity_by": None, "fidelity_detail": {}}
     if teacher is None:
         return nothing
-    if student.hop_samples != teacher.card.hop_samples:
+    factor, rest = divmod(student.hop_samples, teacher.card.hop_samples)
+    if rest or not factor:
         hops = [1000 * hop / SAMPLE_RATE for hop in (student.hop_samples, teacher.card.hop_samples)]
         contest.notes.append(
             f"fidelity: not measured, the student's frames are {hops[0]:g} ms apart and its teacher's {hops[1]:g} ms"
@@ -175,7 +176,7 @@ def contest_fidelity(contest: Contest, waves: Sequence[Tensor]) -> dict[str, Any
         heads = load_heads(contest.opened.path, student.width, teacher.card.width)
     if heads is None:
         contest.notes.append("fidelity: there are no heads, so a linear map was fitted to the student's last layer")
-    detail = fidelity(_Heard(student), teacher, None if heads is None else heads.to(waves[0].device), waves)
+    detail = fidelity(_Heard(student), teacher, None if heads is None else heads.to(waves[0].device), waves, factor)
     by = "linear" if heads is None else "heads"
     cosines = {layer: parts[by]["cosine"] for layer, parts in detail.items() if parts[by] is not None}
     return {"fidelity": cosines, "fidelity_by": by, "fidelity_detail": detail}

@@ -81,6 +81,12 @@ def convert(source: str, out: str | Path, format: str = "s3prl") -> Converted:
             f"{config.pos_conv_future}), and no other toolkit has a counterpart of that. Convert the offline student "
             "that it comes from, or export this one: compress export"
         )
+    own = [part for part in config.own_parts if part != "projection false" or format == "transformers"]
+    if own:
+        raise SpeechpressError(
+            f"{source}: has {', '.join(own)}, and {format} has no counterpart of that. "
+            "Export it instead: compress export"
+        )
     return FORMATS[format](backbone.model, path)
 
 
@@ -157,7 +163,7 @@ def fairseq_names(encoder: Encoder) -> dict[str, Tensor]:
     renamed = {}
     for key, tensor in encoder.state_dict().items():
         renamed[_fairseq_name(key, encoder.config.conv_norm)] = tensor.detach().cpu().contiguous().clone()
-    if encoder.config.conv_channels[-1] == encoder.config.width:
+    if encoder.config.projection and encoder.config.conv_channels[-1] == encoder.config.width:
         del renamed["post_extract_proj.weight"], renamed["post_extract_proj.bias"]
     return renamed
 
@@ -202,11 +208,15 @@ def _not_fairseq(config: EncoderConfig, encoder: Encoder) -> list[str]:
         reasons.append("its heads do not fill its width")
     if config.layer_norm_eps != 1e-5:
         reasons.append(f"its LayerNorm epsilon is {config.layer_norm_eps:g}, not 1e-05")
-    if config.conv_channels[-1] == config.width:
-        projection = encoder.feature_projection.projection
-        if not torch.equal(projection.weight, torch.eye(config.width)) or bool(projection.bias.any()):
-            reasons.append("its front end is as wide as its layers, and then s3prl has no projection between them")
+    projection = encoder.feature_projection.projection
+    if config.conv_channels[-1] == config.width and projection is not None and not _is_identity(projection):
+        reasons.append("its front end is as wide as its layers, and then s3prl has no projection between them")
     return reasons
+
+
+def _is_identity(linear: torch.nn.Linear) -> bool:
+    same = torch.equal(linear.weight, torch.eye(linear.out_features, linear.in_features))
+    return same and not bool(linear.bias.any())
 
 
 def _refuse(path: Path, reasons: list[str], what: str, instead: str) -> None:

@@ -32,6 +32,7 @@ def parts(config: EncoderConfig) -> dict[str, Part]:
         "front_end": _front_end(config),
         "projection": _projection(config),
         "position_conv": _position_conv(config),
+        **({"time_reduction": _time_reduction(config)} if config.time_reduction > 1 else {}),
         "layers": _layers(config),
         "mask": Part(parameters=config.width),
     }
@@ -52,19 +53,40 @@ def total(config: EncoderConfig) -> Part:
 
 
 def frames_per_s(config: EncoderConfig) -> float:
+    """Frames of the layers."""
     return SAMPLE_RATE / config.hop_samples
 
 
+def front_frames_per_s(config: EncoderConfig) -> float:
+    return SAMPLE_RATE / config.front_hop_samples
+
+
 def attention_macs_per_s(config: EncoderConfig, context_s: float) -> float:
-    """Queries times keys and weights times values, per second of audio, when each frame sees `context_s` seconds."""
+    """Queries times keys and weights times values, per second of audio, when each frame sees `context_s` seconds.
+
+    A layer that reuses attention multiplies no queries and keys.
+    """
     rate = frames_per_s(config)
-    return 2 * rate * (rate * context_s) * config.head_dim * sum(config.num_heads)
+    products = sum(heads * (1 if config.reuses(index) else 2) for index, heads in enumerate(config.num_heads))
+    return rate * (rate * context_s) * config.head_dim * products
 
 
 def head_parameters(student_width: int, teacher_width: int, heads: int) -> int:
     """Prediction heads (Linear, GELU, one Linear per head), which are dropped after training."""
     shared = student_width * student_width * heads + student_width * heads
     return shared + heads * (student_width * teacher_width + teacher_width)
+
+
+def projection_part(config: EncoderConfig, teacher_width: int, factor: int = 1) -> Part:
+    """One projection of a hidden state onto a teacher's width, at `factor` times the frames of the layers."""
+    weights = config.width * teacher_width
+    return Part(weights + teacher_width, weights, teacher_width, weights * factor * frames_per_s(config))
+
+
+def upsample_part(config: EncoderConfig, factor: int) -> Part:
+    """A transposed convolution that makes `factor` frames of each of the layers' frames."""
+    weights = factor * config.width * config.width
+    return Part(weights + config.width, weights, config.width, weights * frames_per_s(config))
 
 
 def size_bytes(config: EncoderConfig) -> dict[str, int]:
@@ -82,16 +104,18 @@ def sight_ms(config: EncoderConfig) -> dict[str, dict[str, float | None]]:
     attention adds its left context, layer by layer; the chunk for which it waits comes on top, see `stream_costs`.
     """
     milliseconds = 1000 / SAMPLE_RATE
-    hop, field = config.hop_samples, config.receptive_samples
+    # One frame of the layers begins with its first frame of the front end and sees all of its last one.
+    hop, step = config.hop_samples, config.front_hop_samples
+    wide, field = config.receptive_samples, config.receptive_samples - (hop - step)
     kernel, after = config.pos_conv_kernel, config.future_frames
     limited: dict[str, dict[str, float | None]] = {
         "front_end": {
             "receptive_field_ms": field * milliseconds,
-            "lookahead_ms": max(0, field - hop) * milliseconds,
+            "lookahead_ms": max(0, field - step) * milliseconds,
         },
         "position_conv": {
-            "receptive_field_ms": (field + (kernel - 1) * hop) * milliseconds,
-            "lookahead_ms": (max(0, field - hop) + after * hop) * milliseconds,
+            "receptive_field_ms": (wide + (kernel - 1) * step) * milliseconds,
+            "lookahead_ms": (max(0, wide - hop) + after * step) * milliseconds,
         },
     }
     if not config.blockers:
@@ -125,7 +149,8 @@ def stream_costs(config: EncoderConfig, chunk_frames: int) -> dict[str, float]:
     left = config.left_context or 0
     context_s = (left + chunk_frames) / frames_per_s(config)
     floats = spec.tail_samples + (config.pos_conv_kernel - 1) * config.width
-    floats += 2 * left * config.head_dim * sum(config.num_heads) + 3 * (config.input_norm == "running")
+    kept = sum(heads * (1 if config.reuses(index) else 2) for index, heads in enumerate(config.num_heads))
+    floats += left * config.head_dim * kept + 3 * (config.input_norm == "running")
     return {
         "macs_per_s": front / chunk_s + rest + attention_macs_per_s(config, context_s),
         "state_bytes": 4 * floats + 16,
@@ -147,23 +172,39 @@ def _front_end(config: EncoderConfig) -> Part:
 
 def _projection(config: EncoderConfig) -> Part:
     channels, width = config.conv_channels[-1], config.width
+    norm = Part(2 * channels * config.projection_norm)
+    if not config.projection:
+        return norm
     weights = channels * width
-    floats = width + 2 * channels * config.projection_norm
-    return Part(weights + floats, weights, width, weights * frames_per_s(config))
+    return norm + Part(weights + width, weights, width, weights * front_frames_per_s(config))
 
 
 def _position_conv(config: EncoderConfig) -> Part:
     width, kernel = config.width, config.pos_conv_kernel
     weights = width * (width // config.pos_conv_groups) * kernel
     # The kernel is kept as a direction and one length per tap (weight norm); its LayerNorm stands beside it.
-    return Part(weights + width + kernel + 2 * width, weights, width, weights * frames_per_s(config))
+    return Part(weights + width + kernel + 2 * width, weights, width, weights * front_frames_per_s(config))
+
+
+def _time_reduction(config: EncoderConfig) -> Part:
+    width = config.width
+    weights = width * width * config.time_reduction
+    return Part(weights + width, weights, width, weights * frames_per_s(config))
 
 
 def _layers(config: EncoderConfig) -> Part:
-    width, part = config.width, Part()
-    for heads, ffn in zip(config.num_heads, config.ffn_widths, strict=True):
-        inner = heads * config.head_dim
-        weights = 4 * width * inner + 2 * width * ffn
-        channels = 3 * inner + width + ffn + width
-        part += Part(weights + channels + 4 * width, weights, channels, weights * frames_per_s(config))
+    """Layers that share their weights are held once and computed every time."""
+    part = Part()
+    for index in range(config.num_layers):
+        layer = _layer(config, index)
+        held = index < (config.distinct_layers or config.num_layers)
+        part += layer if held else Part(macs_per_s=layer.macs_per_s)
     return part
+
+
+def _layer(config: EncoderConfig, index: int) -> Part:
+    width, inner, ffn = config.width, config.num_heads[index] * config.head_dim, config.ffn_widths[index]
+    inputs = 1 if config.reuses(index) else 3  # values, or queries, keys and values
+    weights = (inputs + 1) * width * inner + 2 * width * ffn
+    channels = inputs * inner + width + ffn + width
+    return Part(weights + channels + 4 * width, weights, channels, weights * frames_per_s(config))

@@ -1,6 +1,6 @@
 """The student: one waveform encoder described by plain numbers, with the tensor names of `transformers`' HubertModel.
 
-Shapes: B batch, S samples, T frames, L layers, D width, C channels of the front end, H heads, P frames of the past.
+Shapes: B batch, S samples, T frames, L layers, D width, C channels of the front end.
 
 Layer k is the output of Transformer layer k; layer 0 is the input of the first Transformer layer. The final LayerNorm
 of a pre-norm encoder belongs to no layer.
@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import Attention, Cache, FeedForward, Layer
 from .config import EncoderConfig
 from .input_norm import normalize, running_normalize
 
-Cache = tuple[Tensor, Tensor]
+__all__ = ["Attention", "Cache", "Context", "ConvLayer", "Encoder", "FeedForward", "FrontEnd", "Layer", "PositionConv"]
 
 
 class StaticNorm(nn.Module):
@@ -107,10 +108,11 @@ class Projection(nn.Module):
         super().__init__()
         channels = config.conv_channels[-1]
         self.layer_norm = nn.LayerNorm(channels, eps=config.layer_norm_eps) if config.projection_norm else None
-        self.projection = nn.Linear(channels, config.width)
+        self.projection = nn.Linear(channels, config.width) if config.projection else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.projection(x if self.layer_norm is None else self.layer_norm(x))
+        x = x if self.layer_norm is None else self.layer_norm(x)
+        return x if self.projection is None else self.projection(x)
 
 
 class PositionConv(nn.Module):
@@ -134,69 +136,19 @@ class PositionConv(nn.Module):
         return F.gelu(self.conv(x.transpose(1, 2))).transpose(1, 2)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention whose heads need not fill the width: (B, T, D) -> (B, T, D).
+class TimeReduction(nn.Module):
+    """Each n frames become one, by a convolution of kernel and stride n: (B, n T, D) -> (B, T, D).
 
-    With a `cache`, the keys and values of the past, each (B, H, P, head_dim), frames attend to these too, and the
-    latest P of all keys and values are returned as the next cache.
+    FitHuBERT's (arXiv:2207.00555, "time-reduction layer"), which stands before the first Transformer layer.
     """
 
-    def __init__(self, config: EncoderConfig, heads: int) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        inner = heads * config.head_dim
-        self.heads, self.dropout = heads, config.attention_dropout
-        self.q_proj = nn.Linear(config.width, inner)
-        self.k_proj = nn.Linear(config.width, inner)
-        self.v_proj = nn.Linear(config.width, inner)
-        self.out_proj = nn.Linear(inner, config.width)
-
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None = None) -> tuple[Tensor, Cache | None]:
-        q, k, v = (
-            project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        if cache is not None:
-            past = cache[0].shape[2]
-            k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
-            cache = k[:, :, -past:], v[:, :, -past:]
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        return self.out_proj(y.transpose(1, 2).flatten(2)), cache
-
-
-class FeedForward(nn.Module):
-    """(B, T, D) -> (B, T, D)."""
-
-    def __init__(self, config: EncoderConfig, ffn_width: int) -> None:
-        super().__init__()
-        self.intermediate_dense = nn.Linear(config.width, ffn_width)
-        self.output_dense = nn.Linear(ffn_width, config.width)
-        self.dropout = nn.Dropout(config.activation_dropout)
+        self.factor = config.time_reduction
+        self.conv = nn.Conv1d(config.width, config.width, self.factor, stride=self.factor)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output_dense(self.dropout(F.gelu(self.intermediate_dense(x))))
-
-
-class Layer(nn.Module):
-    """One Transformer layer, normed after (base models) or before (large models) its two blocks."""
-
-    def __init__(self, config: EncoderConfig, index: int) -> None:
-        super().__init__()
-        self.pre_norm = config.pre_norm
-        self.attention = Attention(config, config.num_heads[index])
-        self.layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
-        self.feed_forward = FeedForward(config, config.ffn_widths[index])
-        self.final_layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None = None) -> tuple[Tensor, Cache | None]:
-        """(B, T, D) -> the same, and the attention's next cache, which is None when none was given."""
-        y, cache = self.attention(self.layer_norm(x) if self.pre_norm else x, mask, cache)
-        x = x + self.dropout(y)
-        if self.pre_norm:
-            return x + self.dropout(self.feed_forward(self.final_layer_norm(x))), cache
-        x = self.layer_norm(x)
-        return self.final_layer_norm(x + self.dropout(self.feed_forward(x))), cache
+        return self.conv(x.transpose(1, 2)).transpose(1, 2)
 
 
 class Context(nn.Module):
@@ -204,24 +156,47 @@ class Context(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.pre_norm = config.pre_norm
+        self.pre_norm, self.depth = config.pre_norm, config.num_layers
+        self.scale_layer_grads = False
         self.pos_conv_embed = PositionConv(config)
         self.layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.num_layers))
+        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.distinct_layers or config.num_layers))
+        self.time_reduction = TimeReduction(config) if config.time_reduction > 1 else None
 
-    def forward(self, x: Tensor, valid: Tensor | None, mask: Tensor | None) -> list[Tensor]:
-        """Hidden states of layers 0..L, each (B, T, D).
+    def in_order(self) -> list[nn.Module]:
+        """Layers 1..L as a signal passes them; those that share weights occur several times."""
+        return [self.layers[index % len(self.layers)] for index in range(self.depth)]
 
-        `valid` (B, T) is False on padding; `mask` (T, T) is True where a frame may attend to another.
+    def forward(self, x: Tensor, valid: Tensor | None, mask: Tensor | None, last: int | None = None) -> list[Tensor]:
+        """Hidden states of layers 0 to `last` (None: L), each (B, T, D), from projected features of the front end.
+
+        `valid` is False on padding, one entry per frame of the front end; `mask` (T, T) is True where a frame may
+        attend to another.
         """
+        if self.time_reduction is not None:  # frames that do not fill up one are heard by nobody, as in a stream
+            whole = x.shape[1] // self.time_reduction.factor * self.time_reduction.factor
+            x, valid = x[:, :whole], None if valid is None else valid[:, :whole]
         if valid is not None:
             x = x * valid[..., None]
+            if self.time_reduction is not None:
+                valid = valid[:, self.time_reduction.factor - 1 :: self.time_reduction.factor]
             mask = valid[:, None, None] if mask is None else valid[:, None, None] & mask
-        states = [self.dropout(self.first(x + self.pos_conv_embed(x)))]
-        for layer in self.layers:
-            states.append(layer(states[-1], mask)[0])
+        x = self.reduced(self.dropout(self.first(x + self.pos_conv_embed(x))))
+        states, weights = [x], None
+        for index, layer in enumerate(self.in_order()[:last]):
+            x, _, weights = layer(x, mask, None, weights)
+            state = x
+            if self.scale_layer_grads and x.requires_grad:
+                share = (self.depth - index) / (self.depth - index + 1)
+                x = _ScaleGrad.apply(x, share)
+                state = _ScaleGrad.apply(x, 1 - share)
+            states.append(state)
         return states
+
+    def reduced(self, x: Tensor) -> Tensor:
+        """Frames of the front end at the rate of the layers."""
+        return x if self.time_reduction is None else self.time_reduction(x)
 
     def first(self, x: Tensor) -> Tensor:
         """Layer 0 from the sum of the projected features and their position convolution."""
@@ -254,14 +229,21 @@ class Encoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def hidden_states(
-        self, waves: Tensor, lengths: Tensor | None = None, chunk_frames: int | None = None
+        self,
+        waves: Tensor,
+        lengths: Tensor | None = None,
+        chunk_frames: int | None = None,
+        masked: Tensor | None = None,
+        last: int | None = None,
     ) -> list[Tensor]:
-        """Hidden states of layers 0..L, each (B, T, D).
+        """Hidden states of layers 0 to `last` (None: L), each (B, T, D).
 
         Args:
             waves: (B, S) float, 16 kHz, as the audio file has it (`input_norm` is applied here).
             lengths: (B,) valid samples of each row, or None when no row is padded.
             chunk_frames: as if the audio came in chunks of so many frames; None is the whole recording at once.
+            masked: True on frames of the front end that are hidden behind the mask vector, (B, front end's frames).
+            last: the highest layer that is computed.
         """
         if self.config.input_norm == "utterance":
             waves = normalize(waves, lengths)
@@ -272,12 +254,17 @@ class Encoder(nn.Module):
             features = _ScaleGrad.apply(features, self.front_end_grad)
         valid = None
         if lengths is not None:
-            ends = self.config.frames(lengths)
+            ends = self.config.frames(lengths) * self.config.time_reduction
             valid = torch.arange(features.shape[1], device=waves.device) < ends[:, None]
         mask = None
         if chunk_frames is not None:
-            mask = chunk_mask(self.config, features.shape[1], chunk_frames, waves.device)
-        return self.encoder(self.feature_projection(features), valid, mask)
+            frames = features.shape[1] // self.config.time_reduction
+            mask = chunk_mask(self.config, frames, chunk_frames, waves.device)
+        features = self.feature_projection(features)
+        if masked is not None:
+            masked = F.pad(masked, (0, features.shape[1] - masked.shape[1]))  # a teacher may make a frame more or less
+            features = torch.where(masked[..., None], self.masked_spec_embed.to(features.dtype), features)
+        return self.encoder(features, valid, mask, last)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None, chunk_frames: int | None = None) -> Tensor:
         """Features that a deployed student yields: (B, T, D), the last layer (after the final norm, if pre-norm)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .objectives import Heads, distance
+from .objectives import Heads, closeness
 
 RIDGE = 1e-3
 
@@ -20,14 +20,16 @@ RIDGE = 1e-3
 class HasStates(Protocol):
     """An `Encoder`, or what answers like one: layers 0..L of waves (1, S), each (1, T, D)."""
 
-    def hidden_states(self, wave: Tensor, /, *, chunk_frames: int | None = None) -> list[Tensor]: ...
+    def hidden_states(self, wave: Tensor, /) -> list[Tensor]: ...
 
 
 @torch.inference_mode()
 def fidelity(
-    student: HasStates, teacher: Any, heads: Heads | None, waves: Sequence[Tensor], chunk_frames: int | None = None
+    student: HasStates, teacher: Any, heads: Heads | None, waves: Sequence[Tensor], factor: int = 1
 ) -> dict[str, dict[str, Any]]:
-    """Per teacher layer 1..depth, on clips of (1, S) each, which the student hears in chunks if their size is given.
+    """Per teacher layer 1..depth, on clips of (1, S) each.
+
+    A frame of a student with a time reduction stands for the `factor` frames of its teacher that it lasts.
 
     Returns:
         {layer: {"heads": {"cosine", "l1"} or None, "linear": {"cosine", "r2"}, "cka"}}. "heads" is what the student was
@@ -43,16 +45,19 @@ def fidelity(
     halves: list[tuple[list[Tensor], dict[int, list[Tensor]]]] = [([], {}), ([], {})]
     predicted: dict[int, list[Tensor]] = {}
     for number, wave in enumerate(waves):
-        states = student.hidden_states(wave, chunk_frames=chunk_frames)
+        states = student.hidden_states(wave)
         targets = {k: v[0].float() for k, v in teacher.hidden_states(wave).items() if k > 0}
-        frames = min(states[-1].shape[1], *(target.shape[0] for target in targets.values()))
+        last = states[-1].repeat_interleave(factor, 1) if factor > 1 else states[-1]
+        frames = min(last.shape[1], *(target.shape[0] for target in targets.values()))
         students, teachers = halves[number % 2]
-        students.append(states[-1][0, :frames].float())
+        students.append(last[0, :frames].float())
         for layer, target in targets.items():
             teachers.setdefault(layer, []).append(target[:frames])
         for layer, guess in (heads(states) if heads is not None else {}).items():
-            l1, cosine = distance(guess[0, :frames], targets[layer][:frames])
-            predicted.setdefault(layer, []).append(torch.stack([cosine, l1]))
+            if layer == 0:
+                continue
+            l1, cosine = closeness(guess[:, :frames], targets[layer][None, :frames])
+            predicted.setdefault(layer, []).append(torch.stack([cosine[0], l1[0]]))
     (fit_x, fit_y), (test_x, test_y) = halves
     x, z = torch.cat(fit_x), torch.cat(test_x)
     result: dict[str, dict[str, Any]] = {}

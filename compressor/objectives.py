@@ -2,8 +2,10 @@
 
 Shapes: B batch, T frames, D width of the student, E width of the teacher, N matched teacher layers.
 
-The distance is DistilHuBERT's (arXiv:2110.01900, eq. 1): the mean absolute difference plus `cosine` times
--log sigmoid(cosine similarity), per frame.
+Heads make predictions {teacher layer: (B, T, E)} of a student's hidden states; an objective is a function of the
+prediction and the target of one layer that yields one number per frame, (B, T). A recipe's `match` says which are added
+up, with which weights. The default is DistilHuBERT's (arXiv:2110.01900, eq. 1): the mean absolute difference plus
+`cosine` times -log sigmoid(cosine similarity).
 """
 
 import logging
@@ -18,10 +20,30 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 
 from .checkpoint import read_tensors, write_tensors
+from .recipe import Match
 
 logger = logging.getLogger(__name__)
 
 HEADS = "heads.safetensors"
+Parts = dict[int, tuple[Tensor, Tensor]]
+
+
+class Upsample(nn.Module):
+    """Hidden states of a student with a time reduction at the teacher's rate: (B, T, D) -> (B, n T, D).
+
+    "repeat" has each frame n times; "conv" is FitHuBERT's transposed convolution of kernel and stride n.
+    """
+
+    def __init__(self, width: int, factor: int, kind: str) -> None:
+        super().__init__()
+        self.factor = factor
+        conv = nn.ConvTranspose1d(width, width, factor, stride=factor) if kind == "conv" and factor > 1 else None
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv is None:
+            return x if self.factor == 1 else x.repeat_interleave(self.factor, 1)
+        return self.conv(x.transpose(1, 2)).transpose(1, 2)
 
 
 class PredictionHeads(nn.Module):
@@ -31,41 +53,82 @@ class PredictionHeads(nn.Module):
     "expand-last".
     """
 
-    def __init__(self, layers: Sequence[int], width: int, teacher_width: int) -> None:
+    def __init__(
+        self, layers: Sequence[int], width: int, teacher_width: int, factor: int = 1, upsample: str = "repeat"
+    ) -> None:
         super().__init__()
         self.layers = tuple(layers)
         self.expand = nn.Linear(width, width * len(layers))
         bound = 1 / math.sqrt(width)
         self.weight = nn.Parameter(torch.empty(len(layers), width, teacher_width).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(len(layers), 1, teacher_width).uniform_(-bound, bound))
+        self.factor, self.upsample_kind = factor, upsample
+        self.upsample = Upsample(width, factor, upsample)
 
     def forward(self, states: Sequence[Tensor]) -> dict[int, Tensor]:
         """From hidden states (B, T, D) to predictions {teacher layer: (B, T, E)}."""
-        x = F.gelu(self.expand(states[-1])).unflatten(-1, (len(self.layers), -1))
+        last = self.upsample(states[-1])
+        x = F.gelu(self.expand(last)).unflatten(-1, (len(self.layers), -1))
         y = torch.matmul(x.movedim(-2, 0).flatten(1, 2), self.weight) + self.bias
-        return dict(zip(self.layers, y.unflatten(1, states[-1].shape[:2]), strict=True))
+        return dict(zip(self.layers, y.unflatten(1, last.shape[:2]), strict=True))
 
 
 class LayerPairs(nn.Module):
-    """Student layer i is itself the prediction of teacher layer j; no heads unless the widths differ."""
+    """Student layer i, as it is or projected, is the prediction of teacher layer j.
 
-    def __init__(self, pairs: Sequence[tuple[int, int]], width: int, teacher_width: int) -> None:
+    `projections` says through which Linear each pair goes: pairs with the same number share one. They start as the
+    identity where the widths agree (DPHuBERT, arXiv:2305.17651, section 3.1). None: no projections where the widths
+    agree, else one per pair; `bare`: none at all, for objectives that need no equal widths.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[int, int]],
+        width: int,
+        teacher_width: int,
+        projections: Sequence[int] | None = None,
+        bare: bool = False,
+        factor: int = 1,
+        upsample: str = "repeat",
+    ) -> None:
         super().__init__()
         self.pairs = tuple((int(i), int(j)) for i, j in pairs)
+        self.bare, self.shared = bare, tuple(projections or ())
         same = width == teacher_width
-        self.projections = nn.ModuleList(nn.Identity() if same else nn.Linear(width, teacher_width) for _ in self.pairs)
-        if not same:
+        self.group = self.shared or tuple(range(len(self.pairs)))
+        plain = bare or (same and not self.shared)
+        groups = range(len(set(self.group)))
+        self.projections = nn.ModuleList(nn.Identity() if plain else nn.Linear(width, teacher_width) for _ in groups)
+        self.factor, self.upsample_kind = factor, upsample
+        self.upsamples = nn.ModuleList(Upsample(width, factor, upsample) for _ in groups)
+        if same and not plain:
+            for projection in self.projections:
+                nn.init.eye_(projection.get_parameter("weight"))
+                nn.init.zeros_(projection.get_parameter("bias"))
+        if not same and not bare and not self.shared:
             logger.warning(
                 "student width %d, teacher width %d: each pair gets a linear projection", width, teacher_width
             )
 
     def forward(self, states: Sequence[Tensor]) -> dict[int, Tensor]:
-        """From hidden states (B, T, D) to predictions {teacher layer: (B, T, E)}."""
-        pairs = zip(self.pairs, self.projections, strict=True)
-        return {teacher: project(states[student]) for (student, teacher), project in pairs}
+        """From hidden states (B, T, D) to predictions {teacher layer: (B, T, E)}; bare ones stay (B, T, D)."""
+        pairs = zip(self.pairs, self.group, strict=True)
+        return {
+            teacher: self.projections[group](self.upsamples[group](states[student]))
+            for (student, teacher), group in pairs
+        }
 
 
 Heads = PredictionHeads | LayerPairs
+
+
+def make_heads(match: Match, width: int, teacher_width: int, factor: int = 1) -> Heads:
+    """The heads that a recipe asks for; a student's frame lasts as long as `factor` of the teacher's."""
+    upsample = match.upsample or "repeat"
+    if match.style == "heads":
+        return PredictionHeads(match.teacher_layers, width, teacher_width, factor, upsample)
+    bare = match.relations_only and not match.projections
+    return LayerPairs(match.pairs, width, teacher_width, match.projections, bare, factor, upsample)
 
 
 def distance(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,21 +141,72 @@ def distance(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return l1, F.cosine_similarity(prediction, target, dim=-1)
 
 
-def loss_sums(
-    predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor], l1_weight: float, cosine_weight: float
-) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
+def squared(prediction: Tensor, target: Tensor) -> Tensor:
+    """Per frame: mean squared difference of two (B, T, E), (B, T)."""
+    return (prediction.float() - target.float()).square().mean(-1)
+
+
+def relations(x: Tensor, y: Tensor) -> Tensor:
+    """Products of each frame of x with each of y, (B, T, D) x 2 -> (B, T, T): STaR's temporal Gram matrix.
+
+    arXiv:2312.09040; divided by the width, so that encoders of different widths compare.
+    """
+    return x.float() @ y.float().transpose(1, 2) / x.shape[-1]
+
+
+def closeness(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """`distance`, or that of the Gram matrices' rows where the widths differ (a student without projections)."""
+    if prediction.shape[-1] == target.shape[-1]:
+        return distance(prediction, target)
+    return distance(relations(prediction, prediction), relations(target, target))
+
+
+def frame_loss(prediction: Tensor, target: Tensor, match: Match, l1: Tensor, cosine: Tensor) -> Tensor:
+    """What one layer's frames cost, (B, T): the weighted sum of the objectives that are functions of this layer alone.
+
+    `l1` and `cosine` are their `closeness`.
+    """
+    terms = []
+    if match.l1:
+        terms.append(match.l1 * l1)
+    if match.cosine:
+        terms.append(match.cosine * (-cosine if match.cosine_form == "raw" else -F.logsigmoid(cosine)))
+    if match.l2:
+        terms.append(match.l2 * squared(prediction, target))
+    if match.gram:
+        terms.append(match.gram * squared(relations(prediction, prediction), relations(target, target)))
+    total = terms[0] if terms else torch.zeros_like(l1)
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def loss_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor], match: Match) -> tuple[Tensor, Parts]:
     """Sum of the loss over the frames and matched layers, and per layer the sums of L1 and cosine similarity.
 
     Sums, not means: divided by the frames of the whole global batch, they give the same gradient for any number of
     processes and micro-batches.
     """
     total = torch.zeros((), device=next(iter(targets.values())).device)
-    parts = {}
-    for layer, target in targets.items():
-        l1, cosine = distance(predictions[layer], target)
-        total = total + (l1_weight * l1 - cosine_weight * F.logsigmoid(cosine)).sum()
+    parts, weights = {}, match.layer_weights
+    layers = sorted(targets)
+    for index, layer in enumerate(layers):
+        prediction, target = predictions[layer], targets[layer]
+        l1, cosine = closeness(prediction, target)
+        loss = frame_loss(prediction, target, match, l1, cosine)
+        if match.gram_intra and index:
+            below = layers[index - 1]
+            across = relations(predictions[below], prediction), relations(targets[below], target)
+            loss = loss + match.gram_intra * squared(*across)
+        total = total + (loss.sum() if weights.get(layer, 1.0) == 1.0 else weights[layer] * loss.sum())
         parts[layer] = (l1.detach().sum(), cosine.detach().sum())
     return total, parts
+
+
+def closeness_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor]) -> Parts:
+    """Per layer the sums of L1 and cosine similarity over the frames."""
+    pairs = {layer: closeness(predictions[layer], target) for layer, target in targets.items()}
+    return {layer: (l1.sum(), cosine.sum()) for layer, (l1, cosine) in pairs.items()}
 
 
 def save_heads(folder: Path, heads: Heads) -> None:
@@ -102,10 +216,15 @@ def save_heads(folder: Path, heads: Heads) -> None:
 
 
 def heads_metadata(heads: Heads) -> dict[str, str]:
-    """What heads predict, as their file says it."""
+    """What heads predict, as their file says it; what is as it always was is left out."""
     kind = "heads" if isinstance(heads, PredictionHeads) else "layers"
     which = ",".join(map(str, heads.layers if isinstance(heads, PredictionHeads) else sum(heads.pairs, ())))
-    return {"style": kind, "layers": which}
+    metadata = {"style": kind, "layers": which}
+    if isinstance(heads, LayerPairs) and (heads.bare or heads.shared):
+        metadata["projections"] = "none" if heads.bare else ",".join(map(str, heads.shared))
+    if heads.factor > 1:
+        metadata["upsample"] = f"{heads.upsample_kind}:{heads.factor}"
+    return metadata
 
 
 def load_heads(folder: Path, width: int, teacher_width: int) -> Heads | None:
@@ -117,11 +236,15 @@ def load_heads(folder: Path, width: int, teacher_width: int) -> Heads | None:
         return None
     tensors, metadata = read_tensors(folder / HEADS)
     numbers = [int(number) for number in metadata["layers"].split(",")]
+    kind, _, factor = metadata.get("upsample", "repeat:1").partition(":")
     heads: Heads
     if metadata["style"] == "heads":
-        heads = PredictionHeads(numbers, width, teacher_width)
+        heads = PredictionHeads(numbers, width, teacher_width, int(factor), kind)
     else:
-        heads = LayerPairs(list(zip(numbers[::2], numbers[1::2], strict=True)), width, teacher_width)
+        shared = metadata.get("projections")
+        groups = None if shared in (None, "none") else [int(number) for number in shared.split(",")]
+        pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+        heads = LayerPairs(pairs, width, teacher_width, groups, shared == "none", int(factor), kind)
     tensors.pop("none", None)
     try:
         heads.load_state_dict(tensors)

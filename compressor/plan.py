@@ -6,15 +6,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from speechpress.runtime.errors import SpeechpressError
+
 from .checkpoint import load_encoder, read_tensors
-from .config import EncoderConfig
+from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
-from .objectives import HEADS, Heads, LayerPairs, PredictionHeads, heads_metadata
-from .pretrained import Teacher
+from .objectives import HEADS, Heads, heads_metadata, make_heads
+from .pretrained import Teacher, TeacherCard
 from .recipe import Match, Recipe, resolve_match, student_config
 
 FIRST_NORM = "feature_extractor.conv_layers.0.layer_norm"
 POSITION_CONV = "encoder.pos_conv_embed.conv"
+HOP_TOLERANCE = 0.02  # the hop of a foreign teacher is measured
 
 
 @dataclass
@@ -42,17 +45,50 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     student = Encoder(config)
     fitting, left = initialize(student, recipe.student.init, teacher)
     notes = [*notes, *more, *left]
-    heads: Heads
-    if match.style == "heads":
-        heads = PredictionHeads(match.teacher_layers, config.width, card.width)
-    else:
-        heads = LayerPairs(match.pairs, config.width, card.width)
+    heads = make_heads(match, config.width, card.width, frame_factor(recipe, config, card))
     notes += adopt_heads(heads, recipe.student.init)
+    if match.mask_prob is not None:
+        notes += prepare_masking(recipe, teacher, student)
     if config.pre_norm:  # the final norm belongs to no layer, so nothing would train it
         student.encoder.layer_norm.requires_grad_(False)
     student.front_end_grad = recipe.train.front_end_grad
+    student.encoder.scale_layer_grads = recipe.train.layer_grads == "scaled"
     missing = student.static_norm is not None and f"{FIRST_NORM}.mean" not in fitting
     return Plan(recipe, teacher, match, student, heads, missing, notes)
+
+
+def frame_factor(recipe: Recipe, config: EncoderConfig, card: TeacherCard) -> int:
+    """How many of the teacher's frames one frame of the student lasts.
+
+    Raises SpeechpressError when that is no whole number.
+    """
+    factor = round(config.hop_samples / card.hop_samples)
+    if factor < 1 or abs(factor * card.hop_samples - config.hop_samples) > HOP_TOLERANCE * config.hop_samples:
+        ours, theirs = (1000 * hop / SAMPLE_RATE for hop in (config.hop_samples, card.hop_samples))
+        raise SpeechpressError(
+            f"{recipe.where('student.time_reduction', 'student.conv_strides', 'student')}: the student makes a frame "
+            f"every {ours:g} ms, the teacher every {theirs:g} ms, so they cannot be held against each other. The "
+            "student's must last as long as one of the teacher's or several"
+        )
+    return factor
+
+
+def prepare_masking(recipe: Recipe, teacher: Teacher, student: Encoder) -> list[str]:
+    """Let the student learn a mask vector of its own; notes on the teacher's.
+
+    Raises SpeechpressError when the teacher has none.
+    """
+    if not teacher.can_mask:
+        raise SpeechpressError(
+            f"{recipe.where('match.mask_prob')}: match.mask_prob hides frames from the teacher, but "
+            f"{recipe.teacher} ({teacher.card.family}) has no mask vector. "
+            "Take a teacher of HuBERT's kind, or --set match.mask_prob=null"
+        )
+    student.masked_spec_embed.requires_grad_(True)
+    vector = getattr(teacher.backbone.model, "masked_spec_embed", None)
+    if isinstance(vector, Tensor) and not vector.any():
+        return ["match: the teacher's mask vector is all zeros; it was never trained with masks"]
+    return []
 
 
 def initialize(student: Encoder, init: str, teacher: Teacher) -> tuple[set[str], list[str]]:

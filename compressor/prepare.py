@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import Attention, Cache
 from .config import EncoderConfig
-from .encoder import Attention, Cache, ConvLayer, Encoder, FrontEnd, PositionConv
+from .encoder import ConvLayer, Encoder, FrontEnd, PositionConv, TimeReduction
 from .input_norm import EPS, initial_sums, real_samples, running_blocks
 from .streaming import StreamingEncoder, folded
 
@@ -32,6 +33,8 @@ def prepared(encoder: Encoder) -> Encoder:
     swap(context, "pos_conv_embed", FlatPositionConv(context.pos_conv_embed))
     for layer in context.layers:
         swap(layer, "attention", WrittenAttention(layer.get_submodule("attention")))  # type: ignore[arg-type]
+    if context.time_reduction is not None:
+        swap(context, "time_reduction", FlatTimeReduction(context.time_reduction))
     return encoder.eval().requires_grad_(False)
 
 
@@ -61,9 +64,13 @@ class Offline(nn.Module):
     def forward(self, waves: Tensor) -> Tensor:
         context = self.encoder.encoder
         x = self.encoder.feature_projection(self.encoder.feature_extractor(self._scaled(waves))[0])
-        x = context.first(x + context.pos_conv_embed(x[None])[0])
-        for layer in context.layers:
-            x, _ = layer(x, None)
+        if context.time_reduction is not None:
+            # Not a slice: that it lies inside is more than torch.export can prove.
+            whole = x.shape[0] // self.config.time_reduction * self.config.time_reduction
+            x = x.index_select(0, torch.arange(whole))
+        x, weights = context.reduced(context.first(x + context.pos_conv_embed(x[None])[0])), None
+        for layer in context.in_order():
+            x, _, weights = layer(x, None, None, weights)
         return context.last(x)[None]
 
     def _scaled(self, waves: Tensor) -> Tensor:
@@ -222,35 +229,58 @@ class FlatPositionConv(nn.Module):
         return F.gelu(self.conv(x)).squeeze(-1).transpose(1, 2)
 
 
+class FlatTimeReduction(nn.Module):
+    """The time reduction as one product: (n T, D) or (1, n T, D) -> (T, D) or (1, T, D)."""
+
+    def __init__(self, reduction: TimeReduction) -> None:
+        super().__init__()
+        outputs, inputs, self.factor = reduction.conv.weight.shape
+        self.linear = nn.Linear(self.factor * inputs, outputs)
+        self.linear.weight.data.copy_(reduction.conv.weight.transpose(1, 2).flatten(1))
+        self.linear.bias.data.copy_(reduction.conv.get_parameter("bias"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.linear(x.contiguous().view(-1, self.linear.in_features))
+        return flat if x.dim() == 2 else flat[None]
+
+
 class WrittenAttention(nn.Module):
     """Self-attention of one recording, (1, T, D) -> (1, T, D), as two products and a softmax.
 
-    With a cache, keys and values each (1, H, N, head_dim), as in `encoder.Attention`.
+    With a cache, keys and values each (1, H, N, head_dim), and the weights of the layer before it where they are
+    reused, as in `attention.Attention`.
     """
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
-        self.heads = attention.heads
-        self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
+        self.heads, self.reuses, self.kept = attention.heads, attention.reuses, attention.kept
         self.v_proj, self.out_proj = attention.v_proj, attention.out_proj
-        scale = math.sqrt(self.heads / self.q_proj.out_features)
-        self.q_proj.weight.data.mul_(scale)
-        self.q_proj.bias.data.mul_(scale)
+        if not self.reuses:
+            self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
+            scale = math.sqrt(self.heads / self.q_proj.out_features)
+            self.q_proj.weight.data.mul_(scale)
+            self.q_proj.bias.data.mul_(scale)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None = None) -> tuple[Tensor, Cache | None]:
-        q, k, v = (
+    def forward(
+        self, x: Tensor, mask: Tensor | None, cache: Cache | None = None, weights: Tensor | None = None
+    ) -> tuple[Tensor, Cache | None, Tensor | None]:
+        projections = (self.v_proj,) if self.reuses else (self.q_proj, self.k_proj, self.v_proj)
+        *queries, values = (
             # -1 for the frames: XNNPACK takes no computed sizes.
             project(x).view(-1, self.heads, project.out_features // self.heads).transpose(0, 1)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
+            for project in projections
         )
+        rest = [*queries[1:], values]
         if cache is not None:
-            past = cache[0].shape[2]
-            shape = cache[0].shape
-            k, v = torch.cat([cache[0].view(shape[1:]), k], 1), torch.cat([cache[1].view(shape[1:]), v], 1)
-            cache = k[:, -past:].view(shape), v[:, -past:].view(shape)
-        scores = torch.bmm(q, k.transpose(1, 2))
-        if mask is not None:
-            scores = scores + mask[0]
-        y = torch.bmm(scores.softmax(-1), v).transpose(0, 1)
+            past, shape = cache[0].shape[2], cache[0].shape
+            rest = [torch.cat([old.view(shape[1:]), new], 1) for old, new in zip(cache, rest, strict=True)]
+            cache = tuple(new[:, -past:].view(shape) for new in rest)
+        if not self.reuses:
+            scores = torch.bmm(queries[0], rest[0].transpose(1, 2))
+            if mask is not None:
+                scores = scores + mask[0]
+            weights = scores.softmax(-1)
+        assert weights is not None
+        y = torch.bmm(weights, rest[-1]).transpose(0, 1)
         y = y.contiguous().view(-1, self.out_proj.in_features)
-        return self.out_proj(y if x.dim() == 2 else y[None]), cache
+        return self.out_proj(y if x.dim() == 2 else y[None]), cache, weights if self.reuses or self.kept else None

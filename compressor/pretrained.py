@@ -81,9 +81,18 @@ class Teacher(nn.Module):
         """Frames made from `samples`, an int or an integer tensor of lengths."""
         return self.backbone.frames(samples)
 
+    @property
+    def can_mask(self) -> bool:
+        """Whether frames can be hidden from it, behind the mask vector of its own training."""
+        return self.backbone.can_mask
+
     @torch.no_grad()
     def hidden_states(
-        self, waves: Tensor, lengths: Tensor | None = None, layers: Sequence[int] | None = None
+        self,
+        waves: Tensor,
+        lengths: Tensor | None = None,
+        layers: Sequence[int] | None = None,
+        masked: Tensor | None = None,
     ) -> dict[int, Tensor]:
         """Hidden states (B, T, D) of `layers` (all when None); layers above the highest one are not computed.
 
@@ -91,9 +100,10 @@ class Teacher(nn.Module):
             waves: (B, S) float, 16 kHz, as the audio file has it; the teacher's own normalisation is applied inside.
             lengths: (B,) valid samples of each row, or None when no row is padded.
             layers: 0 to `card.depth`.
+            masked: (B, frames), True on frames that are hidden behind the mask vector.
 
         Raises:
-            SpeechpressError: a layer that the teacher does not have.
+            SpeechpressError: a layer that the teacher does not have, or frames to hide where there is no mask vector.
         """
         depth = self.card.depth
         wanted = set(range(depth + 1) if layers is None else layers)
@@ -102,7 +112,12 @@ class Teacher(nn.Module):
                 f"layers {sorted(wanted)} were asked for, but {self.card.source} has {depth} layers "
                 f"(0 = input of the first layer). Use values 0 to {depth}"
             )
-        return collect(self.backbone, waves, lengths, wanted)
+        if masked is not None and not self.can_mask:
+            raise SpeechpressError(
+                f"{self.card.source}: has no mask vector ({self.card.family}), so no frames can be hidden from it; "
+                "masking distillation needs a teacher of HuBERT's kind, or leave out match.mask_prob"
+            )
+        return collect(self.backbone, waves, lengths, wanted, masked)
 
     def hubert_weights(self) -> dict[str, Tensor]:
         """Tensors under HubertModel's names that a student may start from; empty when nothing fits."""
@@ -114,10 +129,19 @@ class Teacher(nn.Module):
         return {name: tensor.clone() for name, tensor in state.items() if shapes.get(name) == tensor.shape}
 
 
-def collect(backbone: Backbone, waves: Tensor, lengths: Tensor | None, wanted: set[int]) -> dict[int, Tensor]:
-    """Run `backbone` with hooks that keep the wanted layers and stop after the highest one."""
-    kept: dict[int, Tensor] = {}
+def collect(
+    backbone: Backbone, waves: Tensor, lengths: Tensor | None, wanted: set[int], masked: Tensor | None = None
+) -> dict[int, Tensor]:
+    """The wanted layers of a backbone, from the lowest up; what comes after the highest one is not computed.
+
+    Foreign modules run with hooks that keep the layers and stop after the last.
+    """
     last = max(wanted)
+    if isinstance(backbone, EncoderBackbone):
+        states = backbone.model.hidden_states(waves, lengths, masked=masked, last=last)
+        return {layer: states[layer] for layer in sorted(wanted)}
+    kept: dict[int, Tensor] = {}
+    more = {} if masked is None else {"masked": masked}
 
     def keep(index: int, value: Any) -> None:
         kept[index] = value[0] if isinstance(value, tuple) else value
@@ -134,7 +158,7 @@ def collect(backbone: Backbone, waves: Tensor, lengths: Tensor | None, wanted: s
             hook = backbone.layers[index - 1].register_forward_hook(lambda m, a, out, k=index: keep(k, out))
             stack.callback(hook.remove)
         try:
-            backbone(waves, lengths)
+            backbone(waves, lengths, **more)
         except _EnoughLayersError:
             return kept
     raise AssertionError("the highest wanted layer never ran")

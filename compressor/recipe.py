@@ -42,11 +42,41 @@ class Match:
     )
     depth: int | None = key(None, low=1, high=1000, doc="the teacher depth that the layers are meant for")
     l1: float = key(1.0, low=0, doc="weight of the mean absolute difference")
-    cosine: float = key(1.0, low=0, doc="weight of -log sigmoid(cosine similarity)")
+    cosine: float = key(1.0, low=0, doc="weight of the cosine similarity's term")
+    cosine_form: str | None = key(
+        None, choices=("log-sigmoid", "raw"), doc="the cosine term: -log sigmoid(similarity), or -similarity"
+    )
+    l2: float | None = key(None, low=0, doc="weight of the mean squared difference")
+    gram: float | None = key(None, low=0, doc="weight of the squared difference of temporal Gram matrices")
+    gram_intra: float | None = key(None, low=0, doc="the same between each matched layer and the one below it")
+    weights: tuple[float, ...] = key((), low=0, doc="weight of each matched layer, in their order")
+    projections: tuple[int, ...] = key((), low=0, high=1000, doc="style layers: the Linear each pair goes through")
+    upsample: str | None = key(
+        None, choices=("repeat", "conv"), doc="how a time-reduced student's frames meet the teacher's"
+    )
+    mask_prob: float | None = key(None, above=0, high=1, doc="masking distillation: share of frames to hide")
+    mask_length: int | None = key(None, low=1, high=1000, doc="mean frames of a hidden span")
 
     @property
     def teacher_layers(self) -> tuple[int, ...]:
         return self.layers if self.style == "heads" else tuple(teacher for _, teacher in self.pairs)
+
+    @property
+    def layer_weights(self) -> dict[int, float]:
+        """Teacher layer -> its weight in the loss."""
+        layers = self.teacher_layers
+        return dict(zip(layers, self.weights or (1.0,) * len(layers), strict=True))
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The objectives that are not left out, and their weights."""
+        weights = {name: getattr(self, name) or 0.0 for name in ("l1", "l2", "cosine", "gram", "gram_intra")}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    @property
+    def relations_only(self) -> bool:
+        """Whether nothing compares frames of student and teacher directly, so that their widths need not agree."""
+        return self.terms.keys() <= {"gram", "gram_intra"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +101,9 @@ class Train:
     clip: float = key(5.0, low=0, doc="largest gradient norm; 0: no clipping")
     accumulate: int = key(1, low=1, doc="rounds in which one batch is worked off, to save memory")
     front_end_grad: float = key(0.1, low=0, high=1, doc="factor on the gradient into the convolutional front end")
+    layer_grads: str | None = key(
+        None, choices=("even", "scaled"), doc="gradients of the layers: as they are, or scaled by depth (ARMHuBERT)"
+    )
     seed: int = key(0, low=0, high=2**31 - 1, doc="of the initial weights, the crops and the order of the data")
     checkpoint_every: int = key(5000, low=1, doc="steps between checkpoints")
     validate_every: int = key(5000, low=1, doc="steps between measurements on held-out speech")
@@ -114,6 +147,22 @@ class Streaming:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What its authors say the student costs, for comparison with what it costs here.
+
+    `heads` is what their count of parameters and MACs holds beside the encoder: the projections of "all" matched
+    layers, that of the "last" one, or "none". `spare` counts parameters that only theirs has. `attention_s` is how far
+    frames are taken to attend in the published MACs, which hold attention's own products.
+    """
+
+    parameters: float = key(above=0, doc="published count")
+    heads: str = key("none", choices=("none", "last", "all"), doc="heads that are counted in")
+    spare: int = key(0, low=0, doc="parameters that only their code has")
+    macs_per_s: float | None = key(None, above=0, doc="published multiply-accumulates per second of audio")
+    attention_s: float = key(0.0, low=0, doc="seconds that a frame attends to in the published MACs")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One whole recipe. `places` says where each dotted key was written, for errors found later."""
 
@@ -125,6 +174,7 @@ class Recipe:
     paper: str = key("", doc="address of the paper")
     about: str = key("", doc="one line for people")
     streaming: Streaming | None = None
+    published: Published | None = field(default=None, compare=False)
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def where(self, *dotted: str) -> str:
@@ -132,7 +182,10 @@ class Recipe:
         return next((self.places[name] for name in dotted if name in self.places), self.name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with every value that holds, defaults included; loads back into an equal recipe."""
+        """Plain data with every value that holds, defaults included; loads back into an equal recipe.
+
+        What was published is left out: it is no part of what is done.
+        """
         student = {"layers": self.student.layers, "init": self.student.init} | _lists(self.student.config)
         plain = {name: getattr(self, name) for name in ("name", "paper", "about", "teacher")}
         names = ("match", "train", "streaming") if self.streaming else ("match", "train")
@@ -157,13 +210,19 @@ def resolve_match(recipe: Recipe, teacher_depth: int) -> tuple[Match, list[str]]
         return replace(match, depth=teacher_depth), []
     taken = tuple(_same_fraction(layer, match.depth, teacher_depth) for layer in meant)
     notes = [f"match: layers {_list(meant)} of {match.depth} -> {_list(taken)} of {teacher_depth}"]
-    layers = tuple(dict.fromkeys(taken)) if match.layers else ()
-    by_teacher = {layer: student for (student, _), layer in zip(match.pairs, taken, strict=False)}
-    pairs = tuple((student, layer) for layer, student in by_teacher.items())
-    if len(set(taken)) < len(taken):
-        kept = f"pairs {_list(pairs)} are kept" if pairs else "each is matched once"
-        notes.append(f"match: several fall on the same layer of so shallow a teacher; {kept}")
-    return replace(match, layers=layers, pairs=pairs, depth=teacher_depth), notes
+    # Of those that fall together, heads predict one layer, and of pairs the last is kept.
+    kept = {layer: index for index, layer in enumerate(taken)}
+    layers = tuple(kept) if match.layers else ()
+    pairs = tuple((match.pairs[index][0], layer) for layer, index in kept.items()) if match.pairs else ()
+    if len(kept) < len(taken):
+        said = f"pairs {_list(pairs)} are kept" if pairs else "each is matched once"
+        notes.append(f"match: several fall on the same layer of so shallow a teacher; {said}")
+    weights = tuple(match.weights[index] for index in kept.values()) if match.weights else ()
+    shared = tuple(match.projections[index] for index in kept.values()) if match.projections else ()
+    projections = tuple(sorted(set(shared)).index(number) for number in shared)
+    return replace(
+        match, layers=layers, pairs=pairs, weights=weights, projections=projections, depth=teacher_depth
+    ), notes
 
 
 def student_config(
@@ -179,15 +238,15 @@ def student_config(
     base = teacher or _waveform_base(recipe, teacher_width, notes)
     changes, layers = dict(recipe.student.config), recipe.student.layers
     _scale(base, changes, notes)
-    for name in ("num_heads", "ffn_widths"):
+    for name in ("num_heads", "ffn_widths", "reuse_attention"):
         value = changes.get(name)
         if isinstance(value, int):
             changes[name] = (value,) * layers
-        elif value is not None and len(value) != layers:
+        elif value is not None and len(value) != layers and not (name == "reuse_attention" and not value):
             place = recipe.where(f"student.{name}")
             raise SpeechpressError(f"{place}: student.{name} has {len(value)} values, but student.layers is {layers}")
     try:
-        config = replace(base.with_layers(layers), **changes)
+        config = _built(base.with_layers(layers), changes)
         return (config if recipe.streaming is None else _streaming(recipe, recipe.streaming, config, notes)), notes
     except SpeechpressError as error:
         blamed = [f"student.{name}" for name in changes if name in str(error)]
@@ -198,7 +257,7 @@ def _streaming(recipe: Recipe, streaming: Streaming, config: EncoderConfig, note
     """The same encoder without what keeps it from streaming; what the recipe itself asks for stays."""
     own = recipe.student.config
     changes: dict[str, Any] = {
-        "pos_conv_future": streaming.frames(config, "lookahead_ms"),
+        "pos_conv_future": streaming.frames(config, "lookahead_ms") * config.time_reduction,
         "left_context": streaming.frames(config, "left_context_ms"),
     }
     for name, whole, causal in (("conv_norm", "group", "static"), ("input_norm", "utterance", "running")):
@@ -211,6 +270,16 @@ def _streaming(recipe: Recipe, streaming: Streaming, config: EncoderConfig, note
         place = recipe.where(*blamed, "streaming")
         raise SpeechpressError(f"{place}: the recipe is for streaming, but {'; '.join(config.blockers)}")
     return config
+
+
+def _built(base: EncoderConfig, changes: Mapping[str, Any]) -> EncoderConfig:
+    """Layers that are repeated have sizes that are, so those of the base do not stand in the way."""
+    distinct = changes.get("distinct_layers")
+    if distinct and base.num_layers % distinct == 0:
+        again = base.num_layers // distinct
+        own = {name: getattr(base, name)[:distinct] * again for name in ("num_heads", "ffn_widths", "reuse_attention")}
+        changes = own | dict(changes)
+    return replace(base, **changes)
 
 
 def _check_depth(recipe: Recipe, layers: Sequence[int], depth: int) -> None:

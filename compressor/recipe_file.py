@@ -11,7 +11,7 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 
 from .config import CONV_NORMS, INPUT_NORMS, EncoderConfig
-from .recipe import Match, Recipe, Streaming, Student, Train
+from .recipe import Match, Published, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -128,10 +128,10 @@ def _encoder_kinds() -> dict[str, Any]:
 
 def _check_all_keys(root: Entry) -> None:
     known = {"student": ["layers", "init", *_encoder_kinds()]}
-    sections = {"match": Match, "train": Train, "streaming": Streaming}
+    sections = {"match": Match, "train": Train, "streaming": Streaming, "published": Published}
     known |= {name: [item.name for item in fields(cls)] for name, cls in sections.items()}
     homes = {word: name for name, words in known.items() for word in words}
-    homes |= {"layers": "student", "teacher": "", "name": "", "paper": "", "about": ""}
+    homes |= {"layers": "student", "projections": "match", "teacher": "", "name": "", "paper": "", "about": ""}
     check_keys(root.value, [item.name for item in fields(Recipe) if item.name != "places"], "", homes)
     for name, words in known.items():
         if name in root.value:
@@ -155,6 +155,8 @@ def _encoder_limits(name: str, kind: Any) -> dict[str, Any]:
         return {"choices": CONV_NORMS if name == "conv_norm" else INPUT_NORMS}
     if name == "pos_conv_future":
         return {"low": 0}
+    if name == "reuse_attention":
+        return {}
     if kind is float:
         return {"above": 0} if name == "layer_norm_eps" else {"low": 0, "below": 1}
     return {} if kind is bool else {"low": 1}
@@ -162,7 +164,7 @@ def _encoder_limits(name: str, kind: Any) -> dict[str, Any]:
 
 def _check(recipe: Recipe) -> None:
     """What no single key can tell."""
-    match, train = recipe.match, recipe.train
+    train = recipe.train
     if not _NAME.fullmatch(recipe.name):
         raise SpeechpressError(
             f"{recipe.where('name')}: name is {recipe.name!r}, but must be letters, digits, - _ or ."
@@ -172,9 +174,7 @@ def _check(recipe: Recipe) -> None:
         if not value.strip():
             raise SpeechpressError(f"{recipe.where(name)}: {name} is empty")
     _check_match(recipe)
-    if match.l1 == match.cosine == 0:
-        where = recipe.where("match.cosine", "match.l1")
-        raise SpeechpressError(f"{where}: match.l1 and match.cosine are both 0, so there is nothing to learn")
+    _check_terms(recipe)
     if recipe.streaming is not None and recipe.streaming.chunk_ms[0] > recipe.streaming.chunk_ms[1]:
         where, chunk = recipe.where("streaming.chunk_ms"), list(recipe.streaming.chunk_ms)
         raise SpeechpressError(f"{where}: streaming.chunk_ms is {chunk}, but must be [smallest, largest]")
@@ -211,6 +211,35 @@ def _check_match(recipe: Recipe) -> None:
     if match.pairs and max(numbers) > recipe.student.layers:
         text = f"match.pairs has student layer {max(numbers)}, but the student has {recipe.student.layers} layers"
         raise SpeechpressError(f"{where}: {text} (0 = input of the first layer). Use values 0–{recipe.student.layers}")
+
+
+def _check_terms(recipe: Recipe) -> None:
+    match = recipe.match
+    count = len(match.teacher_layers)
+    if not match.terms:
+        where = recipe.where("match.cosine", "match.l1", "match")
+        raise SpeechpressError(
+            f"{where}: match.l1 and match.cosine are both 0 and there is no other term, so there is nothing to learn"
+        )
+    if match.weights and (len(match.weights) != count or not any(match.weights)):
+        where, what = recipe.where("match.weights"), f"{len(match.weights)} values for {count} matched layers"
+        raise SpeechpressError(
+            f"{where}: match.weights has {what}; give one for each, of which at least one is above 0"
+        )
+    if match.projections and match.style == "heads":
+        where = recipe.where("match.projections")
+        raise SpeechpressError(f"{where}: match.projections is not used by style heads. Use style layers, or remove it")
+    numbers = match.projections
+    if numbers and (len(numbers) != count or sorted(set(numbers)) != list(range(max(numbers) + 1))):
+        where = recipe.where("match.projections")
+        text = f"match.projections is {list(numbers)}, but must number, from 0 on, one projection for each of {count}"
+        raise SpeechpressError(f"{where}: {text} pairs; those with the same number share it")
+    if match.mask_length is not None and match.mask_prob is None:
+        where = recipe.where("match.mask_length")
+        raise SpeechpressError(f"{where}: match.mask_length is only used with match.mask_prob, such as 0.8")
+    if match.gram_intra and count < 2:
+        where = recipe.where("match.gram_intra")
+        raise SpeechpressError(f"{where}: match.gram_intra compares a matched layer with the one below it; match two")
 
 
 def _flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -10,13 +10,14 @@ from speechpress.runtime.bundle import is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from . import costs
-from .config import EncoderConfig
+from .config import SAMPLE_RATE, EncoderConfig
 from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher, read_json
-from .recipe import Recipe, resolve_match, student_config
+from .recipe import Match, Recipe, resolve_match, student_config
 from .recipe_file import load_recipe, recipe_names
 from .targets import TARGETS, target_of
 
 CHUNKS_MS, DEFAULT_CHUNK = (80, 160, 320, 640), 2
+TEACHER_HOP = SAMPLE_RATE // 50
 KINDS = ("recipes", "teachers", "targets", "devices")
 
 
@@ -60,18 +61,56 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
         notes.append(f"nothing is known of {recipe.teacher} before it is loaded; figures are those for a HuBERT base")
     start = EncoderConfig() if teacher is None else teacher.encoder
     config, more = student_config(recipe, start, width)
-    heads = costs.head_parameters(config.width, width, len(match.layers)) if match.style == "heads" else 0
+    hop = start.hop_samples if start else TEACHER_HOP
+    factor = max(1, round(config.hop_samples / hop))
+    heads = training_parts(match, config, width, factor)
     return {
         "kind": "recipe",
         "name": recipe.name,
         "about": recipe.about,
         "paper": recipe.paper,
         **describe_encoder(config),
-        "training_only_parameters": heads,
+        "training_only_parameters": sum(part.parameters for part in heads),
+        "published": published(recipe, config, heads),
         "teacher": _teacher(teacher) if teacher else {"source": recipe.teacher},
-        "match": {"style": match.style, "layers": list(match.layers), "pairs": [list(pair) for pair in match.pairs]},
+        "match": {
+            "style": match.style,
+            "layers": list(match.layers),
+            "pairs": [list(pair) for pair in match.pairs],
+            "terms": match.terms,
+            "weights": list(match.weights),
+        },
         "recipe": recipe.to_dict(),
         "notes": [*notes, *more],
+    }
+
+
+def training_parts(match: Match, config: EncoderConfig, teacher_width: int, factor: int) -> list[costs.Part]:
+    """What is dropped after training: the prediction heads together, or each projection of a hidden state."""
+    upsamples = match.upsample == "conv" and factor > 1
+    up = costs.upsample_part(config, factor) if upsamples else costs.Part()
+    if match.style == "heads":
+        return [up + costs.Part(costs.head_parameters(config.width, teacher_width, len(match.layers)))]
+    projects = bool(match.projections) or (config.width != teacher_width and not match.relations_only)
+    part = up + (costs.projection_part(config, teacher_width, factor) if projects else costs.Part())
+    return [part] * (len(set(match.projections)) or len(match.pairs)) if part.parameters else []
+
+
+def published(recipe: Recipe, config: EncoderConfig, heads: list[costs.Part]) -> dict[str, Any] | None:
+    """What was published of a recipe's student, and what it is here, counted as its authors did."""
+    facts = recipe.published
+    if facts is None:
+        return None
+    counted = {"none": [], "last": heads[-1:], "all": heads}[facts.heads]
+    extra = sum(counted, costs.Part())
+    macs = costs.macs_per_s(config) + extra.macs_per_s + costs.attention_macs_per_s(config, facts.attention_s)
+    return {
+        "parameters": round(facts.parameters),
+        "parameters_here": costs.parameters(config) + extra.parameters + facts.spare,
+        "macs_per_s": facts.macs_per_s,
+        "macs_per_s_here": None if facts.macs_per_s is None else macs,
+        "heads": facts.heads,
+        "attention_s": facts.attention_s,
     }
 
 

@@ -12,8 +12,10 @@ The state, a dict of tensors in this order:
     end       (B,) int64            frames of the whole stream; NO_END until it is known
     audio     (B, receptive - hop)  the last samples
     sums      (B, 3)                of a running input norm (absent without one)
-    features  (B, K - 1, D)         projected features of the last frames
-    key_i, value_i  (B, H, N, head_dim)  of layer i
+    features  (B, K - 1, D)         projected features of the last frames of the front end
+    key_i, value_i  (B, H, N, head_dim)  of layer i; no keys where a layer reuses the attention of the one before it
+
+With a time reduction, frames are those of the layers; a step takes so many frames of the front end for each.
 """
 
 import copy
@@ -105,8 +107,12 @@ class StreamingEncoder(nn.Module):
             state["features"] = torch.zeros(batch, config.pos_conv_kernel - 1, config.width)
         for index, heads in enumerate(config.num_heads):
             shape = (batch, heads, config.left_context or 0, config.head_dim)
-            state |= {f"key_{index}": torch.zeros(shape), f"value_{index}": torch.zeros(shape)}
+            state |= {name: torch.zeros(shape) for name in self._cache_names(index)}
         return state
+
+    def _cache_names(self, index: int) -> tuple[str, ...]:
+        own = (f"value_{index}",)
+        return own if self.config.reuses(index) else (f"key_{index}", *own)
 
     def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
         """One chunk (B, C x hop) -> the next frames (B, C, D), and the state after it.
@@ -119,7 +125,7 @@ class StreamingEncoder(nn.Module):
         audio = torch.cat([state["audio"], chunk], 1)
         new["audio"] = audio[:, chunk.shape[1] :]
         x = self.encoder.feature_projection(self.encoder.feature_extractor(audio))
-        x = x * self._exists(state, 0, x.shape[1])[..., None]
+        x = x * self._exists(state, 0, x.shape[1], config.time_reduction)[..., None]
         features = x
         if "features" in state:
             features = torch.cat([state["features"], x], 1)
@@ -127,20 +133,21 @@ class StreamingEncoder(nn.Module):
         context = self.encoder.encoder
         past = context.pos_conv_embed.past
         x = context.first(features[:, past : past + x.shape[1]] + context.pos_conv_embed.inside(features))
-        left = config.left_context or 0
-        exists = self._exists(state, -config.future_frames - left, left + x.shape[1])
+        x, left, weights = context.reduced(x), config.left_context or 0, None
+        exists = self._exists(state, -self.spec.lookahead_frames - left, left + x.shape[1])
         mask = torch.where(exists, 0.0, HIDDEN)[:, None, None]
-        for index, layer in enumerate(context.layers):
-            names = f"key_{index}", f"value_{index}"
-            x, cache = layer(x, mask, (state[names[0]], state[names[1]]))
+        for index, layer in enumerate(context.in_order()):
+            names = self._cache_names(index)
+            x, cache, weights = layer(x, mask, tuple(state[name] for name in names), weights)
             new |= dict(zip(names, cache, strict=True))
         new["count"] = state["count"] + self.spec.chunk_frames
         return context.last(x), new
 
-    def _exists(self, state: State, offset: int, frames: int) -> Tensor:
-        """(B, frames): whether there is audio for the frames from `count + offset` on."""
-        position = state["count"][:, None] + torch.arange(offset, offset + frames, device=state["count"].device)
-        return (position >= 0) & (position < state["end"][:, None])
+    def _exists(self, state: State, offset: int, frames: int, rate: int = 1) -> Tensor:
+        """(B, frames): whether there is audio for the frames from `rate * count + offset` on."""
+        count = state["count"][:, None]
+        position = rate * count + torch.arange(offset, offset + frames, device=count.device)
+        return (position >= 0) & (position < rate * state["end"][:, None])
 
     def _scale(self, chunk: Tensor, sums: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         blocks = chunk.unflatten(1, (self.spec.chunk_frames, self.spec.hop_samples))

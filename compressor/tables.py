@@ -13,8 +13,16 @@ _PARTS = {
     "front_end": "convolutional front end",
     "projection": "projection",
     "position_conv": "position convolution",
+    "time_reduction": "time reduction",
     "layers": "Transformer layers",
     "mask": "mask vector",
+}
+_TERMS = {
+    "l1": "absolute difference",
+    "l2": "squared difference",
+    "cosine": "cosine",
+    "gram": "temporal relations",
+    "gram_intra": "temporal relations across layers",
 }
 _ENDLESS = {"input_scaling": "input scaling", "group_norm": "GroupNorm over time", "attention": "attention"}
 
@@ -124,16 +132,33 @@ def _sight_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _recipe_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     teacher, match, train = info["teacher"], info["match"], info["recipe"]["train"]
-    rows = [("teacher", teacher["source"]), *(_teacher_rows(teacher) if "parameters" in teacher else [])]
+    rows = _published_rows(info["published"]) if info["published"] else []
+    rows += [("teacher", teacher["source"]), *(_teacher_rows(teacher) if "parameters" in teacher else [])]
     if match["style"] == "heads":
         heads = millions(info["training_only_parameters"])
         rows.append(("matched", f"teacher layers {_join(match['layers'])}; heads of {heads} parameters, dropped later"))
     else:
         pairs = ", ".join(f"{student} -> {layer}" for student, layer in match["pairs"])
-        rows.append(("matched", f"student -> teacher layer {pairs}; no heads"))
+        only = info["training_only_parameters"]
+        heads = f"projections of {millions(only)} parameters, dropped later" if only else "no heads"
+        rows.append(("matched", f"student -> teacher layer {pairs}; {heads}"))
+    rows.append(("by", ", ".join(f"{weight:g} x {_TERMS[name]}" for name, weight in match["terms"].items())))
     batch = f"{train['batch']} x up to {train['crop_s']:g} s"
     rows.append(("training", f"{train['steps']:,} steps of {batch}, lr {train['lr']:g}, {train['precision']}"))
     return [*rows, ("paper", info["paper"])] if info["paper"] else rows
+
+
+def _published_rows(published: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the authors count, here and with them."""
+    heads = {"none": "", "last": ", with the last layer's projection", "all": ", with all projections"}
+    here, theirs = published["parameters_here"], published["parameters"]
+    text = f"{millions(theirs)} parameters; counted so, {millions(here)} here{heads[published['heads']]}"
+    rows = [("published", text)]
+    if published["macs_per_s"]:
+        seen = f", attending to {published['attention_s']:g} s" if published["attention_s"] else ""
+        theirs, here = (giga_macs(published[name]) for name in ("macs_per_s", "macs_per_s_here"))
+        rows.append(("", f"{theirs}; counted so, {here} here{heads[published['heads']]}{seen}"))
+    return rows
 
 
 def _lineage_rows(info: dict[str, Any]) -> list[tuple[str, str]]:

@@ -26,9 +26,12 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .batching import Batch, Batches
 from .encoder import Encoder
-from .objectives import Heads, loss_sums
+from .masking import draw_masks, masked_targets
+from .objectives import Heads, closeness_sums, loss_sums
 from .pretrained import Teacher
 from .recipe import Match, Train
+
+MASK_LENGTH = 10  # frames, HuBERT's
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
@@ -41,9 +44,14 @@ class Distiller(nn.Module):
         super().__init__()
         self.encoder, self.heads = encoder, heads
 
-    def forward(self, waves: Tensor, chunk_frames: int | None = None) -> dict[int, Tensor]:
-        """(B, S) -> predictions {teacher layer: (B, T, teacher width)}, as if the audio came in chunks, if given."""
-        return self.heads(self.encoder.hidden_states(waves, chunk_frames=chunk_frames))
+    def forward(
+        self, waves: Tensor, chunk_frames: int | None = None, masked: Tensor | None = None
+    ) -> dict[int, Tensor]:
+        """(B, S) -> predictions {teacher layer: (B, T, teacher width)}, as if the audio came in chunks, if given.
+
+        `masked` (B, frames of the front end) is True on frames that are hidden.
+        """
+        return self.heads(self.encoder.hidden_states(waves, chunk_frames=chunk_frames, masked=masked))
 
 
 @dataclass
@@ -178,7 +186,8 @@ class Loop:
             torch.manual_seed(hash((train.seed, progress.step, self.fabric.global_rank, micro)) % 2**63)
             last = micro == train.accumulate - 1
             with self._no_sync(not last):
-                loss = loss + self._backward(batch.waves[micro :: train.accumulate], rows, chunk)
+                waves = batch.waves[micro :: train.accumulate]
+                loss = loss + self._backward(waves, rows, chunk, self._hidden_frames(waves, micro))
         loss = _tensor(self.fabric.all_reduce(loss, reduce_op="sum")) if self.fabric.world_size > 1 else loss
         self._require_finite(loss)
         self._update()
@@ -198,16 +207,33 @@ class Loop:
             return self.fabric.no_backward_sync(self.distiller, enabled=enabled)
         return nullcontext()
 
-    def _backward(self, waves: Tensor, global_rows: int, chunk_frames: int | None) -> Tensor:
+    def _hidden_frames(self, waves: Tensor, micro: int) -> Tensor | None:
+        """(B, frames): which frames of a micro-batch are hidden from student and teacher; None without masking."""
+        match = self.match
+        if match.mask_prob is None:
+            return None
+        rank, world, rounds = self.fabric.global_rank, self.fabric.world_size, self.train.accumulate
+        rows = [rank + world * (micro + rounds * row) for row in range(max(1, len(waves)))]
+        frames, length = int(self.teacher.frames(waves.shape[1])), match.mask_length or MASK_LENGTH
+        return draw_masks(rows, frames, match.mask_prob, length, self.train.seed, self.progress.step)
+
+    def _backward(
+        self, waves: Tensor, global_rows: int, chunk_frames: int | None, masked: Tensor | None = None
+    ) -> Tensor:
         """Backward pass of one micro-batch (B, S), which may have no rows; returns its part of the global mean loss."""
         idle = len(waves) == 0
         if idle:
             waves = waves.new_zeros(1, waves.shape[1])  # DDP needs every process to take part
         waves = waves.to(self.fabric.device, non_blocking=True)
-        targets = self.teacher.hidden_states(waves, layers=self.match.teacher_layers)
-        predictions = self.distiller(waves, chunk_frames)
+        layers = self.match.teacher_layers
+        targets = self.teacher.hidden_states(waves, layers=layers)
+        if masked is not None:
+            masked = masked.to(self.fabric.device)
+            hidden = self.teacher.hidden_states(waves, layers=layers, masked=masked)
+            targets = masked_targets(targets, hidden, masked)
+        predictions = self.distiller(waves, chunk_frames, masked)
         predictions, targets = align(predictions, targets)
-        total, parts = loss_sums(predictions, targets, self.match.l1, self.match.cosine)
+        total, parts = loss_sums(predictions, targets, self.match)
         frames = next(iter(targets.values())).shape[1]
         loss = total / (global_rows * frames * len(targets)) * (0.0 if idle else 1.0)
         self.fabric.backward(loss * self.fabric.world_size)
@@ -241,7 +267,7 @@ class Loop:
         progress, value = self.progress, float(loss)
         progress.loss_ema = value if progress.loss_ema is None else 0.98 * progress.loss_ema + 0.02 * value
         progress.best_ema = min(progress.best_ema, progress.loss_ema)
-        if progress.loss_ema > 2 * progress.best_ema + 1:
+        if progress.loss_ema > progress.best_ema + abs(progress.best_ema) + 1:  # a raw cosine goes down to -1
             raise diverged(
                 f"the loss has risen from {progress.best_ema:.3f} to {progress.loss_ema:.3f} (smoothed) "
                 f"by step {progress.step}",
@@ -286,6 +312,7 @@ def validate(
 ) -> dict[str, dict[str, float]]:
     """Fidelity on held-out clips, each (1, S): {layer: {"cosine", "l1"}}, means over all frames.
 
+    Where nothing projects the student onto the teacher's width, they are those of the Gram matrices' rows.
     The teacher always hears the whole clip; the student hears it in chunks, if their size is given.
     """
     training = distiller.training
@@ -294,7 +321,7 @@ def validate(
     device = next(distiller.parameters()).device
     for wave in (wave.to(device) for wave in waves):
         predictions, targets = align(distiller(wave, chunk_frames), teacher.hidden_states(wave, layers=layers))
-        _, parts = loss_sums(predictions, targets, 1.0, 0.0)
+        parts = closeness_sums(predictions, targets)
         frames += next(iter(targets.values())).shape[1]
         sums = {layer: sums[layer] + torch.stack(parts[layer]).cpu() for layer in layers}
     distiller.train(training)

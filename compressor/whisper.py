@@ -28,6 +28,7 @@ class WhisperBackbone(nn.Module):
 
     window: Tensor
     filters: Tensor
+    can_mask = False
 
     NOTES = (
         "Whisper's encoder: trained with supervision (transcripts), not self-supervised",

@@ -152,3 +152,26 @@ def test_a_streaming_student_has_no_counterpart_elsewhere(tmp_path, form):
     with pytest.raises(SpeechpressError, match=r"streams \(conv_norm static.*compress export"):
         convert(str(tmp_path / "student"), tmp_path / "out", form)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"time_reduction": 2}, {"reuse_attention": (False, True)}, {"distinct_layers": 1}],
+    ids=["time reduction", "reused attention", "shared layers"],
+)
+@pytest.mark.parametrize("form", ["transformers", "s3prl", "s3prl-hubert"])
+def test_what_no_other_toolkit_has_is_refused(changes, form, tmp_path):
+    _, folder = student(tmp_path / "run", dataclasses.replace(DISTIL, **changes))
+    name = next(iter(changes))
+    with pytest.raises(SpeechpressError, match=rf"has {name}.*{form} has no counterpart.*compress export"):
+        convert(folder, tmp_path / "out.ckpt", form)
+    assert not (tmp_path / "out.ckpt").exists()
+
+
+def test_a_student_without_a_projection_is_what_s3prl_expects(tmp_path):
+    config = dataclasses.replace(DISTIL, conv_channels=(32,) * 6 + (48,), projection=False)
+    _, folder = student(tmp_path / "run", config)
+    state = torch.load(convert(folder, tmp_path / "student.ckpt").out, weights_only=True)
+    assert not any("post_extract_proj" in name for name in state["Distiller"])
+    with pytest.raises(SpeechpressError, match="projection false"):
+        convert(folder, tmp_path / "folder", "transformers")

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from speechpress.compressor import costs
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.objectives import PredictionHeads
+from speechpress.compressor.objectives import LayerPairs, PredictionHeads
 from speechpress.compressor.streaming import StreamingEncoder
 
 SMALL = EncoderConfig(
@@ -30,6 +30,18 @@ VARIANTS = {
     "no projection norm": replace(SMALL, projection_norm=False),
     "odd kernel": replace(SMALL, pos_conv_kernel=15),
     "no layers": replace(SMALL, num_heads=(), ffn_widths=()),
+    "no projection": replace(SMALL, conv_channels=(8, 16, 32), projection=False),
+    "time reduction": replace(SMALL, time_reduction=2),
+    "reused attention": replace(SMALL, num_heads=(4, 4, 2), reuse_attention=(False, True, False)),
+    "shared layers": replace(SMALL, num_heads=(4, 1) * 2, ffn_widths=(64, 16) * 2, distinct_layers=2),
+    "all of it": replace(
+        SMALL,
+        num_heads=(4, 4) * 2,
+        ffn_widths=(64, 16) * 2,
+        distinct_layers=2,
+        reuse_attention=(False, True) * 2,
+        time_reduction=3,
+    ),
 }
 HUBERT = EncoderConfig()
 DISTILHUBERT = replace(HUBERT.with_layers(2), projection_norm=False)
@@ -115,6 +127,30 @@ def test_sight_is_what_gradients_reach(kernel: int) -> None:
     assert (whole / 16, ahead / 16) == tuple(sight["position_conv"].values())
 
 
+def test_sight_through_a_time_reduction() -> None:
+    config = replace(SMALL, conv_norm="layer", time_reduction=2, num_heads=(), ffn_widths=())
+    whole, ahead = reach(config, Encoder(config).eval(), 4000)
+    assert (whole / 16, ahead / 16) == tuple(costs.sight_ms(config)["position_conv"].values())
+    plain = costs.sight_ms(replace(config, time_reduction=1))
+    assert costs.sight_ms(config)["front_end"] == plain["front_end"]
+
+
+@pytest.mark.parametrize("projections", [None, (0, 1, 1)])
+@pytest.mark.parametrize("upsample", ["repeat", "conv"])
+def test_projections_and_upsampling(projections: tuple[int, ...] | None, upsample: str) -> None:
+    config = replace(SMALL, time_reduction=2)
+    pairs = [(1, 1), (2, 2), (3, 3)]
+    heads = LayerPairs(pairs, config.width, 24, projections, factor=2, upsample=upsample)
+    part = costs.projection_part(config, 24, 2)
+    part += costs.upsample_part(config, 2) if upsample == "conv" else costs.Part()
+    assert part.parameters * (2 if projections else 3) == count(heads)
+    frames = 80
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        heads([torch.randn(1, frames, config.width)] * 4)
+    used_s = frames / costs.frames_per_s(config)
+    assert counter.get_total_flops() / 2 / used_s == pytest.approx(3 * part.macs_per_s)
+
+
 def test_huberts_sight() -> None:
     sight = costs.sight_ms(HUBERT)
     assert sight["front_end"] == {"receptive_field_ms": 25.0, "lookahead_ms": 5.0}
@@ -139,14 +175,17 @@ def test_sight_of_a_streaming_encoder_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("chunk_frames", (1, 4, 16))
-def test_stream_costs_are_what_a_step_does(chunk_frames: int) -> None:
+@pytest.mark.parametrize("name", ("plain", "all of it"))
+def test_stream_costs_are_what_a_step_does(name: str, chunk_frames: int) -> None:
     """MACs of one step as PyTorch's own counter sees them, and the bytes of its state."""
-    model = StreamingEncoder(Encoder(STREAMING), chunk_frames)
+    streams = {"conv_norm": "static", "pos_conv_future": 3, "left_context": 7}
+    config = STREAMING if name == "plain" else replace(VARIANTS[name], **streams)
+    model = StreamingEncoder(Encoder(config), chunk_frames)
     state, chunk = model.initial_state(), torch.zeros(1, model.spec.chunk_samples)
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         model.step(chunk, state)
-    found = costs.stream_costs(STREAMING, chunk_frames)
-    assert found["macs_per_s"] * chunk_frames * STREAMING.hop_samples / 16_000 == pytest.approx(
+    found = costs.stream_costs(config, chunk_frames)
+    assert found["macs_per_s"] * chunk_frames * config.hop_samples / 16_000 == pytest.approx(
         counter.get_total_flops() / 2
     )
     assert found["state_bytes"] == sum(tensor.nbytes for tensor in state.values())

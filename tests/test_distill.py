@@ -15,6 +15,7 @@ from speechpress.compressor.corpus import open_corpus
 from speechpress.compressor.distill import VALIDATION_S, distill, first_batch, heldout_waves, make_batches
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.metrics import MetricsLog
+from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.plan import plan
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe_file import load_recipe
@@ -75,6 +76,114 @@ def test_every_recipe_trains_and_its_folder_is_whole(tiny_teacher, few_clips, tm
     assert checkpoint.encoder.config.num_layers == 2 and checkpoint.card["steps"] == 4
     assert checkpoint.card["teacher"]["sha256"] and checkpoint.card["data"]["fingerprint"]
     assert load_recipe(str(tmp_path / "run" / "recipe.yaml")) == recipe(tiny_teacher, name=name)
+
+
+THIN = [
+    "student.layers=4", "student.conv_channels=[16,16,16,16,16,16,32,32,32]", "student.width=32", "student.head_dim=8",
+    "student.num_heads=4", "student.ffn_widths=64", "student.pos_conv_kernel=16", "student.pos_conv_groups=4",
+    "match.pairs=[[1,1],[2,3],[3,4],[4,6]]", "match.weights=[0.1,0.1,0.1,1.0]",
+]  # fmt: skip
+REUSED = [*THIN, "student.reuse_attention=[false,true,false,true]"]
+UNWEIGHTED = [word for word in THIN if not word.startswith("match.weights")]
+PEERS = {
+    "fithubert": THIN,
+    "armhubert": REUSED,
+    "armhubert-s": REUSED,
+    "maskhubert": THIN,
+    "starhubert": UNWEIGHTED,
+    "deep-vs-wide": [word for word in UNWEIGHTED if "conv_channels" not in word],
+    "distil-alhubert": ["student.layers=4", "match.pairs=[[2,3],[4,6]]"],
+    "dphubert": [
+        "student.layers=6",
+        "match.pairs=[[0,0],[2,2],[4,4],[6,6]]",
+        "train.batch_s=null",
+        "student.init=random",
+    ],
+    "dpwavlm": [
+        "student.layers=6",
+        "match.pairs=[[0,0],[2,2],[4,4],[6,6]]",
+        "train.batch_s=null",
+        "student.init=random",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peers_recipe_trains_a_student_that_opens_again(few_clips, tmp_path, name):
+    settings = [*PEERS[name], "train.steps=2", "train.batch=2"]
+    outcome, _ = run(recipe("starter", *settings, name=name), few_clips, tmp_path / "run")
+    layers = {str(teacher) for _, teacher in outcome.card["match"]["pairs"]}
+    assert outcome.finished and set(outcome.card["valid"]["end"]) == layers
+    for start, end in zip(*(outcome.card["valid"][when].values() for when in ("start", "end")), strict=True):
+        assert start["l1"] > 0 and start != end
+    opened = load_checkpoint(tmp_path / "run")
+    assert opened.encoder.config.num_layers == outcome.card["recipe"]["student"]["layers"]
+    teacher = load_teacher("starter")
+    heads = load_heads(tmp_path / "run", opened.encoder.config.width, teacher.card.width)
+    wave = first_batch(make_batches(recipe("starter", *settings, name=name), open_corpus(few_clips), 1)).waves[:1]
+    predictions, targets = heads(opened.encoder.hidden_states(wave)), teacher.hidden_states(wave)
+    factor = opened.encoder.config.time_reduction
+    for layer, prediction in predictions.items():
+        assert prediction.shape[1] == targets[layer].shape[1] // factor * factor
+
+
+def masked_recipe(teacher, *settings):
+    pairs = ["match.pairs=[[1,1],[2,2],[3,3],[4,4]]", "match.mask_length=3"]
+    changes = [word for word in REUSED if "pairs" not in word and "conv_channels" not in word]
+    front = "student.conv_channels=[16,16,16,16,16,16,32,32,32]"
+    return recipe(teacher, *changes, *pairs, front, "train.lr=1e-3", *settings, name="armhubert")
+
+
+def test_masking_distillation_resumes_to_the_very_same_weights(tiny_teacher, few_clips, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(event):
+        if event["event"] == "saved":
+            raise Killed
+
+    loaded = masked_recipe(tiny_teacher, "train.checkpoint_every=2", "train.validate_every=4")
+    run(loaded, few_clips, tmp_path / "whole")
+    with pytest.raises(Killed):
+        distill(loaded, Where((few_clips,), tmp_path / "cut", "cpu"), kill)
+    outcome, events = run(loaded, few_clips, tmp_path / "cut", resume=True)
+    assert events[1]["event"] == "resumed" and outcome.card["steps"] == 4
+    for file in ("model.safetensors", "heads.safetensors"):
+        expected, found = (load_file(tmp_path / name / file) for name in ("whole", "cut"))
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_masking_distillation_teaches_a_mask_vector_and_hides_the_same_frames_in_any_rounds(
+    tiny_teacher, few_clips, tmp_path
+):
+    still = [f"student.{name}=0" for name in ("dropout", "attention_dropout", "activation_dropout")]
+    for rounds in (1, 2):
+        loaded = masked_recipe(tiny_teacher, *still, f"train.accumulate={rounds}")
+        run(loaded, few_clips, tmp_path / str(rounds))
+    one, two = (load_file(tmp_path / str(rounds) / "model.safetensors") for rounds in (1, 2))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=0)
+    start = plan(masked_recipe(tiny_teacher), load_teacher(str(tiny_teacher))).student
+    assert start.masked_spec_embed.requires_grad
+    assert not torch.equal(start.masked_spec_embed, one["masked_spec_embed"])
+
+
+def test_masking_distillation_needs_a_teacher_that_can_be_masked(tmp_path):
+    from tiny_models import save, tiny_whisper
+
+    teacher = save(tiny_whisper(), tmp_path)
+    loaded = masked_recipe(teacher, "match.pairs=[[1,1],[2,2],[4,3]]", "match.weights=[1,1,1]")
+    why = r"armhubert\.yaml:\d+: match\.mask_prob hides frames .* \(whisper\) has no mask vector.*mask_prob=null"
+    with pytest.raises(SpeechpressError, match=why):
+        plan(loaded, load_teacher(teacher))
+
+
+def test_frames_that_do_not_fit_the_teachers_are_refused(tiny_teacher):
+    strides = "student.conv_strides=[5,2,2,2,2,2,1]"
+    with pytest.raises(SpeechpressError, match=r"student\.conv_strides=.* every 10 ms, the teacher every 20 ms"):
+        plan(recipe(tiny_teacher, strides), load_teacher(str(tiny_teacher)))
+    job = plan(recipe(tiny_teacher, strides, "student.time_reduction=4"), load_teacher(str(tiny_teacher)))
+    assert job.heads.factor == 2
 
 
 def test_a_streaming_student_starts_as_the_beginning_of_its_teacher(tiny_teacher, few_clips, tmp_path):

@@ -147,3 +147,141 @@ def test_a_config_that_needs_what_the_encoder_lacks_is_refused():
         EncoderConfig.from_hubert({**values, "conv_pos_batch_norm": True})
     with pytest.raises(SpeechpressError, match="unknown keys"):
         EncoderConfig.from_dict({**EncoderConfig().to_dict(), "streaming": 1})
+
+
+PEERS = {
+    "time reduction": {"time_reduction": 2},
+    "reused attention": {"reuse_attention": (False, True, False, True)},
+    "shared layers": {"distinct_layers": 2},
+    "no projection": {"conv_channels": (16,) * 6 + (32,), "projection": False},
+}
+
+
+def shaken(config):
+    torch.manual_seed(0)
+    return shake(Encoder(config))
+
+
+@pytest.mark.parametrize("changes", PEERS.values(), ids=PEERS)
+@torch.no_grad()
+def test_what_hubert_lacks_comes_back_from_its_folder_and_is_refused_elsewhere(changes, tiny_config, tmp_path):
+    encoder = shaken(dataclasses.replace(tiny_config, **changes))
+    save_encoder(tmp_path, encoder)
+    batch, lengths = waves(8000, 5000)
+    again = load_encoder(tmp_path)
+    assert again.config == encoder.config
+    for ours, theirs in zip(encoder.hidden_states(batch, lengths), again.hidden_states(batch, lengths), strict=True):
+        assert torch.equal(ours, theirs)
+    (part,) = encoder.config.own_parts
+    with pytest.raises(SpeechpressError, match=f"no counterpart of {part}"):
+        encoder.config.to_hubert()
+
+
+def test_old_configs_are_those_without_the_parts_that_came_later(tiny_config):
+    values = tiny_config.to_dict()
+    for name in ("projection", "time_reduction", "reuse_attention", "distinct_layers"):
+        del values[name]
+    assert EncoderConfig.from_dict(values) == tiny_config and tiny_config.own_parts == ()
+
+
+@pytest.mark.parametrize("changes", PEERS.values(), ids=PEERS)
+@torch.no_grad()
+def test_padding_changes_nothing_in_the_peers_encoders(changes, tiny_config):
+    encoder = shaken(dataclasses.replace(tiny_config, conv_norm="layer", **changes))
+    batch, lengths = waves(16000, 9000)
+    frames = int(encoder.config.frames(9000))
+    padded, alone = encoder.hidden_states(batch, lengths), encoder.hidden_states(batch[1:, :9000])
+    for k in range(5):
+        assert alone[k].shape[1] == frames
+        assert (padded[k][1, :frames] - alone[k][0]).abs().max() < TOLERANCE
+
+
+@torch.no_grad()
+def test_layers_that_share_weights_are_a_copy_repeated(tiny_config):
+    shared = shaken(dataclasses.replace(tiny_config, distinct_layers=2))
+    plain = Encoder(tiny_config).eval()
+    tensors = shared.state_dict()
+    copies = {
+        name.replace("layers.0.", "layers.2.").replace("layers.1.", "layers.3."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("encoder.layers.")
+    }
+    plain.load_state_dict({**tensors, **copies})
+    batch, _ = waves(8000)
+    for ours, theirs in zip(shared.hidden_states(batch), plain.hidden_states(batch), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@torch.no_grad()
+def test_time_reduction_is_a_product_of_neighbours_before_the_first_layer(tiny_config):
+    plain = shaken(tiny_config)
+    reduced = Encoder(dataclasses.replace(tiny_config, time_reduction=2)).eval()
+    reduced.load_state_dict(plain.state_dict(), strict=False)
+    batch, _ = waves(400 + 320 * 6)  # seven frames: the last fills up none
+    before, after = (
+        plain.hidden_states(batch[:, : 400 + 320 * 5])[0],
+        reduced.hidden_states(batch[:, : 400 + 320 * 5])[0],
+    )
+    conv = reduced.encoder.time_reduction.conv
+    naive = torch.einsum("oik,btki->bto", conv.weight, before.unflatten(1, (3, 2))) + conv.bias
+    assert torch.allclose(after, naive, atol=1e-5)
+    assert [reduced.config.frames(400 + 320 * n) for n in range(5)] == [0, 1, 1, 2, 2]
+    assert (reduced.config.hop_samples, reduced.config.receptive_samples) == (640, 720)
+
+
+@torch.no_grad()
+def test_hidden_frames_are_the_mask_vector_wherever_their_audio_is_heard(tiny_config):
+    encoder = shaken(dataclasses.replace(tiny_config, conv_norm="layer"))
+    batch, _ = waves(8000)
+    frames = encoder.config.frames(8000)
+    masked = torch.zeros(1, frames, dtype=torch.bool)
+    masked[:, 5:9] = True
+    other = batch.clone()
+    other[:, 5 * 320 + 80 : 9 * 320] += 1.0  # heard by frames 5 to 8 alone
+    for one, two in zip(
+        encoder.hidden_states(batch, masked=masked), encoder.hidden_states(other, masked=masked), strict=True
+    ):
+        assert torch.equal(one, two)
+    assert not torch.equal(encoder(batch), encoder(other))
+
+
+@torch.no_grad()
+def test_layers_above_the_last_wanted_one_are_not_computed(tiny_config):
+    encoder = shaken(tiny_config)
+    batch, _ = waves(4000)
+    some, every = encoder.hidden_states(batch, last=2), encoder.hidden_states(batch)
+    assert len(some) == 3 and all(torch.equal(one, two) for one, two in zip(some, every, strict=False))
+
+
+def test_gradients_scaled_by_depth_leave_the_states_as_they_are(tiny_config):
+    encoder = Encoder(dataclasses.replace(tiny_config, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0))
+    batch, _ = waves(4000)
+    grads = []
+    for scaled in (False, True):
+        encoder.zero_grad()
+        encoder.encoder.scale_layer_grads = scaled
+        states = encoder.hidden_states(batch)
+        states[-1].square().sum().backward()
+        weight = encoder.encoder.layers[3].feed_forward.output_dense.weight
+        grads.append((weight.grad.clone(), [state.detach() for state in states]))
+    assert all(torch.equal(one, two) for one, two in zip(grads[0][1], grads[1][1], strict=True))
+    share = 1 / 2  # of the last of four layers: (4 - 3) / (4 - 3 + 1), and what its result gets is the rest of it
+    assert torch.allclose(grads[1][0], grads[0][0] * share * (1 - share), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reuse_attention": (True, False, False, False)}, "reuse_attention is true for the first layer"),
+        ({"reuse_attention": (False, True)}, "reuse_attention has 2 entries, but there are 4 layers"),
+        ({"reuse_attention": (False, True, False, False), "num_heads": (4, 2, 4, 4)}, "same num_heads, not 2 and 4"),
+        ({"distinct_layers": 3}, "distinct_layers is 3, which does not divide 4 layers"),
+        ({"distinct_layers": 2, "ffn_widths": (64, 64, 32, 64)}, "ffn_widths must repeat after 2 layers"),
+        ({"distinct_layers": 2, "reuse_attention": (False, True, False, False)}, "reuse_attention must repeat"),
+        ({"projection": False}, "the last of conv_channels, 16, must be the width, 32"),
+        ({"time_reduction": 0}, "at least 1"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(changes, message, tiny_config):
+    with pytest.raises(SpeechpressError, match=message):
+        dataclasses.replace(tiny_config, **changes)

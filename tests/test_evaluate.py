@@ -128,6 +128,17 @@ def test_fidelity_of_a_copied_layer_is_perfect_and_falls_with_depth(folders, cli
     assert result["3"]["heads"] is None
 
 
+def test_fidelity_of_a_student_with_a_time_reduction_or_without_projections(folders, clips):
+    teacher = load_teacher(str(folders / "teacher"))
+    torch.manual_seed(0)
+    student = Encoder(replace(SMALL, time_reduction=2, width=16, head_dim=8)).eval()
+    heads = LayerPairs([(0, 0), (2, 2), (3, 3)], 16, 32, bare=True, factor=2)
+    with torch.no_grad():
+        result = fidelity(student, teacher, heads, clips)
+    assert result["1"]["heads"] is None and -1 <= result["2"]["heads"]["cosine"] <= 1
+    assert all(0 <= layer["cka"] <= 1 for layer in result.values())
+
+
 def test_fidelity_by_the_checkpoints_own_heads(folders, tmp_path):
     shutil.copytree(folders / "student", tmp_path / "pairs")
     save_heads(tmp_path / "pairs", LayerPairs([(1, 1), (2, 2)], 32, 32))

@@ -62,6 +62,25 @@ def test_without_streaming_there_are_recordings_and_windows(order, lowered_once,
     assert "does not stream" in (out / "README.md").read_text()
 
 
+def test_what_the_peers_have_is_exported_whole_and_in_chunks(tmp_path):
+    """Time reduction, reused attention and shared layers, in one encoder; parity is measured by the export itself."""
+    config = replace(
+        SMALL,
+        num_heads=(2,) * 4,
+        ffn_widths=(64, 48) * 2,
+        distinct_layers=2,
+        reuse_attention=(False, True) * 2,
+        time_reduction=2,
+    )
+    folder = tmp_path / "peers"
+    save_encoder(folder, make(config))
+    write_json(folder / "card.json", {"recipe": {"name": "peers"}})
+    order = plan(open_source(folder), HOST, "none", (80.0,))
+    document = export(order, tmp_path / "bundle", allow_fallback=True)
+    assert set(document["parity_per_method"]) == {"step_2", "offline"} and verify(tmp_path / "bundle")["ok"]
+    assert read_bundle(tmp_path / "bundle").document["audio"]["hop_samples"] == 640
+
+
 def test_too_far_from_the_checkpoint_is_not_written(order, lowered_once, tmp_path):
     strict = replace(order, target=replace(HOST, tolerances={"none": {"max_abs": 1e-12}}))
     with pytest.raises(CheckFailed, match=r"too far from the checkpoint.*must keep error 1e-12"):

@@ -9,11 +9,18 @@ from speechpress.compressor.objectives import (
     HEADS,
     LayerPairs,
     PredictionHeads,
+    Upsample,
+    closeness,
+    closeness_sums,
     distance,
+    heads_metadata,
     load_heads,
     loss_sums,
+    make_heads,
+    relations,
     save_heads,
 )
+from speechpress.compressor.recipe import Match
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -53,11 +60,12 @@ def test_pairs_of_other_widths_get_a_projection_and_say_so(caplog):
 @given(st.integers(1, 4), st.integers(1, 6), st.floats(0, 2), st.floats(0, 2))
 def test_loss_of_equal_states_is_the_smallest(batch, frames, l1, cosine):
     target = states(1, batch, frames)[0]
-    total, parts = loss_sums({1: target}, {1: target}, l1, cosine)
+    match = Match(layers=(1,), l1=l1, cosine=cosine)
+    total, parts = loss_sums({1: target}, {1: target}, match)
     least = batch * frames * cosine * math.log1p(math.exp(-1))
     assert total.item() == pytest.approx(least, abs=1e-4)
     assert parts[1][1].item() == pytest.approx(batch * frames, rel=1e-5)
-    worse, _ = loss_sums({1: -target}, {1: target}, l1, cosine)
+    worse, _ = loss_sums({1: -target}, {1: target}, match)
     assert worse.item() >= total.item() - 1e-6
 
 
@@ -65,8 +73,128 @@ def test_loss_is_the_formula_of_the_paper():
     prediction, target = states(2, seed=3)
     cosine = (prediction * target).sum(-1) / prediction.norm(dim=-1) / target.norm(dim=-1)
     expected = (prediction - target).abs().mean(-1).sum() - 0.5 * torch.log(torch.sigmoid(cosine)).sum()
-    total, _ = loss_sums({1: prediction}, {1: target}, 1.0, 0.5)
+    total, _ = loss_sums({1: prediction}, {1: target}, Match(layers=(1,), cosine=0.5))
     torch.testing.assert_close(total, expected)
+
+
+def naive_gram(x, y):
+    """STaR's matrix of one recording, (T, T), by loops."""
+    return torch.stack([torch.stack([(one * two).sum() / len(one) for two in y]) for one in x])
+
+
+FORMS = {
+    "l2": ({"l2": 0.7}, lambda p, t: 0.7 * ((p - t) ** 2).mean(-1).sum()),
+    "raw cosine": (
+        {"cosine": 2.0, "cosine_form": "raw"},
+        lambda p, t: -2 * ((p * t).sum(-1) / p.norm(dim=-1) / t.norm(dim=-1)).sum(),
+    ),
+    "DPHuBERT": (
+        {"l1": 1.0, "cosine": 1.0, "cosine_form": "raw"},
+        lambda p, t: ((p - t).abs().mean(-1) - (p * t).sum(-1) / p.norm(dim=-1) / t.norm(dim=-1)).sum(),
+    ),
+    "Gram": (
+        {"gram": 3.0},
+        lambda p, t: (
+            3 * sum(((naive_gram(a, a) - naive_gram(b, b)) ** 2).mean(-1).sum() for a, b in zip(p, t, strict=True))
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("weights", "formula"), FORMS.values(), ids=FORMS)
+def test_each_objective_is_its_formula(weights, formula):
+    prediction, target = states(2, seed=3)
+    match = Match(layers=(1,), **{"l1": 0.0, "cosine": 0.0, **weights})
+    total, _ = loss_sums({1: prediction}, {1: target}, match)
+    torch.testing.assert_close(total, formula(prediction, target))
+
+
+def test_relations_of_students_of_another_width():
+    """Layer-wise and between layers, against loops; a rotation of the student's states changes nothing."""
+    student, teacher = states(2, width=6, seed=1), states(2, width=8, seed=2)
+    match = Match("layers", pairs=((0, 4), (1, 8)), l1=0.0, cosine=0.0, gram=1.0, gram_intra=0.5)
+    predictions, targets = {4: student[0], 8: student[1]}, {4: teacher[0], 8: teacher[1]}
+    total, parts = loss_sums(predictions, targets, match)
+    expected = torch.zeros(())
+    for row in range(2):
+        (s0, s1), (t0, t1) = ([state[row] for state in side] for side in (student, teacher))
+        for s, t in ((s0, t0), (s1, t1)):
+            expected += ((naive_gram(s, s) - naive_gram(t, t)) ** 2).mean(-1).sum()
+        expected += 0.5 * ((naive_gram(s0, s1) - naive_gram(t0, t1)) ** 2).mean(-1).sum()
+    torch.testing.assert_close(total, expected)
+    rotation = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0))).Q
+    turned = {layer: state @ rotation for layer, state in predictions.items()}
+    torch.testing.assert_close(loss_sums(turned, targets, match)[0], total, rtol=1e-4, atol=1e-5)
+    rows = distance(relations(student[0], student[0]), relations(teacher[0], teacher[0]))
+    assert [part.item() for part in parts[4]] == pytest.approx([part.sum().item() for part in rows], rel=1e-5)
+
+
+def test_weights_of_layers_weigh_their_losses():
+    given = states(4, seed=5)
+    predictions, targets = {1: given[0], 2: given[1]}, {1: given[2], 2: given[3]}
+    alone = [loss_sums({k: predictions[k]}, {k: targets[k]}, Match(layers=(k,)))[0] for k in (1, 2)]
+    both, _ = loss_sums(predictions, targets, Match(layers=(1, 2), weights=(0.1, 1.0)))
+    torch.testing.assert_close(both, 0.1 * alone[0] + alone[1])
+
+
+@given(st.integers(0, 3))
+def test_sums_of_parts_of_a_batch_are_the_sum_of_the_batch(cut):
+    given_states = states(2, batch=3)
+    match = Match(layers=(1,), l2=1.0, gram=1.0, cosine_form="raw")
+    whole, _ = loss_sums({1: given_states[0]}, {1: given_states[1]}, match)
+    rows = [slice(0, cut), slice(cut, 3)]
+    parts = [loss_sums({1: given_states[0][row]}, {1: given_states[1][row]}, match)[0] for row in rows]
+    torch.testing.assert_close(parts[0] + parts[1], whole)
+
+
+def test_objectives_of_half_precision_states_are_in_float():
+    target = torch.full((1, 3, 1024), 300.0, dtype=torch.float16)
+    match = Match(layers=(1,), l2=1.0, gram=1.0)
+    total, _ = loss_sums({1: target * 0.5}, {1: target}, match)
+    assert total.dtype == torch.float32 and torch.isfinite(total)
+
+
+def test_closeness_sums_are_those_of_the_loss():
+    given_states = states(2, seed=7)
+    _, parts = loss_sums({1: given_states[0]}, {1: given_states[1]}, Match(layers=(1,), l2=1.0))
+    found = closeness_sums({1: given_states[0]}, {1: given_states[1]})
+    assert all(torch.equal(one, two) for one, two in zip(parts[1], found[1], strict=True))
+    assert closeness(given_states[0], given_states[1])[0].shape == (2, 5)
+
+
+def test_pairs_with_the_same_number_share_a_projection_that_starts_as_the_identity():
+    heads = LayerPairs([(0, 0), (1, 4), (2, 8)], 8, 8, [0, 1, 1])
+    assert len(list(heads.parameters())) == 4 and set(heads.state_dict()) == {
+        f"projections.{n}.{kind}" for n in (0, 1) for kind in ("weight", "bias")
+    }
+    given_states = states()
+    for (student, teacher), prediction in zip(heads.pairs, heads(given_states).values(), strict=True):
+        torch.testing.assert_close(prediction, given_states[student], msg=str(teacher))
+    heads.projections[1].weight.data.mul_(2)
+    torch.testing.assert_close(heads(given_states)[8], 2 * given_states[2])
+
+
+def test_what_only_compares_relations_projects_nothing():
+    match = Match("layers", pairs=((0, 4), (2, 12)), l1=0.0, cosine=0.0, gram=1.0)
+    heads = make_heads(match, 6, 8)
+    given_states = states(width=6)
+    assert not list(heads.parameters()) and heads(given_states)[12] is given_states[2]
+
+
+@pytest.mark.parametrize("kind", ["repeat", "conv"])
+def test_frames_of_a_time_reduced_student_meet_the_teachers(kind):
+    upsample = Upsample(8, 2, kind)
+    x = states(1)[0]
+    y = upsample(x)
+    assert y.shape == (2, 10, 8)
+    if kind == "repeat":
+        assert torch.equal(y[:, 0::2], x) and torch.equal(y[:, 1::2], x)
+    else:
+        for tap in (0, 1):
+            naive = x @ upsample.conv.weight[:, :, tap] + upsample.conv.bias
+            torch.testing.assert_close(y[:, tap::2], naive)
+    for heads in (PredictionHeads([4, 8], 8, 6, 2, kind), LayerPairs([(1, 4)], 8, 6, factor=2, upsample=kind)):
+        assert heads(states())[4].shape == (2, 10, 6)
 
 
 def test_half_precision_states_with_large_norms_stay_finite():
@@ -77,15 +205,30 @@ def test_half_precision_states_with_large_norms_stay_finite():
 
 
 @pytest.mark.parametrize(
-    "heads", [PredictionHeads([1, 3], 8, 6), LayerPairs([(0, 1), (2, 4)], 8, 6), LayerPairs([(1, 2)], 6, 6)]
+    ("heads", "width", "teacher_width"),
+    [
+        (PredictionHeads([1, 3], 8, 6), 8, 6),
+        (PredictionHeads([1, 3], 8, 6, 2, "conv"), 8, 6),
+        (LayerPairs([(0, 1), (2, 4)], 8, 6), 8, 6),
+        (LayerPairs([(1, 2)], 6, 6), 6, 6),
+        (LayerPairs([(0, 1), (1, 2), (2, 4)], 6, 6, [0, 1, 1]), 6, 6),
+        (LayerPairs([(0, 1), (2, 4)], 8, 6, bare=True), 8, 6),
+        (LayerPairs([(0, 1), (2, 4)], 8, 6, factor=2, upsample="conv"), 8, 6),
+        (LayerPairs([(0, 1)], 8, 8, factor=3), 8, 8),
+    ],
 )
-def test_saved_heads_predict_the_same(tmp_path, heads):
+def test_saved_heads_predict_the_same(tmp_path, heads, width, teacher_width):
     save_heads(tmp_path, heads)
-    width, teacher_width = (8, 6) if sum(p.numel() for p in heads.parameters()) else (6, 6)
     loaded = load_heads(tmp_path, width, teacher_width)
     given_states = states(width=width)
     for layer, expected in heads(given_states).items():
         assert torch.equal(loaded(given_states)[layer], expected)
+
+
+def test_heads_of_before_are_described_as_before():
+    """Their files hold nothing else, and a run goes on with them."""
+    assert heads_metadata(PredictionHeads([4, 8], 8, 6)) == {"style": "heads", "layers": "4,8"}
+    assert heads_metadata(LayerPairs([(0, 4)], 8, 6)) == {"style": "layers", "layers": "0,4"}
 
 
 def test_no_heads_is_none_and_wrong_widths_are_an_error(tmp_path):

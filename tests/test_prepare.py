@@ -16,6 +16,16 @@ STREAMING = {
     "frame": replace(SMALL, conv_norm="frame", pos_conv_kernel=15),
     "layer, pre-norm": replace(SMALL, conv_norm="layer", conv_bias=True, pre_norm=True),
     "no position conv": replace(SMALL, pos_conv_kernel=1, pos_conv_future=0),
+    "all of the peers'": replace(
+        SMALL,
+        conv_channels=(16, 32),
+        projection=False,
+        num_heads=(2, 2) * 2,
+        ffn_widths=(64, 48) * 2,
+        distinct_layers=2,
+        reuse_attention=(False, True) * 2,
+        time_reduction=2,
+    ),
     "heads that do not fill the width": replace(SMALL, num_heads=(3,), head_dim=4),
 }
 WHOLE = {
@@ -62,7 +72,8 @@ def test_preparing_leaves_the_encoder_as_it_was():
 @torch.no_grad()
 def test_a_recording_of_any_length_is_one_program_of_what_a_backend_takes(name):
     encoder = make({**STREAMING, **WHOLE}[name])
-    samples = torch.export.Dim("samples", min=880, max=160_000)
+    shortest = encoder.config.receptive_samples + encoder.config.hop_samples
+    samples = torch.export.Dim("samples", min=shortest, max=160_000)
     program = torch.export.export(Offline(encoder), (wave(32_000),), dynamic_shapes=({1: samples},), strict=False)
     names = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     slow = ("conv1d", "group_norm", "layer_norm", "scaled_dot_product", "weight_norm")

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
-from tiny_models import save, shake, tiny, waves
+from tiny_models import save, shake, tiny, tiny_whisper, waves
 from transformers import HubertModel
 
 from speechpress.compressor.backbones import build
@@ -346,3 +346,41 @@ def test_weights_without_their_folder_are_refused(tmp_path):
     save(tiny("hubert"), tmp_path)
     with pytest.raises(SpeechpressError, match="give its folder"):
         load_teacher(str(tmp_path / "model.safetensors"))
+
+
+@pytest.mark.parametrize("family", ["hubert", "wavlm", "data2vec-audio"])
+@torch.no_grad()
+def test_hidden_frames_are_those_of_transformers(family, tmp_path):
+    model = family_model(family, "base", mask_time_prob=0.05)
+    batch, _ = waves(8000, 8000)
+    teacher = load_teacher(save(model, tmp_path, do_normalize=False))
+    assert teacher.can_mask
+    masked = torch.rand(2, int(teacher.frames(8000)), generator=torch.Generator().manual_seed(0)) > 0.5
+    theirs = model(batch, mask_time_indices=masked, output_hidden_states=True).hidden_states
+    ours = teacher.hidden_states(batch, masked=masked)
+    for k in range(3):
+        assert (ours[k] - theirs[k]).abs().max() < TOLERANCE, k
+    assert not torch.allclose(ours[1], teacher.hidden_states(batch)[1], atol=1e-3)
+
+
+@torch.no_grad()
+def test_frames_cannot_be_hidden_where_there_is_no_mask_vector(tmp_path):
+    batch, _ = waves(8000)
+    whisper = load_teacher(save(tiny_whisper(), tmp_path / "whisper"))
+    unmasked = load_teacher(save(tiny("wavlm", mask_time_prob=0.0), tmp_path / "wavlm", do_normalize=False))
+    for teacher in (whisper, unmasked):
+        assert not teacher.can_mask
+        with pytest.raises(SpeechpressError, match="no mask vector"):
+            teacher.hidden_states(batch, masked=torch.zeros(1, 25, dtype=torch.bool))
+
+
+@torch.no_grad()
+def test_a_student_that_shares_layers_is_a_teacher_too(tiny_config, tmp_path):
+    config = dataclasses.replace(tiny_config, distinct_layers=2, reuse_attention=(False, True) * 2, time_reduction=2)
+    encoder = shake(Encoder(config))
+    save_encoder(tmp_path, encoder)
+    teacher = load_teacher(str(tmp_path))
+    assert (teacher.card.depth, teacher.card.hop_samples) == (4, 640)
+    batch, _ = waves(8000)
+    wanted = encoder.hidden_states(batch)
+    assert all(torch.equal(state, wanted[k]) for k, state in teacher.hidden_states(batch, layers=[0, 1, 4]).items())

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.recipe import Match, Streaming, resolve_match, student_config
+from speechpress.compressor.recipe import Match, Recipe, Streaming, resolve_match, student_config
 from speechpress.compressor.recipe_file import load_recipe, parse_recipe
 from speechpress.runtime.errors import SpeechpressError
 
@@ -174,3 +174,62 @@ def test_chunks_are_drawn_per_step_and_the_same_again() -> None:
     assert abs(len(chunks) / len(drawn) - 0.75) < 0.03
     assert 0.4 < sum(chunk <= 11 for chunk in chunks) / len(chunks) < 0.6  # half below the geometric mean
     assert {Streaming(full_context=1).draw_chunk(encoder, 0, step) for step in range(50)} == {None}
+
+
+PEER = """
+name: peer
+teacher: facebook/hubert-base-ls960
+student:
+  layers: 4
+  CHANGE
+match: {style: layers, pairs: [[1, 3], [2, 6], [3, 9], [4, 12]], depth: 12, MATCH}
+train: {steps: 1}
+"""
+
+
+def peer(change: str = "", match: str = "l2: 1.0") -> Recipe:
+    return parse_recipe(PEER.replace("CHANGE", change).replace("MATCH", match), "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ("reuse_attention: [true, false, false, true]", "reuse_attention is true for the first layer"),
+        ("reuse_attention: [false, true]", "student.reuse_attention has 2 values, but student.layers is 4"),
+        ("distinct_layers: 3", "distinct_layers is 3, which does not divide 4 layers"),
+        ("{distinct_layers: 2, ffn_widths: [8, 8, 16, 8]}", "ffn_widths must repeat after 2 layers"),
+        ("projection: false", "projection is false, so the last of conv_channels, 512, must be the width, 768"),
+    ],
+)
+def test_parts_of_the_peers_that_do_not_fit_name_the_line(change: str, wanted: str) -> None:
+    text = PEER.replace("MATCH", "l2: 1.0").replace("CHANGE", change.strip("{}").replace(", ffn", "\n  ffn"))
+    with pytest.raises(SpeechpressError) as caught:
+        student_config(parse_recipe(text, "mine.yaml"), EncoderConfig(), 768)
+    assert str(caught.value).startswith("mine.yaml:6: ") and wanted in str(caught.value)
+
+
+def test_parts_of_the_peers_reach_the_encoder() -> None:
+    config, notes = student_config(peer("distinct_layers: 2"), EncoderConfig(), 768)
+    assert (config.distinct_layers, config.num_layers, notes) == (2, 4, [])
+    uneven = replace(EncoderConfig(), num_heads=tuple(range(1, 13)), ffn_widths=(64,) * 12)
+    config, _ = student_config(peer("distinct_layers: 2"), uneven, 768)
+    assert config.num_heads == (1, 2, 1, 2)
+    reusing, _ = student_config(peer("reuse_attention: [false, true, false, true]"), EncoderConfig(), 768)
+    assert [reusing.reuses(index) for index in range(5)] == [False, True, False, True, False]
+    assert student_config(peer("reuse_attention: []"), EncoderConfig(), 768)[0].reuse_attention == ()
+
+
+def test_weights_and_projections_follow_their_layers_to_another_depth() -> None:
+    recipe = peer(match="weights: [0.1, 0.2, 0.3, 1.0], projections: [0, 1, 1, 2]")
+    match, notes = resolve_match(recipe, 2)
+    assert match.pairs == ((2, 1), (4, 2)) and match.weights == (0.2, 1.0)
+    assert match.projections == (0, 1) and match.layer_weights == {1: 0.2, 2: 1.0}
+    assert "kept" in notes[1]
+    assert resolve_match(recipe, 12)[0].weights == (0.1, 0.2, 0.3, 1.0)
+
+
+def test_a_streaming_student_with_a_time_reduction_looks_ahead_by_whole_frames() -> None:
+    settings = ["student.time_reduction=2", "streaming.lookahead_ms=50"]
+    config, _ = student_config(load_recipe("distilhubert-streaming", settings), EncoderConfig(), 768)
+    assert (config.pos_conv_future, config.left_context, config.blockers) == (4, 32, ())
+    assert Streaming().chunk_range(config) == (2, 16)

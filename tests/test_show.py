@@ -40,6 +40,17 @@ def test_show_distilhubert_tells_the_published_figures() -> None:
     assert "teacher layers 4, 8, 12" in text
 
 
+def test_show_sets_what_was_published_beside_what_is_counted_here() -> None:
+    text = printed(show_table(show("fithubert")))
+    assert "22.49 M parameters; counted so, 22.49 M here, with the last layer's projection" in text
+    assert "1.41 GMAC/s; counted so, 1.41 GMAC/s here, with the last layer's projection, attending to 6.5 s" in text
+    assert "time reduction" in text and "a frame every 40 ms" in text
+    assert "projections of 9.97 M parameters, dropped later" in text and "1 x squared difference" in text
+    assert show("pocket")["published"] is None and "counted so" not in printed(show_table(show("pocket")))
+    relations = printed(show_table(show("starhubert")))
+    assert "1 x temporal relations, 1 x temporal relations across layers" in relations and "no heads" in relations
+
+
 def test_show_the_baselines() -> None:
     same = ("parameters", "macs_per_s", "size_bytes", "encoder", "teacher")
     whole, last, hidden = (show(name) for name in ("distilhubert", "distill-last", "distill-hidden"))

@@ -31,6 +31,19 @@ CONFIGS = {
     "frame": replace(BASE, conv_norm="frame", pos_conv_kernel=15, left_context=40),
     "large": replace(BASE, conv_norm="layer", conv_bias=True, pre_norm=True, pos_conv_future=15),
     "no position conv": replace(BASE, pos_conv_kernel=1),
+    "reused attention": replace(BASE, num_heads=(4, 4, 4), reuse_attention=(False, True, True)),
+    "shared layers": replace(BASE, num_heads=(4, 2) * 2, ffn_widths=(64, 32) * 2, distinct_layers=2),
+    "time reduction": replace(BASE, time_reduction=2, pos_conv_future=4, input_norm="running"),
+    "all of it": replace(
+        BASE,
+        num_heads=(2, 2) * 2,
+        ffn_widths=(64, 32) * 2,
+        distinct_layers=2,
+        reuse_attention=(False, True) * 2,
+        time_reduction=3,
+        pos_conv_future=3,
+        pre_norm=True,
+    ),
     "other front end": replace(
         BASE, conv_channels=(16, 16), conv_kernels=(400, 3), conv_strides=(80, 4), conv_norm="layer"
     ),
@@ -215,7 +228,24 @@ def test_an_encoder_that_cannot_stream_says_why(tiny_config):
         StreamingEncoder(ENCODERS["static"], 0)
 
 
+def test_look_ahead_that_cuts_a_time_reduced_frame_does_not_stream():
+    config = replace(BASE, time_reduction=2, pos_conv_future=3)
+    assert config.blockers == ("pos_conv_future is 3 frames of the front end, no multiple of time_reduction 2",)
+    with pytest.raises(SpeechpressError, match="no multiple of time_reduction 2"):
+        StreamingEncoder(Encoder(config), 4)
+
+
+def test_a_layer_that_reuses_attention_keeps_no_keys():
+    state = StreamingEncoder(ENCODERS["all of it"], 4).initial_state()
+    caches = [name for name in state if name.startswith(("key", "value"))]
+    assert caches == ["key_0", "value_0", "value_1", "key_2", "value_2", "value_3"]
+
+
 def test_a_chunk_is_made_of_whole_frames():
+    time_reduced = replace(BASE, time_reduction=2)
+    assert [chunk_frames_of(time_reduced, ms) for ms in (40, 80, 640)] == [1, 2, 16]
+    with pytest.raises(SpeechpressError, match="whole frames of 40 ms"):
+        chunk_frames_of(time_reduced, 20)
     assert [chunk_frames_of(BASE, ms) for ms in (20, 80, 640)] == [1, 4, 32]
     for wrong in (0, 10, 90, -20):
         with pytest.raises(SpeechpressError, match="whole frames of 20 ms"):

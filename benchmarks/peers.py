@@ -1,0 +1,152 @@
+"""The peers' recipes beside each other: the same teacher, speech and number of steps, then fidelity and probes.
+
+    python benchmarks/peers.py CORPORA OUT [--teacher hubert-mini] [--steps 120]
+
+CORPORA holds the unpacked folders speechocean762 and arabic_speech_commands (audio/ and labels.tsv, whose splits keep
+test speakers out of training). The teacher is hubert-mini (6 layers x 256), so the students are SCALED: each keeps the
+shape of its recipe relative to HuBERT base (widths a third, channels half, 6 layers in place of 12), its objective and
+masking, and starts as its recipe says. Steps, batch, crops and learning rate are the same for all: in so few steps a
+recipe's own schedule is not reached. hubert-mini was never trained with masks, a disadvantage to masking distillation.
+DPHuBERT is left out, because until it is pruned its student is the teacher.
+
+Writes per recipe the held-out figures, linear fidelity, probes (keywords: Arabic, unseen speakers; speakers: 50-way,
+speechocean762) and, beside them, what its authors publish on SUPERB at full size after full training, to
+results/peers.json. Finished runs in OUT are not made again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import write
+
+from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.audio import read_audio
+from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, read_json
+from speechpress.compressor.evaluate import task_parts
+from speechpress.compressor.features import LOG_MEL, of_model, pool_clips, random_copy
+from speechpress.compressor.fidelity import fidelity
+from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.probes import probe
+from speechpress.compressor.tasks import make_task
+
+CORPORA = {"ks": "arabic_speech_commands", "sid": "speechocean762"}
+LAYERS = 6
+ALL = str([[layer, layer] for layer in range(1, LAYERS + 1)])
+HINTS = str([0.1] * (LAYERS - 1) + [1.0])
+MAX_CLIPS = 200  # per split
+FIDELITY_CLIPS = 40
+TRAIN = [
+    "train.lr=1e-3",
+    "train.warmup=0.1",
+    "train.clip=5",
+    "train.crop_s=4",
+    "train.precision=bf16",
+    "train.batch=12",
+]
+
+
+def front_end(last: int) -> str:
+    return f"student.conv_channels={[64] + [128] * 5 + [last] * 3}"
+
+
+def shape(width: int, ffn: int, last: int = 0) -> list[str]:
+    """A student of LAYERS layers that are all matched; with `last`, the peers' thin front end of nine layers."""
+    sizes = [
+        f"student.width={width}",
+        f"student.head_dim={width // 4}",
+        "student.num_heads=4",
+        f"student.ffn_widths={ffn}",
+    ]
+    thin = [front_end(last)] if last else []
+    return [f"student.layers={LAYERS}", "student.num_heads=4", *sizes, *thin, f"match.pairs={ALL}"]
+
+
+REUSE = "student.reuse_attention=[false,true,false,true,false,true]"
+STUDENTS: dict[str, list[str]] = {
+    "distilhubert": [],
+    "fithubert": [*shape(160, 160, 256), f"match.weights={HINTS}"],
+    "armhubert": [*shape(160, 288, 160), REUSE, f"match.weights={HINTS}"],
+    "armhubert-s": [*shape(144, 272, 144), REUSE, f"match.weights={HINTS}"],
+    "maskhubert": [*shape(160, 216, 160), f"match.weights={HINTS}"],
+    "starhubert": [*shape(144, 328, 144)[:-1], f"match.pairs={[[layer, layer] for layer in range(LAYERS + 1)]}"],
+    "distil-alhubert": [f"student.layers={LAYERS}", "match.pairs=[[2,2],[4,4],[6,6]]"],
+    "deep-vs-wide": shape(128, 512),
+}
+# SUPERB's phoneme and word error rates, keyword, speaker and intent accuracies, in %, of students of full size.
+PUBLISHED: dict[str, dict[str, float]] = {
+    "distilhubert": {"parameters_m": 23.49, "per": 16.27, "wer": 13.37, "ks": 95.98, "sid": 73.54, "ic": 94.99},
+    "fithubert": {"parameters_m": 22.49, "per": 13.32, "wer": 12.09, "ks": 96.27, "sid": 55.71, "ic": 91.25},
+    "armhubert": {"parameters_m": 26.45, "per": 7.72, "wer": 9.96, "ks": 96.88, "sid": 65.03, "ic": 97.07},
+    "armhubert-s": {"parameters_m": 22.39, "per": 8.63, "wer": 10.82, "ks": 96.82, "sid": 63.76, "ic": 97.02},
+    "maskhubert": {"parameters_m": 26.64, "per": 7.30, "wer": 9.77, "ks": 96.36, "sid": 62.83, "ic": 97.05},
+    "starhubert": {"parameters_m": 22.31, "per": 8.16, "wer": 9.35, "ks": 96.27, "sid": 77.58, "ic": 97.55},
+    "deep-vs-wide": {"parameters_m": 26.87, "per": 10.67, "wer": 10.96, "ks": 97.24, "sid": 69.52, "ic": 96.97},
+    "teacher (HuBERT base)": {"parameters_m": 94.68, "per": 5.41, "wer": 6.42, "ks": 96.30, "sid": 81.42, "ic": 98.34},
+}
+
+
+def train(recipe: str, teacher: str, corpora: Path, out: Path, steps: int) -> None:
+    settings = [*STUDENTS[recipe], *TRAIN, f"train.steps={steps}", f"train.validate_every={max(1, steps // 2)}"]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    data = [word for name in CORPORA.values() for word in ("--data", corpora / name)]
+    words = ["distill", "--recipe", recipe, "--teacher", teacher, *data, "--out", out, "--overwrite", *sets]
+    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)], check=True)
+
+
+def probes(teacher: str, corpora: Path, out: Path) -> dict[str, Any]:
+    """The same probe on every upstream: {task: {upstream: {test, ci95, ...}}}; each clip is read once."""
+    students = {recipe: load_encoder(out / recipe) for recipe in STUDENTS}
+    upstreams = {"teacher": of_model(load_teacher(teacher)), "logmel": LOG_MEL}
+    upstreams |= {name: of_model(encoder) for name, encoder in students.items()}
+    upstreams["random"] = of_model(random_copy(students["distilhubert"].config))
+    results: dict[str, Any] = {}
+    for name, corpus in CORPORA.items():
+        task = make_task(name, corpora / corpus, max_classes=50, max_clips=MAX_CLIPS)
+        features, _ = pool_clips(upstreams, [(clip.path, task.crop_s) for clip in task.clips])
+        scores = {key: probe(task_parts(task, features[key]), len(task.classes), seeds=3) for key in upstreams}
+        results[name] = {key: {"test": score.test, "ci95": score.ci95} for key, score in scores.items()}
+        results[name] |= {"clips": task.counts(), "classes": len(task.classes), "chance": task.chance}
+        print(f"{name}: {', '.join(f'{key} {score.test:.3f}' for key, score in scores.items())}", flush=True)
+    return results
+
+
+def linear_fidelity(recipe: str, teacher: str, corpora: Path, out: Path) -> dict[str, dict[str, float]]:
+    """Per teacher layer, how well it is predicted linearly from the student's last: comparable over all objectives."""
+    task = make_task("sid", corpora / CORPORA["sid"], max_classes=50, max_clips=MAX_CLIPS)
+    test = [clip for clip in task.clips if clip.split == "test"][:FIDELITY_CLIPS]
+    waves = [torch.from_numpy(read_audio(clip.path))[None, :64_000] for clip in test]
+    found = fidelity(load_encoder(out / recipe), load_teacher(teacher), None, waves)
+    return {layer: {**values["linear"], "cka": values["cka"]} for layer, values in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("corpora", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--teacher", default="hubert-mini")
+    parser.add_argument("--steps", type=int, default=120)
+    given = parser.parse_args()
+    keep_freed_memory()
+    runs: dict[str, Any] = {}
+    for recipe in STUDENTS:
+        out = given.out / recipe
+        card = read_json(out / "card.json") if (out / "card.json").exists() else {}
+        if not card.get("finished") or card["steps"] != given.steps:
+            train(recipe, given.teacher, given.corpora, out, given.steps)
+        card = load_checkpoint(out).card
+        keys = ("parameters", "macs_per_s", "steps", "audio_h", "train_s", "valid", "notes")
+        runs[recipe] = {key: card[key] for key in keys} | {"published": PUBLISHED.get(recipe)}
+        runs[recipe]["fidelity"] = linear_fidelity(recipe, given.teacher, given.corpora, given.out)
+        print(recipe, json.dumps(runs[recipe]["fidelity"][str(LAYERS)]), flush=True)
+    setup = {"teacher": given.teacher, "threads": torch.get_num_threads(), "scaled": True, "settings": TRAIN}
+    scores = probes(given.teacher, given.corpora, given.out)
+    write("peers", {"setup": setup, "runs": runs, "probes": scores, "published": PUBLISHED})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Masking distillation: which frames are hidden, and what the student is then held against.
+
+Shapes: B batch, T frames, E width of the teacher.
+
+ARMHuBERT (arXiv:2305.11685, "masking distillation"): teacher and student both hear the recording with the same frames
+hidden behind their mask vectors, and the teacher hears it once more without. Where the student's frame is hidden, its
+target is the teacher that heard everything; elsewhere it is the teacher that did not.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+GAP = 1  # frames that stay between two spans, as in the published configs
+
+
+def draw_mask(frames: int, prob: float, length: int, draw: random.Random) -> Tensor:
+    """(T,), True on frames that are hidden: spans of 0 to 2 `length` frames, which do not touch.
+
+    There are prob x T / length of them, rounded up or down at random, less those for which there is no room. This is
+    the choice of fairseq's mask_selection "uniform" with no_mask_overlap, with which ARMHuBERT was trained.
+    """
+    wanted = int(prob * frames / length + draw.random())
+    spans = [draw.randint(0, 2 * length) for _ in range(wanted)]
+    while spans and sum(spans) + GAP * (len(spans) - 1) > frames:
+        spans.pop()
+    mask = torch.zeros(frames, dtype=torch.bool)
+    free = frames - sum(spans) - GAP * max(0, len(spans) - 1)
+    starts = sorted(draw.randint(0, free) for _ in spans)
+    taken = 0
+    for start, span in zip(starts, spans, strict=True):
+        mask[start + taken : start + taken + span] = True
+        taken += span + GAP
+    return mask
+
+
+def draw_masks(rows: Sequence[int], frames: int, prob: float, length: int, seed: int, step: int) -> Tensor:
+    """(B, T) for rows of the global batch: the same however these are spread over processes and micro-batches."""
+    return torch.stack([draw_mask(frames, prob, length, random.Random(f"{seed}/{step}/{row}")) for row in rows])
+
+
+def masked_targets(plain: Mapping[int, Tensor], hidden: Mapping[int, Tensor], mask: Tensor) -> dict[int, Tensor]:
+    """Per layer (B, T, E): the teacher that heard everything where `mask` (B, T) is True, else the one that did not."""
+    return {layer: torch.where(mask[:, : state.shape[1], None], state, hidden[layer]) for layer, state in plain.items()}
