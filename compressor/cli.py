@@ -18,6 +18,7 @@ from .cli_demo import demo
 from .cli_options import BUNDLES, RUNS, Json, resume_words
 from .cli_search import search
 from .cli_study import study
+from .cli_prune import prune
 
 app = typer.Typer(
     name="compress",
@@ -128,7 +129,8 @@ def distill(
     loaded = load_recipe(recipe, settings)
     folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
-    from .distill import distill, try_out
+    from .distill import try_out
+    from .joint import distill_in_stages
     from .run import Where
 
     where = Where(tuple(data), folder, device, resume, overwrite)
@@ -136,7 +138,7 @@ def distill(
         document = try_out(loaded, where)
         return screen.result(document, dry_run_table(document))
     with RunView(screen) as view:
-        outcome = distill(loaded, where, view)
+        outcome = distill_in_stages(loaded, where, view)
     if not outcome.finished:
         screen.say(f"interrupted; go on with: compress {resume_words(outcome.out)}")
         raise typer.Exit(130)
@@ -270,6 +272,7 @@ def verify_bundle(
         raise typer.Exit(3)
 
 
+app.command("prune")(prune)
 app.command("profile")(cli_measure.profile)
 app.command("report")(cli_measure.report)
 app.command("demo")(demo)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from .checkpoint import load_encoder, read_tensors
 from .config import EncoderConfig
 from .encoder import Encoder
+from .lineage import ancestry, inherited_pruning
 from .objectives import HEADS, Heads, LayerPairs, PredictionHeads, heads_metadata
 from .pretrained import Teacher
 from .recipe import Match, Recipe, resolve_match, student_config
@@ -27,6 +29,8 @@ class Plan:
     student: Encoder
     heads: Heads
     statistics_missing: bool = False  # of the front end's static norm
+    parents: list[dict[str, Any]] = field(default_factory=list)  # checkpoints that it starts from, the nearest first
+    pruned: dict[str, Any] | None = None  # what was taken out of the student, or of one that it starts from
     notes: list[str] = field(default_factory=list)
 
 
@@ -52,7 +56,8 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
         student.encoder.layer_norm.requires_grad_(False)
     student.front_end_grad = recipe.train.front_end_grad
     missing = student.static_norm is not None and f"{FIRST_NORM}.mean" not in fitting
-    return Plan(recipe, teacher, match, student, heads, missing, notes)
+    ancestors = ancestry(recipe.student.init)
+    return Plan(recipe, teacher, match, student, heads, missing, ancestors, inherited_pruning(ancestors), notes=notes)
 
 
 def initialize(student: Encoder, init: str, teacher: Teacher) -> tuple[set[str], list[str]]:

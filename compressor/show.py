@@ -61,18 +61,36 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
     start = EncoderConfig() if teacher is None else teacher.encoder
     config, more = student_config(recipe, start, width)
     heads = costs.head_parameters(config.width, width, len(match.layers)) if match.style == "heads" else 0
+    expected, said = after_pruning(recipe, config)
     return {
         "kind": "recipe",
         "name": recipe.name,
         "about": recipe.about,
         "paper": recipe.paper,
         **describe_encoder(config),
+        **expected,
         "training_only_parameters": heads,
         "teacher": _teacher(teacher) if teacher else {"source": recipe.teacher},
         "match": {"style": match.style, "layers": list(match.layers), "pairs": [list(pair) for pair in match.pairs]},
         "recipe": recipe.to_dict(),
-        "notes": [*notes, *more],
+        "notes": [*notes, *more, *said],
     }
+
+
+def after_pruning(recipe: Recipe, config: EncoderConfig) -> tuple[dict[str, Any], list[str]]:
+    """What of an encoder's figures changes when the recipe takes units out, and notes on what cannot be told."""
+    prune = recipe.prune
+    if prune is None:
+        return {}, []
+    if not prune.by_gates:
+        return {}, [f"prune: {prune.sparsity:.0%} of the weights become zeros, which saves neither time nor space"]
+    whole = costs.parameters(config)
+    left = round((1 - prune.sparsity) * whole)
+    note = (
+        f"prune: parameters are those expected after {prune.sparsity:.0%} are taken out of {whole:,}; which units go, "
+        "and so how many MACs, is learned: MACs, bytes and the table of parts are those before"
+    )
+    return {"parameters": left, "parameters_before_pruning": whole}, [note]
 
 
 def show_checkpoint(folder: str | Path) -> dict[str, Any]:
@@ -196,5 +214,7 @@ def _lineage(card: dict[str, Any]) -> dict[str, Any]:
         "steps": card.get("steps"),
         "audio_h": card.get("audio_h"),
         "valid": card.get("valid"),
+        "parents": card.get("parents") or [],
+        "prune": card.get("prune"),
         "notes": list(card.get("notes") or []),
     }
