@@ -52,7 +52,7 @@ def prune(
     device: Annotated[str, typer.Option(help="Where it is trained: auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
 ) -> None:
-    """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time, and distil again."""
+    """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time; distil again."""
     from .display import RunView, Screen, fidelity_table
     from .prune_tables import prune_table
     from .prune_target import METHODS, read_target

@@ -1,4 +1,4 @@
-"""From importance and a target to the units that stay; for a target in time, by measuring, choosing and measuring again.
+"""From importance and a target to the units that stay; for a target in time, by measuring and choosing in turn.
 
 For time the cost of a unit is taken from the trace of the whole encoder on the device, module by module. What that
 model gets wrong (a smaller product is less efficient) is seen when the pruned encoder is measured, and put right.
@@ -74,7 +74,7 @@ def out_of_reach(asked: str, nearest: str) -> SpeechpressError:
     """The error of a target under what pruning may leave."""
     return SpeechpressError(
         f"{asked} cannot be reached: it would leave layer 1 without heads, and others of their last units. The nearest "
-        f"is {nearest}, with one head in every layer and a sixteenth of the channels and FFN units. The width stays: "
+        f"is {nearest}, with one head in every layer and a thirty-second of channels and FFN units. The width stays: "
         "distil a narrower student (compress show pocket), or take out layers as well (--layers)"
     )
 

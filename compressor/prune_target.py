@@ -1,4 +1,4 @@
-"""What a pruned encoder may cost, as it is typed: --to-macs 1.2G, --to-params 10M, --to-latency 5ms@host, --sparsity."""
+"""What a pruned encoder may cost, as it is typed: --to-macs 1.2G, --to-params 10M, --to-latency 5ms@host or a share."""
 
 import re
 from dataclasses import dataclass

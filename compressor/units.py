@@ -12,7 +12,7 @@ from torch import Tensor
 from .config import EncoderConfig
 
 KINDS = ("conv", "head", "ffn")
-FLOOR_SHARE = 16  # of channels and FFN units at least a sixteenth stays
+FLOOR_SHARE = 32  # of channels and FFN units at least a thirty-second stays
 
 
 class Group(NamedTuple):
@@ -46,7 +46,7 @@ def resized(config: EncoderConfig, sizes: Mapping[Group, int]) -> EncoderConfig:
 
 
 def floors_of(config: EncoderConfig) -> Sizes:
-    """The fewest units that pruning by importance leaves: one head per layer, a sixteenth of the others."""
+    """The fewest units that pruning by importance leaves: one head per layer, a thirty-second of the others."""
     return {group: 1 if group.kind == "head" else -(-count // FLOOR_SHARE) for group, count in sizes_of(config).items()}
 
 

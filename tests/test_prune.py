@@ -47,7 +47,7 @@ def test_by_magnitude_without_speech(student, tmp_path):
 def test_by_taylor_then_recovered_with_its_own_recipe(student, few_clips, tmp_path):
     out = tmp_path / "small"
     order = Order(student, Target("macs_per_s", 0.7 * show(str(student))["macs_per_s"]), recover=4)
-    document, said, events = run(order, out, [few_clips])
+    document, said, _ = run(order, out, [few_clips])
     assert document["finished"] and document["recovery_steps"] == 4 and any("taylor" in line for line in said)
     card, stump = read_json(out / "card.json"), tmp_path / "small-cut"
     assert [parent["path"] for parent in card["parents"]] == [str(stump), str(student)]
@@ -106,14 +106,14 @@ def test_resumed_recovery_gives_the_very_same_weights(student, few_clips, tmp_pa
     order = Order(student, HALF, "magnitude", recover=6)
     run(order, tmp_path / "whole", [few_clips])
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(event):
         if event["event"] == "saved" and event["step"] == 3:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         prune(order, Where((few_clips,), tmp_path / "cut", "cpu"), stop, str)
     document, _, _ = run(order, tmp_path / "cut", [few_clips], resume=True)
     one, two = (load_checkpoint(tmp_path / name).encoder.state_dict() for name in ("whole", "cut"))
@@ -140,7 +140,7 @@ def test_what_cannot_be_done_is_said(student, few_clips, tmp_path, order, said):
 
 
 def test_bundles_and_checkpoints_without_a_recipe_are_refused(small_bundle, small_checkpoint, few_clips, tmp_path):
-    with pytest.raises(SpeechpressError, match="is a bundle.*prune the checkpoint"):
+    with pytest.raises(SpeechpressError, match=r"is a bundle.*prune the checkpoint"):
         run(Order(small_bundle, HALF), tmp_path / "none", [few_clips])
     with pytest.raises(SpeechpressError, match=r"its card holds no recipe.*--method magnitude --recover 0"):
         run(Order(small_checkpoint, HALF), tmp_path / "none", [few_clips])

@@ -38,7 +38,7 @@ def test_bad_sections_are_refused(settings, said):
 
 
 def test_gates_need_a_final_distillation():
-    with pytest.raises(SpeechpressError, match="prune.final is missing"):
+    with pytest.raises(SpeechpressError, match=r"prune\.final is missing"):
         load_recipe("distilhubert", ["prune.sparsity=0.5"])
-    with pytest.raises(SpeechpressError, match="prune.ramp is for method l0"):
+    with pytest.raises(SpeechpressError, match=r"prune\.ramp is for method l0"):
         load_recipe("distilhubert", ["prune.sparsity=0.5", "prune.method=one-shot", "prune.ramp=7"])

@@ -5,6 +5,7 @@ from importlib import resources
 import pytest
 
 from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.prune_recipe import Final, Prune
 from speechpress.compressor.recipe import Match, Recipe, Streaming, Student, Train
 from speechpress.compressor.recipe_file import differences, load_recipe, recipe_names, shipped_text
 from speechpress.compressor.show import show
@@ -68,13 +69,14 @@ def test_pocket_keeps_its_budget() -> None:
 
 def test_the_readme_names_every_key_and_its_default() -> None:
     sections = {"student.": Student, "match.": Match, "train.": Train, "streaming.": Streaming}
+    sections |= {"prune.": Prune, "prune.final.": Final}
     for section, cls in {"": Recipe, **sections}.items():
         for item in fields(cls):
             if item.name not in ("places", "config", "student", "match", "train"):
                 assert f"`{section}{item.name}`" in README
     for item in fields(EncoderConfig):
         assert f"`{item.name}`" in README
-    for key, default in re.findall(r"\| `((?:train|match|streaming)\.\w+)` \| `?([-\w.]+)`? \|", README):
+    for key, default in re.findall(r"\| `((?:train|match|streaming|prune)\.\w+)` \| `?([-\w.]+)`? \|", README):
         section, _, name = key.partition(".")
         holder = sections[f"{section}."]
         wanted = next(item.default for item in fields(holder) if item.name == name)

@@ -1,0 +1,74 @@
+"""Unstructured pruning: PARP against one-shot magnitude pruning at equal steps, and what zeros do to the program.
+
+    python benchmarks/parp.py CORPORA OUT [--steps 300] [--recover 100]
+
+CORPORA and the student are pruning_curve.py's (OUT may be its folder too). From it, at 50 and 90 % of the weights,
+`compress prune --method parp` and `--method one-shot`, each with as many steps. Fidelity is the mean cosine of the
+heads on test clips. Time is that of a chunk of 320 ms of the exported program, float32, one thread, dense and sparse in
+turn; size is that of the program. Writes results/parp.json.
+"""
+
+import argparse
+from pathlib import Path
+
+from common import write
+from pruning_curve import DENSE, data_of, distilled, faithful, start, timed
+from real_run import compress
+from streaming_quality import test_clips
+
+from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.checkpoint import load_encoder, read_json
+from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.tasks import make_task
+
+SPARSITIES, METHODS = (0.5, 0.9), ("one-shot", "parp")
+
+
+def make_all(corpora: Path, out: Path, steps: int, recover: int) -> dict[str, Path]:
+    """{name: folder} of the student that went on dense, and of every sparse one."""
+    first = start(corpora, out, steps)
+    settings = [f"student.init={first}", f"train.validate_every={recover}", f"train.steps={recover}", "train.lr=5e-4"]
+    distilled(corpora, out / DENSE, settings)
+    folders = {DENSE: out / DENSE}
+    for sparsity in SPARSITIES:
+        for method in METHODS:
+            folder = folders[f"{method} {round(100 * sparsity)}"] = out / f"{method}-{round(100 * sparsity)}"
+            if not (folder / "card.json").exists():
+                order = ["--sparsity", sparsity, "--method", method, "--steps", recover, "--set", "train.lr=5e-4"]
+                compress("prune", first, *order, "--out", folder, *data_of(corpora))
+    return folders
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("corpora", "out"):
+        parser.add_argument(name, type=Path)
+    for option, value in (("steps", 300), ("recover", 100), ("rounds", 100)):
+        parser.add_argument(f"--{option}", type=int, default=value)
+    given = parser.parse_args()
+    keep_freed_memory()
+    folders = make_all(given.corpora, given.out, given.steps, given.recover)
+    encoders = {name: load_encoder(folder) for name, folder in folders.items()}
+    times = timed(encoders, given.out, given.rounds)
+    sizes = {name: (given.out / f"{name.replace(' ', '-')}.pte").stat().st_size for name in folders}
+    corpus = {"ks": "arabic_speech_commands", "sid": "speechocean762"}
+    tasks = [make_task(name, given.corpora / folder, 50, 300) for name, folder in corpus.items()]
+    cosines = faithful(folders, load_teacher("hubert-mini"), test_clips(tasks))
+    points = {
+        name: {
+            "fidelity": cosines[name],
+            "ms": times[name]["median_ms"],
+            "program_bytes": sizes[name],
+            "prune": read_json(folder / "card.json").get("prune"),
+        }
+        for name, folder in folders.items()
+    }
+    document = {"steps": given.steps, "recover": given.recover, "threads": 1, "points": points, "times": times}
+    write("parp", document)
+    for name, point in points.items():
+        size = point["program_bytes"] / 1e6
+        print(f"{name}: fidelity {point['fidelity']:.4f}, {point['ms']:.2f} ms, program {size:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
