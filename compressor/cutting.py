@@ -19,7 +19,7 @@ State = dict[str, Tensor]
 
 
 def cut(encoder: Encoder, masks: Masks, layers: Sequence[int] | None = None) -> Encoder:
-    """A smaller encoder, in eval mode, that computes what `encoder` computes under `masking.attach(masks)`.
+    """A smaller encoder, in eval mode, that computes what `encoder` computes under `unit_masks.attach(masks)`.
 
     Args:
         encoder: left as it is.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import costs
 from .encoder import Encoder
-from .masking import attach
+from .unit_masks import attach
 from .objectives import Heads
 from .prune_recipe import Prune
 from .recipe import Train

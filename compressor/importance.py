@@ -96,4 +96,4 @@ def _reader(whole: Encoder, group: Group) -> Any:
 
 def _units(encoder: Encoder, group: Group, channels: Tensor) -> Tensor:
     """One number per channel as (N, channels of a unit)."""
-    return channels.detach().view(-1, encoder.config.head_dim if group.kind == "head" else 1)
+    return channels.detach().cpu().view(-1, encoder.config.head_dim if group.kind == "head" else 1)

@@ -35,7 +35,9 @@ def batch_loss(made: Setup, waves: Tensor, chunk_frames: int | None, encoder: En
     """The mean distillation loss of an encoder on (B, S), as it is trained with."""
     match = made.job.match
     targets = made.teacher.hidden_states(waves, layers=match.teacher_layers)
-    predictions, targets = align(Distiller(encoder, made.job.heads).eval()(waves, chunk_frames), targets)
+    predictions, targets = align(
+        Distiller(encoder.to(waves.device), made.job.heads).eval()(waves, chunk_frames), targets
+    )
     total, _ = loss_sums(predictions, targets, match.l1, match.cosine)
     frames = next(iter(targets.values())).shape[1]
     return total / (len(waves) * frames * len(targets))

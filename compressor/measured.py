@@ -15,6 +15,7 @@ from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
 from .bundle_document import Order
+from .checkpoint import parameters
 from .encoder import Encoder
 from .export import export, plan
 from .export_source import Source
@@ -72,4 +73,6 @@ def _order(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str
     """One method for chunks, or the window of an encoder that does not stream."""
     target = target_of(TARGET_OF[parse(address).kind])
     chunks = () if encoder.config.blockers else (chunk_ms or target.chunks_ms[0],)
-    return plan(Source("candidate", encoder, {}), target, quantize, chunks)
+    unknown = dict.fromkeys(("checkpoint_sha256", "recipe", "teacher", "steps", "data", "fidelity"))
+    source = Source("candidate", encoder, {**unknown, "parents": [], "parameters": parameters(encoder)})
+    return plan(source, target, quantize, chunks)

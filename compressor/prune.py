@@ -4,6 +4,7 @@ Units go by importance (`importance`, `selection`), are taken out (`cutting`), a
 pruned checkpoint as it is before that lies beside the result, in OUT-cut.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -80,13 +81,15 @@ def prune(order: Order, where: Where, listen: Listener, say: Say) -> dict[str, A
             use.
     """
     opened = open_prunable(order.checkpoint)
+    check_order(order, where)
     if order.method in UNSTRUCTURED:
         recipe = zeroing(order, recipe_of(opened, order))
         return _document(order, opened, distill(recipe, where, listen))
     stump = where.out.with_name(where.out.name + CUT) if order.recover else where.out
     if not where.resume:
-        check_folder(where)
         check_stump(stump, where.overwrite)
+        if order.recover:
+            check_folder(where)
     if not (where.resume and (stump / CARD).exists()):
         _cut_down(order, opened, where, stump, say)
     check_same(order, opened, stump)
@@ -136,6 +139,17 @@ def recipe_of(opened: Checkpoint, order: Order) -> Recipe:
     return starting_from(recipe, opened.path, opened.encoder.config)
 
 
+def check_order(order: Order, where: Where) -> None:
+    """Raises SpeechpressError for what cannot be begun: speech that is missing, a folder that is the source itself."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SpeechpressError("compress prune runs in one process; start it without torchrun")
+    if where.out.resolve() == order.checkpoint.resolve():
+        raise SpeechpressError(f"--out {where.out}: is the checkpoint itself, which is kept; choose another folder")
+    if (order.method == "taylor" or order.recover) and not where.data:
+        why = "the importance of units (--method taylor)" if order.method == "taylor" else "distillation (--recover)"
+        raise SpeechpressError(f"{why} needs speech: give --data FOLDER, or --starter for what comes with the package")
+
+
 def zeroing(order: Order, recipe: Recipe) -> Recipe:
     """The recipe of an unstructured pruning: every step of it distils."""
     if order.target.kind != "sparsity":
@@ -164,8 +178,9 @@ def check_stump(stump: Path, overwrite: bool) -> None:
         return
     card = read_json(stump / CARD) if (stump / CARD).is_file() else {}
     if not overwrite or not card.get("prune"):
-        raise SpeechpressError(f"{stump}: exists already; choose another --out, or replace it with --overwrite")
-    shutil.rmtree(stump)
+        raise SpeechpressError(
+            f"{stump}: is not empty; choose another --out, or replace what was pruned with --overwrite"
+        )
 
 
 def check_same(order: Order, opened: Checkpoint, stump: Path) -> None:
@@ -184,10 +199,6 @@ def check_same(order: Order, opened: Checkpoint, stump: Path) -> None:
 
 def _cut_down(order: Order, opened: Checkpoint, where: Where, stump: Path, say: Say) -> None:
     """Choose the units, take them out, and write the checkpoint."""
-    needs_speech = order.method == "taylor" or order.recover
-    if needs_speech and not where.data:
-        why = "the importance of units (--method taylor)" if order.method == "taylor" else "recovery"
-        raise SpeechpressError(f"{why} needs speech: give --data FOLDER, or --starter for what comes with the package")
     check_target(order.target, opened.encoder.config)
     made = set_up(recipe_of(opened, order), replace(where, out=stump)) if where.data else None
     encoder = opened.encoder if made is None else made.job.student.eval()
@@ -235,7 +246,8 @@ def write_stump(
 ) -> None:
     """The pruned checkpoint, a folder like any other: weights, config, heads, and a card that says what was done."""
     before = opened.encoder.config
-    stump.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(stump, ignore_errors=True)  # see check_stump
+    stump.mkdir(parents=True)
     if (opened.path / HEADS).exists():
         shutil.copyfile(opened.path / HEADS, stump / HEADS)
     save_encoder(stump, small)

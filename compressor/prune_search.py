@@ -81,7 +81,10 @@ def out_of_reach(asked: str, nearest: str) -> SpeechpressError:
 
 def _timed(target: Target, encoder: Encoder, importance: Masks, per_cost: bool, clock: Clock, say: Say) -> Found:
     before, notes = clock(encoder), list[str]()
-    say(f"whole: {before.ms:.2f} ms per chunk of {before.chunk_ms:g} ms, {before.quantize}, {before.threads} thread(s)")
+    say(
+        f"whole: {before.ms:.2f} ms per chunk of {before.chunk_ms:g} ms, {before.quantize}, {before.threads} thread(s); "
+        f"of {before.known_share:.0%} of it the module is known"
+    )
     if before.ms <= target.value:
         asked = target.say(target.value)
         raise SpeechpressError(

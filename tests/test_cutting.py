@@ -9,7 +9,7 @@ from speechpress.compressor.checkpoint import load_encoder, parameters, save_enc
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.cutting import cut
 from speechpress.compressor.importance import dependency_groups
-from speechpress.compressor.masking import attach
+from speechpress.compressor.unit_masks import attach
 from speechpress.compressor.streaming import StreamingEncoder, folded
 from speechpress.compressor.units import Group, counts, sizes_of
 

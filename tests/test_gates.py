@@ -22,14 +22,14 @@ def test_the_share_of_open_gates_is_what_the_formula_says(log_alpha):
     gate = gate_at(log_alpha)
     samples = torch.stack([gate.sample() for _ in range(20)]).detach()
     assert samples.min() >= 0 and samples.max() <= 1
-    assert float((samples > 0).float().mean()) == pytest.approx(float(gate.open_share()[0]), abs=0.01)
+    assert float((samples > 0).float().mean()) == pytest.approx(float(gate.open_share()[0].detach()), abs=0.01)
 
 
 def test_gates_start_open():
     torch.manual_seed(0)
     gate = HardConcrete(2000)
     assert float(gate.open_share().mean()) > 0.98 and float((gate.sample() == 1).float().mean()) > 0.9
-    assert float(gate.settled().min()) > 0.9
+    assert float((gate.settled() > 0.9).float().mean()) > 0.99
 
 
 def test_settled_gates_close_the_least_open_and_never_all():

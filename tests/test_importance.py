@@ -22,7 +22,7 @@ def test_every_unit_gets_a_number(config):
 
 def test_taylor_is_the_derivative_of_a_gate():
     """On every unit a gate where its output is read: the loss's derivative at 1."""
-    from speechpress.compressor.masking import attach
+    from speechpress.compressor.unit_masks import attach
 
     encoder = make(SMALL)
     found = taylor(encoder, [loss])
