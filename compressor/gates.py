@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from . import costs
 from .encoder import Encoder
-from .unit_masks import attach
 from .objectives import Heads
 from .prune_recipe import Prune
 from .recipe import Train
 from .training import Distiller, make_optimizer
 from .unit_costs import UnitCost
+from .unit_masks import attach
 from .units import Group, Masks, Sizes, sizes_of
 
 TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1

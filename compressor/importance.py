@@ -86,11 +86,11 @@ def _group(graph: Any, whole: Encoder, group: Group) -> Any:
 
 def _reader(whole: Encoder, group: Group) -> Any:
     """The module that reads what the units of a group put out."""
-    convs = whole.feature_extractor.conv_layers
+    convs: Any = whole.feature_extractor.conv_layers
     if group.kind == "conv":
         last = group.layer + 1 == len(convs)
         return whole.feature_projection.projection if last else convs[group.layer + 1].conv
-    layer = whole.encoder.layers[group.layer]
+    layer: Any = whole.encoder.layers[group.layer]
     return layer.attention.out_proj if group.kind == "head" else layer.feed_forward.output_dense
 
 

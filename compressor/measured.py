@@ -11,6 +11,7 @@ from typing import Any
 
 from speechpress.devices.device import Device, open_device, parse
 from speechpress.devices.measuring import Wish, profile
+from speechpress.devices.probe import probe
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
@@ -67,6 +68,12 @@ def measure(
     modules = {row["module"]: row["ms"] for row in operators["by_module"]}
     shown = settings["chunk_ms"], settings["threads"], order.scheme
     return Measured(record["result"]["p50_ms"], modules, operators["known_share"], *shown)
+
+
+def check(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str | None) -> None:
+    """Raises SpeechpressError, before any long work, when `measure` could not begin."""
+    _order(encoder, address, chunk_ms, quantize)
+    probe(open_device(address))
 
 
 def _order(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str | None) -> Order:

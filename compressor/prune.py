@@ -28,7 +28,7 @@ from .importance import magnitude, taylor
 from .joint import starting_from
 from .lineage import ancestry
 from .loss_importance import LAYER_BATCHES, layers_to_keep, losses
-from .measured import measure
+from .measured import check, measure
 from .objectives import HEADS
 from .prune_recipe import Prune
 from .prune_search import Found, search
@@ -200,14 +200,21 @@ def check_same(order: Order, opened: Checkpoint, stump: Path) -> None:
 def _cut_down(order: Order, opened: Checkpoint, where: Where, stump: Path, say: Say) -> None:
     """Choose the units, take them out, and write the checkpoint."""
     check_target(order.target, opened.encoder.config)
+    timing: dict[str, Any] = {
+        "address": str(order.target.device),
+        "chunk_ms": order.chunk_ms,
+        "quantize": order.quantize,
+    }
+    if order.target.kind == "latency_ms":
+        check(opened.encoder, **timing)
     made = set_up(recipe_of(opened, order), replace(where, out=stump)) if where.data else None
     encoder = opened.encoder if made is None else made.job.student.eval()
     kept = _layers_to_keep(order, encoder, made, say)
     encoder = encoder if kept is None else cut(encoder, {}, kept)
     say(f"importance of units by {order.method}")
     importance = magnitude(encoder) if made is None or order.method == "magnitude" else taylor(encoder, losses(made))
-    clock = partial(measure, address=str(order.target.device), chunk_ms=order.chunk_ms, quantize=order.quantize)
-    found = search(order.target, encoder, importance, order.method == "taylor", clock, say)
+    clock, whole = partial(measure, **timing), costs.parameters(opened.encoder.config)
+    found = search(order.target, encoder, importance, order.method == "taylor", clock, say, whole)
     small = cut(encoder, found.masks)
     write_stump(order, opened, stump, small, found, made, kept)
 

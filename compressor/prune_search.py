@@ -43,6 +43,7 @@ def search(
     per_cost: bool,
     clock: Clock,
     say: Say = lambda text: None,
+    whole: int | None = None,
 ) -> Found:
     """The units of `encoder` that stay.
 
@@ -53,13 +54,14 @@ def search(
         per_cost: importance is divided by what a unit saves.
         clock: measures an encoder on the device of a target in time, see `measured.measure`.
         say: hears what is being measured.
+        whole: the parameters of which a sparsity is a share, if not those of `encoder`.
 
     Raises:
         SpeechpressError: the target is out of reach; the nearest that is not is named.
     """
     if target.kind == "latency_ms":
         return _timed(target, encoder, importance, per_cost, clock, say)
-    whole = costs.parameters(encoder.config)
+    whole = whole or costs.parameters(encoder.config)
     goal = (1 - target.value) * whole if target.kind == "sparsity" else target.value
     cost = UnitCost.derived(encoder.config, costs.macs_per_s if target.kind == "macs_per_s" else costs.parameters)
     try:
@@ -82,8 +84,8 @@ def out_of_reach(asked: str, nearest: str) -> SpeechpressError:
 def _timed(target: Target, encoder: Encoder, importance: Masks, per_cost: bool, clock: Clock, say: Say) -> Found:
     before, notes = clock(encoder), list[str]()
     say(
-        f"whole: {before.ms:.2f} ms per chunk of {before.chunk_ms:g} ms, {before.quantize}, {before.threads} thread(s); "
-        f"of {before.known_share:.0%} of it the module is known"
+        f"whole: {before.ms:.2f} ms per chunk of {before.chunk_ms:g} ms, {before.quantize}, {before.threads} thread(s)"
+        f"; of {before.known_share:.0%} of it the module is known"
     )
     if before.ms <= target.value:
         asked = target.say(target.value)

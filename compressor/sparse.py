@@ -61,15 +61,15 @@ def prunable(encoder: Encoder) -> Weights:
     for name, module in encoder.named_modules():
         if isinstance(module, nn.Linear | nn.Conv1d):
             parametrized = nn.utils.parametrize.is_parametrized(module)
-            stored = module.parametrizations.weight.original1 if parametrized else module.weight
-            found[name] = (stored, module)
+            stored = f"{name}.parametrizations.weight.original1" if parametrized else f"{name}.weight"
+            found[name] = (encoder.get_parameter(stored), module)
     return found
 
 
 @torch.no_grad()
 def zero_smallest(weights: Weights, sparsity: float) -> None:
     """Set the share `sparsity` of all weights to zero, the smallest ones wherever they are."""
-    sizes = {name: module.weight.abs() for name, (_, module) in weights.items()}  # type: ignore[operator]
+    sizes = {name: _sizes(stored, module) for name, (stored, module) in weights.items()}
     flat = torch.cat([size.flatten() for size in sizes.values()])
     count = round(sparsity * len(flat))
     if not count:
@@ -79,3 +79,15 @@ def zero_smallest(weights: Weights, sparsity: float) -> None:
     gone[flat.argsort(stable=True)[:count]] = True
     for (stored, _), part in zip(weights.values(), gone.split([size.numel() for size in sizes.values()]), strict=True):
         stored.data.masked_fill_(part.view_as(stored), 0.0)
+
+
+def _sizes(stored: Tensor, module: Any) -> Tensor:
+    """Magnitudes of a weight; of every tap that has a length and a direction the largest entry counts as endless.
+
+    A direction of zeros alone has no length that it could be divided by.
+    """
+    sizes = module.weight.abs()
+    if stored is module.weight:
+        return sizes
+    largest = stored.abs() == stored.abs().amax((0, 1), keepdim=True)
+    return sizes.masked_fill(largest, float("inf"))

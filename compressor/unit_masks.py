@@ -28,7 +28,8 @@ def attach(encoder: Encoder, mask_of: MaskOf) -> list[RemovableHandle]:
     config, last = encoder.config, len(encoder.config.conv_channels) - 1
     norm = encoder.feature_projection.layer_norm
     handles: list[RemovableHandle] = []
-    for index, layer in enumerate(encoder.feature_extractor.conv_layers):
+    convs: Any = encoder.feature_extractor.conv_layers
+    for index, layer in enumerate(convs):
         channels = Group("conv", index)
         if isinstance(layer.layer_norm, nn.LayerNorm):
             handles.append(layer.layer_norm.register_forward_hook(_norm_hook(mask_of, channels, False)))
@@ -36,7 +37,8 @@ def attach(encoder: Encoder, mask_of: MaskOf) -> list[RemovableHandle]:
             handles.append(layer.register_forward_hook(_channel_hook(mask_of, channels)))
     if norm is not None:
         handles.append(norm.register_forward_hook(_norm_hook(mask_of, Group("conv", last), True)))
-    for index, layer in enumerate(encoder.encoder.layers):
+    layers: Any = encoder.encoder.layers
+    for index, layer in enumerate(layers):
         out, dense = layer.attention.out_proj, layer.feed_forward.output_dense
         handles.append(out.register_forward_pre_hook(_input_hook(mask_of, Group("head", index), config.head_dim)))
         handles.append(dense.register_forward_pre_hook(_input_hook(mask_of, Group("ffn", index), 1)))

@@ -9,8 +9,8 @@ from speechpress.compressor.checkpoint import load_encoder, parameters, save_enc
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.cutting import cut
 from speechpress.compressor.importance import dependency_groups
-from speechpress.compressor.unit_masks import attach
 from speechpress.compressor.streaming import StreamingEncoder, folded
+from speechpress.compressor.unit_masks import attach
 from speechpress.compressor.units import Group, counts, sizes_of
 
 CONFIG = EncoderConfig(

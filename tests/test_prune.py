@@ -70,6 +70,7 @@ def test_layers_go_where_the_loss_minds_least(student, few_clips, tmp_path):
     document, said, _ = run(order, tmp_path / "small", [few_clips])
     config = load_checkpoint(tmp_path / "small").encoder.config
     assert config.num_layers == 1 and document["prune"]["layers_kept"] in ([1], [2])
+    assert document["parameters"] <= 0.5 * document["before"]["parameters"]
     assert any("missed least" in line for line in said)
     with pytest.raises(SpeechpressError, match="must be 1 to 1"):
         run(Order(student, HALF, layers=2), tmp_path / "none", [few_clips])
@@ -131,6 +132,8 @@ def test_resumed_recovery_gives_the_very_same_weights(student, few_clips, tmp_pa
         ({"target": HALF, "method": "magnitude", "recover": 3}, r"distillation \(--recover\) needs speech"),
         ({"target": Target("parameters", 1e4), "method": "parp", "recover": 3}, "changes no cost; give --sparsity"),
         ({"target": HALF, "method": "one-shot"}, "--steps 1000"),
+        ({"target": Target("latency_ms", 1.0, "host"), "method": "magnitude", "quantize": "int7"}, "no quantisation"),
+        ({"target": Target("latency_ms", 1.0, "host"), "method": "magnitude", "chunk_ms": 3.0}, "whole frames"),
     ],
 )
 def test_what_cannot_be_done_is_said(student, few_clips, tmp_path, order, said):

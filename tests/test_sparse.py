@@ -24,6 +24,15 @@ def test_the_smallest_weights_of_all_become_zero(sparsity):
     assert gone <= stay
 
 
+def test_a_tap_of_no_length_keeps_a_direction():
+    """A student that looks less far ahead than its teacher has such: directions of zeros would make them no numbers."""
+    encoder = make(SMALL)
+    gains = encoder.encoder.pos_conv_embed.conv.parametrizations.weight.original0
+    gains.data[..., 3:6] = 0.0
+    zero_smallest(prunable(encoder), 0.9)
+    assert encoder.encoder.pos_conv_embed.conv.weight.isfinite().all()
+
+
 def shaken(encoder, seed):
     generator = torch.Generator().manual_seed(seed)
     for stored, _ in prunable(encoder).values():
