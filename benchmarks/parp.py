@@ -1,6 +1,6 @@
 """Unstructured pruning: PARP against one-shot magnitude pruning at equal steps, and what zeros do to the program.
 
-    python benchmarks/parp.py CORPORA OUT [--steps 300] [--recover 100]
+    python benchmarks/parp.py CORPORA OUT [--steps 400] [--recover 120]
 
 CORPORA and the student are pruning_curve.py's (OUT may be its folder too). From it, at 50 and 90 % of the weights,
 `compress prune --method parp` and `--method one-shot`, each with as many steps. Fidelity is the mean cosine of the
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("corpora", "out"):
         parser.add_argument(name, type=Path)
-    for option, value in (("steps", 300), ("recover", 100), ("rounds", 100)):
+    for option, value in (("steps", 400), ("recover", 120), ("rounds", 100)):
         parser.add_argument(f"--{option}", type=int, default=value)
     given = parser.parse_args()
     keep_freed_memory()
@@ -52,7 +52,7 @@ def main() -> None:
     times = timed(encoders, given.out, given.rounds)
     sizes = {name: (given.out / f"{name.replace(' ', '-')}.pte").stat().st_size for name in folders}
     corpus = {"ks": "arabic_speech_commands", "sid": "speechocean762"}
-    tasks = [make_task(name, given.corpora / folder, 50, 300) for name, folder in corpus.items()]
+    tasks = [make_task(name, given.corpora / folder, 50, 200) for name, folder in corpus.items()]
     cosines = faithful(folders, load_teacher("hubert-mini"), test_clips(tasks))
     points = {
         name: {

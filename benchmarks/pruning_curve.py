@@ -1,6 +1,6 @@
 """How small a student can be pruned: sparsity against fidelity, probes and measured time of a chunk, two methods.
 
-    python benchmarks/pruning_curve.py CORPORA OUT [--steps 300] [--recover 100]
+    python benchmarks/pruning_curve.py CORPORA OUT [--steps 400] [--recover 120]
 
 CORPORA as in real_run.py. A streaming student of two layers (16 heads of 16, so that heads can be pruned finely) is
 distilled from hubert-mini. From it, at 25, 50, 75 and 90 % of the parameters,
@@ -43,8 +43,8 @@ SPARSITIES = (0.25, 0.5, 0.75, 0.9)
 CHUNK_FRAMES = 16
 STUDENT = ["student.head_dim=16", "student.num_heads=16", "student.pos_conv_kernel=16", "student.projection_norm=true"]
 TRAIN = [
-    "train.crop_s=3",
-    "train.batch=16",
+    "train.crop_s=2",
+    "train.batch=8",
     "train.precision=fp32",
     "train.front_end_grad=1",
     "train.checkpoint_every=50",
@@ -86,7 +86,7 @@ def make_all(corpora: Path, out: Path, steps: int, recover: int) -> dict[str, Pa
         if not (out / f"taylor-{name}" / "card.json").exists():
             order = ["--sparsity", sparsity, "--method", "taylor", "--recover", recover, "--set", "train.lr=5e-4"]
             compress("prune", first, *order, "--out", out / f"taylor-{name}", *data_of(corpora))
-        gates = [f"prune.sparsity={sparsity}", f"prune.ramp={joint // 2}", "prune.lr=0.2"]
+        gates = [f"prune.sparsity={sparsity}", f"prune.ramp={joint // 3}", "prune.lr=0.5"]
         final = [f"prune.final.steps={recover - joint}", "prune.final.lr=5e-4"]
         distilled(corpora, out / f"l0-{name}", [*common, *gates, *final, f"train.steps={joint}", "train.lr=5e-4"])
     return folders
@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("corpora", "out"):
         parser.add_argument(name, type=Path)
-    for option, value in (("steps", 300), ("recover", 100), ("clips", 300), ("seeds", 3), ("rounds", 60)):
+    for option, value in (("steps", 400), ("recover", 120), ("clips", 200), ("seeds", 3), ("rounds", 60)):
         parser.add_argument(f"--{option}", type=int, default=value)
     given = parser.parse_args()
     keep_freed_memory()
