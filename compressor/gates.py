@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from . import costs
+from .config import EncoderConfig
 from .encoder import Encoder
 from .objectives import Heads
 from .prune_recipe import Prune
 from .recipe import Train
+from .selection import choose
 from .training import Distiller, make_optimizer
 from .unit_costs import UnitCost
 from .unit_masks import attach
-from .units import Group, Masks, Sizes, sizes_of
+from .units import Group, Masks, sizes_of
 
 TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1
 OPEN = 0.99  # the share of gates that are not closed at the start
@@ -46,38 +48,48 @@ class HardConcrete(nn.Module):
         return torch.sigmoid(self.log_alpha - TEMPERATURE * math.log(-LOW / HIGH))
 
     @torch.no_grad()
-    def settled(self) -> Tensor:
-        """(N,) without chance: as many zeros as are expected (never all), the others as open as they are on average."""
-        values = torch.sigmoid(self.log_alpha / TEMPERATURE * SHARPNESS).clamp_min(1e-3)
-        zeros = min(round(float(len(values) - self.open_share().sum())), len(values) - 1)
-        values[self.log_alpha.argsort()[:zeros]] = 0.0
-        return values
+    def value(self) -> Tensor:
+        """(N,) how far a gate that stays is open on average; never 0."""
+        return torch.sigmoid(self.log_alpha / TEMPERATURE * SHARPNESS).clamp_min(1e-3)
 
 
 class Gates(nn.Module):
-    """The gates of an encoder, drawn anew for every forward pass while training."""
+    """The gates of an encoder, drawn anew for every forward pass while training.
 
-    def __init__(self, sizes: Sizes, kinds: tuple[str, ...]) -> None:
+    In evaluation there is no chance: of all gates together the least open are closed, as many as bring the parameters
+    down to the share that is wanted at the time (`wanted`, set by the penalty), but never all of a group.
+    """
+
+    def __init__(self, config: EncoderConfig, kinds: tuple[str, ...]) -> None:
         super().__init__()
-        self.groups = [group for group in sizes if group.kind in kinds]
-        self.gates = nn.ModuleDict({_name(group): HardConcrete(sizes[group]) for group in self.groups})
+        self.sizes = sizes_of(config)
+        self.groups = [group for group in self.sizes if group.kind in kinds]
+        self.gates = nn.ModuleDict({_name(group): HardConcrete(self.sizes[group]) for group in self.groups})
+        self.cost, self.whole = UnitCost.derived(config, costs.parameters), costs.parameters(config)
         self.current: Masks = {}
+        self.wanted = 0.0
 
     def draw(self) -> None:
-        """Set the masks of the next forward pass."""
-        self.current = {group: gate.sample() for group, gate in self._each()} if self.training else self.settled()
+        """Set the masks of the next forward pass in training."""
+        self.current = {group: gate.sample() for group, gate in self._each()}
 
-    def settled(self) -> Masks:
-        """The masks of evaluation, by which units are taken out in the end."""
-        return {group: gate.settled() for group, gate in self._each()}
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Set the masks of evaluation, by which units are taken out in the end."""
+        openness = {group: torch.zeros(count) for group, count in self.sizes.items()}
+        openness |= {group: gate.log_alpha.cpu() for group, gate in self._each()}
+        floors = self.sizes | dict.fromkeys(self.groups, 1)
+        kept = choose(openness, self.cost, (1 - self.wanted) * self.whole, floors, per_cost=False)
+        self.current = {group: kept[group].to(gate.log_alpha) * gate.value() for group, gate in self._each()}
+
+    def sparsity(self) -> Tensor:
+        """Expected share of the parameters that is gone, with gradient."""
+        left = {group: gate.open_share().sum() for group, gate in self._each()}
+        return 1 - self.cost.of({**self.sizes, **left}) / self.whole
 
     def clamped(self) -> list[Group]:
-        """Groups of which nothing would be left; `settled` leaves them one unit."""
+        """Groups of which nothing is expected to be left; one unit of them stays."""
         return [group for group, gate in self._each() if round(float(gate.open_share().sum().detach())) < 1]
-
-    def expected(self) -> dict[Group, Tensor]:
-        """How many units of each group are expected to stay, with gradient."""
-        return {group: gate.open_share().sum() for group, gate in self._each()}
 
     def _each(self) -> list[tuple[Group, Any]]:
         return [(group, self.gates[_name(group)]) for group in self.groups]
@@ -88,12 +100,19 @@ class GatedDistiller(Distiller):
 
     def __init__(self, encoder: Encoder, heads: Heads, prune: Prune) -> None:
         super().__init__(encoder, heads)
-        self.gates = Gates(sizes_of(encoder.config), prune.of)
+        self.gates = Gates(encoder.config, prune.of)
         self.multipliers = nn.Parameter(torch.zeros(2))
         attach(encoder, lambda group: self.gates.current.get(group))
 
+    def train(self, mode: bool = True) -> "GatedDistiller":
+        super().train(mode)
+        if not mode:
+            self.gates.settle()
+        return self
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self.gates.draw()
+        if self.training:
+            self.gates.draw()
         return super().forward(*args, **kwargs)
 
 
@@ -114,24 +133,19 @@ class SparsityPenalty:
 
     def __init__(self, distiller: GatedDistiller, prune: Prune) -> None:
         self.distiller, self.prune = distiller, prune
-        config = distiller.encoder.config
-        self.cost, self.sizes = UnitCost.derived(config, costs.parameters), sizes_of(config)
-        self.whole = costs.parameters(config)
 
     def target(self, step: int) -> float:
         return self.prune.sparsity * min(1.0, step / max(1, self.prune.ramp))
 
-    def sparsity(self) -> Tensor:
-        """Expected share of the parameters that is gone."""
-        return 1 - self.cost.of({**self.sizes, **self.distiller.gates.expected()}) / self.whole
-
     def __call__(self, step: int) -> Tensor:
-        gap, (linear, square) = self.sparsity() - self.target(step), self.distiller.multipliers
+        gates, (linear, square) = self.distiller.gates, self.distiller.multipliers
+        gates.wanted = self.target(step + 1)  # after this step
+        gap = gates.sparsity() - self.target(step)
         return linear * gap + square * gap.square()
 
     def facts(self, step: int) -> dict[str, float]:
         """For the log."""
-        return {"sparsity": float(self.sparsity().detach()), "target_sparsity": self.target(step)}
+        return {"sparsity": float(self.distiller.gates.sparsity().detach()), "target_sparsity": self.target(step)}
 
 
 def _name(group: Group) -> str:

@@ -39,12 +39,13 @@ class GatePruning(Pruning):
         self.distiller = distiller
 
     def finish(self, job: Plan) -> Plan:
-        gates, before = self.distiller.gates, job.student.config
-        student = cut(job.student, gates.settled())
+        gates, before = self.distiller.eval().gates, job.student.config
+        student = cut(job.student, gates.current)
         whole, left = costs.parameters(before), costs.parameters(student.config)
         pruned = {
             "method": "l0",
             "sparsity": 1 - left / whole,
+            "expected_sparsity": float(gates.sparsity().detach()),
             "parameters": [whole, left],
             "macs_per_s": [costs.macs_per_s(before), costs.macs_per_s(student.config)],
             "units": removed(before, student.config),

@@ -205,6 +205,13 @@ def _check_prune(recipe: Recipe) -> None:
     if prune.by_gates and (not prune.of or len(set(prune.of)) != len(prune.of)):
         raise SpeechpressError(f"{recipe.where('prune.of')}: prune.of must name conv, head, ffn, each at most once")
 
+    if prune.by_gates and prune.ramp >= recipe.train.steps:
+        where = recipe.where("prune.ramp", "train.steps")
+        raise SpeechpressError(
+            f"{where}: prune.ramp is {prune.ramp}, but must be less than train.steps, {recipe.train.steps}, for the "
+            "sparsity to be reached"
+        )
+
 
 def _is_default(prune: Prune, name: str) -> bool:
     return any(item.name == name and item.default == getattr(prune, name) for item in fields(Prune))

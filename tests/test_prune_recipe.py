@@ -29,6 +29,7 @@ def test_a_recipe_with_pruning_is_written_and_read_again():
         (["prune.of=[]"], "prune.of must name"),
         (["prune.final.step=5"], "unknown key 'prune.final.step'. Did you mean 'steps'"),
         (["prune.final=null"], "prune.final"),
+        (["train.steps=100"], "prune.ramp is 5000, but must be less than train.steps, 100"),
         (["prune.method=parp"], "prune.final is for method l0"),
     ],
 )
