@@ -1,6 +1,6 @@
 """Unstructured pruning: PARP against one-shot magnitude pruning at equal steps, and what zeros do to the program.
 
-    python benchmarks/parp.py CORPORA OUT [--steps 400] [--recover 120]
+    python benchmarks/parp.py CORPORA OUT [--student FOLDER] [--steps 240] [--recover 120]
 
 CORPORA and the student are pruning_curve.py's (OUT may be its folder too). From it, at 50 and 90 % of the weights,
 `compress prune --method parp` and `--method one-shot`, each with as many steps. Fidelity is the mean cosine of the
@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from common import write
-from pruning_curve import DENSE, data_of, distilled, faithful, start, timed
+from pruning_curve import DENSE, FURTHER, TRAIN, continued, data_of, faithful, start, timed, with_sets
 from real_run import compress
 from streaming_quality import test_clips
 
@@ -24,17 +24,15 @@ from speechpress.compressor.tasks import make_task
 SPARSITIES, METHODS = (0.5, 0.9), ("one-shot", "parp")
 
 
-def make_all(corpora: Path, out: Path, steps: int, recover: int) -> dict[str, Path]:
+def make_all(corpora: Path, out: Path, first: Path, recover: int) -> dict[str, Path]:
     """{name: folder} of the student that went on dense, and of every sparse one."""
-    first = start(corpora, out, steps)
-    settings = [f"student.init={first}", f"train.validate_every={recover}", f"train.steps={recover}", "train.lr=5e-4"]
-    distilled(corpora, out / DENSE, settings)
+    continued(corpora, out / DENSE, first, recover)
     folders = {DENSE: out / DENSE}
     for sparsity in SPARSITIES:
         for method in METHODS:
             folder = folders[f"{method} {round(100 * sparsity)}"] = out / f"{method}-{round(100 * sparsity)}"
             if not (folder / "card.json").exists():
-                order = ["--sparsity", sparsity, "--method", method, "--steps", recover, "--set", "train.lr=5e-4"]
+                order = ["--sparsity", sparsity, "--method", method, "--steps", recover, *with_sets([*TRAIN, *FURTHER])]
                 compress("prune", first, *order, "--out", folder, *data_of(corpora))
     return folders
 
@@ -43,11 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("corpora", "out"):
         parser.add_argument(name, type=Path)
-    for option, value in (("steps", 400), ("recover", 120), ("rounds", 100)):
+    parser.add_argument("--student", type=Path, help="a finished streaming student of hubert-mini")
+    for option, value in (("steps", 240), ("recover", 120), ("rounds", 100)):
         parser.add_argument(f"--{option}", type=int, default=value)
     given = parser.parse_args()
     keep_freed_memory()
-    folders = make_all(given.corpora, given.out, given.steps, given.recover)
+    first = start(given.corpora, given.out, given.student, given.steps)
+    folders = make_all(given.corpora, given.out, first, given.recover)
     encoders = {name: load_encoder(folder) for name, folder in folders.items()}
     times = timed(encoders, given.out, given.rounds)
     sizes = {name: (given.out / f"{name.replace(' ', '-')}.pte").stat().st_size for name in folders}
@@ -63,7 +63,13 @@ def main() -> None:
         }
         for name, folder in folders.items()
     }
-    document = {"steps": given.steps, "recover": given.recover, "threads": 1, "points": points, "times": times}
+    document = {
+        "steps": read_json(first / "card.json")["steps"],
+        "recover": given.recover,
+        "threads": 1,
+        "points": points,
+        "times": times,
+    }
     write("parp", document)
     for name, point in points.items():
         size = point["program_bytes"] / 1e6
