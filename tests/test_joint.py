@@ -37,7 +37,7 @@ def test_the_student_is_pruned_and_then_distilled(pruned, tiny_config):
     first, second = (load_checkpoint(folder) for folder in (pruned.with_name("small-joint"), pruned))
     assert first.encoder.config == second.encoder.config and second.card["steps"] == 6 and first.card["steps"] == 24
     told = first.card["prune"]
-    assert told["method"] == "l0" and 0.4 <= told["sparsity"] < 0.41 and told["expected_sparsity"] > 0.1
+    assert told["method"] == "l0" and 0.4 <= told["sparsity"] < 0.43 and told["expected_sparsity"] > 0.1
     assert costs.parameters(second.encoder.config) == told["parameters"][1] == second.card["parameters"]
     assert second.card["prune"] == told and second.card["parents"][0]["path"].endswith("small-joint")
     assert not [note for note in second.card["notes"] if note.startswith("init")]
