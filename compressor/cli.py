@@ -16,9 +16,9 @@ from speechpress.runtime.errors import SpeechpressError
 from . import cli_measure
 from .cli_demo import demo
 from .cli_options import BUNDLES, RUNS, Json, resume_words
+from .cli_prune import prune
 from .cli_search import search
 from .cli_study import study
-from .cli_prune import prune
 
 app = typer.Typer(
     name="compress",
