@@ -17,6 +17,7 @@ from . import cli_measure
 from .cli_demo import demo
 from .cli_eval import evaluate
 from .cli_options import BUNDLES, RUNS, Json, resume_words
+from .cli_prune import prune
 from .cli_search import search
 from .cli_study import study
 
@@ -129,7 +130,8 @@ def distill(
     loaded = load_recipe(recipe, settings)
     folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
-    from .distill import distill, try_out
+    from .distill import try_out
+    from .joint import distill_in_stages
     from .run import Where
 
     where = Where(tuple(data), folder, device, resume, overwrite)
@@ -137,7 +139,7 @@ def distill(
         document = try_out(loaded, where)
         return screen.result(document, dry_run_table(document))
     with RunView(screen) as view:
-        outcome = distill(loaded, where, view)
+        outcome = distill_in_stages(loaded, where, view)
     if not outcome.finished:
         screen.say(f"interrupted; go on with: compress {resume_words(outcome.out)}")
         raise typer.Exit(130)
@@ -235,6 +237,7 @@ def verify_bundle(
 
 
 app.command("eval")(evaluate)
+app.command("prune")(prune)
 app.command("profile")(cli_measure.profile)
 app.command("report")(cli_measure.report)
 app.command("demo")(demo)

@@ -99,6 +99,8 @@ class RunView:
 
     def _train(self, event: dict[str, Any]) -> None:
         state = f"loss {event['loss']:.3f}  {event['audio_s'] / 3600:.2f} h  {event['audio_s_per_s']:.0f} audio-s/s"
+        if "sparsity" in event:
+            state += f"  sparsity {event['sparsity']:.3f} of {event['target_sparsity']:.3f}"
         self.bar.update(self.task, completed=event["step"], state=state)
         if not self.live:
             self.screen.say(f"step {event['step']}/{self.steps}  {state}  {self._left(event['step'])} left")

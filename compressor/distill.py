@@ -27,10 +27,11 @@ from .costs import macs_per_s
 from .heldout import split_heldout
 from .plan import Plan, plan
 from .pretrained import Teacher, load_teacher
+from .prune_during import make_distiller, optimizer_of, penalty_of, pruning_of
 from .recipe import Recipe
 from .run import Outcome, Run, Where, check_folder, summary
 from .show import describe_encoder
-from .training import Distiller, Event, Interrupt, Listener, Loop, Progress, make_optimizer
+from .training import Distiller, Event, Interrupt, Listener, Loop, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Setup:
         """The training loop, at its first step."""
         train, match, draw = self.job.recipe.train, self.job.match, chunk_drawer(self.job)
         parts = (self.fabric, self.distiller, self.teacher, self.optimizer)
-        return Loop(*parts, match, train, Progress(), listen, draw)
+        return Loop(*parts, match, train, Progress(), listen, draw, penalty_of(self.module, self.job.recipe))
 
 
 def set_up(recipe: Recipe, where: Where) -> Setup:
@@ -74,8 +75,8 @@ def set_up(recipe: Recipe, where: Where) -> Setup:
         measure_statistics(job, batches)
     fabric.seed_everything(recipe.train.seed, verbose=False)
     teacher = teacher.to(fabric.device)
-    module = Distiller(job.student, job.heads).train()
-    distiller, optimizer = fabric.setup(module, make_optimizer(module, recipe.train))
+    module = make_distiller(job).train()
+    distiller, optimizer = fabric.setup(module, optimizer_of(module, recipe))
     return Setup(fabric, teacher, job, corpus, train_part, valid_part, batches, module, distiller, optimizer)
 
 
@@ -93,13 +94,21 @@ def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
     parts = (made.job, made.module, made.optimizer, made.fabric)
     run = Run(where.out, recipe, *parts, identity, made.batches, waves, listen)
-    loop = made.loop(run.hear)
+    loop, pruning = made.loop(run.hear), pruning_of(made.job, made.module)
+
+    def after_step() -> None:
+        pruning.after_step(loop.progress.step)
+        run.after_step(loop)
+
     with Interrupt().watching() as interrupt:
         if where.resume:
             run.restore(loop)
-        else:
+        pruning.begin(fresh=not where.resume)
+        if not where.resume:
             run.begin(loop)
-        finished = loop.run(made.batches, interrupt, lambda: run.after_step(loop))
+        finished = loop.run(made.batches, interrupt, after_step)
+    if finished:
+        run.job = pruning.finish(run.job)
     return run.end(loop, finished, made.corpus)
 
 

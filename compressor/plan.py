@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from speechpress.runtime.errors import SpeechpressError
 from .checkpoint import load_encoder, read_tensors
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
+from .lineage import ancestry, inherited_pruning
 from .objectives import HEADS, Heads, heads_metadata, make_heads
 from .pretrained import Teacher, TeacherCard
 from .recipe import Match, Recipe, resolve_match, student_config
@@ -30,6 +32,8 @@ class Plan:
     student: Encoder
     heads: Heads
     statistics_missing: bool = False  # of the front end's static norm
+    parents: list[dict[str, Any]] = field(default_factory=list)  # checkpoints that it starts from, the nearest first
+    pruned: dict[str, Any] | None = None  # what was taken out of the student, or of one that it starts from
     notes: list[str] = field(default_factory=list)
 
 
@@ -54,7 +58,8 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     student.front_end_grad = recipe.train.front_end_grad
     student.encoder.scale_layer_grads = recipe.train.layer_grads == "scaled"
     missing = student.static_norm is not None and f"{FIRST_NORM}.mean" not in fitting
-    return Plan(recipe, teacher, match, student, heads, missing, notes)
+    ancestors = ancestry(recipe.student.init)
+    return Plan(recipe, teacher, match, student, heads, missing, ancestors, inherited_pruning(ancestors), notes=notes)
 
 
 def frame_factor(recipe: Recipe, config: EncoderConfig, card: TeacherCard) -> int:

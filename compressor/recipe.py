@@ -6,7 +6,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 import yaml
@@ -14,6 +14,7 @@ import yaml
 from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE, EncoderConfig
+from .prune_recipe import Prune
 from .strict_yaml import key
 
 
@@ -174,6 +175,7 @@ class Recipe:
     paper: str = key("", doc="address of the paper")
     about: str = key("", doc="one line for people")
     streaming: Streaming | None = None
+    prune: Prune | None = None
     published: Published | None = field(default=None, compare=False)
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -188,7 +190,7 @@ class Recipe:
         """
         student = {"layers": self.student.layers, "init": self.student.init} | _lists(self.student.config)
         plain = {name: getattr(self, name) for name in ("name", "paper", "about", "teacher")}
-        names = ("match", "train", "streaming") if self.streaming else ("match", "train")
+        names = [name for name in ("match", "train", "streaming", "prune") if getattr(self, name) is not None]
         sections = {name: _lists(vars(getattr(self, name))) for name in names}
         return {name: value for name, value in plain.items() if value} | {"student": student} | sections
 
@@ -331,4 +333,6 @@ def _lists(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return _lists(vars(value))
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

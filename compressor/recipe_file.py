@@ -11,6 +11,7 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 
 from .config import CONV_NORMS, INPUT_NORMS, EncoderConfig
+from .prune_recipe import Final, Prune
 from .recipe import Match, Published, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places
 
@@ -128,7 +129,8 @@ def _encoder_kinds() -> dict[str, Any]:
 
 def _check_all_keys(root: Entry) -> None:
     known = {"student": ["layers", "init", *_encoder_kinds()]}
-    sections = {"match": Match, "train": Train, "streaming": Streaming, "published": Published}
+    # Of a key that two sections have, the advice is for the later one.
+    sections = {"prune": Prune, "match": Match, "train": Train, "streaming": Streaming, "published": Published}
     known |= {name: [item.name for item in fields(cls)] for name, cls in sections.items()}
     homes = {word: name for name, words in known.items() for word in words}
     homes |= {"layers": "student", "projections": "match", "teacher": "", "name": "", "paper": "", "about": ""}
@@ -136,6 +138,9 @@ def _check_all_keys(root: Entry) -> None:
     for name, words in known.items():
         if name in root.value:
             check_keys(as_section(root.value[name], name), words, name, homes)
+    if "prune" in root.value and "final" in as_section(root.value["prune"], "prune"):
+        final = root.value["prune"].value["final"]
+        check_keys(as_section(final, "prune.final"), [item.name for item in fields(Final)], "prune.final", {})
 
 
 def _student(section: Entry) -> Student:
@@ -178,11 +183,38 @@ def _check(recipe: Recipe) -> None:
     if recipe.streaming is not None and recipe.streaming.chunk_ms[0] > recipe.streaming.chunk_ms[1]:
         where, chunk = recipe.where("streaming.chunk_ms"), list(recipe.streaming.chunk_ms)
         raise SpeechpressError(f"{where}: streaming.chunk_ms is {chunk}, but must be [smallest, largest]")
+    _check_prune(recipe)
     if train.batch_s is not None and train.batch_s < train.crop_s:
         where, crop = recipe.where("train.batch_s"), train.crop_s
         raise SpeechpressError(
             f"{where}: train.batch_s is {train.batch_s}, less than one crop of train.crop_s = {crop} s"
         )
+
+
+def _check_prune(recipe: Recipe) -> None:
+    prune = recipe.prune
+    if prune is None:
+        return
+    for name, method in (("of", "l0"), ("ramp", "l0"), ("lr", "l0"), ("final", "l0"), ("every", "parp")):
+        if f"prune.{name}" in recipe.places and prune.method != method and not _is_default(prune, name):
+            where = recipe.where(f"prune.{name}")
+            raise SpeechpressError(f"{where}: prune.{name} is for method {method}, but prune.method is {prune.method}")
+    if prune.by_gates and prune.final is None:
+        where = recipe.where("prune.method", "prune")
+        raise SpeechpressError(f"{where}: prune.final is missing: method l0 needs it, such as final: {{steps: 25000}}")
+    if prune.by_gates and (not prune.of or len(set(prune.of)) != len(prune.of)):
+        raise SpeechpressError(f"{recipe.where('prune.of')}: prune.of must name conv, head, ffn, each at most once")
+
+    if prune.by_gates and prune.ramp >= recipe.train.steps:
+        where = recipe.where("prune.ramp", "train.steps")
+        raise SpeechpressError(
+            f"{where}: prune.ramp is {prune.ramp}, but must be less than train.steps, {recipe.train.steps}, for the "
+            "sparsity to be reached"
+        )
+
+
+def _is_default(prune: Prune, name: str) -> bool:
+    return any(item.name == name and item.default == getattr(prune, name) for item in fields(Prune))
 
 
 def _check_match(recipe: Recipe) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
+JOINT, CUT = "-joint", "-cut"  # of the folders beside a run in which pruning leaves what the run starts from
+
 
 def choose_folder(out: Path | None, runs: Path, name: str, resume: bool) -> Path:
     """`out` as given; else a new folder under `runs`, or with `resume` the newest unfinished one.
@@ -17,7 +19,8 @@ def choose_folder(out: Path | None, runs: Path, name: str, resume: bool) -> Path
         states = sorted(runs.glob("*/resume.safetensors"), key=lambda path: path.stat().st_mtime)
         if not states:
             raise SpeechpressError(f"--resume: there is no unfinished run under {runs}; name its folder with --out")
-        return states[-1].parent
+        folder = states[-1].parent
+        return folder.with_name(folder.name.removesuffix(JOINT))
     number = 1
     while (folder := runs / (name if number == 1 else f"{name}-{number}")).exists():
         number += 1

@@ -64,12 +64,14 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
     hop = start.hop_samples if start else TEACHER_HOP
     factor = max(1, round(config.hop_samples / hop))
     heads = training_parts(match, config, width, factor)
+    expected, said = after_pruning(recipe, config)
     return {
         "kind": "recipe",
         "name": recipe.name,
         "about": recipe.about,
         "paper": recipe.paper,
         **describe_encoder(config),
+        **expected,
         "training_only_parameters": sum(part.parameters for part in heads),
         "published": published(recipe, config, heads),
         "teacher": _teacher(teacher) if teacher else {"source": recipe.teacher},
@@ -81,7 +83,7 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
             "weights": list(match.weights),
         },
         "recipe": recipe.to_dict(),
-        "notes": [*notes, *more],
+        "notes": [*notes, *more, *said],
     }
 
 
@@ -112,6 +114,22 @@ def published(recipe: Recipe, config: EncoderConfig, heads: list[costs.Part]) ->
         "heads": facts.heads,
         "attention_s": facts.attention_s,
     }
+
+
+def after_pruning(recipe: Recipe, config: EncoderConfig) -> tuple[dict[str, Any], list[str]]:
+    """What of an encoder's figures changes when the recipe takes units out, and notes on what cannot be told."""
+    prune = recipe.prune
+    if prune is None:
+        return {}, []
+    if not prune.by_gates:
+        return {}, [f"prune: {prune.sparsity:.0%} of the weights become zeros, which saves neither time nor space"]
+    whole = costs.parameters(config)
+    left = round((1 - prune.sparsity) * whole)
+    note = (
+        f"prune: parameters are those expected after {prune.sparsity:.0%} are taken out of {whole:,}; which units go, "
+        "and so how many MACs, is learned: MACs, bytes and the table of parts are those before"
+    )
+    return {"parameters": left, "parameters_before_pruning": whole}, [note]
 
 
 def show_checkpoint(folder: str | Path) -> dict[str, Any]:
@@ -235,5 +253,7 @@ def _lineage(card: dict[str, Any]) -> dict[str, Any]:
         "steps": card.get("steps"),
         "audio_h": card.get("audio_h"),
         "valid": card.get("valid"),
+        "parents": card.get("parents") or [],
+        "prune": card.get("prune"),
         "notes": list(card.get("notes") or []),
     }

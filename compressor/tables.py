@@ -110,10 +110,15 @@ def _size_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
         against["macs_per_s"] = f"  (teacher {giga_macs(teacher['macs_per_s'])})"
     return [
         ("encoder", shape),
-        ("parameters", millions(info["parameters"]) + against["parameters"]),
+        ("parameters", millions(info["parameters"]) + _pruned_from(info) + against["parameters"]),
         ("per second of audio", giga_macs(info["macs_per_s"]) + against["macs_per_s"]),
         ("weights to expect", ", ".join(f"{name} {megabytes(sizes[name])}" for name in ("fp32", "fp16", "int8"))),
     ]
+
+
+def _pruned_from(info: dict[str, Any]) -> str:
+    before = info.get("parameters_before_pruning")
+    return f" expected after pruning {millions(before)}" if before else ""
 
 
 def _sight_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
@@ -164,6 +169,14 @@ def _published_rows(published: dict[str, Any]) -> list[tuple[str, str]]:
 def _lineage_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     teacher = info["teacher"] or {}
     rows = [("recipe", info["recipe_name"]), ("teacher", teacher.get("source")), ("steps", info["steps"])]
+    rows += [("started from", f"{parent['path']} ({parent['sha256'][:12]})") for parent in info["parents"]]
+    pruned = info["prune"] or {}
+    if pruned:
+        rows.append(("pruned by", pruned["method"]))
+    for name, pairs in pruned.get("units", {}).items():
+        rows.append((f"{name} units", ", ".join(f"{new} of {old}" for old, new in pairs)))
+    for name, share in pruned.get("layers", {}).items():
+        rows.append((name, f"{share:.1%} zeros"))
     return [(name, str(value)) for name, value in rows if value is not None]
 
 
@@ -184,7 +197,8 @@ def _parts_table(info: dict[str, Any]) -> Table:
     for name, part in info["parts"].items():
         macs = part["macs_per_s"]
         table.add_row(_PARTS[name], f"{part['parameters']:,}", f"{macs / 1e9:.3f}", f"{100 * macs / whole:.0f} %")
-    table.add_row("total", f"{info['parameters']:,}", f"{whole / 1e9:.3f}", "", style="bold")
+    total = info.get("parameters_before_pruning", info["parameters"])
+    table.add_row("total", f"{total:,}", f"{whole / 1e9:.3f}", "", style="bold")
     return table
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -76,6 +76,14 @@ class Sums:
     seconds: float = 0.0
     grad_norm: float = 0.0
     layers: dict[int, Tensor] = field(default_factory=dict)
+
+
+class Penalty(Protocol):
+    """What is added to the loss at a step, the same on every process, and what of it goes into the log."""
+
+    def __call__(self, step: int) -> Tensor: ...
+
+    def facts(self, step: int) -> dict[str, float]: ...
 
 
 class Interrupt:
@@ -140,10 +148,11 @@ class Loop:
         progress: Progress,
         listen: Listener,
         draw_chunk: Callable[[int], int | None] = lambda step: None,
+        penalty: Penalty | None = None,
     ) -> None:
         self.fabric, self.distiller, self.teacher, self.optimizer = fabric, distiller, teacher, optimizer
         self.match, self.train, self.progress, self.listen = match, train, progress, listen
-        self.draw_chunk = draw_chunk
+        self.draw_chunk, self.penalty = draw_chunk, penalty
         self.log_every = max(1, min(50, train.steps // 100))
         self.sums = self._zero()
 
@@ -179,7 +188,7 @@ class Loop:
         """One optimizer step on this process's share of a global batch; returns the mean loss over the global batch."""
         train, progress = self.train, self.progress
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(train, progress.step)
+            group["lr"] = learning_rate(train, progress.step) * group.get("lr_factor", 1.0)
         rows, chunk = self._global_rows(batch), self.draw_chunk(progress.step)
         loss = torch.zeros((), device=self.fabric.device)
         for micro in range(train.accumulate):
@@ -236,10 +245,14 @@ class Loop:
         total, parts = loss_sums(predictions, targets, self.match)
         frames = next(iter(targets.values())).shape[1]
         loss = total / (global_rows * frames * len(targets)) * (0.0 if idle else 1.0)
-        self.fabric.backward(loss * self.fabric.world_size)
+        self.fabric.backward(loss * self.fabric.world_size + self._penalty())
         if not idle:
             self._count(total.detach() / len(targets), parts, frames * len(waves))
         return loss.detach()
+
+    def _penalty(self) -> Tensor | float:
+        """Its share of one micro-batch."""
+        return 0.0 if self.penalty is None else self.penalty(self.progress.step) / self.train.accumulate
 
     def _count(self, loss: Tensor, parts: dict[int, tuple[Tensor, Tensor]], frames: int) -> None:
         self.sums.loss = self.sums.loss + loss
@@ -293,6 +306,7 @@ class Loop:
             "grad_norm": sums.grad_norm,
             "audio_s": self.progress.audio_s,
             "audio_s_per_s": sums.audio_s / max(sums.seconds, 1e-9),
+            **({} if self.penalty is None else self.penalty.facts(self.progress.step)),
         }
 
 

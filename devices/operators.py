@@ -32,12 +32,16 @@ class Event(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Time of one operator: where it ran, what it is called, and the layer that it belongs to."""
+    """Time of one operator: where it ran, what it is called, and the module that it belongs to."""
 
     where: str
     operator: str
-    layer: str
+    module: str
     ms: float
+
+    @property
+    def layer(self) -> str:
+        return self.module if self.module == UNKNOWN else stage(self.module)
 
 
 def operators(trace: Path, layers: dict[str, Any] | None) -> dict[str, Any]:
@@ -49,7 +53,8 @@ def operators(trace: Path, layers: dict[str, Any] | None) -> dict[str, Any]:
 
     Returns:
         total_ms, outside_ms, outside_share (of what the backend does not run), known_share (with a layer), by_operator
-        [{operator, where, ms, share, calls}] and by_layer [{layer, ms, share, outside_ms}], the costliest first.
+        [{operator, where, ms, share, calls}], by_layer [{layer, ms, share, outside_ms}] and by_module [{module, ms}]
+        (under the checkpoint's names), the costliest first.
 
     Raises SpeechpressError when the trace cannot be read.
     """
@@ -92,7 +97,7 @@ def share_out(events: list[Event], layers: dict[str, Any] | None) -> dict[str, A
     costs = _costs(events, layers or {"kernels": {}, "partitions": []})
     total_ms = max(sum(cost.ms for cost in costs), 1e-9)
     outside_ms = sum(cost.ms for cost in costs if cost.where == OUTSIDE)
-    known_ms = sum(cost.ms for cost in costs if cost.layer != UNKNOWN)
+    known_ms = sum(cost.ms for cost in costs if cost.module != UNKNOWN)
     return {
         "total_ms": total_ms,
         "outside_ms": outside_ms,
@@ -100,6 +105,7 @@ def share_out(events: list[Event], layers: dict[str, Any] | None) -> dict[str, A
         "known_share": known_ms / total_ms,
         "by_operator": _by_operator(costs, total_ms),
         "by_layer": _by_layer(costs, total_ms),
+        "by_module": _by_module(costs),
     }
 
 
@@ -115,7 +121,7 @@ def _costs(events: list[Event], layers: dict[str, Any]) -> list[Cost]:
             pending = []
         else:
             name = event.name.removeprefix(NATIVE)
-            costs.append(Cost(OUTSIDE, readable(name), _kernel_layer(name, seen, layers["kernels"]), event.ms))
+            costs.append(Cost(OUTSIDE, readable(name), _kernel_module(name, seen, layers["kernels"]), event.ms))
     return costs
 
 
@@ -128,25 +134,25 @@ def _inside(events: list[Event], call_ms: float, products: list[str] | None) -> 
 
 
 def _places(events: list[Event], products: list[str] | None) -> list[str]:
-    """The layer of each operator of one call."""
+    """The module of each operator of one call."""
     count = sum(event.name.startswith(PRODUCTS) for event in events)
     if not products or count != len(products):
         return [UNKNOWN] * len(events)
-    places, left, place = [], list(products), stage(products[0])
+    places, left, place = [], list(products), products[0]
     for event in events:
         if event.name.startswith(PRODUCTS):
-            place = stage(left.pop(0))
+            place = left.pop(0)
         places.append(place)
     return places
 
 
-def _kernel_layer(name: str, seen: Counter[str], kernels: dict[str, list[str]]) -> str:
+def _kernel_module(name: str, seen: Counter[str], kernels: dict[str, list[str]]) -> str:
     """The trace calls a kernel after its last name, sometimes with an underscore before `out`."""
     key = next((key for key in (name, name.replace("_out", ".out")) if key in kernels), None)
     seen[name] += 1
     if key is None or seen[name] > len(kernels[key]):
         return UNKNOWN
-    return stage(kernels[key][seen[name] - 1])
+    return kernels[key][seen[name] - 1]
 
 
 def stage(layer: str) -> str:
@@ -191,3 +197,10 @@ def _by_layer(costs: list[Cost], total_ms: float) -> list[dict[str, Any]]:
         {"layer": layer, "ms": ms, "share": ms / total_ms, "outside_ms": outside[layer]}
         for layer, ms in sorted(sums.items(), key=lambda item: -item[1])
     ]
+
+
+def _by_module(costs: list[Cost]) -> list[dict[str, Any]]:
+    sums: dict[str, float] = defaultdict(float)
+    for cost in costs:
+        sums[cost.module] += cost.ms
+    return [{"module": module, "ms": ms} for module, ms in sorted(sums.items(), key=lambda item: -item[1])]

@@ -47,6 +47,15 @@ def test_time_by_layer():
     assert by_layer["streaming state"]["ms"] == pytest.approx(0.1)
 
 
+def test_time_by_module_has_the_names_of_the_checkpoint():
+    found = share_out(EVENTS, LAYERS)
+    by_module = {row["module"]: row["ms"] for row in found["by_module"]}
+    assert by_module["feature_extractor.conv_layers.0.0.conv"] == pytest.approx(2.2)
+    assert by_module[f"{FIRST}.attention.q_proj"] == pytest.approx(1.2)
+    assert sum(by_module.values()) == pytest.approx(found["total_ms"])
+    assert share_out(EVENTS, None)["by_module"][0]["module"] == "not known"
+
+
 def test_counts_that_do_not_agree_name_no_layer():
     wrong = {**LAYERS, "partitions": [[], ["encoder.layers.0.attention.q_proj"]]}
     found = share_out(EVENTS, wrong)

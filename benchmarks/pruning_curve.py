@@ -1,0 +1,214 @@
+"""How small a student can be pruned: sparsity against fidelity, probes and measured time of a chunk, two methods.
+
+    python benchmarks/pruning_curve.py CORPORA OUT [--student FOLDER] [--steps 240] [--recover 120]
+
+CORPORA as in real_run.py. A streaming student of two layers is distilled from hubert-mini, unless one is given. From
+it, at 25, 50, 75 and 83 % of the parameters (of so narrow a student the position convolution alone is 10 %, and one
+head per layer 5 %: pruning can take out no more than 83 %),
+
+    taylor   `compress prune --method taylor`, then `--recover` steps of distillation
+    l0       gates that are learned over 3/5 of as many steps, then 2/5 of them of final distillation
+
+and the student itself goes on for as many steps, so that every point has had the same training. Fidelity is the mean
+cosine of the heads on test clips; probes are real_run.py's (keywords: Arabic, unseen speakers; speakers: 50-way); time
+is that of a chunk of 320 ms of the exported program, float32, one thread, all programs in turn. Checkpoints that lie in
+OUT are not made again. Writes results/pruning_curve.json and a plot beside it.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+from common import alternate, write
+from real_run import compress
+from streaming_quality import fidelity, test_clips
+
+from speechpress.compressor import costs
+from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.checkpoint import load_encoder, read_json
+from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.evaluate import task_parts
+from speechpress.compressor.features import LOG_MEL, of_model, pool_clips, random_copy
+from speechpress.compressor.lower import Method, lower
+from speechpress.compressor.objectives import load_heads
+from speechpress.compressor.prepare import prepared_step
+from speechpress.compressor.pretrained import Teacher, load_teacher
+from speechpress.compressor.probes import probe
+from speechpress.compressor.tasks import Task, make_task
+from speechpress.runtime.engine import Program, set_threads
+
+SPARSITIES = (0.25, 0.5, 0.75, 0.83)
+CHUNK_FRAMES = 16
+TRAIN = ["train.precision=fp32", "train.front_end_grad=1", "train.lr=5e-4", "train.checkpoint_every=60"]
+FURTHER = ["train.crop_s=2", "train.batch=8"]
+DENSE = "dense"
+
+
+def data_of(corpora: Path) -> list[object]:
+    return [word for name in ("speechocean762", "arabic_speech_commands") for word in ("--data", corpora / name)]
+
+
+def with_sets(settings: Sequence[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def distilled(corpora: Path, out: Path, settings: Sequence[str]) -> None:
+    """A run of the streaming recipe, unless it is there."""
+    if not (out / "card.json").exists():
+        words = ["distill", "--recipe", "distilhubert-streaming", "--teacher", "hubert-mini", "--out", out]
+        compress(*words, *data_of(corpora), *with_sets([*TRAIN, *settings]))
+
+
+def start(corpora: Path, out: Path, student: Path | None, steps: int) -> Path:
+    """The dense student from which all others come."""
+    folder = student or out / "start"
+    if student is None:
+        distilled(corpora, folder, ["train.crop_s=4", "train.batch=16", f"train.steps={steps}"])
+    return folder
+
+
+def continued(corpora: Path, out: Path, first: Path, recover: int) -> None:
+    """The dense student trained on."""
+    distilled(corpora, out, [f"student.init={first}", *FURTHER, *lasting(recover)])
+
+
+def lasting(steps: int) -> list[str]:
+    return [f"train.steps={steps}", f"train.validate_every={steps}"]
+
+
+def make_all(corpora: Path, out: Path, first: Path, recover: int) -> dict[str, Path]:
+    """{name: folder} of the student that went on, and of every pruned one."""
+    joint = recover * 3 // 5
+    continued(corpora, out / DENSE, first, recover)
+    folders = {DENSE: out / DENSE}
+    for sparsity in SPARSITIES:
+        name = f"{round(100 * sparsity)}"
+        folders[f"taylor {name}"], folders[f"l0 {name}"] = out / f"taylor-{name}", out / f"l0-{name}"
+        if not (out / f"taylor-{name}" / "card.json").exists():
+            order = ["--sparsity", sparsity, "--method", "taylor", "--recover", recover, *with_sets([*TRAIN, *FURTHER])]
+            compress("prune", first, *order, "--out", out / f"taylor-{name}", *data_of(corpora))
+        gates = [f"prune.sparsity={sparsity}", f"prune.ramp={joint // 3}", f"prune.lr={36 / joint:.3f}"]
+        final = [f"prune.final.steps={recover - joint}", "prune.final.lr=5e-4"]
+        settings = [f"student.init={first}", *FURTHER, *lasting(joint), *gates, *final]
+        distilled(corpora, out / f"l0-{name}", settings)
+    return folders
+
+
+def program_of(encoder: Encoder, path: Path) -> Path:
+    """The exported step of a chunk."""
+    if not path.exists():
+        step = prepared_step(encoder, CHUNK_FRAMES)
+        example = torch.randn(1, step.spec.chunk_samples) * 0.1, *step.initial_state().values()
+        path.write_bytes(lower({"step": Method(step, example)}, {}, "xnnpack", "none").program)
+    return path
+
+
+def timed(encoders: Mapping[str, Encoder], out: Path, rounds: int) -> dict[str, Any]:
+    """Milliseconds of a chunk of every program, in turn, on one thread."""
+    set_threads(1)
+    sides = {}
+    for name, encoder in encoders.items():
+        program = Program(program_of(encoder, out / f"{name.replace(' ', '-')}.pte"), threads=1)
+        step = prepared_step(encoder, CHUNK_FRAMES)
+        given = [torch.randn(1, step.spec.chunk_samples).numpy() * 0.1]
+        given += [tensor.numpy() for tensor in step.initial_state().values()]
+        sides[name] = lambda program=program, given=given: program.run("step", *given)
+    return alternate(sides, rounds, warmup=5)
+
+
+def faithful(folders: Mapping[str, Path], teacher: Teacher, waves: Sequence[torch.Tensor]) -> dict[str, float]:
+    """Mean cosine of the heads on test clips."""
+    found = {}
+    for name, folder in folders.items():
+        encoder = load_encoder(folder)
+        heads = load_heads(folder, encoder.config.width, teacher.card.width)
+        assert heads is not None
+        found[name] = fidelity(of_model(encoder).states, heads, teacher, waves)
+        print(f"{name}: fidelity {found[name]:.4f}", flush=True)
+    return found
+
+
+def probed(encoders: Mapping[str, Encoder], teacher: Teacher, tasks: Sequence[Task], seeds: int) -> dict[str, Any]:
+    """{task: {upstream: {test, ci95}}}."""
+    upstreams = {name: of_model(encoder) for name, encoder in encoders.items()}
+    upstreams |= {"teacher": of_model(teacher), "logmel": LOG_MEL}
+    upstreams["random"] = of_model(random_copy(encoders[DENSE].config))
+    results: dict[str, Any] = {}
+    for task in tasks:
+        features, _ = pool_clips(upstreams, [(clip.path, task.crop_s) for clip in task.clips])
+        results[task.name] = {"clips": task.counts(), "classes": len(task.classes), "chance": task.chance}
+        for name in upstreams:
+            score = probe(task_parts(task, features[name]), len(task.classes), seeds=seeds)
+            results[task.name][name] = {"test": score.test, "ci95": score.ci95}
+            print(f"{task.name} {name}: {score.test:.3f}", flush=True)
+    return results
+
+
+def plot(points: Mapping[str, Any], out: Path) -> None:
+    """Fidelity, probes and time over the share of parameters that is gone."""
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 4, figsize=(14, 3.4), layout="constrained")
+    whole = points[DENSE]["parameters"]
+    shown = (
+        ("fidelity", "cosine to the teacher"),
+        ("ks", "keywords"),
+        ("sid", "speakers"),
+        ("ms", "ms per 320 ms chunk"),
+    )
+    for axis, (key, title) in zip(axes, shown, strict=True):
+        for method, color in (("taylor", "#30618c"), ("l0", "#c0582b")):
+            names = [DENSE, *(name for name in points if name.startswith(method))]
+            gone = [100 * (1 - points[name]["parameters"] / whole) for name in names]
+            axis.plot(gone, [points[name][key] for name in names], "o-", color=color, label=method, ms=4)
+        axis.set(title=title, xlabel="parameters gone, %")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False)
+    figure.savefig(out, format="svg")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("corpora", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--student", type=Path, help="a finished streaming student of hubert-mini")
+    for option, value in (("steps", 240), ("recover", 120), ("clips", 200), ("seeds", 3), ("rounds", 60)):
+        parser.add_argument(f"--{option}", type=int, default=value)
+    given = parser.parse_args()
+    keep_freed_memory()
+    first = start(given.corpora, given.out, given.student, given.steps)
+    folders = make_all(given.corpora, given.out, first, given.recover)
+    encoders = {name: load_encoder(folder) for name, folder in folders.items()}
+    teacher = load_teacher("hubert-mini")
+    corpus = {"ks": "arabic_speech_commands", "sid": "speechocean762"}
+    tasks = [make_task(name, given.corpora / folder, 50, given.clips) for name, folder in corpus.items()]
+    times = timed(encoders, given.out, given.rounds)
+    cosines = faithful(folders, teacher, test_clips(tasks))
+    scores = probed(encoders, teacher, tasks, given.seeds)
+    points = {
+        name: {
+            "parameters": costs.parameters(encoder.config),
+            "macs_per_s": costs.macs_per_s(encoder.config),
+            "ms": times[name]["median_ms"],
+            "fidelity": cosines[name],
+            **{task: scores[task][name]["test"] for task in scores},
+            "units": (read_json(folders[name] / "card.json").get("prune") or {}).get("units"),
+        }
+        for name, encoder in encoders.items()
+    }
+    steps = read_json(first / "card.json")["steps"]
+    document = {"steps": steps, "recover": given.recover, "seeds": given.seeds, "threads": 1, "points": points}
+    write("pruning_curve", document | {"times": times, "probes": scores})
+    plot(points, Path(__file__).parent / "results" / "pruning_curve.svg")
+    for name, point in points.items():
+        numbers = ", ".join(f"{key} {point[key]:.3f}" for key in ("fidelity", "ks", "sid", "ms"))
+        print(f"{name}: {point['parameters'] / 1e6:.2f} M, {point['macs_per_s'] / 1e9:.3f} GMAC/s, {numbers}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""How much each unit of an encoder matters: by the size of its weights, or by what the distillation loss says.
+
+Shapes: N units of a group.
+
+torch-pruning finds which tensors a unit lies in (its dependency graph follows channels through norms, activations and
+attention) and scores them. Taylor importance is the first-order change of the loss when a unit's output is scaled to
+zero (arXiv:1906.10771, with the gate where the output is read), its absolute value averaged over batches. Magnitude is
+the sum of squares of all of a unit's weights, relative to the group's mean: weights of different layers are on
+different scales, so absolute sizes cannot be compared.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .encoder import Encoder
+from .streaming import folded
+from .units import Group, Masks, sizes_of
+
+TRACE_SAMPLES = 3200
+Importances = Masks
+
+
+def magnitude(encoder: Encoder) -> Importances:
+    """{group: (N,)} of the weights alone."""
+    import torch_pruning
+
+    whole = folded(encoder)
+    score = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None, group_reduction="sum")
+    sizes = {group: _units(encoder, group, score(found)).sum(1) for group, found in dependency_groups(whole).items()}
+    return {group: each / each.mean() for group, each in sizes.items()}
+
+
+def taylor(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tensor]]) -> Importances:
+    """{group: (N,)} of the loss; each of `losses` is that of one batch, given an encoder to run it with."""
+    import torch_pruning
+
+    whole = folded(encoder).requires_grad_(True)
+    whole.front_end_grad = 1.0
+    score = torch_pruning.importance.GroupTaylorImportance(group_reduction="first", normalizer=None, multivariable=True)
+    groups = dependency_groups(whole)
+    sums = {group: torch.zeros(count) for group, count in sizes_of(encoder.config).items()}
+    number = 0
+    for loss in losses:
+        whole.zero_grad(set_to_none=True)
+        loss(whole).backward()
+        number += 1
+        for group, found in groups.items():
+            # The channels of a head are taken to be independent of each other.
+            sums[group] += _units(encoder, group, score(found)).square().sum(1).sqrt()
+    assert number, "importance needs at least one batch"
+    return {group: total / number for group, total in sums.items()}
+
+
+def dependency_groups(whole: Encoder) -> dict[Group, Any]:
+    """torch-pruning's groups of all units, each beginning where its units are read; of a `folded` encoder."""
+    import torch_pruning
+
+    wanted = [parameter.requires_grad for parameter in whole.parameters()]
+    whole.requires_grad_(True)  # the graph is read off the backward pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = torch_pruning.DependencyGraph().build_dependency(
+            whole,
+            example_inputs=torch.randn(1, max(TRACE_SAMPLES, 2 * whole.config.receptive_samples)),
+            forward_fn=lambda model, waves: model(waves),
+            ignored_params=[whole.masked_spec_embed],
+        )
+        found = {group: _group(graph, whole, group) for group in sizes_of(whole.config)}
+    for parameter, before in zip(whole.parameters(), wanted, strict=True):
+        parameter.requires_grad_(before)
+    return found
+
+
+def _group(graph: Any, whole: Encoder, group: Group) -> Any:
+    import torch_pruning
+
+    reader = _reader(whole, group)
+    convolution = isinstance(reader, torch.nn.Conv1d)
+    prune = torch_pruning.prune_conv_in_channels if convolution else torch_pruning.prune_linear_in_channels
+    return graph.get_pruning_group(reader, prune, list(range(reader.weight.shape[1])))
+
+
+def _reader(whole: Encoder, group: Group) -> Any:
+    """The module that reads what the units of a group put out."""
+    convs: Any = whole.feature_extractor.conv_layers
+    if group.kind == "conv":
+        last = group.layer + 1 == len(convs)
+        return whole.feature_projection.projection if last else convs[group.layer + 1].conv
+    layer: Any = whole.encoder.layers[group.layer]
+    return layer.attention.out_proj if group.kind == "head" else layer.feed_forward.output_dense
+
+
+def _units(encoder: Encoder, group: Group, channels: Tensor) -> Tensor:
+    """One number per channel as (N, channels of a unit)."""
+    return channels.detach().cpu().view(-1, encoder.config.head_dim if group.kind == "head" else 1)

@@ -1,0 +1,55 @@
+"""Joint distillation and pruning (DPHuBERT, arXiv:2305.17651): gates first, then the pruned student is distilled alone.
+
+The first run lies beside the second, in OUT-joint; when it ends, its units are taken out, and the checkpoint there is
+an ordinary one, from which the second run starts.
+"""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+from .checkpoint import CARD, read_config, read_json
+from .config import EncoderConfig
+from .distill import distill
+from .recipe import Recipe, Student
+from .resume import STATE
+from .run import Outcome, Where, check_folder
+from .runs import JOINT
+from .training import Listener
+
+
+def distill_in_stages(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
+    """`distill`, and when the recipe prunes by gates, the distillation that follows.
+
+    An interrupted one goes on in the stage in which it was. Raises SpeechpressError as `distill` does.
+    """
+    if recipe.prune is None or not recipe.prune.by_gates:
+        return distill(recipe, where, listen)
+    first = replace(where, out=where.out.with_name(where.out.name + JOINT))
+    if not where.resume:
+        check_folder(where)
+    if not (where.resume and _finished(first.out)):
+        outcome = distill(recipe, first, listen)
+        if not outcome.finished:
+            return replace(outcome, out=where.out)
+    begun = (where.out / STATE).exists() or (where.out / CARD).exists()
+    second = where if not where.resume or begun else replace(where, resume=False, overwrite=True)
+    return distill(final_recipe(recipe, first.out), second, listen)
+
+
+def final_recipe(recipe: Recipe, pruned: Path) -> Recipe:
+    """The recipe of the second run: the pruned student alone."""
+    assert recipe.prune is not None and recipe.prune.final is not None
+    final = recipe.prune.final
+    train = replace(recipe.train, steps=final.steps, lr=final.lr, warmup=final.warmup)
+    return replace(starting_from(recipe, pruned, read_config(pruned)), train=train)
+
+
+def starting_from(recipe: Recipe, folder: Path, config: EncoderConfig) -> Recipe:
+    """The same recipe for exactly the encoder in `folder`, without a `prune` section."""
+    values = {item.name: getattr(config, item.name) for item in fields(EncoderConfig)}
+    given = {name: value for name, value in values.items() if value is not None}
+    return replace(recipe, student=Student(config.num_layers, str(folder), given), prune=None)
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / CARD).exists() and bool(read_json(folder / CARD).get("finished"))

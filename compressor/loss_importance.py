@@ -1,0 +1,56 @@
+"""What the distillation loss says of an encoder with something taken out: on batches of training speech.
+
+Shapes: B batch, S samples.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from .cutting import cut
+from .distill import Setup, chunk_drawer
+from .encoder import Encoder
+from .objectives import loss_sums
+from .training import Distiller, align
+
+BATCHES = 8  # for the importance of units
+LAYER_BATCHES = 2  # for that of layers, which is measured once for each of them
+Loss = Callable[[Encoder], Tensor]
+
+
+def losses(made: Setup) -> Iterator[Loss]:
+    """The distillation loss of the first batches of training speech, each a function of the encoder."""
+    draw, stream = chunk_drawer(made.job), made.batches.start(0)
+    try:
+        for number, batch in enumerate(islice(stream, BATCHES)):
+            yield partial(batch_loss, made, batch.waves.to(made.fabric.device), draw(number))
+    finally:
+        stream.close()
+
+
+def batch_loss(made: Setup, waves: Tensor, chunk_frames: int | None, encoder: Encoder) -> Tensor:
+    """The mean distillation loss of an encoder on (B, S), as it is trained with."""
+    match = made.job.match
+    targets = made.teacher.hidden_states(waves, layers=match.teacher_layers)
+    predictions, targets = align(
+        Distiller(encoder.to(waves.device), made.job.heads).eval()(waves, chunk_frames), targets
+    )
+    total, _ = loss_sums(predictions, targets, match.l1, match.cosine)
+    frames = next(iter(targets.values())).shape[1]
+    return total / (len(waves) * frames * len(targets))
+
+
+@torch.no_grad()
+def layers_to_keep(encoder: Encoder, layers: int, losses: Sequence[Loss], say: Callable[[str], None]) -> list[int]:
+    """Which Transformer layers stay, counted from 0, when those go one by one that the losses mind least."""
+    kept = list(range(encoder.config.num_layers))
+    while len(kept) > layers:
+        rest = {layer: [other for other in kept if other != layer] for layer in kept}
+        without = {layer: sum(float(loss(cut(encoder, {}, rest[layer]))) for loss in losses) for layer in kept}
+        least = min(without, key=lambda layer: without[layer])
+        say(f"layer {least + 1} is missed least: loss {without[least] / len(losses):.3f} without it")
+        kept = rest[least]
+    return kept

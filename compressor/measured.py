@@ -1,0 +1,85 @@
+"""How long an encoder takes on a device: exported, checked and timed there, with the time of every module.
+
+The time is the median of chunks one right after the other on one thread (or the threads of a known device).
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechpress.devices.device import Device, open_device, parse
+from speechpress.devices.measuring import Wish, profile
+from speechpress.devices.probe import probe
+from speechpress.runtime.bundle import read_bundle
+from speechpress.runtime.errors import CheckFailed, SpeechpressError
+
+from .bundle_document import Order
+from .checkpoint import parameters
+from .encoder import Encoder
+from .export import export, plan
+from .export_source import Source
+from .targets import target_of
+
+TARGET_OF = {"host": "host", "ssh": "linux-arm64", "adb": "android"}
+CHUNKS = 60
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`ms` of a chunk (of the window, when the encoder does not stream), and {module: ms} of its trace.
+
+    `known_share` is the share of the traced time of which the module is known.
+    """
+
+    ms: float
+    modules_ms: dict[str, float]
+    known_share: float
+    chunk_ms: float
+    threads: int
+    quantize: str
+
+
+def measure(
+    encoder: Encoder,
+    address: str,
+    chunk_ms: float | None = None,
+    quantize: str | None = None,
+    listen: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> Measured:
+    """Export an encoder to a folder that is thrown away, and time it on the device.
+
+    Raises:
+        SpeechpressError: the device cannot be reached, or the encoder cannot be lowered.
+        CheckFailed: the program computes something else than the encoder, here or there.
+    """
+    order = _order(encoder, address, chunk_ms, quantize)
+    device: Device = open_device(address)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
+        export(order, bundle, allow_fallback=True, say=lambda text: None)
+        wish = Wish(chunks=CHUNKS, paces=("flat",), per_op=True)
+        record = profile(read_bundle(bundle), device, wish, listen)
+    if record["stopped"] is not None:
+        kind = CheckFailed if record["stopped"]["exit_code"] == 3 else SpeechpressError
+        raise kind(f"{address}: {record['stopped']['message']}")
+    operators, settings = record["operators"], record["settings"]
+    modules = {row["module"]: row["ms"] for row in operators["by_module"]}
+    shown = settings["chunk_ms"], settings["threads"], order.scheme
+    return Measured(record["result"]["p50_ms"], modules, operators["known_share"], *shown)
+
+
+def check(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str | None) -> None:
+    """Raises SpeechpressError, before any long work, when `measure` could not begin."""
+    _order(encoder, address, chunk_ms, quantize)
+    probe(open_device(address))
+
+
+def _order(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str | None) -> Order:
+    """One method for chunks, or the window of an encoder that does not stream."""
+    target = target_of(TARGET_OF[parse(address).kind])
+    chunks = () if encoder.config.blockers else (chunk_ms or target.chunks_ms[0],)
+    unknown = dict.fromkeys(("checkpoint_sha256", "recipe", "teacher", "steps", "data", "fidelity"))
+    source = Source("candidate", encoder, {**unknown, "parents": [], "parameters": parameters(encoder)})
+    return plan(source, target, quantize, chunks)

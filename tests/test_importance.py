@@ -1,0 +1,54 @@
+import pytest
+import torch
+from bundled import BASE, SMALL, make
+
+from speechpress.compressor.importance import magnitude, taylor
+from speechpress.compressor.units import Group, sizes_of
+
+WAVES = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)) * 0.1
+
+
+def loss(encoder):
+    return encoder(WAVES).square().mean()
+
+
+@pytest.mark.parametrize("config", [BASE, SMALL], ids=["base", "static"])
+def test_every_unit_gets_a_number(config):
+    encoder = make(config)
+    for found in (magnitude(encoder), taylor(encoder, [loss, loss])):
+        assert {group: len(values) for group, values in found.items()} == sizes_of(config)
+        assert all(bool((values >= 0).all() and values.isfinite().all()) for values in found.values())
+
+
+def test_taylor_is_the_derivative_of_a_gate():
+    """On every unit a gate where its output is read: the loss's derivative at 1."""
+    from speechpress.compressor.unit_masks import attach
+
+    encoder = make(SMALL)
+    found = taylor(encoder, [loss])
+    masks = {group: torch.ones(count, requires_grad=True) for group, count in sizes_of(SMALL).items()}
+    attach(encoder, masks.get)
+    loss(encoder).backward()
+    for group in (Group("conv", 0), Group("ffn", 0)):
+        torch.testing.assert_close(found[group], masks[group].grad.abs(), atol=1e-6, rtol=1e-3)
+
+
+def test_units_without_effect_matter_least():
+    encoder = make(BASE)
+    layer = encoder.encoder.layers[0]
+    layer.feed_forward.output_dense.weight.data[:, 7] = 0.0
+    layer.attention.out_proj.weight.data[:, :8] = 0.0
+    found = taylor(encoder, [loss])
+    assert found[Group("ffn", 0)][7] == 0 and int(found[Group("ffn", 0)].argmin()) == 7
+    assert found[Group("head", 0)][0] == 0
+    layer.attention.q_proj.weight.data[8:] *= 5
+    assert int(magnitude(encoder)[Group("head", 0)].argmin()) == 0
+    assert float(magnitude(encoder)[Group("head", 0)].mean()) == pytest.approx(1)
+
+
+def test_the_encoder_is_left_as_it_was():
+    encoder = make(BASE)
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    taylor(encoder, [loss])
+    assert all(torch.equal(before[name], tensor) for name, tensor in encoder.state_dict().items())
+    assert all(parameter.grad is None for parameter in encoder.parameters())
