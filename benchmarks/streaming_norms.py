@@ -29,7 +29,8 @@ from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.starter import TEACHER
 from speechpress.compressor.streaming import StreamingEncoder
-from speechpress.compressor.training import Distiller, validate
+from speechpress.compressor.training import Distiller
+from speechpress.compressor.validation import validate
 
 VARIANTS = [*itertools.product(("static", "frame"), ("none", "running")), ("layer", "none")]
 GAINS_DB = (-20, -10, 0, 10)

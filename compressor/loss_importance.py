@@ -14,7 +14,8 @@ from .cutting import cut
 from .distill import Setup, chunk_drawer
 from .encoder import Encoder
 from .objectives import loss_sums
-from .training import Distiller, align
+from .training import Distiller
+from .validation import align
 
 BATCHES = 8  # for the importance of units
 LAYER_BATCHES = 2  # for that of layers, which is measured once for each of them

@@ -16,7 +16,7 @@ from .objectives import Heads, PredictionHeads
 
 
 class ProgramStudent(nn.Module):
-    """The frames of a bundle's program under the heads that its checkpoint was trained with; see `training.validate`.
+    """The frames of a bundle's program under the heads that its checkpoint was trained with; see `validation.validate`.
 
     Args:
         bundle: folder of the bundle.

@@ -39,8 +39,9 @@ from .resume import STATE
 from .run import Outcome, Where, check_folder
 from .runs import CUT
 from .show import describe_encoder
-from .training import Distiller, Listener, validate
+from .training import Distiller, Listener
 from .units import removed
+from .validation import validate
 
 Say = Callable[[str], None]
 

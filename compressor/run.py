@@ -26,7 +26,8 @@ from .plots import plot_run
 from .recipe import Recipe
 from .resume import STATE, load_state, save_state
 from .show import describe_encoder
-from .training import Distiller, Event, Listener, Loop, validate
+from .training import Distiller, Event, Listener, Loop
+from .validation import validate
 
 
 @dataclass(frozen=True)

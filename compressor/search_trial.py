@@ -233,7 +233,7 @@ def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float
     from .objectives import load_heads
     from .pretrained import load_teacher
     from .program_student import ProgramStudent
-    from .training import validate
+    from .validation import validate
 
     source, teacher = open_source(folder), load_teacher(job.recipe.teacher)
     streams = not source.encoder.config.blockers

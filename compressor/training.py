@@ -27,9 +27,10 @@ from speechpress.runtime.errors import SpeechpressError
 from .batching import Batch, Batches
 from .encoder import Encoder
 from .masking import draw_masks, masked_targets
-from .objectives import Heads, closeness_sums, loss_sums
+from .objectives import Heads, loss_sums
 from .pretrained import Teacher
 from .recipe import Match, Train
+from .validation import align
 
 MASK_LENGTH = 10  # frames, HuBERT's
 
@@ -308,39 +309,6 @@ class Loop:
             "audio_s_per_s": sums.audio_s / max(sums.seconds, 1e-9),
             **({} if self.penalty is None else self.penalty.facts(self.progress.step)),
         }
-
-
-def align(predictions: dict[int, Tensor], targets: dict[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """Cut both to the frames they share: Whisper's front end pads its input, HuBERT's does not."""
-    frames = min(next(iter(predictions.values())).shape[1], next(iter(targets.values())).shape[1])
-    return {k: v[:, :frames] for k, v in predictions.items()}, {k: v[:, :frames] for k, v in targets.items()}
-
-
-@torch.no_grad()
-def validate(
-    distiller: nn.Module,
-    teacher: Teacher,
-    layers: tuple[int, ...],
-    waves: list[Tensor],
-    chunk_frames: int | None = None,
-) -> dict[str, dict[str, float]]:
-    """Fidelity on held-out clips, each (1, S): {layer: {"cosine", "l1"}}, means over all frames.
-
-    Where nothing projects the student onto the teacher's width, they are those of the Gram matrices' rows.
-    The teacher always hears the whole clip; the student hears it in chunks, if their size is given.
-    """
-    training = distiller.training
-    distiller.eval()
-    sums, frames = dict.fromkeys(layers, torch.zeros(2)), 0
-    device = next(distiller.parameters()).device
-    for wave in (wave.to(device) for wave in waves):
-        predictions, targets = align(distiller(wave, chunk_frames), teacher.hidden_states(wave, layers=layers))
-        parts = closeness_sums(predictions, targets)
-        frames += next(iter(targets.values())).shape[1]
-        sums = {layer: sums[layer] + torch.stack(parts[layer]).cpu() for layer in layers}
-    distiller.train(training)
-    means = {layer: (total / max(frames, 1)).tolist() for layer, total in sums.items()}
-    return {str(layer): {"cosine": cosine, "l1": l1} for layer, (l1, cosine) in means.items()}
 
 
 def diverged(what: str, train: Train) -> SpeechpressError:

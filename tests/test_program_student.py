@@ -7,7 +7,8 @@ from speechpress.compressor.objectives import LayerPairs, PredictionHeads
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.program_student import ProgramStudent
 from speechpress.compressor.streaming import chunk_frames_of
-from speechpress.compressor.training import Distiller, validate
+from speechpress.compressor.training import Distiller
+from speechpress.compressor.validation import validate
 from speechpress.runtime.errors import SpeechpressError
 
 

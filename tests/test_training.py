@@ -3,24 +3,13 @@ import signal
 from dataclasses import replace
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.checkpoint import load_encoder
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads
-from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe import Train
-from speechpress.compressor.training import (
-    Distiller,
-    Interrupt,
-    align,
-    diverged,
-    learning_rate,
-    make_optimizer,
-    validate,
-)
+from speechpress.compressor.training import Distiller, Interrupt, diverged, learning_rate, make_optimizer
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -44,33 +33,6 @@ def test_frozen_parameters_are_not_optimised(tiny_config):
     distiller = Distiller(Encoder(tiny_config), PredictionHeads([1], 32, 32))
     count = sum(len(group["params"]) for group in make_optimizer(distiller, Train(steps=1)).param_groups)
     assert count == len(list(distiller.parameters())) - 1  # masked_spec_embed
-
-
-def test_alignment_cuts_to_the_shared_frames():
-    predictions, targets = align({1: torch.zeros(2, 49, 3)}, {1: torch.ones(2, 50, 3)})
-    assert predictions[1].shape == targets[1].shape == (2, 49, 3)
-
-
-def test_validation_of_a_student_that_is_its_teacher_is_perfect(tiny_teacher):
-    """The tiny teacher matched with itself, layer to layer."""
-    from speechpress.compressor.objectives import LayerPairs
-
-    encoder = load_encoder(tiny_teacher)
-    distiller = Distiller(encoder, LayerPairs([(2, 2), (4, 4)], 32, 32))
-    scores = validate(distiller, load_teacher(str(tiny_teacher)), (2, 4), [torch.randn(1, 8000), torch.randn(1, 5000)])
-    for score in scores.values():
-        assert score["cosine"] == pytest.approx(1, abs=1e-5) and score["l1"] == pytest.approx(0, abs=1e-5)
-
-
-def test_validation_weighs_clips_by_their_frames(tiny_teacher, tiny_config):
-    torch.manual_seed(1)
-    distiller = Distiller(Encoder(tiny_config), PredictionHeads([4], 32, 32))
-    teacher = load_teacher(str(tiny_teacher))
-    short, long = torch.randn(1, 400 + 320 * 9), torch.randn(1, 400 + 320 * 29)
-    both = validate(distiller, teacher, (4,), [short, long])["4"]["cosine"]
-    single = [validate(distiller, teacher, (4,), [wave])["4"]["cosine"] for wave in (short, long)]
-    assert both == pytest.approx((10 * single[0] + 30 * single[1]) / 40, abs=1e-5)
-    assert distiller.training
 
 
 def test_the_first_ctrl_c_asks_and_the_second_stops():
