@@ -14,7 +14,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import SAMPLE_RATE
-from .eval_suite import check_problems, wanted
+from .eval_suite import wanted
 from .extraction import Listener, extract, stores
 from .features import LOG_MEL, Upstream, of_model, random_copy
 from .layer_choice import Suggestion, suggest
@@ -24,6 +24,7 @@ from .probes import wilson
 from .problems import Problem
 from .similarity import compare_layers, layer_frames
 from .study_students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
+from .suite_checks import check_problems
 from .upstreams import encoder_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def study_layers(
     notes = list(teacher.card.notes)
     upstreams = floors(teacher, device, notes) | {"teacher": teacher_upstream(teacher.to(device))}
     everybody = [*upstreams.values(), *(encoder_upstream(checkpoint.encoder) for checkpoint in opened.values())]
-    hours = check_problems(problems, everybody, None) / 3600
+    hours = check_problems(problems, everybody) / 3600
     runs = None if training is None else check_training(training, teacher, most)
     notes += [] if runs is None else leaks(runs, problems)
     listen(f"{len(problems)} tasks, {hours:.2f} h of audio, {teacher.card.depth + 1} layers")
