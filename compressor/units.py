@@ -39,7 +39,7 @@ def check_prunable(config: EncoderConfig) -> None:
     tied = [part for part in config.own_parts if not part.startswith("time_reduction")]
     if tied:
         raise SpeechpressError(
-            f"units cannot be taken out of this encoder, because in {' and '.join(tied)} they belong to several parts at "
+            f"units cannot be taken out of this encoder: with {' and '.join(tied)} they belong to several parts at "
             "once; single weights can be zeroed: --method parp (or prune.method=parp)"
         )
 
