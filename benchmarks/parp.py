@@ -33,7 +33,7 @@ def make_all(corpora: Path, out: Path, first: Path, recover: int) -> dict[str, P
             folder = folders[f"{method} {round(100 * sparsity)}"] = out / f"{method}-{round(100 * sparsity)}"
             if not (folder / "card.json").exists():
                 order = ["--sparsity", sparsity, "--method", method, "--steps", recover, *with_sets([*TRAIN, *FURTHER])]
-                compress("prune", first, *order, "--out", folder, *data_of(corpora))
+                compress("prune", first, *order, "--out", folder, "--overwrite", *data_of(corpora))
     return folders
 
 

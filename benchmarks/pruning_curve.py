@@ -58,7 +58,16 @@ def with_sets(settings: Sequence[str]) -> list[str]:
 def distilled(corpora: Path, out: Path, settings: Sequence[str]) -> None:
     """A run of the streaming recipe, unless it is there."""
     if not (out / "card.json").exists():
-        words = ["distill", "--recipe", "distilhubert-streaming", "--teacher", "hubert-mini", "--out", out]
+        words = [
+            "distill",
+            "--recipe",
+            "distilhubert-streaming",
+            "--teacher",
+            "hubert-mini",
+            "--out",
+            out,
+            "--overwrite",
+        ]
         compress(*words, *data_of(corpora), *with_sets([*TRAIN, *settings]))
 
 
@@ -89,7 +98,7 @@ def make_all(corpora: Path, out: Path, first: Path, recover: int) -> dict[str, P
         folders[f"taylor {name}"], folders[f"l0 {name}"] = out / f"taylor-{name}", out / f"l0-{name}"
         if not (out / f"taylor-{name}" / "card.json").exists():
             order = ["--sparsity", sparsity, "--method", "taylor", "--recover", recover, *with_sets([*TRAIN, *FURTHER])]
-            compress("prune", first, *order, "--out", out / f"taylor-{name}", *data_of(corpora))
+            compress("prune", first, *order, "--out", out / f"taylor-{name}", "--overwrite", *data_of(corpora))
         gates = [f"prune.sparsity={sparsity}", f"prune.ramp={joint // 3}", f"prune.lr={36 / joint:.3f}"]
         final = [f"prune.final.steps={recover - joint}", "prune.final.lr=5e-4"]
         settings = [f"student.init={first}", *FURTHER, *lasting(joint), *gates, *final]

@@ -15,7 +15,7 @@ INK, SOFT, LINE, CARD = "#17202b", "#5b6776", "#dde2e9", "#fefefe"
 SERIES = ("#2563c9", "#c2410c", "#0f8a5f", "#8a3fbf", "#a16a00", "#be2464", "#0b7f95", "#5b6777")
 VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", CARD: "--card"}
 VARIABLES |= {colour: f"--c{index}" for index, colour in enumerate(SERIES)}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,

@@ -39,7 +39,7 @@ def batch_loss(made: Setup, waves: Tensor, chunk_frames: int | None, encoder: En
     predictions, targets = align(
         Distiller(encoder.to(waves.device), made.job.heads).eval()(waves, chunk_frames), targets
     )
-    total, _ = loss_sums(predictions, targets, match.l1, match.cosine)
+    total, _ = loss_sums(predictions, targets, match)
     frames = next(iter(targets.values())).shape[1]
     return total / (len(waves) * frames * len(targets))
 

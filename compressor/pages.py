@@ -16,7 +16,7 @@ def render(template: str, **values: Any) -> str:
     return pages.get_template(template).render(made=made, **values)
 
 
-def markdown_table(heads: list[str], rows: list[list[str]], left: int = 1) -> str:
+def markdown_table(heads: list[str], rows: list[list[str]], *, left: int = 1) -> str:
     """A table in Markdown; its first `left` columns are words, the others numbers."""
     marks = ["---"] * left + ["--:"] * (len(heads) - left)
     lines = [heads, marks, *rows]

@@ -40,7 +40,7 @@ from .run import Outcome, Where, check_folder
 from .runs import CUT
 from .show import describe_encoder
 from .training import Distiller, Listener
-from .units import removed
+from .units import check_prunable, removed
 from .validation import validate
 
 Say = Callable[[str], None]
@@ -200,6 +200,7 @@ def check_same(order: Order, opened: Checkpoint, stump: Path) -> None:
 
 def _cut_down(order: Order, opened: Checkpoint, where: Where, stump: Path, say: Say) -> None:
     """Choose the units, take them out, and write the checkpoint."""
+    check_prunable(opened.encoder.config)
     check_target(order.target, opened.encoder.config)
     timing: dict[str, Any] = {
         "address": str(order.target.device),

@@ -15,7 +15,7 @@ from .recipe import Recipe
 from .sparse import WeightPruner
 from .training import Distiller, make_optimizer
 from .unit_costs import UnitCost
-from .units import removed, sizes_of
+from .units import check_prunable, removed, sizes_of
 
 
 class Pruning:
@@ -79,6 +79,7 @@ def make_distiller(job: Plan) -> Distiller:
     prune = job.recipe.prune
     if prune is None or not prune.by_gates:
         return Distiller(job.student, job.heads)
+    check_prunable(job.student.config)
     check_reachable(job.recipe, job.student.config)
     return GatedDistiller(job.student, job.heads, prune)
 

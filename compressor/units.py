@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from speechpress.runtime.errors import SpeechpressError
+
 from .config import EncoderConfig
 
 KINDS = ("conv", "head", "ffn")
@@ -30,6 +32,16 @@ class Group(NamedTuple):
 
 Sizes = dict[Group, int]
 Masks = dict[Group, Tensor]
+
+
+def check_prunable(config: EncoderConfig) -> None:
+    """Raises SpeechpressError for an encoder in which units of several layers, or units and the width, are one."""
+    tied = [part for part in config.own_parts if not part.startswith("time_reduction")]
+    if tied:
+        raise SpeechpressError(
+            f"units cannot be taken out of this encoder: with {' and '.join(tied)} they belong to several parts at "
+            "once; single weights can be zeroed: --method parp (or prune.method=parp)"
+        )
 
 
 def sizes_of(config: EncoderConfig) -> Sizes:

@@ -30,6 +30,7 @@ VARIANTS = {
     "base": {},
     "large": LARGE,
     "static": {"conv_norm": "static", **STREAMS},
+    "reduced": {"time_reduction": 2},
     "frame": {"conv_norm": "frame", "projection_norm": False, "input_norm": "running", **STREAMS},
 }
 

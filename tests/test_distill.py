@@ -98,12 +98,14 @@ PEERS = {
         "match.pairs=[[0,0],[2,2],[4,4],[6,6]]",
         "train.batch_s=null",
         "student.init=random",
+        "prune.ramp=1",
     ],
     "dpwavlm": [
         "student.layers=6",
         "match.pairs=[[0,0],[2,2],[4,4],[6,6]]",
         "train.batch_s=null",
         "student.init=random",
+        "prune.ramp=1",
     ],
 }
 

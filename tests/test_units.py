@@ -1,4 +1,9 @@
-from speechpress.compressor.units import Group, counts, floors_of, removed, resized, sizes_of
+from dataclasses import replace
+
+import pytest
+
+from speechpress.compressor.units import Group, check_prunable, counts, floors_of, removed, resized, sizes_of
+from speechpress.runtime.errors import SpeechpressError
 
 
 def test_sizes_and_back(tiny_config):
@@ -25,3 +30,10 @@ def test_masks_are_counted():
     import torch
 
     assert counts({Group("head", 0): torch.tensor([0.0, 0.3, 1.0])}) == {Group("head", 0): 2}
+
+
+def test_units_that_belong_to_several_layers_are_left_alone(tiny_config):
+    check_prunable(replace(tiny_config, time_reduction=2))
+    for changes in ({"reuse_attention": (False, True) * 2}, {"distinct_layers": 2}):
+        with pytest.raises(SpeechpressError, match=f"cannot be taken out.*{next(iter(changes))}.*--method parp"):
+            check_prunable(replace(tiny_config, **changes))
