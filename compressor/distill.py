@@ -25,13 +25,14 @@ from .config import SAMPLE_RATE
 from .corpus import Corpus, open_corpus
 from .costs import macs_per_s
 from .heldout import split_heldout
+from .interrupt import Interrupt
 from .plan import Plan, plan
 from .pretrained import Teacher, load_teacher
 from .prune_during import make_distiller, optimizer_of, penalty_of, pruning_of
 from .recipe import Recipe
 from .run import Outcome, Run, Where, check_folder, summary
 from .show import describe_encoder
-from .training import Distiller, Event, Interrupt, Listener, Loop, Progress
+from .training import Distiller, Event, Listener, Loop, Progress
 
 logger = logging.getLogger(__name__)
 

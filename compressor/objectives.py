@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 
 from .checkpoint import read_tensors, write_tensors
-from .recipe import Match
+from .matching import Match
 
 logger = logging.getLogger(__name__)
 

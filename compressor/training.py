@@ -8,13 +8,10 @@ and batches are a pure function of their index: a resumed run needs weights, opt
 """
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -26,6 +23,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .batching import Batch, Batches
 from .encoder import Encoder
+from .interrupt import Interrupt
 from .masking import draw_masks, masked_targets
 from .objectives import Heads, loss_sums
 from .pretrained import Teacher
@@ -85,32 +83,6 @@ class Penalty(Protocol):
     def __call__(self, step: int) -> Tensor: ...
 
     def facts(self, step: int) -> dict[str, float]: ...
-
-
-class Interrupt:
-    """Set by the first Ctrl-C or SIGTERM; the loop stops after the step in hand. A second one stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-
-    @contextmanager
-    def watching(self) -> Iterator["Interrupt"]:
-        """Catch the signals while the block runs; outside the main thread there is nothing to catch."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = [signal.signal(number, self) for number in numbers]
-        try:
-            yield self
-        finally:
-            for number, handler in zip(numbers, previous, strict=True):
-                signal.signal(number, handler)
 
 
 def learning_rate(train: Train, step: int) -> float:

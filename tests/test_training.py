@@ -1,5 +1,4 @@
 import math
-import signal
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.recipe import Train
-from speechpress.compressor.training import Distiller, Interrupt, diverged, learning_rate, make_optimizer
+from speechpress.compressor.training import Distiller, diverged, learning_rate, make_optimizer
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -33,16 +32,6 @@ def test_frozen_parameters_are_not_optimised(tiny_config):
     distiller = Distiller(Encoder(tiny_config), PredictionHeads([1], 32, 32))
     count = sum(len(group["params"]) for group in make_optimizer(distiller, Train(steps=1)).param_groups)
     assert count == len(list(distiller.parameters())) - 1  # masked_spec_embed
-
-
-def test_the_first_ctrl_c_asks_and_the_second_stops():
-    before = signal.getsignal(signal.SIGINT)
-    with Interrupt().watching() as interrupt:
-        signal.raise_signal(signal.SIGINT)
-        assert interrupt.requested
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_advice_on_a_diverging_run_depends_on_the_recipe():
