@@ -50,7 +50,7 @@ def simulated(encoder: Encoder, quantization: Quantization) -> Encoder:
 
 def set_forward(part: nn.Module, forward: partial[Tensor]) -> None:
     """Let a module compute otherwise; its tensors keep their names."""
-    part.forward = forward  # type: ignore[method-assign]
+    part.forward = forward
 
 
 def _compute(part: nn.Conv1d | nn.Linear, operator: Operator, x: Tensor) -> Tensor:
