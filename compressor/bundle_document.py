@@ -16,6 +16,7 @@ from speechpress.runtime.spec import StreamSpec
 from .config import SAMPLE_RATE
 from .encoder import Encoder
 from .export_source import Source
+from .quantization import Quantization
 from .streaming import StreamingEncoder
 from .targets import Target
 
@@ -26,7 +27,7 @@ class Order:
 
     source: Source
     target: Target
-    scheme: str
+    quantization: Quantization
     chunks: tuple[int, ...]  # frames
     max_samples: int  # 0: no whole recordings
     window_samples: int  # 0 when it streams
@@ -34,6 +35,10 @@ class Order:
     @property
     def encoder(self) -> Encoder:
         return self.source.encoder
+
+    @property
+    def scheme(self) -> str:
+        return self.quantization.scheme
 
 
 def facts(order: Order) -> dict[str, Any]:
@@ -70,9 +75,15 @@ def facts(order: Order) -> dict[str, Any]:
         "delegation": {},
         "parity": {},
         "tolerance": order.target.tolerances[order.scheme],
-        "lineage": order.source.lineage,
+        "lineage": order.source.lineage | _ranges_from(order.quantization),
         "versions": _versions(),
     }
+
+
+def _ranges_from(quantization: Quantization) -> dict[str, Any]:
+    """Of a quantisation that came with the checkpoint: its making."""
+    about = {name: value for name, value in quantization.about.items() if name != "sensitivity"}
+    return {"quantization": about} if about else {}
 
 
 def _versions() -> dict[str, str]:

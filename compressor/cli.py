@@ -18,6 +18,7 @@ from .cli_demo import demo
 from .cli_eval import evaluate
 from .cli_options import BUNDLES, RUNS, Json, resume_words
 from .cli_prune import prune
+from .cli_quantize import quantize
 from .cli_search import search
 from .cli_study import study
 
@@ -174,7 +175,9 @@ def export_bundle(
     checkpoint: Annotated[
         str | None, typer.Argument(help="Folder of a checkpoint, or a teacher; the newest checkpoint under ./runs.")
     ] = None,
-    quantize: Annotated[str | None, typer.Option(help="none, int8 or int8-linear; else the target's.")] = None,
+    quantize: Annotated[
+        str | None, typer.Option(help="none, int8, int4, fp16, ...; else the checkpoint's own, else the target's.")
+    ] = None,
     chunk_ms: Annotated[
         list[float] | None,
         typer.Option(help="Chunk size, may be repeated; the first is the default. Else the target's."),
@@ -238,6 +241,7 @@ def verify_bundle(
 
 app.command("eval")(evaluate)
 app.command("prune")(prune)
+app.command("quantize")(quantize)
 app.command("profile")(cli_measure.profile)
 app.command("report")(cli_measure.report)
 app.command("demo")(demo)

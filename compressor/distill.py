@@ -29,6 +29,9 @@ from .interrupt import Interrupt
 from .plan import Plan, plan
 from .pretrained import Teacher, load_teacher
 from .prune_during import make_distiller, optimizer_of, penalty_of, pruning_of
+from .quantization import Quantization
+from .quantize import check_operators
+from .quantized_training import QuantizedTraining
 from .recipe import Recipe
 from .run import Outcome, Run, Where, check_folder, summary
 from .show import describe_encoder
@@ -53,12 +56,15 @@ class Setup:
     module: Distiller
     distiller: nn.Module
     optimizer: torch.optim.Optimizer
+    quantized: QuantizedTraining | None = None
 
     def loop(self, listen: Listener) -> Loop:
         """The training loop, at its first step."""
         train, match, draw = self.job.recipe.train, self.job.match, chunk_drawer(self.job)
         parts = (self.fabric, self.distiller, self.teacher, self.optimizer)
-        return Loop(*parts, match, train, Progress(), listen, draw, penalty_of(self.module, self.job.recipe))
+        before_step = self.quantized.at if self.quantized is not None else lambda step: None
+        penalty = penalty_of(self.module, self.job.recipe)
+        return Loop(*parts, match, train, Progress(), listen, draw, penalty, before_step)
 
 
 def set_up(recipe: Recipe, where: Where) -> Setup:
@@ -77,8 +83,25 @@ def set_up(recipe: Recipe, where: Where) -> Setup:
     fabric.seed_everything(recipe.train.seed, verbose=False)
     teacher = teacher.to(fabric.device)
     module = make_distiller(job).train()
+    quantized = train_quantized(job, module)
     distiller, optimizer = fabric.setup(module, optimizer_of(module, recipe))
-    return Setup(fabric, teacher, job, corpus, train_part, valid_part, batches, module, distiller, optimizer)
+    return Setup(fabric, teacher, job, corpus, train_part, valid_part, batches, module, distiller, optimizer, quantized)
+
+
+def train_quantized(job: Plan, module: Distiller) -> QuantizedTraining | None:
+    """Let the student round as its program will, if the recipe asks for it.
+
+    Raises SpeechpressError when a layer cannot be quantised so.
+    """
+    recipe = job.recipe
+    if recipe.quantize is None:
+        return None
+    scheme = recipe.quantize.scheme
+    check_operators(recipe.where("quantize.scheme"), job.student, Quantization("int4" if scheme == "int4" else "int8"))
+    quantized = QuantizedTraining(job.student, recipe.quantize, recipe.train.steps)
+    module.add_module("quantized", quantized)  # its ranges are saved and restored with the rest
+    job.notes.append(f"student: computes as in {scheme} from step {round(quantized.start)} on")
+    return quantized
 
 
 def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
@@ -94,7 +117,7 @@ def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
     waves = heldout_waves(made.valid_part, recipe.train.crop_s)
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
     parts = (made.job, made.module, made.optimizer, made.fabric)
-    run = Run(where.out, recipe, *parts, identity, made.batches, waves, listen)
+    run = Run(where.out, recipe, *parts, identity, made.batches, waves, listen, quantized=made.quantized)
     loop, pruning = made.loop(run.hear), pruning_of(made.job, made.module)
 
     def after_step() -> None:

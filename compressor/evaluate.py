@@ -88,15 +88,22 @@ def probe_upstreams(
     upstreams: dict[str, Upstream], tasks: Sequence[Task], seeds: int, device: str, listen: Listener
 ) -> tuple[dict[str, Any], list[Skipped]]:
     """Probe every upstream on every task: ({task: result}, clips that could not be read)."""
+    scores, skipped = probe_each(upstreams, tasks, seeds, device, listen)
+    return {task.name: _report(task, scores[task.name]) for task in tasks}, skipped
+
+
+def probe_each(
+    upstreams: dict[str, Upstream], tasks: Sequence[Task], seeds: int, device: str, listen: Listener
+) -> tuple[dict[str, dict[str, Score]], list[Skipped]]:
+    """The score of every upstream, of any names, on every task: ({task: {upstream: score}}, clips left out)."""
     features, skipped = _features(upstreams, tasks, device, listen)
-    results = {}
+    results: dict[str, dict[str, Score]] = {}
     for task in tasks:
-        scores = {}
+        scores = results[task.name] = {}
         for name in upstreams:
             parts = task_parts(task, features[name])
             scores[name] = probe(parts, len(task.classes), seeds)
             listen(f"{task.name} {name}: {scores[name].test:.3f}")
-        results[task.name] = _report(task, scores)
     return results, skipped
 
 

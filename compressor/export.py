@@ -25,9 +25,13 @@ from .checkpoint import sha256, write_json, write_tensors
 from .config import SAMPLE_RATE
 from .encoder import Encoder
 from .export_source import Source, golden_clip
+from .fake_quant import simulated
+from .half import HalfOffline, HalfStep
 from .input_norm import MAX_AT_ONCE_S
 from .lower import Lowered, Method, lower
 from .prepare import Offline, prepared_step
+from .quantization import Quantization, by_scheme
+from .quantize import as_prepared, check_operators
 from .streaming import StreamingEncoder, chunk_frames_of
 from .targets import MIN_DELEGATED, WINDOW_MS, Target, check_scheme
 
@@ -46,10 +50,10 @@ def plan(
 
     Raises:
         SpeechpressError: chunks for an encoder that does not stream, or of no whole frames; a quantisation that the
-            backend cannot run; an offline limit shorter than the golden clip (0 leaves whole recordings out).
+            backend cannot run or that lacks calibration; an offline limit shorter than the golden clip (0 leaves
+            whole recordings out).
     """
-    config, scheme = source.encoder.config, quantize or target.quantize
-    check_scheme(target, scheme)
+    config, quantization = source.encoder.config, choose_quantization(source, target, quantize)
     if config.blockers and chunks_ms:
         raise SpeechpressError(
             f"{source.name}: does not stream, so --chunk-ms has no meaning: {'; '.join(config.blockers)}. Leave it out "
@@ -71,7 +75,21 @@ def plan(
             f"takes at most {MAX_AT_ONCE_S:g} at once"
         )
     window = round(WINDOW_MS * SAMPLE_RATE / 1000) if config.blockers else 0
-    return Order(source, target, scheme, chunks, round(offline_s * SAMPLE_RATE), window)
+    return Order(source, target, quantization, chunks, round(offline_s * SAMPLE_RATE), window)
+
+
+def choose_quantization(source: Source, target: Target, quantize: str | None) -> Quantization:
+    """What was asked for, else the checkpoint's own quantisation, else the target's; checked against both.
+
+    Raises SpeechpressError for a scheme that the target cannot run, that needs calibration, or that asks for groups of
+    weights that a layer's width does not divide into.
+    """
+    own = source.quantization
+    scheme = quantize or (own.scheme if own is not None else target.quantize)
+    check_scheme(target, scheme)
+    quantization = own if own is not None and own.scheme == scheme else by_scheme(scheme)
+    check_operators(source.name, source.encoder, quantization)
+    return quantization
 
 
 def export(
@@ -93,7 +111,7 @@ def export(
         raise SpeechpressError(f"{out}: is no bundle, so --overwrite leaves it alone; choose another --out")
     methods, values = _program(order)
     say(f"lowering {', '.join(methods)} for {order.target.backend}")
-    lowered = lower(methods, values, order.target.backend, order.scheme)
+    lowered = lower(methods, values, order.target.backend, as_prepared(order.quantization, order.encoder.config))
     folder = _temporary(out)
     try:
         document = _write(order, lowered, folder)
@@ -113,19 +131,27 @@ def export(
 
 def _program(order: Order) -> tuple[dict[str, Method], dict[str, Any]]:
     """The methods and constants of the program."""
-    encoder, methods = order.encoder, {}
-    for chunk in order.chunks:
-        step = prepared_step(encoder, chunk)
-        methods[f"step_{chunk}"] = Method(
-            step, (torch.zeros(1, step.spec.chunk_samples), *step.initial_state().values())
-        )
-    offline = Offline(encoder)
+    encoder, half = order.encoder, order.scheme == "fp16"
+    methods = {f"step_{chunk}": step_method(encoder, chunk, half) for chunk in order.chunks}
+    offline = offline_module(encoder, half)
     if order.max_samples:
         samples = torch.export.Dim("samples", min=min_samples(order), max=order.max_samples)
         methods["offline"] = Method(offline, (_noise(32_000),), ({1: samples},))
     if order.window_samples:
         methods["window"] = Method(offline, (_noise(order.window_samples),))
     return methods, constants(facts(order))
+
+
+def step_method(encoder: Encoder, chunk: int, half: bool) -> Method:
+    """The streaming step, in chunks of so many frames."""
+    step = prepared_step(encoder, chunk)
+    example = (torch.zeros(1, step.spec.chunk_samples), *step.initial_state().values())
+    return Method(HalfStep(step) if half else step, example)
+
+
+def offline_module(encoder: Encoder, half: bool) -> torch.nn.Module:
+    """Whole recordings."""
+    return HalfOffline(Offline(encoder)) if half else Offline(encoder)
 
 
 def _noise(samples: int, seed: int = 0) -> torch.Tensor:
@@ -178,8 +204,13 @@ def _measured(order: Order, folder: Path, lowered: Lowered) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _random_parity(order: Order, folder: Path) -> dict[str, Parity]:
-    """The program against the checkpoint on noise: chunk by chunk, and the shortest and the longest recording."""
+    """The program against the checkpoint on noise: chunk by chunk, and the shortest and the longest recording.
+
+    Noise lies beyond ranges that were measured on speech; a program that has such is held against a simulation of it.
+    """
     encoder, audio, parity = order.encoder, _loud_and_soft(round(RANDOM_S * SAMPLE_RATE)), {}
+    if any(operator.how == "static" for operator in order.quantization.operators.values()):
+        encoder = simulated(encoder, order.quantization)
     for chunk in order.chunks:
         engine = PteEngine(folder, encoder.config.stream_spec(chunk).chunk_ms)
         wanted = encoder(audio[None], chunk_frames=chunk)[0].numpy()

@@ -17,16 +17,18 @@ from .config import SAMPLE_RATE
 from .encoder import Encoder
 from .eval_file import scores_of
 from .pretrained import STARTER_NAMES, load_teacher
+from .quantization import Quantization, load_quantization
 from .starter import SPEECH
 
 
 @dataclass(frozen=True)
 class Source:
-    """An encoder in eval mode, the name of its bundle, and its lineage as in bundle.json."""
+    """An encoder in eval mode, the name of its bundle, its lineage as in bundle.json, and its own quantisation."""
 
     name: str
     encoder: Encoder
     lineage: dict[str, Any]
+    quantization: Quantization | None = None
 
 
 def open_source(source: str | Path) -> Source:
@@ -57,7 +59,9 @@ def _of_checkpoint(folder: Path) -> Source:
         "scores": scores_of(folder),
         "parameters": parameters(opened.encoder),
     }
-    return Source(str((recipe or {}).get("name") or folder.resolve().name), opened.encoder, lineage)
+    quantization = load_quantization(folder)
+    name = str((recipe or {}).get("name") or folder.resolve().name)
+    return Source(name, opened.encoder, lineage, quantization)
 
 
 def _of_teacher(source: str) -> Source:

@@ -17,7 +17,9 @@ from torch.export import Dim
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .quantize import quantized
+from .half import without_gelu
+from .quantization import Quantization, by_scheme
+from .quantize import layer_of, quantized
 
 PRODUCTS = ("convolution", "linear", "addmm", "mm", "bmm")
 Layers = dict[str, list[str]]  # kernel, such as "aten::native_layer_norm.out": the layer of each call, in order
@@ -46,15 +48,18 @@ class Lowered:
     partitions: dict[str, list[list[str]]]
 
 
-def lower(methods: dict[str, Method], constants: dict[str, Any], backend: str, scheme: str = "none") -> Lowered:
+def lower(
+    methods: dict[str, Method], constants: dict[str, Any], backend: str, scheme: str | Quantization = "none"
+) -> Lowered:
     """One program with all methods, which share their weights, and with constants that it returns by name.
 
     Raises SpeechpressError when the backend's compiler is not installed or refuses.
     """
+    quantization = by_scheme(scheme)
     with hushed():
         from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
     partitioner = _partitioner(backend)
-    programs = {name: _exported(method, scheme) for name, method in methods.items()}
+    programs = {name: _exported(method, quantization) for name, method in methods.items()}
     with hushed():
         try:
             edge = to_edge_transform_and_lower(programs, partitioner=[partitioner], constant_methods=constants)
@@ -71,12 +76,14 @@ def lower(methods: dict[str, Method], constants: dict[str, Any], backend: str, s
     return Lowered(buffer.getvalue(), fallback, delegated, partitions)
 
 
-def _exported(method: Method, scheme: str) -> torch.export.ExportedProgram:
+def _exported(method: Method, quantization: Quantization) -> torch.export.ExportedProgram:
     with hushed(), torch.no_grad():
-        program = _traced(method.module, method.example, method.dynamic_shapes)
-        if scheme == "none":
+        half = quantization.scheme == "fp16"
+        ranges = _unproven(method.dynamic_shapes) if half else method.dynamic_shapes
+        program = _traced(method.module, method.example, ranges)
+        if quantization.scheme == "none":
             return program
-        module = quantized(program.module(), method.example, scheme)
+        module = without_gelu(program.module()) if half else quantized(program.module(), method.example, quantization)
         return _traced(module, method.example, _unproven(method.dynamic_shapes))
 
 
@@ -87,8 +94,9 @@ def _traced(module: nn.Module, example: tuple[Tensor, ...], dynamic_shapes: Any)
 def _unproven(dynamic_shapes: Any) -> Any:
     """The same ranges, without a proof that every size in them is valid.
 
-    Of a quantised module the compiler asks whether 1 % frames can be 0, and cannot tell that it never is. That sizes
-    did not become fixed instead is checked by running the program at its shortest and its longest, see `export`.
+    Of a quantised module, or one in halves, the compiler asks whether 1 % frames can be 0, and cannot tell that it
+    never is. That sizes did not become fixed instead is checked by running the program at its shortest and its longest,
+    see `export`.
     """
     if dynamic_shapes is None:
         return None
@@ -141,7 +149,7 @@ def _fallback(graph: torch.fx.GraphModule) -> Layers:
         schema = getattr(node.target, "_schema", None)
         if node.op == "call_function" and schema is not None:
             kernel = schema.name + (f".{schema.overload_name}" if schema.overload_name else "")
-            layers.setdefault(kernel, []).append(_layer(node))
+            layers.setdefault(kernel, []).append(layer_of(node))
     return layers
 
 
@@ -151,20 +159,13 @@ def _partitions(graph: torch.fx.GraphModule) -> list[list[str]]:
     for node in graph.graph.nodes:
         if node.op == "call_function" and "executorch_call_delegate" in str(node.target):
             inside = getattr(graph, node.args[0].target).original_module.graph_module.graph
-            found.append([_layer(inner) for inner in inside.nodes if _is_product(inner)])
+            found.append([layer_of(inner) for inner in inside.nodes if _is_product(inner)])
     return found
 
 
 def _is_product(node: torch.fx.Node) -> bool:
     name = getattr(getattr(node.target, "_op", node.target), "__name__", "")
     return node.op == "call_function" and name.split(".")[0] in PRODUCTS
-
-
-def _layer(node: torch.fx.Node) -> str:
-    """The innermost module that a node came from, under the checkpoint's names."""
-    stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
-    named = [path.removeprefix("L['self'].").removeprefix("encoder.") for path in stack if "metadata_hook" not in path]
-    return named[-1] if named else "stream"
 
 
 @contextlib.contextmanager

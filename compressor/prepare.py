@@ -48,6 +48,18 @@ def prepared_step(encoder: Encoder, chunk_frames: int) -> StreamingEncoder:
     return step.eval()
 
 
+def query_scale(head_dim: int) -> float:
+    """What the weights of queries are multiplied by, so that scores need not be scaled."""
+    return 1 / math.sqrt(head_dim)
+
+
+def checkpoint_name(path: str) -> str:
+    """The name in the checkpoint of a convolution or linear layer that lies at `path` in a prepared encoder."""
+    if path.endswith(".0.conv"):
+        return path.replace(".0.conv", ".conv")
+    return path.replace(".conv.conv", ".conv").replace("time_reduction.linear", "time_reduction.conv")
+
+
 def swap(parent: nn.Module, name: str, part: nn.Module) -> None:
     """Put `part` in the place of a submodule of another class."""
     parent.register_module(name, part)
@@ -257,7 +269,7 @@ class WrittenAttention(nn.Module):
         self.v_proj, self.out_proj = attention.v_proj, attention.out_proj
         if not self.reuses:
             self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
-            scale = math.sqrt(self.heads / self.q_proj.out_features)
+            scale = query_scale(self.q_proj.out_features // self.heads)
             self.q_proj.weight.data.mul_(scale)
             self.q_proj.bias.data.mul_(scale)
 

@@ -1,47 +1,156 @@
-"""Quantisation at export: an exported program whose heavy operators work on 8-bit numbers.
+"""Quantisation at export: an exported program whose heavy operators work on 8-bit or 4-bit numbers.
 
-PT2E with XNNPACK's quantiser. Weights get one scale per output channel; activations are scaled anew in every call by
-their own range ("dynamic"), so that no calibration data is needed and no recording is too loud or too quiet.
+PT2E with an annotator of our own. 8-bit weights get one scale per output channel, 4-bit ones one per 32 inputs.
+Activations are scaled anew in every call by their own range ("dynamic"), or by ranges that were measured on speech
+("static"); XNNPACK's static operators also give 8-bit numbers out. See `quantization` for who decides.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor
 
-# The first convolution reads the waveform itself, whose 8 bits would be heard in all that follows; it is cheap. The
-# means of a norm are no weights.
-FIRST_CONV, NORMS = "feature_extractor.conv_layers.0", ("ChannelNorm", "FrameNorm")
+from speechpress.runtime.errors import SpeechpressError
+
+from .config import EncoderConfig
+from .encoder import Encoder
+from .fake_quant import grouped_weight, kinds, operators
+from .prepare import checkpoint_name, query_scale
+from .quantization import GROUP, LEVELS, MIN_SCALE, Operator, Quantization, Range, scale_of
+
+CONVOLUTION, LINEAR = torch.ops.aten.conv2d.default, torch.ops.aten.linear.default
+NORMS = ("ChannelNorm", "FrameNorm")  # whose means are products, but no weights
 
 
-def quantized(program: torch.fx.GraphModule, example: tuple[torch.Tensor, ...], scheme: str) -> nn.Module:
-    """A module to export once more, whose operators are quantised by `scheme` (see `targets.SCHEMES`).
+def quantized(
+    program: torch.fx.GraphModule, example: tuple[Tensor, ...], quantization: Quantization
+) -> torch.fx.GraphModule:
+    """A module to export once more, whose operators compute as `quantization` says.
 
     Args:
         program: an exported one's module.
         example: inputs that it takes.
+        quantization: by the names of the checkpoint's modules.
     """
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
-
-    class Quantizer(XNNPACKQuantizer):
-        def transform_for_annotation(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
-            return model  # XNNPACK's own makes floats of all numbers, those that are added to integers included
-
-    quantizer = Quantizer()
-    quantizer.set_operator_type(torch.ops.aten.linear.default, config)
-    if scheme == "int8":
-        quantizer.set_operator_type(torch.ops.aten.conv2d.default, config)
-    quantizer.set_filter_function(_worth_it)
-    watched = prepare_pt2e(program, quantizer)
+    watched = prepare_pt2e(program, _annotator(quantization))
     with torch.no_grad():
         watched(*example)
-    return convert_pt2e(watched)
+    return _with_grouped_weights(convert_pt2e(watched), quantization)
 
 
-def _worth_it(node: torch.fx.Node) -> bool:
-    stack = (node.meta.get("nn_module_stack") or {}).values()
-    return not any(FIRST_CONV in path or any(norm in str(kind) for norm in NORMS) for path, kind in stack)
+def as_prepared(quantization: Quantization, config: EncoderConfig) -> Quantization:
+    """The same for the prepared encoder, whose queries come out scaled."""
+    scale = query_scale(config.head_dim)
+    found = dict(quantization.operators)
+    for name, operator in found.items():
+        if name.endswith(".q_proj") and operator.output is not None:
+            found[name] = replace(operator, output=(operator.output[0] * scale, operator.output[1] * scale))
+    return replace(quantization, operators=found)
+
+
+def check_operators(name: str, encoder: Encoder, quantization: Quantization) -> None:
+    """Raises SpeechpressError when a layer cannot be quantised as it should be."""
+    settled = quantization.settled(kinds(encoder)).operators
+    parts = operators(encoder)
+    odd = [n for n, item in settled.items() if item.how == "int4" and parts[n].weight.shape[1] % GROUP]
+    if odd:
+        width = parts[odd[0]].weight.shape[1]
+        raise SpeechpressError(
+            f"{name}: int4 gives each {GROUP} inputs of a layer a scale, but {odd[0]} has {width} inputs, which is no "
+            f"multiple of it ({len(odd)} such layers); use int8, or a student whose widths are multiples of {GROUP}"
+        )
+
+
+def layer_of(node: torch.fx.Node) -> str:
+    """The innermost module that a node came from, under the prepared encoder's names."""
+    stack = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
+    named = [path.removeprefix("L['self'].").removeprefix("encoder.") for path in stack if "metadata_hook" not in path]
+    return named[-1] if named else "stream"
+
+
+def _operator(node: torch.fx.Node, quantization: Quantization) -> Operator | None:
+    """How a node computes; None for one that is no operator with weights."""
+    if node.op != "call_function" or node.target not in (CONVOLUTION, LINEAR):
+        return None
+    kinds = [str(kind) for _, kind in (node.meta.get("nn_module_stack") or {}).values()]
+    if any(norm in kind for kind in kinds for norm in NORMS):
+        return None
+    name = checkpoint_name(layer_of(node))
+    return quantization.of(name, node.target is CONVOLUTION or name.endswith(".conv"))
+
+
+def _annotator(quantization: Quantization) -> Any:
+    from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, Quantizer
+    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+    class Annotator(Quantizer):
+        def annotate(self, model: torch.fx.GraphModule) -> torch.fx.GraphModule:
+            for node in model.graph.nodes:
+                operator = _operator(node, quantization)
+                if operator is None or operator.how == "float":
+                    continue
+                inputs, output = _specs(node, operator)
+                node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(inputs, output, _annotated=True)
+            return model
+
+        def validate(self, model: torch.fx.GraphModule) -> None:
+            pass
+
+    return Annotator()
+
+
+def _specs(node: torch.fx.Node, operator: Operator) -> tuple[dict[Any, Any], Any]:
+    """How inputs, weights and output of a node are quantised, in PT2E's words."""
+    activation, weight = node.args[:2]
+    if operator.how == "static":
+        assert operator.input is not None and operator.output is not None
+        return {activation: _fixed(operator.input), weight: _weights()}, _fixed(operator.output)
+    # Four-bit weights are put in later: PT2E has no groups.
+    return {activation: _dynamic()} | ({weight: _weights()} if operator.how == "dynamic" else {}), None
+
+
+def _fixed(values: Range) -> Any:
+    from torchao.quantization.pt2e.quantizer import FixedQParamsQuantizationSpec
+
+    scale, zero = scale_of(values)
+    return FixedQParamsQuantizationSpec(torch.int8, scale, zero, *LEVELS, torch.per_tensor_affine)
+
+
+def _dynamic() -> Any:
+    from torchao.quantization.pt2e import PlaceholderObserver
+    from torchao.quantization.pt2e.quantizer import QuantizationSpec
+
+    observer = PlaceholderObserver.with_args(eps=MIN_SCALE)
+    return QuantizationSpec(torch.int8, observer, *LEVELS, torch.per_tensor_affine, is_dynamic=True)
+
+
+def _weights() -> Any:
+    from torchao.quantization.pt2e import PerChannelMinMaxObserver
+    from torchao.quantization.pt2e.quantizer import QuantizationSpec
+
+    observer = PerChannelMinMaxObserver.with_args(eps=MIN_SCALE)
+    return QuantizationSpec(torch.int8, observer, -LEVELS[1], LEVELS[1], torch.per_channel_symmetric, ch_axis=0)
+
+
+def _with_grouped_weights(module: torch.fx.GraphModule, quantization: Quantization) -> torch.fx.GraphModule:
+    """Give 4-bit weights to the linear layers that are to have them, in the form that XNNPACK takes for its own."""
+
+    for number, node in enumerate(list(module.graph.nodes)):
+        operator = _operator(node, quantization)
+        if operator is None or operator.how != "int4":
+            continue
+        levels, scales = grouped_weight(module.get_parameter(node.args[1].target).detach())
+        names = [f"four_bits_{number}_{part}" for part in ("levels", "scales", "zeros")]
+        for name, tensor in zip(names, (levels, scales, torch.zeros_like(scales, dtype=torch.int32)), strict=True):
+            module.register_buffer(name, tensor)
+        with module.graph.inserting_before(node):
+            parts = [module.graph.get_attr(name) for name in names]
+            arguments: tuple[Any, ...] = (parts[0], [1, GROUP], *parts[1:], torch.int8, -8, 7)
+            weight = module.graph.call_function(torch.ops.torchao.dequantize_affine.default, arguments)
+        node.update_arg(1, weight)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module

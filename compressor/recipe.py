@@ -112,6 +112,15 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Quantize:
+    """Training for fewer bits: from `start` on the student computes as its exported program will."""
+
+    scheme: str = key(choices=("int8", "int8-static", "int4"), doc="what it will be exported in")
+    start: float = key(0.0, low=0, below=1, doc="share of the steps before numbers are rounded")
+    freeze: float = key(0.8, low=0, high=1, doc="int8-static: share of the steps after which its ranges stay")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One whole recipe. `places` says where each dotted key was written, for errors found later."""
 
@@ -125,6 +134,7 @@ class Recipe:
     streaming: Streaming | None = None
     prune: Prune | None = None
     published: Published | None = field(default=None, compare=False)
+    quantize: Quantize | None = None
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def where(self, *dotted: str) -> str:
@@ -138,8 +148,8 @@ class Recipe:
         """
         student = {"layers": self.student.layers, "init": self.student.init} | _lists(self.student.config)
         plain = {name: getattr(self, name) for name in ("name", "paper", "about", "teacher")}
-        names = [name for name in ("match", "train", "streaming", "prune") if getattr(self, name) is not None]
-        sections = {name: _lists(vars(getattr(self, name))) for name in names}
+        names = ("match", "train", "streaming", "prune", "quantize")
+        sections = {name: _lists(vars(section)) for name in names if (section := getattr(self, name)) is not None}
         return {name: value for name, value in plain.items() if value} | {"student": student} | sections
 
     def text(self) -> str:

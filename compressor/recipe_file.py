@@ -12,7 +12,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .config import CONV_NORMS, INPUT_NORMS, EncoderConfig
 from .prune_recipe import Final, Prune
-from .recipe import Match, Published, Recipe, Streaming, Student, Train
+from .recipe import Match, Published, Quantize, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -130,7 +130,8 @@ def _encoder_kinds() -> dict[str, Any]:
 def _check_all_keys(root: Entry) -> None:
     known = {"student": ["layers", "init", *_encoder_kinds()]}
     # Of a key that two sections have, the advice is for the later one.
-    sections = {"prune": Prune, "match": Match, "train": Train, "streaming": Streaming, "published": Published}
+    sections = {"prune": Prune, "quantize": Quantize, "match": Match, "train": Train}
+    sections |= {"streaming": Streaming, "published": Published}
     known |= {name: [item.name for item in fields(cls)] for name, cls in sections.items()}
     homes = {word: name for name, words in known.items() for word in words}
     homes |= {"layers": "student", "projections": "match", "teacher": "", "name": "", "paper": "", "about": ""}
@@ -184,6 +185,12 @@ def _check(recipe: Recipe) -> None:
         where, chunk = recipe.where("streaming.chunk_ms"), list(recipe.streaming.chunk_ms)
         raise SpeechpressError(f"{where}: streaming.chunk_ms is {chunk}, but must be [smallest, largest]")
     _check_prune(recipe)
+    if recipe.quantize is not None and recipe.prune is not None and recipe.prune.by_gates:
+        where = recipe.where("quantize.scheme", "quantize")
+        raise SpeechpressError(
+            f"{where}: quantize does not go with prune.method l0, whose student changes its shape. Prune first, then "
+            "train what is left with student.init and a quantize section"
+        )
     if train.batch_s is not None and train.batch_s < train.crop_s:
         where, crop = recipe.where("train.batch_s"), train.crop_s
         raise SpeechpressError(

@@ -23,6 +23,8 @@ from .metrics import MetricsLog
 from .objectives import save_heads
 from .plan import Plan
 from .plots import plot_run
+from .quantization import save_quantization
+from .quantized_training import QuantizedTraining
 from .recipe import Recipe
 from .resume import STATE, load_state, save_state
 from .show import describe_encoder
@@ -90,6 +92,7 @@ class Run:
     waves: list[Tensor]
     listen: Listener
     valid: dict[str, Any] = field(default_factory=dict)
+    quantized: QuantizedTraining | None = None
 
     def hear(self, event: Event) -> None:
         if self.fabric.is_global_zero:
@@ -151,6 +154,8 @@ class Run:
         if self.fabric.is_global_zero:
             save_encoder(self.out, self.job.student)
             save_heads(self.out, self.job.heads)
+            if self.quantized is not None:
+                save_quantization(self.out, self.quantized.learned())
             plot_run(self.out / "metrics.jsonl", self.out / "loss.png")
             write_json(self.out / CARD, card)
             if finished:
@@ -183,6 +188,7 @@ def make_card(run: Run, loop: Loop, finished: bool, corpus: Corpus) -> dict[str,
         "macs_per_s": macs_per_s(run.job.student.config),
         "streaming": describe_encoder(run.job.student.config)["streaming"],
         "valid": run.valid,
+        **({} if run.quantized is None else {"quantize": {"scheme": run.quantized.scheme, "made_by": "distillation"}}),
         "versions": {name: version(name) for name in ("speechpress", "torch", "transformers", "lhotse")},
     }
 

@@ -13,6 +13,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE, EncoderConfig
 from .costs import frames_per_s, macs_per_s, stream_costs
+from .quantization import by_scheme
 from .recipe import Recipe, student_config
 from .strict_yaml import check_keys, fill, key, parse, places
 from .targets import check_scheme, target_of
@@ -83,6 +84,7 @@ def load_space(path: Path | None) -> Space:
     for scheme in space.quantize:
         try:
             check_scheme(target_of("host"), scheme)
+            by_scheme(scheme)
         except SpeechpressError as error:
             raise SpeechpressError(f"{space.where('quantize')}: {error}") from None
     if space.size < 2:

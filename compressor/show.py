@@ -255,5 +255,6 @@ def _lineage(card: dict[str, Any]) -> dict[str, Any]:
         "valid": card.get("valid"),
         "parents": card.get("parents") or [],
         "prune": card.get("prune"),
+        "quantize": (card.get("quantize") or {}).get("scheme"),
         "notes": list(card.get("notes") or []),
     }

@@ -177,6 +177,7 @@ def _lineage_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append((f"{name} units", ", ".join(f"{new} of {old}" for old, new in pairs)))
     for name, share in pruned.get("layers", {}).items():
         rows.append((name, f"{share:.1%} zeros"))
+    rows.append(("quantised for", info["quantize"]))
     return [(name, str(value)) for name, value in rows if value is not None]
 
 

@@ -14,8 +14,12 @@ SCHEMES = {
     "none": "float32",
     "int8": "8-bit weights, activations scaled anew in every call; the first convolution stays float32",
     "int8-linear": "as int8, but only the linear layers; all convolutions stay float32",
+    "int8-static": "as int8, but activations in ranges that were measured on speech",
+    "int4": "4-bit weights in the linear layers, a scale for 32 of them; convolutions as in int8",
+    "fp16": "weights and arithmetic in 16-bit floats",
+    "mixed": "8 bits where they cost little, measured operator by operator; the others stay float32",
 }
-BACKEND_SCHEMES = {"xnnpack": ("none", "int8", "int8-linear"), "coreml": ("none",), "vulkan": ("none",)}
+BACKEND_SCHEMES = {"xnnpack": tuple(SCHEMES), "coreml": ("none",), "vulkan": ("none",)}
 
 Tolerance = dict[str, float]
 # Exact arithmetic in another order. What int8 costs depends on the weights; these limits tell a quantised encoder from
@@ -24,6 +28,10 @@ TOLERANCES: dict[str, Tolerance] = {
     "none": {"max_abs": 1e-4},
     "int8": {"cosine": 0.97, "snr_db": 12.0},
     "int8-linear": {"cosine": 0.99, "snr_db": 17.0},
+    "int8-static": {"cosine": 0.96, "snr_db": 10.0},
+    "int4": {"cosine": 0.94, "snr_db": 9.0},
+    "fp16": {"cosine": 0.999, "snr_db": 30.0},
+    "mixed": {"cosine": 0.97, "snr_db": 12.0},
 }
 MIN_DELEGATED = 0.95  # share of the time on the backend
 WINDOW_MS = 1000.0  # of an encoder that does not stream
@@ -77,12 +85,17 @@ def target_of(name: str) -> Target:
     raise SpeechpressError(f"there is no target {name!r}.{hint} Targets: {', '.join(names)}")
 
 
-def check_scheme(target: Target, scheme: str) -> None:
-    """Raises SpeechpressError for an unknown quantisation, or one that the target's backend cannot run."""
+def known_scheme(scheme: str) -> None:
+    """Raises SpeechpressError for an unknown quantisation, with what may be meant."""
     if scheme not in SCHEMES:
         close = difflib.get_close_matches(scheme.lower(), list(SCHEMES), 1, 0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise SpeechpressError(f"there is no quantisation {scheme!r}.{hint} Known: {', '.join(SCHEMES)}")
+
+
+def check_scheme(target: Target, scheme: str) -> None:
+    """Raises SpeechpressError for an unknown quantisation, or one that the target's backend cannot run."""
+    known_scheme(scheme)
     if scheme not in target.schemes:
         raise SpeechpressError(
             f"quantisation {scheme!r} cannot be run by the backend {target.backend} of target {target.name}; "

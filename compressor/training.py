@@ -122,10 +122,11 @@ class Loop:
         listen: Listener,
         draw_chunk: Callable[[int], int | None] = lambda step: None,
         penalty: Penalty | None = None,
+        before_step: Callable[[int], None] = lambda step: None,
     ) -> None:
         self.fabric, self.distiller, self.teacher, self.optimizer = fabric, distiller, teacher, optimizer
         self.match, self.train, self.progress, self.listen = match, train, progress, listen
-        self.draw_chunk, self.penalty = draw_chunk, penalty
+        self.draw_chunk, self.penalty, self.before_step = draw_chunk, penalty, before_step
         self.log_every = max(1, min(50, train.steps // 100))
         self.sums = self._zero()
 
@@ -162,6 +163,7 @@ class Loop:
         train, progress = self.train, self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(train, progress.step) * group.get("lr_factor", 1.0)
+        self.before_step(progress.step)
         rows, chunk = self._global_rows(batch), self.draw_chunk(progress.step)
         loss = torch.zeros((), device=self.fabric.device)
         for micro in range(train.accumulate):

@@ -39,9 +39,10 @@ def test_recordings_of_any_length_of_an_encoder_of_full_size():
     """The compiler cannot prove that all lengths are valid; it must neither refuse nor fix them."""
     from speechpress.compressor.lower import Method, _exported
     from speechpress.compressor.prepare import Offline
+    from speechpress.compressor.quantization import Quantization
 
     encoder = Encoder(EncoderConfig(num_heads=(12,), ffn_widths=(3072,))).eval()
     samples = torch.export.Dim("samples", min=720, max=160_000)
     method = Method(Offline(encoder), (torch.randn(1, 32_000),), ({1: samples},))
-    (found,) = _exported(method, "int8").range_constraints.values()
+    (found,) = _exported(method, Quantization("int8")).range_constraints.values()
     assert (found.lower, found.upper) == (720, 160_000)

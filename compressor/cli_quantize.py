@@ -1,0 +1,88 @@
+"""`compress quantize`: calibrate a checkpoint, or compare the schemes on it. `cli.py` adds it to the command line."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from speechpress.runtime.errors import SpeechpressError
+
+from .cli_options import RUNS, Json
+
+if TYPE_CHECKING:
+    from .display import Screen
+
+
+def quantize(
+    checkpoint: Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")] = None,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(help="int8-static, int8, int8-linear, int4, fp16 or mixed; with --report any number of them."),
+    ] = None,
+    report: Annotated[bool, typer.Option("--report", help="Write nothing; compare the schemes on it.")] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="Speech: folder of audio or Lhotse manifest; else the starter speech.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; by default a new one under ./runs.")] = None,
+    budget_db: Annotated[
+        float, typer.Option(min=1, help="mixed: signal to error of the features that must be kept, in dB.")
+    ] = 30.0,
+    tasks: Annotated[str, typer.Option(help="--report: probes, of ks (keywords), sid (speakers); or none.")] = "ks,sid",
+    teacher: Annotated[str | None, typer.Option(help="--report: the teacher, if not where the card says.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="--report: also write the table here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the quantised checkpoint in --out.")] = False,
+    json: Json = False,
+) -> None:
+    """Calibrate on held-out speech and write a quantised checkpoint, or --report what each scheme would cost."""
+    from .display import Screen
+    from .runs import choose_folder, newest
+    from .targets import known_scheme
+
+    for name in scheme or ():
+        known_scheme(name)
+    if not report and len(scheme or ()) > 1:
+        raise SpeechpressError(f"--scheme was given {len(scheme or ())} times; several can be compared with --report")
+    screen = Screen(json)
+    folder = checkpoint or newest(RUNS, screen.say)
+    if report:
+        return _report(screen, folder, scheme, data, budget_db, tasks, teacher, markdown)
+    from .quantization import CALIBRATED
+    from .quantize_checkpoint import prepare
+    from .quantize_checkpoint import quantize as write
+    from .quantize_tables import quantized_table
+
+    chosen = scheme[0] if scheme else "int8-static"
+    prepared = prepare(folder, data, chosen in CALIBRATED)
+    place = choose_folder(out, RUNS, f"{folder.resolve().name}-{chosen}", resume=False)
+    with screen.busy("quantize") as say:
+        document = write(prepared, chosen, place, say, budget_db, overwrite)
+    next_step = f"checkpoint: {place}   next: compress export {place} --target android"
+    screen.result(document, quantized_table(document), next_step)
+
+
+def _report(
+    screen: "Screen",
+    folder: Path,
+    schemes: list[str] | None,
+    data: Path | None,
+    budget_db: float,
+    tasks: str,
+    teacher: str | None,
+    markdown: Path | None,
+) -> None:
+    from speechpress.runtime.atomic import write_text
+
+    from .quantize_checkpoint import prepare
+    from .quantize_report import Wish, report
+    from .quantize_tables import markdown_table, report_tables
+    from .targets import SCHEMES
+
+    probes = tuple(name.strip() for name in tasks.split(",") if name.strip() not in ("", "none"))
+    wish = Wish(tuple(schemes or SCHEMES), probes, data, teacher, budget_db)
+    prepared = prepare(folder, data, needs_speech=True)
+    with screen.busy("report") as say:
+        document = report(prepared, wish, say)
+    if markdown is not None:
+        write_text(markdown, markdown_table(document))
+        document["out"] = str(markdown)
+    screen.result(document, *report_tables(document))

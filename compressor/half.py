@@ -1,0 +1,98 @@
+"""A prepared encoder in 16-bit floats, between inputs and outputs that stay 32-bit.
+
+Shapes: S samples, C frames of a chunk, T frames, D width.
+
+Convolutions and linear layers, norms and GELUs are in halves. The scaling of the input stays as it is, because its sums
+of squares would overflow. So does what attention does with queries, keys and values: the state holds keys and values in
+32 bits, and to turn all of it around in every chunk would cost more than it saves. XNNPACK has no GELU for halves, and
+outside of it one costs more than a convolution; it is x sigmoid(2a (x + b x^3)) there, the form with tanh of
+arXiv:1606.08415, which is off by at most 5e-4, the rounding of halves near 1.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .encoder import Encoder
+from .prepare import Offline
+from .streaming import StreamingEncoder
+
+HALVED = ("features",)  # of the state
+
+
+class HalfOffline(nn.Module):
+    """A whole recording (1, S) -> frames (1, T, D), both float32."""
+
+    def __init__(self, offline: Offline) -> None:
+        super().__init__()
+        self.encoder = _halved(offline.encoder)
+        self.offline = [offline]  # not a submodule: layers keep their names
+
+    def forward(self, waves: Tensor) -> Tensor:
+        return self.offline[0](waves).float()
+
+
+class HalfStep(nn.Module):
+    """A streaming step whose chunk, state and frames are float32."""
+
+    def __init__(self, step: StreamingEncoder) -> None:
+        super().__init__()
+        self.encoder = _halved(step.encoder)
+        self.step = [step]
+
+    def forward(self, chunk: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        step = self.step[0]
+        names = step.state_names
+        given = {n: x.half() if n in HALVED else x for n, x in zip(names, state, strict=True)}
+        frames, new = step.step(chunk, given)
+        return (frames.float(), *(new[name].float() if name in HALVED else new[name] for name in names))
+
+
+def _halved(encoder: Encoder) -> Encoder:
+    encoder.half()
+    encoder.feature_extractor.register_forward_pre_hook(_take_half)
+    for layer in encoder.encoder.layers:
+        attention = layer.get_submodule("attention")
+        for name, part in attention.named_children():
+            if name in ("q_proj", "k_proj", "v_proj"):
+                part.register_forward_hook(_give_float)
+        attention.get_submodule("out_proj").register_forward_pre_hook(_take_half)
+    return encoder
+
+
+def _take_half(part: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(x.half() if isinstance(x, Tensor) else x for x in inputs)
+
+
+def _give_float(part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    return output.float()
+
+
+def without_gelu(program: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Every GELU of a program made of operators that XNNPACK has for halves."""
+    double = 2 * math.sqrt(2 / math.pi)
+    numbers = {"gelu_a": double, "gelu_b": 0.044715 * double}
+    for name, value in numbers.items():
+        program.register_buffer(name, torch.full((1,), value, dtype=torch.half))
+    graph, aten = program.graph, torch.ops.aten
+    for node in list(graph.nodes):
+        if node.target is not aten.gelu.default:
+            continue
+        x = node.args[0]
+        with graph.inserting_before(node):
+            a, b = (graph.get_attr(name) for name in numbers)
+
+            def call(target: Any, *arguments: Any) -> Any:
+                return graph.call_function(target, arguments)
+
+            # x (a + b x^2): the cube itself would overflow at 40.
+            square = call(aten.mul.Tensor, x, x)
+            inner = call(aten.mul.Tensor, x, call(aten.add.Tensor, call(aten.mul.Tensor, square, b), a))
+            new = call(aten.mul.Tensor, x, call(aten.sigmoid.default, inner))
+        new.meta["nn_module_stack"] = node.meta.get("nn_module_stack")
+        node.replace_all_uses_with(new)
+        graph.erase_node(node)
+    program.recompile()
+    return program

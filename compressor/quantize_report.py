@@ -1,0 +1,278 @@
+"""What every scheme makes of a checkpoint, side by side: size, time, closeness, probes, the most sensitive operators.
+
+Shapes: S samples, T frames, L layers, D width.
+
+Size, time and the closeness of the features are those of a real program (of one method: streaming in chunks of 320 ms,
+or windows of a second). Layers, heads, probes and operators are those of a simulation, which rounds as it does.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from speechpress.runtime.engine import Program
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.parity import compare
+from speechpress.runtime.spec import StreamSpec
+from speechpress.runtime.stream import State, StreamingExtractor
+
+from . import delegation
+from .calibrate import Say
+from .config import SAMPLE_RATE
+from .encoder import Encoder
+from .evaluate import find_teacher, probe_each
+from .export import offline_module, step_method
+from .fake_quant import simulated
+from .features import of_model
+from .fidelity import fidelity
+from .lower import Lowered, Method, lower
+from .objectives import load_heads
+from .quantization import Quantization
+from .quantize import as_prepared, check_operators
+from .quantize_checkpoint import BUDGET_DB, Prepared, settle
+from .sensitivity import Yardstick
+from .streaming import StreamingEncoder, chunk_frames_of
+from .targets import SCHEMES, WINDOW_MS
+from .tasks import make_task
+
+CHUNK_MS, ROUNDS, PROGRAM_S, WORST, SEEDS = 320.0, 30, 20.0, 5, 3
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a report is to hold: schemes, tasks of the probes and where their labels are, and the teacher, if moved."""
+
+    schemes: Sequence[str] = tuple(SCHEMES)
+    tasks: Sequence[str] = ("ks", "sid")
+    data: Path | None = None
+    teacher: str | None = None
+    budget_db: float = BUDGET_DB
+    rounds: int = ROUNDS
+
+
+def report(prepared: Prepared, wish: Wish, say: Say) -> dict[str, Any]:
+    """Everything as plain JSON: {"checkpoint", "method", "speech", "schemes": {scheme: {...}}, "notes"}.
+
+    Of a scheme: size_bytes, median_ms and q1_ms, q3_ms of a call on one thread, time_share on the backend, program
+    (parity of the features on held-out speech), layers [{cosine, snr_db}] from layer 0 on, heads {teacher layer:
+    cosine}, probes {task: {test, ci95, ...}}, float [operators], sensitive [{name, how, snr_db}]. A scheme that this
+    encoder cannot have stands in notes.
+
+    Raises:
+        SpeechpressError: unknown tasks, or none of the schemes can be had.
+    """
+    notes: list[str] = []
+    settled = _settled(prepared, wish, notes, say)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = _programs(prepared, settled, Path(folder), wish.rounds, say)
+    yardstick = Yardstick(prepared.encoder, _some(prepared, PROGRAM_S), _chunk(prepared.encoder))
+    encoders = {}
+    for scheme, quantization in settled.items():
+        say(f"{scheme}: layers")
+        encoders[scheme] = prepared.encoder if scheme == "none" else simulated(prepared.encoder, quantization)
+        rows[scheme]["layers"] = _layers(prepared, encoders[scheme])
+        rows[scheme]["float"] = [name for name, item in quantization.operators.items() if item.how == "float"]
+        rows[scheme]["sensitive"] = [vars(cost) for cost in yardstick.costs(quantization, say)[:WORST]]
+    _add_heads(prepared, encoders, rows, wish, notes, say)
+    _add_probes(prepared, encoders, rows, wish, notes, say)
+    return {
+        "checkpoint": str(prepared.opened.path),
+        "method": _method_name(prepared.encoder),
+        "threads": 1,
+        "speech": prepared.speech.about if prepared.speech else None,
+        "schemes": rows,
+        "notes": notes,
+    }
+
+
+def _settled(prepared: Prepared, wish: Wish, notes: list[str], say: Say) -> dict[str, Quantization]:
+    found = {}
+    for scheme in dict.fromkeys(["none", *wish.schemes]):
+        try:
+            if scheme not in ("mixed", "int8-static"):
+                check_operators(str(prepared.opened.path), prepared.encoder, Quantization(scheme))
+            found[scheme], _ = settle(prepared, scheme, say, wish.budget_db)
+        except SpeechpressError as error:
+            notes.append(f"{scheme}: {error}")
+    if len(found) < 2:
+        raise SpeechpressError(f"{prepared.opened.path}: no scheme can be had: {'; '.join(notes) or 'none was named'}")
+    return found
+
+
+def _some(prepared: Prepared, seconds: float) -> list[torch.Tensor]:
+    """The first of the test clips, so many seconds."""
+    assert prepared.speech is not None
+    kept: list[torch.Tensor] = []
+    for wave in prepared.speech.test:
+        if sum(w.shape[1] for w in kept) < seconds * SAMPLE_RATE:
+            kept.append(wave)
+    return kept
+
+
+def _chunk(encoder: Encoder) -> int | None:
+    """Frames of the chunks in which it is looked at; None for one that does not stream."""
+    return None if encoder.config.blockers else chunk_frames_of(encoder.config, CHUNK_MS)
+
+
+def _method_name(encoder: Encoder) -> str:
+    chunk = _chunk(encoder)
+    return "window" if chunk is None else f"step_{chunk}"
+
+
+def method_of(encoder: Encoder, quantization: Quantization) -> Method:
+    """The one method that is lowered: a second of recording, or a chunk of 320 ms."""
+    half, chunk = quantization.scheme == "fp16", _chunk(encoder)
+    if chunk is None:
+        window = torch.zeros(1, round(WINDOW_MS * SAMPLE_RATE / 1000))
+        return Method(offline_module(encoder, half), (window,))
+    return step_method(encoder, chunk, half)
+
+
+def lowered_alone(encoder: Encoder, quantization: Quantization) -> tuple[Lowered, Method]:
+    """A program with that method only."""
+    method = method_of(encoder, quantization)
+    prepared = as_prepared(quantization, encoder.config)
+    return lower({_method_name(encoder): method}, {}, "xnnpack", prepared), method
+
+
+def _programs(
+    prepared: Prepared, settled: dict[str, Quantization], folder: Path, rounds: int, say: Say
+) -> dict[str, dict[str, Any]]:
+    """Lower, run and time each of them; times in turn, so that what disturbs one disturbs all."""
+    encoder, name = prepared.encoder, _method_name(prepared.encoder)
+    rows: dict[str, dict[str, Any]] = {}
+    calls = {}
+    for scheme, quantization in settled.items():
+        say(f"{scheme}: lowering")
+        lowered, method = lowered_alone(encoder, quantization)
+        path = folder / f"{scheme}.pte"
+        path.write_bytes(lowered.program)
+        arrays = [_speech_like(method.example[0]), *(tensor.numpy() for tensor in method.example[1:])]
+        share = delegation.report(path, name, arrays, lowered.fallback[name], lowered.delegated[name])
+        program = Program(path, threads=1)
+        calls[scheme] = program, arrays
+        rows[scheme] = {
+            "size_bytes": len(lowered.program),
+            "time_share": share["time_share"],
+            "program": _program_parity(encoder, program, _some(prepared, PROGRAM_S)),
+        }
+    say(f"timing, {rounds} calls each in turn")
+    for scheme, times in _timed(calls, name, rounds).items():
+        rows[scheme] |= times
+    return rows
+
+
+def _speech_like(example: torch.Tensor) -> np.ndarray:
+    return (torch.randn(example.shape, generator=torch.Generator().manual_seed(0)) * 0.1).numpy()
+
+
+def _timed(calls: dict[str, tuple[Program, list[np.ndarray]]], name: str, rounds: int) -> dict[str, dict[str, float]]:
+    times: dict[str, list[float]] = {scheme: [] for scheme in calls}
+    for number in range(rounds + 1):
+        for scheme, (program, arrays) in calls.items():
+            started = time.perf_counter()
+            program.run(name, *arrays)
+            if number:  # the first one warms up
+                times[scheme].append(1000 * (time.perf_counter() - started))
+    found = {}
+    for scheme, values in times.items():
+        q1, median, q3 = statistics.quantiles(values, n=4)
+        found[scheme] = {"median_ms": median, "q1_ms": q1, "q3_ms": q3}
+    return found
+
+
+class _Engine:
+    """One streaming method as an engine of `runtime.stream`."""
+
+    def __init__(self, encoder: Encoder, program: Program) -> None:
+        chunk = chunk_frames_of(encoder.config, CHUNK_MS)
+        self.program, self.method = program, f"step_{chunk}"
+        self.spec: StreamSpec = encoder.config.stream_spec(chunk)
+        self._initial = StreamingEncoder(encoder, chunk).initial_state()
+
+    def initial_state(self) -> State:
+        return {name: tensor.numpy() for name, tensor in self._initial.items()}
+
+    def step(self, chunk: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        frames, *new = self.program.run(self.method, chunk, *state.values())
+        return frames, dict(zip(state, new, strict=True))
+
+
+@torch.inference_mode()
+def _program_parity(encoder: Encoder, program: Program, waves: Sequence[torch.Tensor]) -> dict[str, float]:
+    """The program's features against the encoder's, on speech: streamed, or second by second."""
+    found, wanted = [], []
+    for wave in waves:
+        if encoder.config.blockers:
+            size = round(WINDOW_MS * SAMPLE_RATE / 1000)
+            for window in wave.split(size, 1)[: wave.shape[1] // size]:
+                found.append(program.run("window", window.numpy())[0][0])
+                wanted.append(encoder(window)[0].numpy())
+        else:
+            engine = _Engine(encoder, program)
+            stream = StreamingExtractor(engine)
+            found += [stream.push(wave[0].numpy()).frames, stream.flush().frames]
+            wanted.append(encoder(wave, chunk_frames=engine.spec.chunk_frames)[0].numpy())
+    if not wanted:
+        raise SpeechpressError("no held-out recording is as long as a second; give longer ones with --data")
+    return compare(np.concatenate(found), np.concatenate(wanted))
+
+
+@torch.inference_mode()
+def _layers(prepared: Prepared, quantised: Encoder) -> list[dict[str, float]]:
+    """Closeness of layers 0..L to the float ones."""
+    waves, chunk = _some(prepared, PROGRAM_S), _chunk(prepared.encoder)
+    sides = [
+        [encoder.hidden_states(wave, chunk_frames=chunk) for wave in waves] for encoder in (quantised, prepared.encoder)
+    ]
+    layers = []
+    for layer in range(len(sides[0][0])):
+        frames, wanted = (torch.cat([states[layer][0] for states in side]).numpy() for side in sides)
+        layers.append({name: value for name, value in compare(frames, wanted).items() if name != "max_abs"})
+    return layers
+
+
+def _add_heads(
+    prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: Say
+) -> None:
+    """Cosine of the heads to the teacher, where there are both."""
+    opened = prepared.opened
+    teacher = find_teacher(opened, wish.teacher, notes)
+    heads = load_heads(opened.path, opened.encoder.config.width, teacher.card.width) if teacher else None
+    waves = _some(prepared, PROGRAM_S)
+    for scheme, encoder in encoders.items():
+        rows[scheme]["heads"] = {}
+        if teacher is not None and heads is not None and len(waves) > 1:
+            say(f"{scheme}: heads against the teacher")
+            detail = fidelity(encoder, teacher, heads, waves, _chunk(encoder))
+            rows[scheme]["heads"] = {k: v["heads"]["cosine"] for k, v in detail.items() if v["heads"] is not None}
+    if teacher is not None and heads is None:
+        notes.append("the checkpoint has no heads, so there is no fidelity to its teacher")
+
+
+def _add_probes(
+    prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: Say
+) -> None:
+    for row in rows.values():
+        row["probes"] = {}
+    try:
+        tasks = [make_task(name, wish.data) for name in wish.tasks]
+    except SpeechpressError as error:
+        if wish.data is None:
+            raise
+        notes.append(f"no probes: {error}")
+        return
+    if not tasks:
+        return
+    upstreams = {scheme: of_model(encoder, _chunk(encoder)) for scheme, encoder in encoders.items()}
+    results, _ = probe_each(upstreams, tasks, SEEDS, "cpu", say)
+    notes += [f"{task.name}: {note}" for task in tasks for note in task.notes]
+    for scheme, row in rows.items():
+        row["probes"] = {name: asdict(scores[scheme]) for name, scores in results.items()}
