@@ -26,8 +26,9 @@ from speechpress.runtime.stream import State, StreamingExtractor
 from . import delegation
 from .calibrate import Say
 from .config import SAMPLE_RATE
+from .contest import Heard, find_teacher
 from .encoder import Encoder
-from .evaluate import find_teacher, probe_each
+from .evaluate import probe_each
 from .export import offline_module, step_method
 from .fake_quant import simulated
 from .features import of_model
@@ -244,14 +245,15 @@ def _add_heads(
 ) -> None:
     """Cosine of the heads to the teacher, where there are both."""
     opened = prepared.opened
-    teacher = find_teacher(opened, wish.teacher, notes)
+    named = wish.teacher or opened.card.get("teacher", {}).get("source")
+    teacher = find_teacher(named, str(opened.path), notes)
     heads = load_heads(opened.path, opened.encoder.config.width, teacher.card.width) if teacher else None
     waves = _some(prepared, PROGRAM_S)
     for scheme, encoder in encoders.items():
         rows[scheme]["heads"] = {}
         if teacher is not None and heads is not None and len(waves) > 1:
             say(f"{scheme}: heads against the teacher")
-            detail = fidelity(encoder, teacher, heads, waves, _chunk(encoder))
+            detail = fidelity(Heard(of_model(encoder, _chunk(encoder))), teacher, heads, waves)
             rows[scheme]["heads"] = {k: v["heads"]["cosine"] for k, v in detail.items() if v["heads"] is not None}
     if teacher is not None and heads is None:
         notes.append("the checkpoint has no heads, so there is no fidelity to its teacher")
