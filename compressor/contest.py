@@ -125,7 +125,7 @@ def _random(config: EncoderConfig, chunk: int | None, device: str) -> Upstream:
 
 
 def find_teacher(named: str | None, source: str, notes: list[str], device: str = "cpu") -> Teacher | None:
-    """The teacher that `source` or its user names, or None, said in `notes` and as a warning, when it is not at hand."""
+    """The teacher that `source` or its user names; None, said in `notes` and as a warning, when it is not at hand."""
     if named is None:
         notes.append(f"{source}: names no teacher, so there is nothing to compare with; give one with --teacher")
     else:
