@@ -21,6 +21,7 @@ PAGES = (
     "recipes/README.md",
     "docs/demo.md",
     "docs/evaluation.md",
+    "docs/pruning.md",
     "docs/quantisation.md",
     "docs/search.md",
     "docs/study.md",
