@@ -41,6 +41,7 @@ from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.quantization import Quantization, load_quantization
 from speechpress.compressor.quantize_checkpoint import Prepared, prepare, settle
 from speechpress.compressor.quantize_report import Wish, lowered_alone, report
+from speechpress.compressor.sensitivity import Yardstick
 from speechpress.compressor.starter import SPEECH, TEACHER
 from speechpress.compressor.tasks import make_task
 from speechpress.runtime.engine import Program, set_threads
@@ -121,7 +122,12 @@ def reports(given: argparse.Namespace) -> dict[str, Any]:
     """`compress quantize --report` of the starter's teacher and, where --accuracy made one, of the student."""
     wish = Wish((*SCHEMES, "mixed"), budget_db=given.budget_db)
     starter = Checkpoint(TEACHER, load_checkpoint(TEACHER).encoder, {})
-    found = {"hubert-mini": report(Prepared(starter, prepare(TEACHER, SPEECH, True).speech), wish, print)}
+    prepared = Prepared(starter, prepare(TEACHER, SPEECH, True).speech)
+    found = {"hubert-mini": report(prepared, wish, print)}
+    # Loud white noise, which no range was measured on.
+    noise = Yardstick(prepared.encoder, [0.2 * torch.randn(1, 64_000, generator=torch.Generator().manual_seed(1))])
+    schemes = ("int8", "int8-static", "int4", "fp16")
+    found["hubert-mini"]["noise_snr_db"] = {s: noise.snr_db(settle(prepared, s, print)[0]) for s in schemes}
     student = given.reports / "float"
     if (student / "card.json").exists():
         found["student"] = report(prepare(student, None, True), wish, print)
