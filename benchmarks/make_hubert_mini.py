@@ -312,8 +312,8 @@ replacement for a released model.
   ({steps} steps, {audio_h:.0f} h of audio seen) its layers 2, 4, 6 learned to regress layers 1, 3, 4 of OpenAI's
   Whisper base encoder (MIT); in {minutes2:.0f} more ({steps2} steps, {audio_h2:.0f} h), without added noise, also
   layer 1, and the clip's mean in layers 1 and 2. It started from an earlier 24-minute run of the same kind. In
-  {minutes3:.0f} more, on one busy core ({steps3} steps, {audio_h3:.0f} h), its layers 0 to 2 learned to predict the shape
-  of the input's own mel spectrum as well, by frame and as the clip's mean.
+  {minutes3:.0f} more, on one busy core ({steps3} steps, {audio_h3:.0f} h), its layers 0 to 2 learned to predict
+  the shape of the input's own mel spectrum as well, by frame and as the clip's mean.
 - **Whisper's encoder is supervised** (trained with transcripts), so hubert-mini is not purely self-supervised either.
 - **Speech:** speechocean762 (train), Arabic Speech Commands (train) and Picovoice's barista commands, 6.4 h, at three
   to five playing speeds. Neither the starter speech nor any test speaker was used.
