@@ -15,11 +15,11 @@ Whisper's layers have a few dimensions that are a hundred times larger than the 
 
 A third stage was tried and is not in what ships:
 
-    python benchmarks/make_hubert_mini.py train WORK SECOND OUT --stage voices --minutes 28 --threads 1
+    python benchmarks/make_hubert_mini.py --threads 1 train WORK SECOND OUT --stage voices --minutes 28
 
-637 steps on a busy core (a cache of one playing speed) took the layer that val chooses from 0.860 to 0.910 on 50 speakers
-(log-mel 0.910), the learned sum of layers from 0.917 to 0.880 there and from 0.859 to 0.874 on 125 unseen ones (log-mel
-0.903), with keywords at 0.975: better layers for voices, not yet better than log-mel.
+637 steps on a busy core (a cache of one playing speed) took the layer that val chooses from 0.860 to 0.910 on 50
+speakers (log-mel 0.910), the learned sum of layers from 0.917 to 0.880 there and from 0.859 to 0.874 on 125 unseen ones
+(log-mel 0.903), with keywords at 0.975: better layers for voices, not yet better than log-mel.
 """
 
 import argparse
