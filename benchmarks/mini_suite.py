@@ -6,7 +6,7 @@ DATA_ROOT holds the suite's corpora, unpacked. Measured in one run, on an empty 
 the features kept but all heads trained anew; again with the outcomes kept; and the heads on shuffled labels. The first
 two must give the same scores. Seconds are told as they pass and of the processor, which differ where other programs
 run. A folder given with --cache is kept; where it is not empty, the first figure is not that of a first run, and is
-left out. Writes results/mini_suite.json.
+left out. Writes results/mini_suite.json, anew after each of the four, so that one that is cut short leaves what it has.
 """
 
 import argparse
@@ -69,19 +69,25 @@ def main() -> None:
         fresh = not cache.is_dir() or not any(cache.iterdir())
         settings = {"source": given.checkpoint, "problems": problems, "cache": cache, "workers": threads}
         settings |= {"against": given.against, "budget": Budget(seeds=given.seeds)}
+        facts: dict[str, Any] = {"threads": threads, "left_out": notes, "seconds": seconds}
         first = timed("first run", seconds, **settings)
         if not fresh:
             del seconds["first run"]
-        size_bytes = sum(path.stat().st_size for path in cache.rglob("*.npy"))
+        facts["cache_bytes"] = sum(path.stat().st_size for path in cache.rglob("*.npy"))
+        record(facts, first)
         shutil.rmtree(cache / "outcomes")
         cached = timed("cached features", seconds, **settings)
         if cached["tasks"] != first["tasks"]:
             raise SystemExit("the scores from cached features are others than those of the first run")
+        record(facts, first)
         timed("all kept", seconds, **settings)
         checked = timed("shuffled labels", seconds, **settings, sanity=True)
     tell(table(checked["tasks"], checked["against"]))
-    kept = {key: checked[key] for key in KEPT}
-    write("mini_suite", {"threads": threads, "seconds": seconds, "cache_bytes": size_bytes, "left_out": notes, **kept})
+    record(facts, checked)
+
+
+def record(facts: dict[str, Any], result: dict[str, Any]) -> None:
+    write("mini_suite", {**facts, **{key: result[key] for key in KEPT if key in result}})
 
 
 if __name__ == "__main__":
