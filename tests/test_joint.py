@@ -13,7 +13,13 @@ from speechpress.runtime.errors import SpeechpressError
 
 QUICK = ["train.precision=fp32", "train.batch=4", "train.crop_s=0.5", "train.validate_every=8", "train.lr=5e-4"]
 GATES = ["train.steps=24", "train.warmup=0.05", "prune.sparsity=0.4", "prune.ramp=4", "prune.lr=0.8"]
-FINAL = ["prune.final.steps=6", "train.checkpoint_every=4", "student.layers=4", "match.pairs=[[0,0],[2,2],[4,4]]"]
+FINAL = [
+    "prune.final.steps=6",
+    "train.checkpoint_every=4",
+    "student.layers=4",
+    "match.pairs=[[0,0],[2,2],[4,4]]",
+    "match.projections=[0,1,1]",
+]
 
 
 def recipe(teacher, *settings):
