@@ -31,12 +31,11 @@ from export_speed import config_of
 
 from speechpress.compressor.calibrate import calibrate, static_operators
 from speechpress.compressor.checkpoint import Checkpoint, load_checkpoint
+from speechpress.compressor.contest import Contest, contest_fidelity
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.evaluate import probe_each
 from speechpress.compressor.fake_quant import kinds, simulated
 from speechpress.compressor.features import of_model
-from speechpress.compressor.fidelity import fidelity
-from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.quantization import Quantization, load_quantization
 from speechpress.compressor.quantize_checkpoint import Prepared, prepare, settle
@@ -44,6 +43,7 @@ from speechpress.compressor.quantize_report import Wish, lowered_alone, report
 from speechpress.compressor.sensitivity import Yardstick
 from speechpress.compressor.starter import SPEECH, TEACHER
 from speechpress.compressor.tasks import make_task
+from speechpress.compressor.upstreams import encoder_upstream
 from speechpress.runtime.engine import Program, set_threads
 
 SCHEMES = ("none", "int8", "int8-linear", "int8-static", "int4", "fp16")
@@ -104,9 +104,9 @@ def accuracy(given: argparse.Namespace) -> dict[str, Any]:
     assert speech is not None
     rows: dict[str, dict[str, Any]] = {name: {} for name in found}
     for name, (encoder, folder) in found.items():
-        heads = load_heads(folder, encoder.config.width, teacher.card.width)
-        detail = fidelity(encoder, teacher, heads, speech.test, CHUNK)
-        rows[name]["heads"] = {k: v["heads"]["cosine"] for k, v in detail.items() if v["heads"] is not None}
+        opened = load_checkpoint(folder)
+        contest = Contest({"student": encoder_upstream(encoder, CHUNK)}, teacher=teacher, opened=opened)
+        rows[name]["heads"] = contest_fidelity(contest, speech.test)["fidelity"]
         print(name, rows[name]["heads"], flush=True)
     upstreams = {name: of_model(encoder, CHUNK) for name, (encoder, _) in found.items()}
     for name, corpus in TASKS:

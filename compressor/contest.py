@@ -124,7 +124,7 @@ def _random(config: EncoderConfig, chunk: int | None, device: str) -> Upstream:
     return encoder_upstream(random_copy(config).to(device), chunk)
 
 
-def find_teacher(named: str | None, source: str, notes: list[str], device: str = "cpu") -> Teacher | None:
+def _find_teacher(named: str | None, source: str, notes: list[str], device: str = "cpu") -> Teacher | None:
     """The teacher that `source` or its user names; None, said in `notes` and as a warning, when it is not at hand."""
     if named is None:
         notes.append(f"{source}: names no teacher, so there is nothing to compare with; give one with --teacher")
@@ -138,12 +138,12 @@ def find_teacher(named: str | None, source: str, notes: list[str], device: str =
 
 
 def _add_teacher(contest: Contest, named: str | None, source: str, device: str) -> None:
-    contest.teacher = find_teacher(named, source, contest.notes, device)
+    contest.teacher = _find_teacher(named, source, contest.notes, device)
     if contest.teacher is not None:
         contest.upstreams["teacher"] = teacher_upstream(contest.teacher)
 
 
-class Heard:
+class _Heard:
     """An upstream as `fidelity` wants it."""
 
     def __init__(self, upstream: Upstream) -> None:
@@ -179,7 +179,7 @@ def contest_fidelity(contest: Contest, waves: Sequence[Tensor]) -> dict[str, Any
         heads = load_heads(contest.opened.path, student.width, teacher.card.width)
     if heads is None:
         contest.notes.append("fidelity: there are no heads, so a linear map was fitted to the student's last layer")
-    detail = fidelity(Heard(student), teacher, None if heads is None else heads.to(waves[0].device), waves, factor)
+    detail = fidelity(_Heard(student), teacher, None if heads is None else heads.to(waves[0].device), waves, factor)
     by = "linear" if heads is None else "heads"
     cosines = {layer: parts[by]["cosine"] for layer, parts in detail.items() if parts[by] is not None}
     return {"fidelity": cosines, "fidelity_by": by, "fidelity_detail": detail}

@@ -26,15 +26,13 @@ from speechpress.runtime.stream import State, StreamingExtractor
 from . import delegation
 from .calibrate import Say
 from .config import SAMPLE_RATE
-from .contest import Heard, find_teacher
+from .contest import contest_fidelity, open_contest
 from .encoder import Encoder
 from .evaluate import probe_each
 from .export import offline_module, step_method
 from .fake_quant import simulated
 from .features import of_model
-from .fidelity import fidelity
 from .lower import Lowered, Method, lower
-from .objectives import load_heads
 from .quantization import Quantization
 from .quantize import as_prepared, check_operators
 from .quantize_checkpoint import BUDGET_DB, Prepared, settle
@@ -42,6 +40,7 @@ from .sensitivity import Yardstick
 from .streaming import StreamingEncoder, chunk_frames_of
 from .targets import SCHEMES, WINDOW_MS
 from .tasks import make_task
+from .upstreams import encoder_upstream
 
 CHUNK_MS, ROUNDS, PROGRAM_S, WORST, SEEDS = 320.0, 30, 20.0, 5, 3
 
@@ -244,19 +243,15 @@ def _add_heads(
     prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: Say
 ) -> None:
     """Cosine of the heads to the teacher, where there are both."""
-    opened = prepared.opened
-    named = wish.teacher or opened.card.get("teacher", {}).get("source")
-    teacher = find_teacher(named, str(opened.path), notes)
-    heads = load_heads(opened.path, opened.encoder.config.width, teacher.card.width) if teacher else None
-    waves = _some(prepared, PROGRAM_S)
+    contest, waves = open_contest(prepared.opened.path, (), wish.teacher), _some(prepared, PROGRAM_S)
     for scheme, encoder in encoders.items():
         rows[scheme]["heads"] = {}
-        if teacher is not None and heads is not None and len(waves) > 1:
+        if contest.teacher is not None:
             say(f"{scheme}: heads against the teacher")
-            detail = fidelity(Heard(of_model(encoder, _chunk(encoder))), teacher, heads, waves)
-            rows[scheme]["heads"] = {k: v["heads"]["cosine"] for k, v in detail.items() if v["heads"] is not None}
-    if teacher is not None and heads is None:
-        notes.append("the checkpoint has no heads, so there is no fidelity to its teacher")
+            contest.upstreams["student"] = encoder_upstream(encoder, _chunk(encoder))
+            found = contest_fidelity(contest, waves)
+            rows[scheme]["heads"] = found["fidelity"] if found["fidelity_by"] == "heads" else {}
+    notes += dict.fromkeys(contest.notes)
 
 
 def _add_probes(
