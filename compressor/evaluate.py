@@ -17,10 +17,10 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .allocator import keep_freed_memory
-from .audio import Skipped, UnreadableAudio
+from .audio import Skipped
 from .config import SAMPLE_RATE
 from .contest import contest_fidelity, open_contest
-from .features import Key, Upstream, of_model, pool_clips, read_clip
+from .features import Key, Upstream, of_model, pool_clips, read_clip, some_waves
 from .pretrained import load_teacher
 from .probes import SPLITS, Part, Parts, Score, probe, probe_each_layer
 from .tasks import Task, make_task
@@ -156,17 +156,8 @@ def _report(task: Task, scores: dict[str, Score]) -> dict[str, Any]:
 
 def _test_waves(task: Task, device: str) -> list[Tensor]:
     """Whole test clips, each (1, S), in a fixed random order up to FIDELITY_S."""
-    waves, total_s = [], 0.0
-    for clip in sorted((clip for clip in task.clips if clip.split == "test"), key=lambda clip: clip.order):
-        try:
-            wave = torch.from_numpy(read_clip((clip.path, None)))[None].to(device)
-        except UnreadableAudio:
-            continue  # counted when the features were made
-        total_s += wave.shape[1] / SAMPLE_RATE
-        waves.append(wave)
-        if total_s >= FIDELITY_S:
-            break
-    return waves
+    clips = sorted((clip for clip in task.clips if clip.split == "test"), key=lambda clip: clip.order)
+    return some_waves([(clip.path, None) for clip in clips], read_clip, FIDELITY_S, device)
 
 
 def probe_teacher(

@@ -174,6 +174,21 @@ def _stack(group: list[tuple[K, np.ndarray]]) -> tuple[list[K], Tensor]:
     return [key for key, _ in group], torch.from_numpy(np.stack([wave for _, wave in group]))
 
 
+def some_waves(keys: Sequence[K], read: Callable[[K], np.ndarray], most_s: float, device: str) -> list[Tensor]:
+    """The first clips, (1, S) each, until `most_s` is reached; one that cannot be read is passed over."""
+    waves, total_s = [], 0.0
+    for key in keys:
+        try:
+            wave = torch.from_numpy(read(key))[None].to(device)
+        except UnreadableAudio:
+            continue  # counted when the features were made
+        total_s += wave.shape[1] / SAMPLE_RATE
+        waves.append(wave)
+        if total_s >= most_s:
+            break
+    return waves
+
+
 def read_clip(key: Key) -> np.ndarray:
     """(S,) samples of a clip, or of its middle. Raises UnreadableAudio, also for one too short for any encoder."""
     path, crop_s = key

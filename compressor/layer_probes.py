@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .audio import UnreadableAudio
-from .config import SAMPLE_RATE
 from .extraction import Listener
 from .feature_store import FeatureStore
+from .features import some_waves
 from .mini_suite import class_problem, mini_problem
 from .probes import Score, probe, probe_each_layer
 from .problems import Problem
@@ -86,17 +84,8 @@ def brief(score: Score) -> dict[str, Any]:
 def clips_to_compare(problems: Sequence[Problem], device: str) -> list[Tensor]:
     """Test clips of all tasks, (1, S) each, in a fixed random order, up to COMPARED_S."""
     items = {item.sound: item for problem in problems for item in problem.part("test")}
-    waves, total_s = [], 0.0
-    for item in sorted(items.values(), key=lambda item: item.order):
-        try:
-            wave = torch.from_numpy(read_sound(item.sound))[None].to(device)
-        except UnreadableAudio:
-            continue  # counted when the features were made
-        total_s += wave.shape[1] / SAMPLE_RATE
-        waves.append(wave)
-        if total_s >= COMPARED_S:
-            break
-    return waves
+    sounds = [item.sound for item in sorted(items.values(), key=lambda item: item.order)]
+    return some_waves(sounds, read_sound, COMPARED_S, device)
 
 
 def corpora_of(problems: Sequence[Problem]) -> list[Path]:
