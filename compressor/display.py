@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -56,7 +56,23 @@ class Screen:
             self.console.print(*shown)
 
 
-class RunView:
+class BarView:
+    """Hears events and shows a bar meanwhile; an event "x" goes to the method `_x`."""
+
+    bar: Progress
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        getattr(self, f"_{event['event']}")(event)
+
+
+class RunView(BarView):
     """Listens to a run's events: a live bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, screen: Screen) -> None:
@@ -74,16 +90,6 @@ class RunView:
         self.task = self.bar.add_task("", total=None, state="")
         self.steps = 0
         self.first_step, self.started = 0, time.monotonic()
-
-    def __enter__(self) -> "RunView":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        getattr(self, f"_{event['event']}")(event)
 
     def _plan(self, event: dict[str, Any]) -> None:
         self.steps = event["steps"]

@@ -8,14 +8,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from .display import Screen
+from .display import BarView, Screen
 from .search_rows import DONE, Row
 from .search_space import described
 
 BUSY_CORES = 0.2  # of other programs while chunks were timed: the median of such trials is not to be trusted
 
 
-class SearchView:
+class SearchView(BarView):
     """Listens to a search's events: a bar with what is done now on a terminal, and a line for each trial that ends."""
 
     def __init__(self, screen: Screen, trials: int, notes: list[str]) -> None:
@@ -33,16 +33,6 @@ class SearchView:
         self.stages: dict[int | None, str] = {}
         for note in notes:
             self._note({"text": note})
-
-    def __enter__(self) -> "SearchView":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        getattr(self, f"_{event['event']}")(event)
 
     def _begin(self, event: dict[str, Any]) -> None:
         self.stages.clear()
