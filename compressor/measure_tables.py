@@ -9,13 +9,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from .display import Screen
+from .display import BarView, Screen
 from .tables import megabytes
 
 PACE_WORDS = {"real": "at the pace of audio", "flat": "flat out"}
 
 
-class ProfileView:
+class ProfileView(BarView):
     """Listens to a profile's events: a live bar on a terminal, a line for each phase elsewhere."""
 
     def __init__(self, screen: Screen) -> None:
@@ -32,13 +32,6 @@ class ProfileView:
         self.task = self.bar.add_task("reaching the device", total=None, state="")
         self.settings: dict[str, Any] = {}
         self.done, self.elapsed_s = 0, 0.0
-
-    def __enter__(self) -> "ProfileView":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
 
     def __call__(self, event: dict[str, Any]) -> None:
         act = getattr(self, f"_{event['event']}", None)
