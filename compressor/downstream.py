@@ -4,13 +4,13 @@ Shapes: B clips, T frames (padded), L layers, D width, V tokens, K slots, E embe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
+from torch.nn.utils.rnn import pad_sequence
 
 from .probes import seeded
 
@@ -22,12 +22,20 @@ MARGIN, SCALE = 0.2, 30.0  # AM-softmax (arXiv:1801.05599, eq. 6); SUPERB has 0.
 
 @dataclass(frozen=True)
 class Budget:
-    """What every upstream gets for every task: steps of so many clips, the learning rates that val chooses from."""
+    """What every upstream gets for every task: steps of so many clips, the learning rates that val chooses from.
+
+    Rates are tried for a third of the steps, with a schedule of that length.
+    """
 
     steps: int = 300
     batch: int = 16
     lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     seeds: int = 3
+
+    @property
+    def trial(self) -> "Budget":
+        """That of one learning rate of the sweep."""
+        return replace(self, steps=-(-self.steps // 3))
 
 
 class Frames:
@@ -89,20 +97,43 @@ class LinearTokens(Head):
         return self.classify(self.mix(x)).log_softmax(-1), lengths
 
 
+class BothWays(nn.Module):
+    """A bidirectional LSTM over rows of different lengths, (B, T, D) -> (B, T, 2 hidden); the padding is not heard.
+
+    What `nn.LSTM` makes of packed rows, in a quarter of the time on a CPU: packing goes without oneDNN.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.forwards = nn.LSTM(width, hidden, batch_first=True)
+        self.backwards = nn.LSTM(width, hidden, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        turn = turned(lengths, x.shape[1])[..., None]
+        y = self.backwards(x.gather(1, turn.expand_as(x)))[0]
+        return torch.cat([self.forwards(x)[0], y.gather(1, turn.expand_as(y))], -1)
+
+
+def turned(lengths: Tensor, frames: int) -> Tensor:
+    """(B,) -> (B, T): for each frame which one to take to play a row backwards; the padding stays behind."""
+    frame, last = torch.arange(frames), lengths[:, None] - 1
+    return torch.where(frame <= last, last - frame, frame)
+
+
 class RecurrentTokens(Head):
     """SUPERB's letter recogniser, small: two frames side by side, a bidirectional LSTM, a linear layer."""
 
     def __init__(self, layers: int, width: int, tokens: int, hidden: int = 128) -> None:
         super().__init__(layers)
         self.project = nn.Linear(2 * width, hidden)
-        self.recur = nn.LSTM(hidden, hidden, batch_first=True, bidirectional=True)
+        self.recur = BothWays(hidden, hidden)
         self.classify = nn.Linear(2 * hidden, tokens)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         mixed = self.mix(x)
         pairs = F.pad(mixed, (0, 0, 0, mixed.shape[1] % 2)).reshape(len(mixed), -1, 2 * mixed.shape[2])
         lengths = (lengths + 1) // 2
-        return self.classify(recur(self.recur, F.relu(self.project(pairs)), lengths)).log_softmax(-1), lengths
+        return self.classify(self.recur(F.relu(self.project(pairs)), lengths)).log_softmax(-1), lengths
 
 
 class Activity(Head):
@@ -110,11 +141,11 @@ class Activity(Head):
 
     def __init__(self, layers: int, width: int, hidden: int = 96) -> None:
         super().__init__(layers)
-        self.recur = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
+        self.recur = BothWays(width, hidden)
         self.classify = nn.Linear(2 * hidden, 2)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        return self.classify(recur(self.recur, self.mix(x), lengths))
+        return self.classify(self.recur(self.mix(x), lengths))
 
 
 class Voice(Head):
@@ -137,11 +168,14 @@ class Voice(Head):
 
 
 class SlotValues(Head):
-    """A value for each slot: each slot attends to its own place in the clip; (B, T, L, D) -> K logits (B, values)."""
+    """A value for each slot: each slot attends to its own place in the clip; (B, T, L, D) -> K logits (B, values).
+
+    T counts frames of 60 ms: a word of a command is longer, and frames of 20 ms cost nine times as much.
+    """
 
     def __init__(self, layers: int, width: int, values: Sequence[int], hidden: int = 128) -> None:
         super().__init__(layers)
-        self.project = nn.Conv1d(width, hidden, 9, padding=4)
+        self.project = nn.Conv1d(width, hidden, 3, padding=1)
         self.look = nn.Linear(hidden, len(values))
         self.classify = nn.ModuleList(nn.Linear(hidden, count) for count in values)
 
@@ -156,12 +190,6 @@ class SlotValues(Head):
 def inside(lengths: Tensor, frames: int) -> Tensor:
     """(B,) -> (B, T), True before each row's end."""
     return torch.arange(frames) < lengths[:, None]
-
-
-def recur(module: nn.LSTM, x: Tensor, lengths: Tensor) -> Tensor:
-    """An LSTM over rows of different lengths; the padding is not heard."""
-    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    return pad_packed_sequence(module(packed)[0], batch_first=True, total_length=x.shape[1])[0]
 
 
 def ctc_loss(log_probabilities: Tensor, lengths: Tensor, targets: Sequence[Tensor]) -> Tensor:

@@ -90,21 +90,22 @@ def class_parts(problem: Problem, store: FeatureStore) -> tuple[Parts, int]:
 
 
 def solve_trained(work: TrainedWork, budget: Budget, breathe: Callable[[], None] = lambda: None) -> Outcome:
-    """Sweep the learning rate on val with one seed, train the best one with every seed, test each."""
+    """Sweep the learning rate on val with one seed and short trials, train the best with every seed, test each."""
     sign = 1 if work.metric in BETTER_LOW else -1
     statistic = type(work).statistic
     swept = []
     for lr in budget.lrs:
-        head = train(work, budget, lr, seed=0, breathe=breathe)
-        swept.append((sign * statistic(evaluated(work, head, "val")), lr, head))
-    best, lr, first = min(swept, key=lambda entry: entry[0])
-    heads = [first] + [train(work, budget, lr, seed, breathe) for seed in range(1, budget.seeds)]
+        head = train(work, budget.trial, lr, seed=0, breathe=breathe)
+        swept.append((sign * statistic(evaluated(work, head, "val")), lr))
+    _, lr = min(swept, key=lambda entry: entry[0])
+    heads = [train(work, budget, lr, seed, breathe) for seed in range(budget.seeds)]
+    val = [statistic(evaluated(work, head, "val")) for head in heads]
     counts = np.stack([evaluated(work, head, "test") for head in heads])
     seeds = tuple(statistic(one) for one in counts)
     weights = torch.stack([head.mix.weights.detach() for head in heads]).mean(0)
     return Outcome(
         test=float(np.mean(seeds)),
-        val=sign * best,
+        val=float(np.mean(val)),
         ci95=bootstrap(counts, statistic),
         seeds=seeds,
         layer_weights=tuple(weights.tolist()),

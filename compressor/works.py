@@ -46,8 +46,32 @@ from .sounds import identity
 
 BATCH = 32
 GRID_SAMPLES = 1600  # diarisation is decided every 100 ms
+SLOT_SAMPLES = 960  # slots are looked for every 60 ms
 TRIALS_PER_KIND, TRIAL_CLIPS = 1500, 1000
 MOST_KEPT = 512 * 2**20  # bytes of averaged frames in memory, of each task that is being solved
+
+
+class CoarseFrames:
+    """Frames of clips by number, averaged over a grid; kept, as far as memory goes, for the steps that come."""
+
+    def __init__(self, one: Callable[[int], Tensor], hop_samples: int, grid_samples: int) -> None:
+        assert hop_samples <= grid_samples
+        self._one, self._hop_samples, self._grid_samples = one, hop_samples, grid_samples
+        self._kept: dict[int, Tensor] = {}
+        self._room = MOST_KEPT
+
+    def one(self, number: int) -> Tensor:
+        """(T, L, D) of a clip."""
+        if number in self._kept:
+            return self._kept[number]
+        frames = self._one(number)
+        bins = torch.arange(len(frames)) * self._hop_samples // self._grid_samples
+        total = torch.zeros(int(bins[-1]) + 1, *frames.shape[1:]).index_add_(0, bins, frames)
+        means = total / torch.bincount(bins)[:, None, None]
+        if self._room >= means.nbytes:
+            self._room -= means.nbytes
+            self._kept[number] = means
+        return means
 
 
 class TrainedWork:
@@ -173,18 +197,23 @@ class SlotWork(TrainedWork):
         wanted = [dict(item.target) for item in train_items]
         kinds = list(zip(self.slots, self.values, strict=True))
         self.answers = torch.tensor([[values.index(row.get(slot, "")) for slot, values in kinds] for row in wanted])
+        self._coarse = CoarseFrames(self.frames.one, self.hop_samples, max(SLOT_SAMPLES, self.hop_samples))
+
+    def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Frames averaged over 60 ms (B, T, L, D) and lengths."""
+        return padded([self._coarse.one(number) for number in numbers])
 
     def head(self) -> Head:
         return SlotValues(self.frames.layers, self.frames.width, [len(values) for values in self.values])
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
-        logits, answers = head(*self.frames.batch(rows)), self.answers[list(rows)]
+        logits, answers = head(*self.batch(rows)), self.answers[list(rows)]
         return torch.stack([F.cross_entropy(one, answers[:, k]) for k, one in enumerate(logits)]).sum()
 
     def counts(self, head: Head, split: str) -> np.ndarray:
         rows = []
         for numbers in self.batches(split):
-            best = torch.stack([one.argmax(-1) for one in head(*self.frames.batch(numbers))], 1).tolist()
+            best = torch.stack([one.argmax(-1) for one in head(*self.batch(numbers))], 1).tolist()
             for number, picks in zip(numbers, best, strict=True):
                 said = {s: v[pick] for s, v, pick in zip(self.slots, self.values, picks, strict=True) if pick}
                 rows.append(slot_counts(dict(self.item(number).target), said))
@@ -244,27 +273,13 @@ class ActivityWork(TrainedWork):
         return Activity(self.frames.layers, self.frames.width)
 
     def prepare(self) -> None:
-        self._kept: dict[int, Tensor] = {}
-        self._room = MOST_KEPT
+        self._coarse = CoarseFrames(self.frames.one, self.hop_samples, GRID_SAMPLES)
 
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor, list[np.ndarray]]:
         """Frames averaged over 100 ms (B, T, L, D), lengths, and what is true there."""
-        rows = [self._binned(number) for number in numbers]
+        rows = [self._coarse.one(number) for number in numbers]
         wanted = [np.asarray(self.item(n).target, bool)[: len(row)] for n, row in zip(numbers, rows, strict=True)]
         return *padded([row[: len(one)] for row, one in zip(rows, wanted, strict=True)]), wanted
-
-    def _binned(self, number: int) -> Tensor:
-        """(T, L, D) of a clip; kept, as far as memory goes, because every step needs some of them again."""
-        if number in self._kept:
-            return self._kept[number]
-        frames = self.frames.one(number)
-        bins = torch.arange(len(frames)) * self.hop_samples // GRID_SAMPLES
-        total = torch.zeros(int(bins[-1]) + 1, *frames.shape[1:]).index_add_(0, bins, frames)
-        means = total / torch.bincount(bins)[:, None, None]
-        if self._room >= means.nbytes:
-            self._room -= means.nbytes
-            self._kept[number] = means
-        return means
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
         x, lengths, wanted = self.batch(rows)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from speechpress.compressor.downstream import (
     Activity,
+    BothWays,
     Budget,
     Frames,
     LinearTokens,
@@ -51,6 +52,19 @@ def test_padding_is_not_heard(kind, sizes, values):
     together = values(head(padded, torch.tensor([6, 11])))[0]
     alone = values(head(short[None], torch.tensor([6])))[0]
     assert torch.allclose(together[: len(alone)], alone, atol=1e-5)
+
+
+def test_both_ways_is_a_bidirectional_lstm_on_packed_rows():
+    torch.manual_seed(0)
+    ours, packed = BothWays(D, 4), torch.nn.LSTM(D, 4, batch_first=True, bidirectional=True)
+    for name, parameter in packed.named_parameters():
+        side = ours.backwards if name.endswith("_reverse") else ours.forwards
+        parameter.data.copy_(getattr(side, name.removesuffix("_reverse")))
+    x, lengths = torch.randn(3, 9, D), torch.tensor([4, 9, 1])
+    rows = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    wanted, _ = torch.nn.utils.rnn.pad_packed_sequence(packed(rows)[0], batch_first=True)
+    mask = inside(lengths, 9)[..., None]
+    assert torch.allclose(ours(x, lengths) * mask, wanted, atol=1e-6)
 
 
 def test_a_mix_is_the_weighted_sum_and_starts_even():

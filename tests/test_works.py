@@ -8,7 +8,7 @@ from known import HOP, SPLITS, item, one_hot, store_of, texts
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.problems import Problem
 from speechpress.compressor.solve import solve
-from speechpress.compressor.works import WORKS, trials
+from speechpress.compressor.works import WORKS, CoarseFrames, trials
 
 QUICK = Budget(steps=120, batch=8, lrs=(3e-2,), seeds=1)
 
@@ -27,6 +27,19 @@ def transcripts(make, count=24):
     return {
         item(f"{split}{n}", split, text): said(text) for split in SPLITS for n, text in enumerate(make(split, count))
     }
+
+
+def test_coarse_frames_are_means_over_the_grid_and_kept():
+    asked = []
+
+    def one(number):
+        asked.append(number)
+        return torch.arange(7.0)[:, None, None].expand(7, 2, 3) + number
+
+    frames = CoarseFrames(one, 320, 960)
+    assert frames.one(10)[:, 0, 0].tolist() == [11.0, 14.0, 16.0] and frames.one(10).shape == (3, 2, 3)
+    assert asked == [10]
+    assert torch.equal(CoarseFrames(one, 960, 960).one(0), one(0))
 
 
 def test_phones_are_recognised(tmp_path):
