@@ -1,17 +1,16 @@
-"""The peers' recipes beside each other: the same teacher, speech and number of steps, then fidelity and probes.
+"""The peers' recipes beside each other: the same teacher, speech and number of steps, then fidelity and the mini suite.
 
-    python benchmarks/peers.py CORPORA OUT [--teacher hubert-mini] [--steps 120]
+    python benchmarks/peers.py CORPORA OUT [--teacher hubert-mini] [--steps 120] [--seeds 3] [--cache FOLDER]
 
-CORPORA holds the unpacked folders speechocean762 and arabic_speech_commands (audio/ and labels.tsv, whose splits keep
-test speakers out of training). The teacher is hubert-mini (6 layers x 256), so the students are SCALED: each keeps the
-shape of its recipe relative to HuBERT base (widths a third, channels half, 6 layers in place of 12), its objective and
-masking, and starts as its recipe says. Steps, batch, crops and learning rate are the same for all: in so few steps a
-recipe's own schedule is not reached. hubert-mini was never trained with masks, a disadvantage to masking distillation.
-DPHuBERT is left out, because until it is pruned its student is the teacher.
+CORPORA holds the corpora of the mini suite, unpacked; students hear speechocean762 and arabic_speech_commands, whose
+splits keep test speakers out of training. The teacher is hubert-mini (6 layers x 256), so the students are SCALED:
+each keeps the shape of its recipe relative to HuBERT base (widths a third, channels half, 6 layers in place of 12), its
+objective and masking, and starts as its recipe says. Steps, batch, crops and learning rate are the same for all: in so
+few steps a recipe's own schedule is not reached. hubert-mini was never trained with masks, a disadvantage to masking
+distillation. DPHuBERT is left out, because until it is pruned its student is the teacher.
 
-Writes per recipe the held-out figures, linear fidelity, probes (keywords: Arabic, unseen speakers; speakers: 50-way,
-speechocean762) and, beside them, what its authors publish on SUPERB at full size after full training, to
-results/peers.json. Finished runs in OUT are not made again.
+Writes per recipe the held-out figures, linear fidelity, all tasks of the mini suite and, beside them, what its authors
+publish on SUPERB at full size after full training, to results/peers.json. Finished runs in OUT are not made again.
 """
 
 import argparse
@@ -27,11 +26,11 @@ from common import write
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.audio import read_audio
 from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, read_json
-from speechpress.compressor.evaluate import task_parts
-from speechpress.compressor.features import LOG_MEL, of_model, pool_clips, random_copy
+from speechpress.compressor.downstream import Budget
+from speechpress.compressor.eval_suite import evaluate_suite
 from speechpress.compressor.fidelity import fidelity
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.probes import probe
+from speechpress.compressor.suites import open_suite
 from speechpress.compressor.tasks import make_task
 
 CORPORA = {"ks": "arabic_speech_commands", "sid": "speechocean762"}
@@ -98,21 +97,41 @@ def train(recipe: str, teacher: str, corpora: Path, out: Path, steps: int) -> No
     subprocess.run([sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)], check=True)
 
 
-def probes(teacher: str, corpora: Path, out: Path) -> dict[str, Any]:
-    """The same probe on every upstream: {task: {upstream: {test, ci95, ...}}}; each clip is read once."""
-    students = {recipe: load_encoder(out / recipe) for recipe in STUDENTS}
-    upstreams = {"teacher": of_model(load_teacher(teacher)), "logmel": LOG_MEL}
-    upstreams |= {name: of_model(encoder) for name, encoder in students.items()}
-    upstreams["random"] = of_model(random_copy(students["distilhubert"].config))
-    results: dict[str, Any] = {}
-    for name, corpus in CORPORA.items():
-        task = make_task(name, corpora / corpus, max_classes=50, max_clips=MAX_CLIPS)
-        features, _ = pool_clips(upstreams, [(clip.path, task.crop_s) for clip in task.clips])
-        scores = {key: probe(task_parts(task, features[key]), len(task.classes), seeds=3) for key in upstreams}
-        results[name] = {key: {"test": score.test, "ci95": score.ci95} for key, score in scores.items()}
-        results[name] |= {"clips": task.counts(), "classes": len(task.classes), "chance": task.chance}
-        print(f"{name}: {', '.join(f'{key} {score.test:.3f}' for key, score in scores.items())}", flush=True)
-    return results
+def suite(given: argparse.Namespace) -> dict[str, Any]:
+    """The mini suite on all students at once: {task: {metric, chance, retention, upstream: score, ...}}."""
+    problems, _ = open_suite("mini", ["all"], given.corpora)
+    first, *others = STUDENTS
+    found = evaluate_suite(
+        given.out / first,
+        problems,
+        against=[str(given.out / name) for name in others],
+        budget=Budget(seeds=given.seeds),
+        cache=given.cache,
+        workers=torch.get_num_threads(),
+        listen=lambda line: print(line, flush=True),
+    )
+    kept = ("metric", "better", "chance", "clips", "retention", "ci95")
+    rows = {}
+    for name, task in found["tasks"].items():
+        scores = {who: task[who] for who in ("teacher", "logmel", "random", *others)} | {first: task["student"]}
+        task["retention"][first] = task["retention"].pop("student")
+        task["ci95"][first] = task["ci95"].pop("student")
+        rows[name] = {key: task[key] for key in kept} | {"scores": scores}
+    return rows
+
+
+def table(runs: dict[str, Any], tasks: dict[str, Any]) -> str:
+    """Markdown: a line per student, then its floors and its teacher."""
+    heads = [f"{name}, {task['metric']}" for name, task in tasks.items()]
+    lines = ["| " + " | ".join(["", "M", "GMAC/s", *heads, "kept"]) + " |"]
+    lines.append("|---" * (len(tasks) + 4) + "|")
+    for who in (*runs, "random", "logmel", "teacher"):
+        run = runs.get(who)
+        size = [f"{run['parameters'] / 1e6:.2f}", f"{run['macs_per_s'] / 1e9:.2f}"] if run else ["", ""]
+        kept = sum(task["retention"][who] for task in tasks.values()) / len(tasks)
+        scores = [f"{task['scores'][who]:.3f}" for task in tasks.values()]
+        lines.append("| " + " | ".join([who, *size, *scores, f"{100 * kept:.0f} %"]) + " |")
+    return "\n".join(lines)
 
 
 def linear_fidelity(recipe: str, teacher: str, corpora: Path, out: Path) -> dict[str, dict[str, float]]:
@@ -130,6 +149,8 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--teacher", default="hubert-mini")
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cache", type=Path, help="where features and outcomes are kept, as in mini_suite.py")
     given = parser.parse_args()
     keep_freed_memory()
     runs: dict[str, Any] = {}
@@ -144,8 +165,11 @@ def main() -> None:
         runs[recipe]["fidelity"] = linear_fidelity(recipe, given.teacher, given.corpora, given.out)
         print(recipe, json.dumps(runs[recipe]["fidelity"][str(LAYERS)]), flush=True)
     setup = {"teacher": given.teacher, "threads": torch.get_num_threads(), "scaled": True, "settings": TRAIN}
-    scores = probes(given.teacher, given.corpora, given.out)
-    write("peers", {"setup": setup, "runs": runs, "probes": scores, "published": PUBLISHED})
+    setup["seeds"] = given.seeds
+    write("peers", {"setup": setup, "runs": runs, "published": PUBLISHED})
+    tasks = suite(given)
+    write("peers", {"setup": setup, "runs": runs, "suite": tasks, "published": PUBLISHED})
+    print(table(runs, tasks))
 
 
 if __name__ == "__main__":

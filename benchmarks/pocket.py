@@ -1,0 +1,158 @@
+"""`pocket` after pruning and int8, beside DistilHuBERT: size, compute, time, and what the mini suite says of both.
+
+    python benchmarks/pocket.py CORPORA OUT [--steps 240] [--recover 80] [--to-params 6.5M] [--cache FOLDER]
+
+Both are distilled from hubert-mini on the same speech: DistilHuBERT for --steps and --recover steps, `pocket` for
+--steps; then `compress prune` takes it to --to-params and distils it again for --recover, and `compress export` makes
+an int8 bundle. `pocket` starts from random weights, as no teacher has so thin a front end, DistilHuBERT from its
+teacher's first layers: after so few steps that is an advantage to DistilHuBERT. The suite hears the last layer of each,
+which is all that a bundle has; the bundle runs as on a device, chunk by chunk.
+
+Time is of that pruned shape and of full-size HuBERT-base and DistilHuBERT, which have random weights, in the same
+runtime on one thread, in turn: chunks of 320 ms where it streams, windows of a second where not. Finished runs in OUT
+are not made again. Writes results/pocket.json.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import alternate, read, write
+from profile_models import config_of
+from real_run import compress
+
+from speechpress.compressor import costs
+from speechpress.compressor.checkpoint import load_encoder
+from speechpress.compressor.downstream import Budget
+from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.eval_suite import evaluate_suite
+from speechpress.compressor.quantization import Quantization, kinds
+from speechpress.compressor.quantize_report import lowered_alone
+from speechpress.compressor.suites import open_suite
+from speechpress.runtime.engine import Program, set_threads
+
+SPEECH = ("speechocean762", "arabic_speech_commands")
+TRAIN = (
+    "train.lr=1e-3",
+    "train.warmup=0.1",
+    "train.clip=5",
+    "train.crop_s=4",
+    "train.batch=12",
+    "train.precision=bf16",
+)
+ROUNDS = 40
+UNIT_S = {"step": 0.32, "window": 1.0}
+
+
+def settings(*more: str) -> list[str]:
+    return [word for setting in (*TRAIN, *more) for word in ("--set", setting)]
+
+
+def data_of(corpora: Path) -> list[object]:
+    return [word for name in SPEECH for word in ("--data", corpora / name)]
+
+
+def make_all(given: argparse.Namespace) -> None:
+    """DistilHuBERT, `pocket`, what is left of it, and its bundle, unless they are there."""
+    out, data = given.out, data_of(given.corpora)
+    for recipe, steps in (("distilhubert", given.steps + given.recover), ("pocket", given.steps)):
+        if not (out / recipe / "card.json").exists():
+            order = ["distill", "--recipe", recipe, "--teacher", "hubert-mini", "--out", out / recipe, *data]
+            compress(*order, *settings(f"train.steps={steps}", f"train.validate_every={steps}"))
+    if not (out / "pruned" / "card.json").exists():
+        order = ["prune", out / "pocket", "--to-params", given.to_params, "--recover", given.recover]
+        compress(*order, "--out", out / "pruned", *data, *settings())
+    if not (out / "pocket-int8" / "bundle.json").exists():
+        compress("export", out / "pruned", "--target", "host", "--quantize", "int8", "--out", out / "pocket-int8")
+
+
+def suite(given: argparse.Namespace) -> dict[str, Any]:
+    """{task: {metric, chance, teacher, distilhubert, pocket-int8, ...}} of the last layers."""
+    problems, _ = open_suite("mini", ["all"], given.corpora)
+    found = evaluate_suite(
+        given.out / "distilhubert",
+        problems,
+        against=[str(given.out / name) for name in ("pocket", "pruned", "pocket-int8")],
+        layers="last",
+        budget=Budget(seeds=given.seeds),
+        cache=given.cache,
+        workers=torch.get_num_threads(),
+        listen=lambda line: print(line, flush=True),
+    )
+    kept = ("metric", "chance", "student", *found["against"], "teacher", "random", "logmel", "retention", "ci95")
+    return {name: {key: task[key] for key in kept} for name, task in found["tasks"].items()}
+
+
+def program(encoder: Encoder, scheme: str, path: Path) -> tuple[Program, str, list[np.ndarray]]:
+    """A program of one method, its name, and what it is given."""
+    encoder.eval().measure_statistics(torch.randn(1, 32_000) * 0.1)
+    lowered, method = lowered_alone(encoder, Quantization(scheme).settled(kinds(encoder)))
+    path.write_bytes(lowered.program)
+    made = Program(path, threads=1)
+    name = next(word for word in made.method_names if word.startswith(tuple(UNIT_S)))
+    return made, name, [tensor.numpy() for tensor in method.example]
+
+
+def timed(out: Path) -> dict[str, Any]:
+    """Milliseconds of computing per second of audio."""
+    torch.manual_seed(0)
+    sides = {
+        "hubert-base, fp32": (Encoder(config_of("hubert-base")), "none"),
+        "distilhubert, fp32": (Encoder(config_of("distilhubert")), "none"),
+        "pocket, fp32": (load_encoder(out / "pocket"), "none"),
+        "pocket, pruned, int8": (load_encoder(out / "pruned"), "int8"),
+    }
+    set_threads(1)
+    calls, units = {}, {}
+    for number, (name, (encoder, scheme)) in enumerate(sides.items()):
+        made, method, arrays = program(encoder, scheme, out / f"side-{number}.pte")
+        calls[name] = lambda made=made, method=method, arrays=arrays: made.run(method, *arrays)
+        units[name] = next(seconds for word, seconds in UNIT_S.items() if method.startswith(word))
+    times = alternate(calls, ROUNDS, warmup=3)
+    found: dict[str, Any] = {"others_cpu_share": times["others_cpu_share"], "threads": 1}
+    for name, unit_s in units.items():
+        found[name] = {**times[name], "unit_s": unit_s, "ms_per_s": times[name]["median_ms"] / unit_s}
+    return found
+
+
+def facts(out: Path) -> dict[str, Any]:
+    """What the student is before and after."""
+    shapes = {name: load_encoder(out / name).config for name in ("distilhubert", "pocket", "pruned")}
+    found: dict[str, Any] = {
+        name: {"parameters": costs.parameters(shape), "macs_per_s": costs.macs_per_s(shape)}
+        for name, shape in shapes.items()
+    }
+    programs = [path.stat().st_size for path in (out / "pocket-int8").glob("*.pte")]
+    return found | {"pocket-int8": {"program_bytes": sum(programs)}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("corpora", "out"):
+        parser.add_argument(name, type=Path)
+    for option, value in (("steps", 240), ("recover", 80), ("seeds", 3)):
+        parser.add_argument(f"--{option}", type=int, default=value)
+    parser.add_argument("--to-params", default="6.5M")
+    parser.add_argument("--cache", type=Path, help="where features and outcomes are kept, as in mini_suite.py")
+    parser.add_argument("--only", choices=("make", "time", "suite"), help="a part alone")
+    given = parser.parse_args()
+    document = {key: value for key, value in read("pocket").items() if key != "machine"}
+    if given.only in (None, "make"):
+        make_all(given)
+        document |= {"steps": given.steps, "recover": given.recover, "shapes": facts(given.out)}
+        write("pocket", document)
+    if given.only in (None, "time"):
+        document["time"] = timed(given.out)
+        write("pocket", document)
+        print({name: round(side["ms_per_s"], 1) for name, side in document["time"].items() if isinstance(side, dict)})
+    if given.only in (None, "suite"):
+        document["suite"] = suite(given)
+        write("pocket", document)
+        for name, task in document["suite"].items():
+            print(name, {key: round(value, 3) for key, value in task.items() if isinstance(value, float)})
+
+
+if __name__ == "__main__":
+    main()
