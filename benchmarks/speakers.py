@@ -1,9 +1,10 @@
-"""Speakers that hubert-mini never heard, its learned sum of layers against log-mel, on many clips.
+"""Speakers that hubert-mini never heard, its best layer and its learned sum of layers against log-mel, on many clips.
 
     python benchmarks/speakers.py CORPORA [--teacher hubert-mini] [--draws 5]
 
 The test part of speechocean762 has 125 speakers. Measured are the 125-way task and several 50-way tasks, each on 50
-speakers drawn at random, with the same probe on both sides. Writes results/speakers.json.
+speakers drawn at random, with the same probe on both sides; the best layer is the one that val chooses, task by task.
+Writes results/speakers.json.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.evaluate import task_parts
 from speechpress.compressor.features import LOG_MEL, of_model, pool_clips
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.probes import probe
+from speechpress.compressor.probes import probe, probe_each_layer
 from speechpress.compressor.tasks import Task, make_task
 
 
@@ -36,16 +37,23 @@ def main() -> None:
     given = parser.parse_args()
     keep_freed_memory()
     whole = make_task("sid", given.corpora / "speechocean762", max_classes=None)
-    upstreams = {given.teacher: of_model(load_teacher(given.teacher)), "logmel": LOG_MEL}
+    mini = "hubert-mini"
+    upstreams = {mini: of_model(load_teacher(given.teacher)), "logmel": LOG_MEL}
     features, _ = pool_clips(upstreams, [(clip.path, whole.crop_s) for clip in whole.clips])
     tasks = {f"{len(whole.classes)}-way": whole}
     tasks |= {f"50-way, draw {seed}": drawn(whole, 50, seed) for seed in range(given.draws)}
     results: dict[str, Any] = {}
     for name, task in tasks.items():
-        scores = {key: probe(task_parts(task, features[key]), len(task.classes), seeds=3) for key in upstreams}
+        parts = {key: task_parts(task, features[key]) for key in upstreams}
+        scores = {key: probe(parts[key], len(task.classes), seeds=3) for key in upstreams}
+        layers = probe_each_layer(parts[mini], len(task.classes))
+        best = max(range(len(layers)), key=lambda layer: layers[layer].val)
+        only = {split: part.layer(best) for split, part in parts[mini].items()}
+        scores["best layer"] = probe(only, len(task.classes), seeds=3)
         results[name] = {
             key: {"test": score.test, "ci95": score.ci95, "val": score.val} for key, score in scores.items()
         }
+        results[name]["best layer"] |= {"layer": best, "layers": [layer.test for layer in layers]}
         results[name]["clips"] = task.counts()
         print(name, task.counts(), {key: round(score.test, 4) for key, score in scores.items()}, flush=True)
     write("speakers", {"tasks": results})
