@@ -60,6 +60,13 @@ def test_the_learning_rate_is_chosen_on_val_and_every_seed_is_tested(tmp_path):
     assert outcome == solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, TINY)
 
 
+def test_a_rate_is_tried_for_a_third_of_the_steps(tmp_path):
+    frames, asked = letters(), []
+    budget = Budget(steps=8, batch=4, lrs=(1e-3, 1e-2, 3e-2), seeds=2)
+    solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, budget, lambda: asked.append(1))
+    assert len(asked) == 3 * 3 + 2 * 8
+
+
 def test_it_can_be_ended_from_outside(tmp_path):
     frames = letters()
 
