@@ -1,6 +1,7 @@
 """The peers' recipes beside each other: the same teacher, speech and number of steps, then fidelity and the mini suite.
 
     python benchmarks/peers.py CORPORA OUT [--teacher hubert-mini] [--steps 120] [--seeds 3] [--cache FOLDER]
+        [--tasks ks,sid,...]
 
 CORPORA holds the corpora of the mini suite, unpacked; students hear speechocean762 and arabic_speech_commands, whose
 splits keep test speakers out of training. The teacher is hubert-mini (6 layers x 256), so the students are SCALED:
@@ -9,7 +10,7 @@ objective and masking, and starts as its recipe says. Steps, batch, crops and le
 few steps a recipe's own schedule is not reached. hubert-mini was never trained with masks, a disadvantage to masking
 distillation. DPHuBERT is left out, because until it is pruned its student is the teacher.
 
-Writes per recipe the held-out figures, linear fidelity, all tasks of the mini suite and, beside them, what its authors
+Writes per recipe the held-out figures, linear fidelity, the tasks of the mini suite and, beside them, what its authors
 publish on SUPERB at full size after full training, to results/peers.json. Finished runs in OUT are not made again.
 """
 
@@ -99,7 +100,7 @@ def train(recipe: str, teacher: str, corpora: Path, out: Path, steps: int) -> No
 
 def suite(given: argparse.Namespace) -> dict[str, Any]:
     """The mini suite on all students at once: {task: {metric, chance, retention, upstream: score, ...}}."""
-    problems, _ = open_suite("mini", ["all"], given.corpora)
+    problems, _ = open_suite("mini", given.tasks.split(","), given.corpora)
     first, *others = STUDENTS
     found = evaluate_suite(
         given.out / first,
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--teacher", default="hubert-mini")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", default="all")
     parser.add_argument("--cache", type=Path, help="where features and outcomes are kept, as in mini_suite.py")
     given = parser.parse_args()
     keep_freed_memory()
