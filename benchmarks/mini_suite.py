@@ -5,8 +5,8 @@
 DATA_ROOT holds the suite's corpora, unpacked. Measured in one run, on an empty cache: everything; everything again with
 the features kept but all heads trained anew; again with the outcomes kept; and the heads on shuffled labels. The first
 two must give the same scores. Seconds are told as they pass and of the processor, which differ where other programs
-run. A folder given with --cache is kept; where it is not empty, the first figure is not that of a first run, and is
-left out. Writes results/mini_suite.json, anew after each of the four, so that one that is cut short leaves what it has.
+run. A folder given with --cache is kept; where it is not empty the first of the four is left out. Writes
+results/mini_suite.json, anew after each of them, so that one that is cut short leaves what it has.
 """
 
 import argparse
@@ -70,16 +70,13 @@ def main() -> None:
         settings = {"source": given.checkpoint, "problems": problems, "cache": cache, "workers": threads}
         settings |= {"against": given.against, "budget": Budget(seeds=given.seeds)}
         facts: dict[str, Any] = {"threads": threads, "left_out": notes, "seconds": seconds}
-        first = timed("first run", seconds, **settings)
-        if not fresh:
-            del seconds["first run"]
+        first = timed("first run", seconds, **settings) if fresh else None
         facts["cache_bytes"] = sum(path.stat().st_size for path in cache.rglob("*.npy"))
-        record(facts, first)
-        shutil.rmtree(cache / "outcomes")
+        shutil.rmtree(cache / "outcomes", ignore_errors=True)
         cached = timed("cached features", seconds, **settings)
-        if cached["tasks"] != first["tasks"]:
+        if first is not None and cached["tasks"] != first["tasks"]:
             raise SystemExit("the scores from cached features are others than those of the first run")
-        record(facts, first)
+        record(facts, cached)
         timed("all kept", seconds, **settings)
         checked = timed("shuffled labels", seconds, **settings, sanity=True)
     tell(table(checked["tasks"], checked["against"]))

@@ -17,6 +17,7 @@ from .probes import seeded
 SCALE_CLIPS = 64
 LAYER_LR = 1e-2
 CLIP_NORM = 1.0
+BLANK_BIAS = 3.0  # so that CTC starts from silence; else hundreds of steps go into unlearning random tokens
 MARGIN, SCALE = 0.2, 30.0  # AM-softmax (arXiv:1801.05599, eq. 6); SUPERB has 0.4 on 1211 speakers
 
 
@@ -86,12 +87,19 @@ class Head(nn.Module):
         self.mix = Mix(layers)
 
 
+def token_scores(width: int, tokens: int) -> nn.Linear:
+    """A linear layer that says blank (token 0) at first."""
+    layer = nn.Linear(width, tokens)
+    nn.init.constant_(layer.bias[:1], BLANK_BIAS)
+    return layer
+
+
 class LinearTokens(Head):
     """SUPERB's phone recogniser: one linear layer; (B, T, L, D) -> log-probabilities (B, T, V), lengths."""
 
     def __init__(self, layers: int, width: int, tokens: int) -> None:
         super().__init__(layers)
-        self.classify = nn.Linear(width, tokens)
+        self.classify = token_scores(width, tokens)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return self.classify(self.mix(x)).log_softmax(-1), lengths
@@ -127,7 +135,7 @@ class RecurrentTokens(Head):
         super().__init__(layers)
         self.project = nn.Linear(2 * width, hidden)
         self.recur = BothWays(hidden, hidden)
-        self.classify = nn.Linear(2 * hidden, tokens)
+        self.classify = token_scores(2 * hidden, tokens)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         mixed = self.mix(x)

@@ -67,6 +67,13 @@ def test_both_ways_is_a_bidirectional_lstm_on_packed_rows():
     assert torch.allclose(ours(x, lengths) * mask, wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [LinearTokens, RecurrentTokens])
+def test_transcribers_start_from_silence(kind):
+    torch.manual_seed(0)
+    scores, lengths = kind(L, D, 30)(torch.randn(2, 20, L, D), torch.tensor([20, 12]))
+    assert greedy(scores, lengths) == [[], []]
+
+
 def test_a_mix_is_the_weighted_sum_and_starts_even():
     mix = Mix(L)
     x = torch.randn(2, 4, L, D)
