@@ -1,11 +1,13 @@
 """Unstructured pruning: PARP against one-shot magnitude pruning at equal steps, and what zeros do to the program.
 
     python benchmarks/parp.py CORPORA OUT [--student FOLDER] [--steps 240] [--recover 120]
+    python benchmarks/parp.py CORPORA OUT --zeros [--student FOLDER]    # time and size alone, without training
 
 CORPORA and the student are pruning_curve.py's (OUT may be its folder too). From it, at 50 and 90 % of the weights,
 `compress prune --method parp` and `--method one-shot`, each with as many steps. Fidelity is the mean cosine of the
 heads on test clips. Time is that of a chunk of 320 ms of the exported program, float32, one thread, dense and sparse in
-turn; size is that of the program. Writes results/parp.json.
+turn; size is that of the program. Writes results/parp.json. With --zeros the student's smallest weights are set to
+zero as they are, which is all that time and size depend on, and results/parp_zeros.json is written.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from streaming_quality import test_clips
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.checkpoint import load_encoder, read_json
 from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.sparse import prunable, zero_smallest
 from speechpress.compressor.tasks import make_task
 
 SPARSITIES, METHODS = (0.5, 0.9), ("one-shot", "parp")
@@ -37,6 +40,20 @@ def make_all(corpora: Path, out: Path, first: Path, recover: int) -> dict[str, P
     return folders
 
 
+def zeros(first: Path, out: Path, rounds: int) -> None:
+    """Time and size of a program whose weights are mostly zeros, beside the same one without."""
+    encoders = {DENSE: load_encoder(first)}
+    for sparsity in SPARSITIES:
+        encoders[f"zeros {round(100 * sparsity)}"] = encoder = load_encoder(first)
+        zero_smallest(prunable(encoder), sparsity)
+    out.mkdir(parents=True, exist_ok=True)
+    times = timed(encoders, out, rounds)
+    sizes = {name: (out / f"{name.replace(' ', '-')}.pte").stat().st_size for name in encoders}
+    write("parp_zeros", {"threads": 1, "chunk_ms": 320, "program_bytes": sizes, "times": times})
+    for name in encoders:
+        print(f"{name}: {times[name]['median_ms']:.2f} ms, program {sizes[name] / 1e6:.2f} MB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("corpora", "out"):
@@ -44,9 +61,12 @@ def main() -> None:
     parser.add_argument("--student", type=Path, help="a finished streaming student of hubert-mini")
     for option, value in (("steps", 240), ("recover", 120), ("rounds", 100)):
         parser.add_argument(f"--{option}", type=int, default=value)
+    parser.add_argument("--zeros", action="store_true")
     given = parser.parse_args()
     keep_freed_memory()
     first = start(given.corpora, given.out, given.student, given.steps)
+    if given.zeros:
+        return zeros(first, given.out, given.rounds)
     folders = make_all(given.corpora, given.out, first, given.recover)
     encoders = {name: load_encoder(folder) for name, folder in folders.items()}
     times = timed(encoders, given.out, given.rounds)
