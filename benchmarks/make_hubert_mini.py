@@ -19,11 +19,9 @@ A third stage was tried and is not in what ships:
 
 637 steps on a busy core (a cache of one playing speed) took the layer that val chooses from 0.860 to 0.910 on 50
 speakers (log-mel 0.910), the learned sum of layers from 0.917 to 0.880 there and from 0.859 to 0.874 on 125 unseen ones
-(log-mel 0.903), with keywords at 0.975: better layers for voices, not yet better than log-mel. Its layer 1 has 0.889 of
-the 125, and 0.911 after whitening, log-mel 0.904 and 0.937: more of a voice is in there than a probe's few steps find.
-From there two more ways were tried without success: cosines between the clip means of layers 1 and 2 as those between
-whitened ones of Whisper's layer 1 (layer 1 0.864 after 300 steps), and the first 80 dimensions of layers 0 to 2 as the
-mel spectrum itself (after 797 steps the best layer has 0.873 of the 125, by chance 0.930 of the 50).
+(log-mel 0.903), with keywords at 0.975: better layers for voices, not yet better than log-mel. From there
+two more ways were tried, without success: cosines between the clip means of layers 1 and 2 as those between whitened
+ones of Whisper's layer 1, and the first 80 dimensions of layers 0 to 2 as the mel spectrum itself.
 """
 
 import argparse

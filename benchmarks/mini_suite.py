@@ -13,6 +13,7 @@ import argparse
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from common import write
 
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import evaluate_suite
+from speechpress.compressor.problems import Problem
 from speechpress.compressor.suites import open_suite
 
 KEPT = ("checkpoint", "layers", "hours", "budget", "against", "tasks", "fidelity", "fidelity_by", "sanity", "notes")
@@ -30,9 +32,14 @@ def tell(line: str) -> None:
     print(line, flush=True)
 
 
+def measured(source: Path | str, problems: Sequence[Problem], **settings: Any) -> dict[str, Any]:
+    """`evaluate_suite` on all cores, told line by line."""
+    return evaluate_suite(source, problems, workers=torch.get_num_threads(), listen=tell, **settings)
+
+
 def timed(name: str, seconds: dict[str, Any], **settings: Any) -> dict[str, Any]:
     start, cpu = time.monotonic(), time.process_time()
-    result = evaluate_suite(listen=tell, **settings)
+    result = measured(**settings)
     seconds[name] = {
         "wall": time.monotonic() - start,
         "cpu": time.process_time() - cpu,
@@ -63,13 +70,12 @@ def main() -> None:
     given = parser.parse_args()
     problems, notes = open_suite("mini", ["all"], given.data_root)
     seconds: dict[str, Any] = {}
-    threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="mini-suite-") as temporary:
         cache = given.cache or Path(temporary)
         fresh = not cache.is_dir() or not any(cache.iterdir())
-        settings = {"source": given.checkpoint, "problems": problems, "cache": cache, "workers": threads}
+        settings = {"source": given.checkpoint, "problems": problems, "cache": cache}
         settings |= {"against": given.against, "budget": Budget(seeds=given.seeds)}
-        facts: dict[str, Any] = {"threads": threads, "left_out": notes, "seconds": seconds}
+        facts: dict[str, Any] = {"threads": torch.get_num_threads(), "left_out": notes, "seconds": seconds}
         first = timed("first run", seconds, **settings) if fresh else None
         facts["cache_bytes"] = sum(path.stat().st_size for path in cache.rglob("*.npy"))
         shutil.rmtree(cache / "outcomes", ignore_errors=True)
@@ -84,7 +90,7 @@ def main() -> None:
 
 
 def record(facts: dict[str, Any], result: dict[str, Any]) -> None:
-    write("mini_suite", {**facts, **{key: result[key] for key in KEPT if key in result}})
+    write("mini_suite", {**facts, **{key: result[key] for key in KEPT}})
 
 
 if __name__ == "__main__":

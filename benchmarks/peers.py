@@ -18,19 +18,21 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from common import write
+from mini_suite import measured
 
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.audio import read_audio
-from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, read_json
+from speechpress.compressor.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import evaluate_suite
+from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.fidelity import fidelity
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.pretrained import Teacher, load_teacher
 from speechpress.compressor.suites import open_suite
 from speechpress.compressor.tasks import make_task
 
@@ -102,15 +104,8 @@ def suite(given: argparse.Namespace) -> dict[str, Any]:
     """The mini suite on all students at once: {task: {metric, chance, retention, upstream: score, ...}}."""
     problems, _ = open_suite("mini", given.tasks.split(","), given.corpora)
     first, *others = STUDENTS
-    found = evaluate_suite(
-        given.out / first,
-        problems,
-        against=[str(given.out / name) for name in others],
-        budget=Budget(seeds=given.seeds),
-        cache=given.cache,
-        workers=torch.get_num_threads(),
-        listen=lambda line: print(line, flush=True),
-    )
+    against = [str(given.out / name) for name in others]
+    found = measured(given.out / first, problems, against=against, budget=Budget(seeds=given.seeds), cache=given.cache)
     kept = ("metric", "better", "chance", "clips", "retention", "ci95")
     rows = {}
     for name, task in found["tasks"].items():
@@ -135,12 +130,16 @@ def table(runs: dict[str, Any], tasks: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def linear_fidelity(recipe: str, teacher: str, corpora: Path, out: Path) -> dict[str, dict[str, float]]:
-    """Per teacher layer, how well it is predicted linearly from the student's last: comparable over all objectives."""
+def test_waves(corpora: Path) -> list[torch.Tensor]:
+    """Clips of speakers, (1, S) each, up to 4 s."""
     task = make_task("sid", corpora / CORPORA["sid"], max_classes=50, max_clips=MAX_CLIPS)
     test = [clip for clip in task.clips if clip.split == "test"][:FIDELITY_CLIPS]
-    waves = [torch.from_numpy(read_audio(clip.path))[None, :64_000] for clip in test]
-    found = fidelity(load_encoder(out / recipe), load_teacher(teacher), None, waves)
+    return [torch.from_numpy(read_audio(clip.path))[None, :64_000] for clip in test]
+
+
+def linear_fidelity(student: Encoder, teacher: Teacher, waves: Sequence[torch.Tensor]) -> dict[str, dict[str, float]]:
+    """Per teacher layer, how well it is predicted linearly from the student's last: comparable over all objectives."""
+    found = fidelity(student, teacher, None, waves)
     return {layer: {**values["linear"], "cka": values["cka"]} for layer, values in found.items()}
 
 
@@ -156,15 +155,16 @@ def main() -> None:
     given = parser.parse_args()
     keep_freed_memory()
     runs: dict[str, Any] = {}
+    teacher, waves = load_teacher(given.teacher), test_waves(given.corpora)
     for recipe in STUDENTS:
         out = given.out / recipe
         card = read_json(out / "card.json") if (out / "card.json").exists() else {}
         if not card.get("finished") or card["steps"] != given.steps:
             train(recipe, given.teacher, given.corpora, out, given.steps)
-        card = load_checkpoint(out).card
+        opened = load_checkpoint(out)
         keys = ("parameters", "macs_per_s", "steps", "audio_h", "train_s", "valid", "notes")
-        runs[recipe] = {key: card[key] for key in keys} | {"published": PUBLISHED.get(recipe)}
-        runs[recipe]["fidelity"] = linear_fidelity(recipe, given.teacher, given.corpora, given.out)
+        runs[recipe] = {key: opened.card[key] for key in keys} | {"published": PUBLISHED.get(recipe)}
+        runs[recipe]["fidelity"] = linear_fidelity(opened.encoder, teacher, waves)
         print(recipe, json.dumps(runs[recipe]["fidelity"][str(LAYERS)]), flush=True)
     setup = {"teacher": given.teacher, "threads": torch.get_num_threads(), "scaled": True, "settings": TRAIN}
     setup["seeds"] = given.seeds

@@ -20,38 +20,24 @@ from typing import Any
 import numpy as np
 import torch
 from common import alternate, read, write
+from mini_suite import measured
+from peers import TRAIN
 from profile_models import config_of
+from pruning_curve import data_of, lasting, with_sets
 from real_run import compress
 
 from speechpress.compressor import costs
 from speechpress.compressor.checkpoint import load_encoder
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.eval_suite import evaluate_suite
-from speechpress.compressor.quantization import Quantization, kinds
+from speechpress.compressor.fake_quant import kinds
+from speechpress.compressor.quantization import Quantization
 from speechpress.compressor.quantize_report import lowered_alone
 from speechpress.compressor.suites import open_suite
 from speechpress.runtime.engine import Program, set_threads
 
-SPEECH = ("speechocean762", "arabic_speech_commands")
-TRAIN = (
-    "train.lr=1e-3",
-    "train.warmup=0.1",
-    "train.clip=5",
-    "train.crop_s=4",
-    "train.batch=12",
-    "train.precision=bf16",
-)
 ROUNDS = 40
 UNIT_S = {"step": 0.32, "window": 1.0}
-
-
-def settings(*more: str) -> list[str]:
-    return [word for setting in (*TRAIN, *more) for word in ("--set", setting)]
-
-
-def data_of(corpora: Path) -> list[object]:
-    return [word for name in SPEECH for word in ("--data", corpora / name)]
 
 
 def make_all(given: argparse.Namespace) -> None:
@@ -60,10 +46,10 @@ def make_all(given: argparse.Namespace) -> None:
     for recipe, steps in (("distilhubert", given.steps + given.recover), ("pocket", given.steps)):
         if not (out / recipe / "card.json").exists():
             order = ["distill", "--recipe", recipe, "--teacher", "hubert-mini", "--out", out / recipe, *data]
-            compress(*order, *settings(f"train.steps={steps}", f"train.validate_every={steps}"))
+            compress(*order, *with_sets([*TRAIN, *lasting(steps)]))
     if not (out / "pruned" / "card.json").exists():
         order = ["prune", out / "pocket", "--to-params", given.to_params, "--recover", given.recover]
-        compress(*order, "--out", out / "pruned", *data, *settings())
+        compress(*order, "--out", out / "pruned", *data, *with_sets(TRAIN))
     if not (out / "pocket-int8" / "bundle.json").exists():
         compress("export", out / "pruned", "--target", "host", "--quantize", "int8", "--out", out / "pocket-int8")
 
@@ -71,15 +57,13 @@ def make_all(given: argparse.Namespace) -> None:
 def suite(given: argparse.Namespace) -> dict[str, Any]:
     """{task: {metric, chance, teacher, distilhubert, pocket-int8, ...}} of the last layers."""
     problems, _ = open_suite("mini", ["all"], given.corpora)
-    found = evaluate_suite(
+    found = measured(
         given.out / "distilhubert",
         problems,
         against=[str(given.out / name) for name in ("pocket", "pruned", "pocket-int8")],
         layers="last",
         budget=Budget(seeds=given.seeds),
         cache=given.cache,
-        workers=torch.get_num_threads(),
-        listen=lambda line: print(line, flush=True),
     )
     kept = ("metric", "chance", "student", *found["against"], "teacher", "random", "logmel", "retention", "ci95")
     return {name: {key: task[key] for key in kept} for name, task in found["tasks"].items()}

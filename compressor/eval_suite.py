@@ -9,16 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .audio import UnreadableAudio
-from .config import SAMPLE_RATE
 from .contest import OWN_NAMES, contest_fidelity, open_contest
 from .downstream import Budget
 from .extraction import Listener, extract, stores
+from .features import some_waves
 from .outcome_store import OutcomeStore
 from .problems import FEATURES, Problem, shuffled
 from .scoring import BETTER_LOW, quality
@@ -121,15 +119,8 @@ def wanted(problems: Sequence[Problem]) -> dict[str, list[Sound]]:
 
 def held_out_waves(problem: Problem, device: str) -> list[Tensor]:
     """Test clips of a task, each (1, S), in a fixed random order up to FIDELITY_S."""
-    waves: list[Tensor] = []
-    for item in sorted(problem.part("test"), key=lambda item: item.order):
-        try:
-            waves.append(torch.from_numpy(read_sound(item.sound))[None].to(device))
-        except UnreadableAudio:
-            continue  # counted when the features were made
-        if sum(wave.shape[1] for wave in waves) >= FIDELITY_S * SAMPLE_RATE:
-            break
-    return waves
+    sounds = [item.sound for item in sorted(problem.part("test"), key=lambda item: item.order)]
+    return some_waves(sounds, read_sound, FIDELITY_S, device)
 
 
 def report(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
