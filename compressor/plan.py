@@ -16,9 +16,9 @@ from .lineage import ancestry, inherited_pruning
 from .objectives import HEADS, Heads, heads_metadata, make_heads
 from .pretrained import Teacher, TeacherCard
 from .recipe import Match, Recipe, resolve_match, student_config
+from .subclone import TAP_GAINS, TAPS, subclone
 
 FIRST_NORM = "feature_extractor.conv_layers.0.layer_norm"
-POSITION_CONV = "encoder.pos_conv_embed.conv"
 HOP_TOLERANCE = 0.02  # the hop of a foreign teacher is measured
 
 
@@ -97,10 +97,10 @@ def prepare_masking(recipe: Recipe, teacher: Teacher, student: Encoder) -> list[
 
 
 def initialize(student: Encoder, init: str, teacher: Teacher) -> tuple[set[str], list[str]]:
-    """Copy what fits from the teacher or a checkpoint folder into the student.
+    """Copy from the teacher or a checkpoint folder into the student: what fits, and of the rest a part; see `subclone`.
 
     Returns:
-        The names of the tensors that were copied, and notes on what stayed random.
+        The names of the tensors that were copied, and notes on those that are a part and those that stayed random.
     """
     if init == "random":
         return set(), []
@@ -111,7 +111,15 @@ def initialize(student: Encoder, init: str, teacher: Teacher) -> tuple[set[str],
         source, config = start.state_dict(), start.config
     own = student.state_dict()
     fitting = {name: tensor for name, tensor in source.items() if name in own and own[name].shape == tensor.shape}
-    notes = [] if config is None else shift_taps(fitting, config, student.config)
+    notes = []
+    if config is not None:
+        parts = subclone(own, source, student.config, config)
+        fitting |= parts
+        if TAPS not in fitting:
+            fitting.pop(TAP_GAINS, None)  # of other taps
+        if parts:
+            notes.append(f"init: {len(parts)} tensors have other shapes than in {init!r} and start as a part of them")
+        notes += shift_taps(fitting, config, student.config)
     student.load_state_dict(fitting, strict=False)
     measured = (f"{FIRST_NORM}.mean", f"{FIRST_NORM}.variance")
     left = [name for name in own if name not in fitting and name not in ("masked_spec_embed", *measured)]
@@ -131,13 +139,12 @@ def shift_taps(tensors: dict[str, Tensor], source: EncoderConfig, student: Encod
     earlier frames than the source has start at length zero.
     """
     lost = source.future_frames - student.future_frames
-    gains, directions = (f"{POSITION_CONV}.parametrizations.weight.original{index}" for index in (0, 1))
-    if not lost or gains not in tensors:
+    if not lost or TAP_GAINS not in tensors:
         return []
-    for name in (gains, directions):
+    for name in (TAP_GAINS, TAPS):
         tensors[name] = tensors[name].roll(lost, dims=2)
     new = slice(0, lost) if lost > 0 else slice(lost, None)
-    tensors[gains][..., new] = 0.0
+    tensors[TAP_GAINS][..., new] = 0.0
     change = f"{abs(lost)} frames {'less' if lost > 0 else 'more'} of the future"
     return [f"init: the position convolution sees {change} than the one that it starts from"]
 
