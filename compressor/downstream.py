@@ -3,8 +3,9 @@
 Shapes: B clips, T frames (padded), L layers, D width, V tokens, K slots, E embedding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -17,6 +18,7 @@ from .probes import seeded
 SCALE_CLIPS = 64
 LAYER_LR = 1e-2
 CLIP_NORM = 1.0
+POOL_BATCHES = 8
 BLANK_BIAS = 3.0  # so that CTC starts from silence; else hundreds of steps go into unlearning random tokens
 MARGIN, SCALE = 0.2, 30.0  # AM-softmax (arXiv:1801.05599, eq. 6); SUPERB has 0.4 on 1211 speakers
 
@@ -40,11 +42,12 @@ class Budget:
 
 
 class Frames:
-    """Frames of clips by number, each (T, L, D) float32, scaled as the training clips are."""
+    """Frames of clips by number, each (T, L, D), scaled as the training clips are; `read` may give them as float16."""
 
     def __init__(self, read: Callable[[int], Tensor], train: Sequence[int]) -> None:
         self._read = read
-        sample = torch.cat([read(number) for number in train[:: max(1, len(train) // SCALE_CLIPS)][:SCALE_CLIPS]])
+        some = train[:: max(1, len(train) // SCALE_CLIPS)][:SCALE_CLIPS]
+        sample = torch.cat([read(number).float() for number in some])
         std, mean = torch.std_mean(sample, dim=0, correction=0)
         self._scale = 1 / std.clamp_min(1e-4)
         self._shift = -mean * self._scale
@@ -52,16 +55,26 @@ class Frames:
 
     def one(self, number: int) -> Tensor:
         """(T, L, D) of a clip."""
-        return torch.addcmul(self._shift, self._read(number), self._scale)
+        return torch.addcmul(self._shift, self._read(number).float(), self._scale)
 
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(B, T, L, D) and the lengths (B,)."""
-        return padded([self.one(number) for number in numbers])
+        return padded_frames([self.one(number) for number in numbers])
 
 
 def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Rows of different lengths in one tensor, zeros at the end, and the lengths."""
     return pad_sequence(list(rows), batch_first=True), torch.tensor([len(row) for row in rows])
+
+
+def padded_frames(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """`padded` of rows (T, L, D); each layer lies in one piece, so that `Mix` is a product of a vector and a matrix."""
+    lengths = torch.tensor([len(row) for row in rows])
+    layers, width = rows[0].shape[1:]
+    out = torch.zeros(layers, len(rows), int(lengths.max()), width).permute(1, 2, 0, 3)
+    for place, row in zip(out, rows, strict=True):
+        place[: len(row)] = row
+    return out, lengths
 
 
 class Mix(nn.Module):
@@ -76,7 +89,8 @@ class Mix(nn.Module):
         return self.logits.softmax(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.einsum("btld,l->btd", x, self.weights)
+        # An einsum would lay all layers out anew; `padded_frames` has them so that nothing is copied.
+        return (self.weights @ x.permute(2, 0, 1, 3).flatten(1)).view(*x.shape[:2], x.shape[3])
 
 
 class Head(nn.Module):
@@ -129,19 +143,21 @@ def turned(lengths: Tensor, frames: int) -> Tensor:
 
 
 class RecurrentTokens(Head):
-    """SUPERB's letter recogniser, small: two frames side by side, a bidirectional LSTM, a linear layer."""
+    """SUPERB's letter recogniser, small: `stack` frames side by side, a bidirectional LSTM, a linear layer."""
 
-    def __init__(self, layers: int, width: int, tokens: int, hidden: int = 128) -> None:
+    def __init__(self, layers: int, width: int, tokens: int, stack: int = 2, hidden: int = 128) -> None:
         super().__init__(layers)
-        self.project = nn.Linear(2 * width, hidden)
+        self.stack = stack
+        self.project = nn.Linear(stack * width, hidden)
         self.recur = BothWays(hidden, hidden)
         self.classify = token_scores(2 * hidden, tokens)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         mixed = self.mix(x)
-        pairs = F.pad(mixed, (0, 0, 0, mixed.shape[1] % 2)).reshape(len(mixed), -1, 2 * mixed.shape[2])
-        lengths = (lengths + 1) // 2
-        return self.classify(self.recur(F.relu(self.project(pairs)), lengths)).log_softmax(-1), lengths
+        whole = F.pad(mixed, (0, 0, 0, -mixed.shape[1] % self.stack))
+        stacked = whole.reshape(len(whole), -1, self.stack * whole.shape[2])
+        lengths = -(-lengths // self.stack)
+        return self.classify(self.recur(F.relu(self.project(stacked)), lengths)).log_softmax(-1), lengths
 
 
 class Activity(Head):
@@ -231,13 +247,26 @@ def margin_loss(cosines: Tensor, speakers: Tensor) -> Tensor:
 
 
 class Work(Protocol):
-    """What `train` needs to know of a task: a fresh head, its loss on training clips by number, and their count."""
+    """What `train` needs to know of a task: training clips' frame counts, a fresh head, its loss on some of them."""
 
-    train_count: int
+    train_frames: Sequence[int]
 
     def head(self) -> Head: ...
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor: ...
+
+
+def batches_of(frames: Sequence[int], batch: int, seed: int) -> Iterator[list[int]]:
+    """Endless random batches of clips' numbers, of similar length together where there are enough: less is padding."""
+    draw = torch.Generator().manual_seed(seed)
+    pool = batch * max(1, min(POOL_BATCHES, len(frames) // batch))
+    order: list[int] = []
+    while True:
+        while len(order) < pool:
+            order += torch.randperm(len(frames), generator=draw).tolist()
+        some, order = sorted(order[:pool], key=lambda number: frames[number]), order[pool:]
+        for place in torch.randperm(pool // batch, generator=draw).tolist():
+            yield some[place * batch : (place + 1) * batch]
 
 
 def train(work: Work, budget: Budget, lr: float, seed: int, breathe: Callable[[], None] = lambda: None) -> Head:
@@ -250,13 +279,8 @@ def train(work: Work, budget: Budget, lr: float, seed: int, breathe: Callable[[]
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [lr, LAYER_LR], total_steps=budget.steps + 1, pct_start=0.1, cycle_momentum=False
     )
-    draw = torch.Generator().manual_seed(seed)
-    order: list[int] = []
-    for _ in range(budget.steps):
-        while len(order) < budget.batch:
-            order += torch.randperm(work.train_count, generator=draw).tolist()
+    for rows in islice(batches_of(work.train_frames, budget.batch, seed), budget.steps):
         breathe()
-        rows, order = order[: budget.batch], order[budget.batch :]
         optimizer.zero_grad()
         work.loss(head, rows).backward()
         nn.utils.clip_grad_norm_(head.parameters(), CLIP_NORM)

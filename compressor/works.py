@@ -24,6 +24,7 @@ from .downstream import (
     greedy,
     margin_loss,
     padded,
+    padded_frames,
     permutation_free_loss,
 )
 from .feature_store import FeatureStore
@@ -46,6 +47,7 @@ from .sounds import identity
 
 BATCH = 32
 GRID_SAMPLES = 1600  # diarisation is decided every 100 ms
+LETTER_SAMPLES = 640  # letters are told apart every 40 ms
 SLOT_SAMPLES = 960  # slots are looked for every 60 ms
 TRIALS_PER_KIND, TRIAL_CLIPS = 1500, 1000
 MOST_KEPT = 512 * 2**20  # bytes of averaged frames in memory, of each task that is being solved
@@ -83,13 +85,13 @@ class TrainedWork:
     def __init__(self, problem: Problem, store: FeatureStore, hop_samples: int) -> None:
         self.problem, self.hop_samples = problem, hop_samples
         self.items = {split: problem.part(split) for split in SPLITS}
-        self.train_count = len(self.items["train"])
         self._order = [item for split in SPLITS for item in self.items[split]]
         names = [identity(item.sound) for item in self._order]
-        # A copy: what is read where it lies on the disk cannot be written to, and torch would warn.
-        read = lambda number: torch.from_numpy(np.array(store.frames(names[number]), np.float32))  # noqa: E731
-        self.frames = Frames(read, range(self.train_count))
         self._names, self._store = names, store
+        # A copy: what is read where it lies on the disk cannot be written to, and torch would warn.
+        read = lambda number: torch.from_numpy(np.array(store.frames(names[number])))  # noqa: E731
+        self.frames = Frames(read, range(len(self.items["train"])))
+        self.train_frames: Sequence[int] = [self.length(number) for number in range(len(self.items["train"]))]
         self.prepare()
 
     def prepare(self) -> None:
@@ -136,8 +138,10 @@ class TokenWork(TrainedWork):
         ]
 
     def head(self) -> Head:
-        kind = RecurrentTokens if self.problem.recurrent else LinearTokens
-        return kind(self.frames.layers, self.frames.width, len(self.tokens) + 1)
+        shape = self.frames.layers, self.frames.width, len(self.tokens) + 1
+        if self.problem.recurrent:
+            return RecurrentTokens(*shape, stack=max(1, LETTER_SAMPLES // self.hop_samples))
+        return LinearTokens(*shape)
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
         scores, lengths = head(*self.frames.batch(rows))
@@ -201,7 +205,7 @@ class SlotWork(TrainedWork):
 
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Frames averaged over 60 ms (B, T, L, D) and lengths."""
-        return padded([self._coarse.one(number) for number in numbers])
+        return padded_frames([self._coarse.one(number) for number in numbers])
 
     def head(self) -> Head:
         return SlotValues(self.frames.layers, self.frames.width, [len(values) for values in self.values])
@@ -279,7 +283,7 @@ class ActivityWork(TrainedWork):
         """Frames averaged over 100 ms (B, T, L, D), lengths, and what is true there."""
         rows = [self._coarse.one(number) for number in numbers]
         wanted = [np.asarray(self.item(n).target, bool)[: len(row)] for n, row in zip(numbers, rows, strict=True)]
-        return *padded([row[: len(one)] for row, one in zip(rows, wanted, strict=True)]), wanted
+        return *padded_frames([row[: len(one)] for row, one in zip(rows, wanted, strict=True)]), wanted
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
         x, lengths, wanted = self.batch(rows)

@@ -1,6 +1,7 @@
 """The heads and the loop that trains them: shapes, padding, losses by hand, and that they learn what can be learned."""
 
 import math
+from itertools import islice
 
 import pytest
 import torch
@@ -18,10 +19,12 @@ from speechpress.compressor.downstream import (
     RecurrentTokens,
     SlotValues,
     Voice,
+    batches_of,
     ctc_loss,
     greedy,
     inside,
     margin_loss,
+    padded_frames,
     permutation_free_loss,
     train,
 )
@@ -94,6 +97,38 @@ def test_frames_are_scaled_as_the_training_clips_are():
     assert torch.allclose(heard.std(0, correction=0), torch.ones(L, D), atol=1e-4)
 
 
+def test_padded_frames_are_the_rows_and_zeros_with_each_layer_in_one_piece():
+    rows = clips(4, 9)
+    x, lengths = padded_frames(rows)
+    assert torch.equal(x, torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)) and lengths.tolist() == [4, 9]
+    assert all(x[:, :, layer].is_contiguous() for layer in range(L))
+
+
+def test_stacked_frames_of_letters_last_as_long_whatever_the_frame_rate():
+    scores, lengths = RecurrentTokens(L, D, 7, stack=4)(torch.randn(2, 10, L, D), torch.tensor([10, 3]))
+    assert scores.shape == (2, 3, 7) and lengths.tolist() == [3, 1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.integers(1, 16), st.integers(0, 5))
+def test_every_clip_is_drawn_as_often_as_any_other(frames, batch, seed):
+    drawn, endless = [], batches_of(frames, batch, seed)
+    while len(drawn) < 4 * max(len(frames), 8 * batch):
+        rows = next(endless)
+        assert len(rows) == batch
+        drawn += rows
+    counts = [drawn.count(number) for number in range(len(frames))]
+    pool = batch * max(1, min(8, len(frames) // batch))
+    assert max(counts) - min(counts) <= 1 + -(-pool // len(frames))
+
+
+def test_clips_of_similar_length_are_drawn_together():
+    frames = torch.randperm(256, generator=torch.Generator().manual_seed(0)).tolist()
+    endless = batches_of(frames, 16, 0)
+    spread = [max(frames[row] for row in rows) - min(frames[row] for row in rows) for rows in islice(endless, 8)]
+    assert sum(spread) / 8 < 60  # 16 of 256 at random are 226 apart
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 12))
 def test_greedy_reading_is_merging_and_dropping_blanks(path, length):
@@ -140,10 +175,10 @@ def test_voices_have_length_one():
 class Sign:
     """Whether the mean of layer 1 is positive; the other layers say nothing."""
 
-    train_count = 24
+    train_frames = (4,) * 24
 
     def __init__(self):
-        self.rows = clips(*[4] * self.train_count)
+        self.rows = clips(*self.train_frames)
         for number, row in enumerate(self.rows):
             row[:, 1] += 2.0 if number % 2 else -2.0
 
