@@ -224,21 +224,23 @@ class FlatPositionConv(nn.Module):
         super().__init__()
         self.past, self.future = position.past, position.future
         self.conv = TimeMajorConv(position.conv)
-        for name, frames in (("before", self.past), ("after", self.future)):
-            self.register_buffer(name, torch.zeros(1, position.conv.in_channels, frames, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        around = [self.get_buffer("before"), x.transpose(1, 2).unsqueeze(-1), self.get_buffer("after")]
-        parts = [part for part in around if part.shape[2]]
-        return self._convolved(torch.cat(parts, 2) if len(parts) > 1 else parts[0])
+        around = self.past + self.future
+        return self.inside(F.pad(x, (0, 0, self.past, self.future))) if around else self._convolved(channels_first(x))
 
     def inside(self, x: Tensor) -> Tensor:
         """Only the frames that have all their neighbours: (1, T + past + future, D) -> (1, T, D)."""
-        y = x.transpose(1, 2).unsqueeze(-1)
+        y = channels_first(x)
         return self._convolved(torch.cat([y[:, :, :1], y[:, :, 1:]], 2) if y.shape[2] > 1 else y)
 
     def _convolved(self, x: Tensor) -> Tensor:
         return F.gelu(self.conv(x)).squeeze(-1).transpose(1, 2)
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """(1, T, D) -> (1, D, T, 1)."""
+    return x.transpose(1, 2).unsqueeze(-1)
 
 
 class FlatTimeReduction(nn.Module):

@@ -81,6 +81,10 @@ def test_a_recording_of_any_length_is_one_program_of_what_a_backend_takes(name):
     assert (program.module()(wave(5_001)) - encoder(wave(5_001))).abs().max() <= CLOSE
 
 
+def test_silence_around_a_recording_is_not_carried_in_the_program():
+    assert not list(prepared(make(BASE)).encoder.pos_conv_embed.buffers())
+
+
 def test_no_state_is_empty():
     step = prepared_step(make(STREAMING["no position conv"]), 4)
     assert "features" not in step.state_names and all(tensor.numel() for tensor in step.initial_state().values())
