@@ -24,7 +24,10 @@ class Student:
     """What is trained. `config` holds the fields of EncoderConfig in which it differs from its teacher."""
 
     layers: int = key(low=1, high=1000, doc="Transformer layers of the student, such as 2")
-    init: str = key("teacher", doc="first weights: teacher, random, or the folder of a checkpoint")
+    init: str = key(
+        "teacher",
+        doc="first weights: teacher, random, or the folder of a checkpoint; of other shapes a part is taken",
+    )
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
