@@ -105,7 +105,8 @@ def suite(given: argparse.Namespace) -> dict[str, Any]:
     problems, _ = open_suite("mini", given.tasks.split(","), given.corpora)
     first, *others = STUDENTS
     against = [str(given.out / name) for name in others]
-    found = measured(given.out / first, problems, against=against, budget=Budget(seeds=given.seeds), cache=given.cache)
+    settings = {"against": against, "teacher": given.teacher, "cache": given.cache}
+    found = measured(given.out / first, problems, budget=Budget(seeds=given.seeds), **settings)
     kept = ("metric", "better", "chance", "clips", "retention", "ci95")
     rows = {}
     for name, task in found["tasks"].items():

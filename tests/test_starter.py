@@ -28,9 +28,7 @@ def test_the_teacher_is_small_and_its_card_is_honest():
     card = read_json(starter.TEACHER / "card.json")
     mini, log_mel = card["probes"]["hubert-mini"], card["probes"]["log-mel"]
     assert mini["ks"]["speaker_disjoint"] and mini["ks"]["test"] >= 0.88 > log_mel["ks"]["test"]
-    # Speakers: the learned sum of layers is level with log-mel, which the card says in words.
-    assert mini["sid"]["weighted"]["test"] > log_mel["sid"]["test"]
-    assert "level with log-mel" in (starter.TEACHER / "CARD.md").read_text(encoding="utf-8")
+    assert mini["sid"]["test"] > log_mel["sid"]["test"] and mini["sid"]["weighted"]["test"] > log_mel["sid"]["test"]
 
 
 def test_starter_settings_change_where_and_how_long_only():
