@@ -5,8 +5,8 @@
 Both are distilled from hubert-mini on the same speech: DistilHuBERT for --steps and --recover steps, `pocket` for
 --steps; then `compress prune` takes it to --to-params and distils it again for --recover, and `compress export` makes
 an int8 bundle. Both start from their teacher's first layers, `pocket` with room to grow: hubert-mini is narrower than
-it, unlike the teachers that it is meant for. The suite hears the last layer of each, which is all that a bundle has;
-the bundle runs as on a device, chunk by chunk.
+it, unlike the teachers that it is meant for, and has a LayerNorm after every convolution, which `pocket` then has too.
+The suite hears the last layer of each, which is all that a bundle has; the bundle runs as on a device, chunk by chunk.
 
 Time is of that pruned shape and of full-size HuBERT-base and DistilHuBERT, which have random weights, in the same
 runtime on one thread, in turn: chunks of 320 ms where it streams, windows of a second where not. Finished runs in OUT
@@ -36,6 +36,7 @@ from speechpress.compressor.quantize_report import lowered_alone
 from speechpress.compressor.suites import open_suite
 from speechpress.runtime.engine import Program, set_threads
 
+AS_TEACHER = {"distilhubert": [], "pocket": ["student.init=teacher", "student.conv_norm=layer"]}
 ROUNDS = 40
 UNIT_S = {"step": 0.32, "window": 1.0}
 
@@ -46,7 +47,7 @@ def make_all(given: argparse.Namespace) -> None:
     for recipe, steps in (("distilhubert", given.steps + given.recover), ("pocket", given.steps)):
         if not (out / recipe / "card.json").exists():
             order = ["distill", "--recipe", recipe, "--teacher", "hubert-mini", "--out", out / recipe, *data]
-            compress(*order, *with_sets(["student.init=teacher", *TRAIN, *lasting(steps)]))
+            compress(*order, *with_sets([*AS_TEACHER[recipe], *TRAIN, *lasting(steps)]))
     if not (out / "pruned" / "card.json").exists():
         order = ["prune", out / "pocket", "--to-params", given.to_params, "--recover", given.recover]
         compress(*order, "--out", out / "pruned", *data, *with_sets(TRAIN))

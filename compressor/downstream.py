@@ -3,9 +3,8 @@
 Shapes: B clips, T frames (padded), L layers, D width, V tokens, K slots, E embedding.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Protocol
 
 import torch
@@ -18,7 +17,6 @@ from .probes import seeded
 SCALE_CLIPS = 64
 LAYER_LR = 1e-2
 CLIP_NORM = 1.0
-POOL_BATCHES = 8
 BLANK_BIAS = 3.0  # so that CTC starts from silence; else hundreds of steps go into unlearning random tokens
 MARGIN, SCALE = 0.2, 30.0  # AM-softmax (arXiv:1801.05599, eq. 6); SUPERB has 0.4 on 1211 speakers
 
@@ -145,7 +143,7 @@ def turned(lengths: Tensor, frames: int) -> Tensor:
 class RecurrentTokens(Head):
     """SUPERB's letter recogniser, small: `stack` frames side by side, a bidirectional LSTM, a linear layer."""
 
-    def __init__(self, layers: int, width: int, tokens: int, stack: int = 2, hidden: int = 128) -> None:
+    def __init__(self, layers: int, width: int, tokens: int, stack: int = 2, hidden: int = 96) -> None:
         super().__init__(layers)
         self.stack = stack
         self.project = nn.Linear(stack * width, hidden)
@@ -247,26 +245,13 @@ def margin_loss(cosines: Tensor, speakers: Tensor) -> Tensor:
 
 
 class Work(Protocol):
-    """What `train` needs to know of a task: training clips' frame counts, a fresh head, its loss on some of them."""
+    """What `train` needs to know of a task: a fresh head, its loss on training clips by number, and their count."""
 
-    train_frames: Sequence[int]
+    train_count: int
 
     def head(self) -> Head: ...
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor: ...
-
-
-def batches_of(frames: Sequence[int], batch: int, seed: int) -> Iterator[list[int]]:
-    """Endless random batches of clips' numbers, of similar length together where there are enough: less is padding."""
-    draw = torch.Generator().manual_seed(seed)
-    pool = batch * max(1, min(POOL_BATCHES, len(frames) // batch))
-    order: list[int] = []
-    while True:
-        while len(order) < pool:
-            order += torch.randperm(len(frames), generator=draw).tolist()
-        some, order = sorted(order[:pool], key=lambda number: frames[number]), order[pool:]
-        for place in torch.randperm(pool // batch, generator=draw).tolist():
-            yield some[place * batch : (place + 1) * batch]
 
 
 def train(work: Work, budget: Budget, lr: float, seed: int, breathe: Callable[[], None] = lambda: None) -> Head:
@@ -279,8 +264,14 @@ def train(work: Work, budget: Budget, lr: float, seed: int, breathe: Callable[[]
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [lr, LAYER_LR], total_steps=budget.steps + 1, pct_start=0.1, cycle_momentum=False
     )
-    for rows in islice(batches_of(work.train_frames, budget.batch, seed), budget.steps):
+    draw = torch.Generator().manual_seed(seed)
+    order: list[int] = []
+    for _ in range(budget.steps):
+        # Batches of clips of similar length would be faster, but a head for CTC learns worse from them.
+        while len(order) < budget.batch:
+            order += torch.randperm(work.train_count, generator=draw).tolist()
         breathe()
+        rows, order = order[: budget.batch], order[budget.batch :]
         optimizer.zero_grad()
         work.loss(head, rows).backward()
         nn.utils.clip_grad_norm_(head.parameters(), CLIP_NORM)

@@ -20,7 +20,7 @@ from .problems import Item, Problem
 from .solve import Outcome
 from .sounds import identity
 
-SCHEMA = 4  # to be raised when a head, its training or a metric changes
+SCHEMA = 5  # to be raised when a head, its training or a metric changes
 
 
 class OutcomeStore:

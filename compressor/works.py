@@ -85,13 +85,13 @@ class TrainedWork:
     def __init__(self, problem: Problem, store: FeatureStore, hop_samples: int) -> None:
         self.problem, self.hop_samples = problem, hop_samples
         self.items = {split: problem.part(split) for split in SPLITS}
+        self.train_count = len(self.items["train"])
         self._order = [item for split in SPLITS for item in self.items[split]]
         names = [identity(item.sound) for item in self._order]
         self._names, self._store = names, store
         # A copy: what is read where it lies on the disk cannot be written to, and torch would warn.
         read = lambda number: torch.from_numpy(np.array(store.frames(names[number])))  # noqa: E731
-        self.frames = Frames(read, range(len(self.items["train"])))
-        self.train_frames: Sequence[int] = [self.length(number) for number in range(len(self.items["train"]))]
+        self.frames = Frames(read, range(self.train_count))
         self.prepare()
 
     def prepare(self) -> None:
