@@ -56,12 +56,12 @@ def make_all(given: argparse.Namespace) -> None:
 
 
 def suite(given: argparse.Namespace) -> dict[str, Any]:
-    """{task: {metric, chance, teacher, distilhubert, pocket-int8, ...}} of the last layers."""
-    problems, _ = open_suite("mini", ["all"], given.corpora)
+    """{task: {metric, chance, student (DistilHuBERT), pocket-int8, ...}} of the last layers."""
+    problems, _ = open_suite("mini", given.tasks.split(","), given.corpora)
     found = measured(
         given.out / "distilhubert",
         problems,
-        against=[str(given.out / name) for name in ("pocket", "pruned", "pocket-int8")],
+        against=[str(given.out / "pocket-int8")],
         layers="last",
         budget=Budget(seeds=given.seeds),
         cache=given.cache,
@@ -86,19 +86,23 @@ def timed(out: Path) -> dict[str, Any]:
     sides = {
         "hubert-base, fp32": (Encoder(config_of("hubert-base")), "none"),
         "distilhubert, fp32": (Encoder(config_of("distilhubert")), "none"),
+        "distilhubert, int8": (Encoder(config_of("distilhubert")), "int8"),
         "pocket, fp32": (load_encoder(out / "pocket"), "none"),
         "pocket, pruned, int8": (load_encoder(out / "pruned"), "int8"),
     }
     set_threads(1)
-    calls, units = {}, {}
+    calls, units, sizes = {}, {}, {}
     for number, (name, (encoder, scheme)) in enumerate(sides.items()):
-        made, method, arrays = program(encoder, scheme, out / f"side-{number}.pte")
+        path = out / f"side-{number}.pte"
+        made, method, arrays = program(encoder, scheme, path)
+        sizes[name] = path.stat().st_size
         calls[name] = lambda made=made, method=method, arrays=arrays: made.run(method, *arrays)
         units[name] = next(seconds for word, seconds in UNIT_S.items() if method.startswith(word))
     times = alternate(calls, ROUNDS, warmup=3)
     found: dict[str, Any] = {"others_cpu_share": times["others_cpu_share"], "threads": 1}
     for name, unit_s in units.items():
         found[name] = {**times[name], "unit_s": unit_s, "ms_per_s": times[name]["median_ms"] / unit_s}
+        found[name]["program_bytes"] = sizes[name]
     return found
 
 
@@ -120,6 +124,7 @@ def main() -> None:
     for option, value in (("steps", 240), ("recover", 80), ("seeds", 3)):
         parser.add_argument(f"--{option}", type=int, default=value)
     parser.add_argument("--to-params", default="6.5M")
+    parser.add_argument("--tasks", default="all", help="of the mini suite")
     parser.add_argument("--cache", type=Path, help="where features and outcomes are kept, as in mini_suite.py")
     parser.add_argument("--only", choices=("make", "time", "suite"), help="a part alone")
     given = parser.parse_args()

@@ -11,7 +11,7 @@ from .problems import Problem
 from .scoring import BETTER_LOW, quality
 from .solve import Outcome
 from .sounds import Sound, check_sounds, durations_s
-from .works import GRID_SAMPLES
+from .works import GRID_SAMPLES, stacked
 
 FLOORS = ("random", "logmel")
 # How much better than a blind guess labels that say nothing may come out: without hearing, a transcriber can still
@@ -52,7 +52,7 @@ def _check_frame_rate(problem: Problem, upstream: Upstream, lengths_s: Mapping[S
         )
     if problem.kind not in ("ctc", "spell"):
         return
-    train, shrink = problem.part("train"), 2 if problem.recurrent else 1
+    train, shrink = problem.part("train"), stacked(upstream.hop_samples) if problem.recurrent else 1
     tight = [item for item in train if upstream.frames(lengths_s[item.sound]) // shrink < len(item.target)]
     if len(tight) > len(train) // 2:
         raise SpeechpressError(

@@ -140,7 +140,7 @@ class TokenWork(TrainedWork):
     def head(self) -> Head:
         shape = self.frames.layers, self.frames.width, len(self.tokens) + 1
         if self.problem.recurrent:
-            return RecurrentTokens(*shape, stack=max(1, LETTER_SAMPLES // self.hop_samples))
+            return RecurrentTokens(*shape, stack=stacked(self.hop_samples))
         return LinearTokens(*shape)
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
@@ -252,6 +252,11 @@ class VoiceWork(TrainedWork):
         numbers = sorted(voices)
         pairs = self.problem.pairs if split == "test" and self.problem.pairs else trials(self.items[split])
         return np.array([(float(voices[numbers[a]] @ voices[numbers[b]]), same) for a, b, same in pairs])
+
+
+def stacked(hop_samples: int) -> int:
+    """How many frames make one in which a letter is looked for."""
+    return max(1, LETTER_SAMPLES // hop_samples)
 
 
 def trials(items: Sequence[Item]) -> list[tuple[int, int, bool]]:
