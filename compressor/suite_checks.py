@@ -1,5 +1,7 @@
 """What can be seen to be wrong before any features are made, and what is wrong with results."""
 
+import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ FLOORS = ("random", "logmel")
 # spell what is frequent, as often as a clip is long.
 SLACK = {"ctc": 0.25, "spell": 0.15}
 ANY_SLACK = 0.05
+T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57)  # 97.5 % of Student's t with 1, 2, ... degrees of freedom
 
 
 def check_problems(problems: Sequence[Problem], upstreams: Iterable[Upstream], limit_s: float | None = None) -> float:
@@ -76,7 +79,7 @@ def remarks(problems: Sequence[Problem], outcomes: Mapping[str, Mapping[str, Out
 
 
 def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) -> list[str]:
-    """What must not be, in the entries of `eval_suite.report`, beyond what their 95 % intervals allow.
+    """What must not be, in the entries of `eval_suite.report`, beyond what 95 % intervals over clips and seeds allow.
 
     A floor or a student above the teacher; anything below a blind guess; shuffled labels above one.
     """
@@ -95,8 +98,18 @@ def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) ->
 
 
 def _interval(task: dict[str, Any], who: str) -> tuple[float, float]:
-    ends = sorted(quality(task["metric"], end) for end in task["ci95"][who])
-    return ends[0], ends[1]
+    """Of the quality, over clips and seeds; the two are independent, so their squares add up."""
+    low, high = sorted(quality(task["metric"], end) for end in task["ci95"][who])
+    middle, seeds = quality(task["metric"], task[who]), _seed_margin(task["seeds"][who])
+    return middle - math.hypot(middle - low, seeds), middle + math.hypot(high - middle, seeds)
+
+
+def _seed_margin(scores: Sequence[float]) -> float:
+    """Half of the 95 % interval of a mean, by Student's t; 0 of a task that has no seeds."""
+    if len(scores) < 2:
+        return 0.0
+    quantile = T_QUANTILES[min(len(scores) - 2, len(T_QUANTILES) - 1)]
+    return quantile * statistics.stdev(scores) / math.sqrt(len(scores))
 
 
 def _told(task: dict[str, Any], who: str) -> str:

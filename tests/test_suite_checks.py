@@ -73,12 +73,14 @@ def test_what_is_unusual_is_remarked(problem):
     assert remarks([problem], outcomes) == []
 
 
-def entry(metric="accuracy", chance=0.1, shuffled=None, **values):
+def entry(metric="accuracy", chance=0.1, shuffled=None, spread=0.0, **values):
     names = ("student", "teacher", "random", "logmel")
     found = {name: values.get(name) for name in names}
     ci95 = {name: None if value is None else [value - 0.05, value + 0.05] for name, value in found.items()}
     told = None if shuffled is None else {"of": "teacher", "test": shuffled, "ci95": [shuffled - 0.05, shuffled + 0.05]}
-    return {"metric": metric, "chance": chance, "ci95": ci95, **found, **({"shuffled": told} if told else {})}
+    seeds = {name: None if value is None else [value - spread, value, value + spread] for name, value in found.items()}
+    told = {} if told is None else {"shuffled": told}
+    return {"metric": metric, "chance": chance, "ci95": ci95, "seeds": seeds, **found, **told}
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,8 @@ def entry(metric="accuracy", chance=0.1, shuffled=None, **values):
         (entry("PER", 1.0, 0.85, student=0.4, teacher=0.3), None),  # a blind transcriber spells what is frequent
         (entry("PER", 1.0, 0.5, student=0.4, teacher=0.3), "shuffled"),
         (entry(student=0.5, chance=None, shuffled=0.9), None),
+        (entry(student=0.8, teacher=0.6, spread=0.01), "student .* is above the teacher"),
+        (entry(student=0.8, teacher=0.6, spread=0.08), None),  # seeds differ by more
     ],
 )
 def test_what_must_not_be_is_said(task, said):
