@@ -45,6 +45,17 @@ def test_a_student_starts_as_the_beginning_of_its_teacher(tiny_teacher):
         torch.testing.assert_close(ours[layer], theirs[layer], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["distilhubert", "distilhubert-streaming"])
+def test_a_student_of_another_width_starts_as_a_part_of_its_teacher(tiny_teacher, name):
+    teacher = load_teacher(str(tiny_teacher))
+    width = teacher.card.encoder.width
+    job = plan(recipe(tiny_teacher, f"student.width={2 * width}", name=name), teacher)
+    assert any("have other shapes" in note for note in job.notes)
+    kernel = "encoder.layers.0.feed_forward.output_dense.weight"
+    ours, theirs = job.student.state_dict()[kernel], teacher.hubert_weights()[kernel]
+    assert ours.shape[0] == 2 * width and set(theirs.flatten().tolist()) <= set(ours.flatten().tolist())
+
+
 def test_layers_are_taken_at_the_same_fractions_and_said(tiny_teacher):
     job = plan(recipe(tiny_teacher), load_teacher(str(tiny_teacher)))
     assert job.match.teacher_layers == (1, 3, 4)
