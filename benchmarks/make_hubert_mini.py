@@ -17,7 +17,7 @@ student's own step; layers are regressed one to one through linear heads; target
 Whisper's layers have a few dimensions that are a hundred times larger than the others.
 
 The first two stages had two cores, the others one of two that were busy (--threads 1) and a cache of one playing speed.
-In what ships the scale of the contrast was learned, from 10 to 13; it moved too little to keep it a parameter.
+In what ships the scale of the contrast was learned; it moved too little to keep it a parameter.
 Without the last two, the layers were no better than log-mel at telling voices apart. Tried without success instead of
 them: cosines between the clip means of layers 1 and 2 as those between whitened ones of Whisper's layer 1, and the
 first 80 dimensions of layers 0 to 2 as the mel spectrum itself.
@@ -42,7 +42,6 @@ from hubert_mini_stages import (
     STAGES,
     WHISPER_LAYERS,
     Cached,
-    Stage,
     contrast_loss,
     fit_heads,
     make_heads,
@@ -106,8 +105,9 @@ def cache(corpora: Path, teacher_folder: Path, work: Path, most_speeds: int) -> 
     (work / "index.json").write_text(json.dumps(index))
 
 
-def train(work: Path, init: Path, out: Path, stage: Stage, minutes: float, width: int, seed: int) -> None:
+def train(work: Path, init: Path, out: Path, name: str, minutes: float, width: int, seed: int) -> None:
     """AdamW in bf16, linear decay over a given time; the model is written every 300 steps and at the end."""
+    stage = STAGES[name]
     torch.manual_seed(0)
     keep_freed_memory()
     model = HubertModel.from_pretrained(init, dtype=torch.float32, attn_implementation="sdpa").train()
@@ -147,7 +147,6 @@ def train(work: Path, init: Path, out: Path, stage: Stage, minutes: float, width
             model.save_pretrained(out)
     model.save_pretrained(out)
     write_tensors(out / HEADS, heads.state_dict())
-    name = next(name for name, one in STAGES.items() if one == stage)
     spent = {"stage": name, "steps": step, "audio_h": audio_s / 3600, "minutes": (time.time() - started) / 60}
     write_text(out / HISTORY, json.dumps([*earlier_stages(init), spent]))
 
@@ -285,7 +284,7 @@ def main() -> None:
     elif given.command == "finish":
         finish(given.run, given.corpora, given.out)
     else:
-        train(given.work, given.init, given.out, STAGES[given.stage], given.minutes, given.width, given.seed)
+        train(given.work, given.init, given.out, given.stage, given.minutes, given.width, given.seed)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ What a mask scales is put into the weights of whoever reads the unit, so nothing
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from .config import EncoderConfig
 from .encoder import Encoder
-from .units import Group, Masks, counts, resized
+from .units import Group, Masks, counts, resized, spelled
 
 State = dict[str, Tensor]
 
@@ -45,7 +44,7 @@ def _shrink(state: State, config: EncoderConfig, group: Group, mask: Tensor) -> 
     factors = mask[kept]
     own, readers = _places(config, group)
     if group.kind == "head":
-        kept = (kept[:, None] * config.head_dim + torch.arange(config.head_dim, device=kept.device)).flatten()
+        kept = spelled(kept, config.head_dim)
         factors = factors.repeat_interleave(config.head_dim)
     for name in (f"{place}.{kind}" for place in own for kind in ("weight", "bias", "mean", "variance")):
         if name in state:

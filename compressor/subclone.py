@@ -17,15 +17,9 @@ import torch
 from torch import Tensor
 
 from .config import EncoderConfig
+from .units import Group, sizes_of, spelled
 
 TAP_GAINS, TAPS = (f"encoder.pos_conv_embed.conv.parametrizations.weight.original{index}" for index in (0, 1))
-
-
-class Axis(NamedTuple):
-    """Channels of a convolution ("conv"), the residual stream ("width"), heads or FFN units of a layer."""
-
-    kind: str
-    layer: int = 0
 
 
 class Pick(NamedTuple):
@@ -40,7 +34,7 @@ class Pick(NamedTuple):
         return len(self.places) < self.size
 
 
-WIDTH = Axis("width")
+WIDTH = Group("width", 0)  # the residual stream: an axis like the units of pruning, which leaves it whole
 _LAYER = r"encoder\.layers\.(\d+)\."
 _KINDS: list[tuple[str, tuple[str, ...]]] = [
     (r"feature_extractor\.conv_layers\.(\d+)\.conv\.weight", ("conv", "before")),
@@ -95,24 +89,23 @@ def tap_norms(taps: Tensor) -> Tensor:
     return taps.norm(dim=(0, 1), keepdim=True)
 
 
-def axes_of(name: str, last: int) -> tuple[Axis, ...]:
+def axes_of(name: str, last: int) -> tuple[Group, ...]:
     """What a tensor's first dimensions stand for; `last` is the number of the front end's last convolution."""
     for pattern, kinds in _KINDS:
         found = re.fullmatch(pattern, name)
         if found:
             layer = int(found[1] or 0)
-            special = {"before": Axis("conv", layer - 1), "last": Axis("conv", last), "width": WIDTH}
-            axes = tuple(special.get(kind, Axis(kind, layer)) for kind in kinds)
+            special = {"before": Group("conv", layer - 1), "last": Group("conv", last), "width": WIDTH}
+            axes = tuple(special.get(kind, Group(kind, layer)) for kind in kinds)
             return tuple(axis for axis in axes if axis.layer >= 0)
     return ()
 
 
-def _sizes(config: EncoderConfig) -> dict[Axis, int]:
-    parts = {"conv": config.conv_channels, "head": config.num_heads, "ffn": config.ffn_widths, "width": (config.width,)}
-    return {Axis(kind, layer): size for kind, sizes in parts.items() for layer, size in enumerate(sizes)}
+def _sizes(config: EncoderConfig) -> dict[Group, int]:
+    return sizes_of(config) | {WIDTH: config.width}
 
 
-def _picks(source: Mapping[str, Tensor], student: EncoderConfig, start: EncoderConfig) -> dict[Axis, Pick]:
+def _picks(source: Mapping[str, Tensor], student: EncoderConfig, start: EncoderConfig) -> dict[Group, Pick]:
     """For every axis that both have, which of the source go where; heads are spelled out as their dimensions."""
     ours, theirs = _sizes(student), _sizes(start)
     strength = _strengths(source, start)
@@ -136,12 +129,10 @@ def _strongest(strength: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _spelled(pick: Pick, head_dim: int) -> Pick:
-    inside = torch.arange(head_dim)
-    places, taken = ((heads[:, None] * head_dim + inside).flatten() for heads in (pick.places, pick.taken))
-    return Pick(places, taken, pick.size * head_dim)
+    return Pick(spelled(pick.places, head_dim), spelled(pick.taken, head_dim), pick.size * head_dim)
 
 
-def _strengths(source: Mapping[str, Tensor], start: EncoderConfig) -> dict[Axis, Tensor]:
+def _strengths(source: Mapping[str, Tensor], start: EncoderConfig) -> dict[Group, Tensor]:
     """Sums of squares over all matrices and kernels that an axis lies in."""
     sizes = _sizes(start)
     total = {axis: torch.zeros(size) for axis, size in sizes.items()}
@@ -153,7 +144,7 @@ def _strengths(source: Mapping[str, Tensor], start: EncoderConfig) -> dict[Axis,
     return total
 
 
-def _silent(axis: Axis, student: EncoderConfig) -> bool:
+def _silent(axis: Group, student: EncoderConfig) -> bool:
     """What is new on this axis starts as zeros that are listened to, not as numbers that nothing listens to.
 
     A LayerNorm over the axis would mix random numbers into all others; a norm per channel cannot bear one of zeros.
@@ -162,7 +153,7 @@ def _silent(axis: Axis, student: EncoderConfig) -> bool:
 
 
 def _fitted(
-    name: str, own: Tensor, source: Tensor, picks: Mapping[Axis, Pick], student: EncoderConfig
+    name: str, own: Tensor, source: Tensor, picks: Mapping[Group, Pick], student: EncoderConfig
 ) -> Tensor | None:
     axes = axes_of(name, len(student.conv_channels) - 1)
     if not axes or own.shape[len(axes) :] != source.shape[len(axes) :]:

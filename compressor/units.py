@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
@@ -48,6 +49,11 @@ def sizes_of(config: EncoderConfig) -> Sizes:
     """How many units each group has."""
     parts = {"conv": config.conv_channels, "head": config.num_heads, "ffn": config.ffn_widths}
     return {Group(kind, layer): count for kind, counts in parts.items() for layer, count in enumerate(counts)}
+
+
+def spelled(heads: Tensor, head_dim: int) -> Tensor:
+    """Numbers of heads (H,) as those of all their dimensions, (H x head_dim,)."""
+    return (heads[:, None] * head_dim + torch.arange(head_dim, device=heads.device)).flatten()
 
 
 def resized(config: EncoderConfig, sizes: Mapping[Group, int]) -> EncoderConfig:
