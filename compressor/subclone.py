@@ -20,6 +20,7 @@ from .config import EncoderConfig
 from .units import Group, sizes_of, spelled
 
 TAP_GAINS, TAPS = (f"encoder.pos_conv_embed.conv.parametrizations.weight.original{index}" for index in (0, 1))
+STATISTICS = ("layer_norm.mean", "layer_norm.variance")
 
 
 class Pick(NamedTuple):
@@ -63,9 +64,11 @@ def subclone(
         own: the student's tensors as they were drawn; what the source has nothing for stays so.
         source: tensors of an encoder of config `start`.
 
-    Left out is what cannot be matched: heads of another size, kernels of another length, no projection.
+    Left out is what cannot be matched (heads of another size, kernels of another length, no projection), and the
+    statistics of a static norm: those of new channels have to be measured.
     """
-    wanted = [name for name, tensor in own.items() if name in source and source[name].shape != tensor.shape]
+    other = [name for name, tensor in own.items() if name in source and source[name].shape != tensor.shape]
+    wanted = [name for name in other if not name.endswith(STATISTICS)]
     if not wanted or not (student.projection and start.projection) or student.head_dim != start.head_dim:
         return {}
     picks = _picks(source, student, start)

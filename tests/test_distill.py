@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -54,6 +55,18 @@ def test_a_student_of_another_width_starts_as_a_part_of_its_teacher(tiny_teacher
     kernel = "encoder.layers.0.feed_forward.output_dense.weight"
     ours, theirs = job.student.state_dict()[kernel], teacher.hubert_weights()[kernel]
     assert ours.shape[0] == 2 * width and set(theirs.flatten().tolist()) <= set(ours.flatten().tolist())
+
+
+def test_statistics_of_another_number_of_channels_are_measured_anew(tiny_teacher, tmp_path):
+    teacher = load_teacher(str(tiny_teacher))
+    channels = teacher.card.encoder.conv_channels
+    wider = [channels[0] + 4, *channels[1:]]
+    static = replace(teacher.card.encoder, conv_norm="static")
+    save_encoder(tmp_path, Encoder(static))
+    settings = ("student.conv_norm=static", f"student.init={tmp_path}")
+    same = plan(recipe(tiny_teacher, *settings), teacher)
+    more = plan(recipe(tiny_teacher, *settings, f"student.conv_channels={wider}"), teacher)
+    assert not same.statistics_missing and more.statistics_missing
 
 
 def test_layers_are_taken_at_the_same_fractions_and_said(tiny_teacher):
