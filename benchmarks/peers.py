@@ -1,6 +1,6 @@
 """The peers' recipes beside each other: the same teacher, speech and number of steps, then fidelity and the mini suite.
 
-    python benchmarks/peers.py CORPORA OUT [--teacher hubert-mini] [--steps 120] [--seeds 3] [--cache FOLDER]
+    python benchmarks/peers.py CORPORA OUT [--teacher hubert-mini] [--steps 320] [--seeds 3] [--cache FOLDER]
         [--tasks ks,sid,...]
 
 CORPORA holds the corpora of the mini suite, unpacked; students hear speechocean762 and arabic_speech_commands, whose
@@ -8,7 +8,8 @@ splits keep test speakers out of training. The teacher is hubert-mini (6 layers 
 each keeps the shape of its recipe relative to HuBERT base (widths a third, channels half, 6 layers in place of 12), its
 objective and masking, and starts as its recipe says. Steps, batch, crops and learning rate are the same for all: in so
 few steps a recipe's own schedule is not reached. hubert-mini was never trained with masks, a disadvantage to masking
-distillation. DPHuBERT is left out, because until it is pruned its student is the teacher.
+distillation. `dphubert` has a full copy of the teacher, prunes it to a quarter over 3/5 of the steps, and distils what
+is left for the rest of them; `dpwavlm` is the same recipe with another teacher, so it is not trained a second time.
 
 Writes per recipe the held-out figures, linear fidelity, the tasks of the mini suite and, beside them, what its authors
 publish on SUPERB at full size after full training, to results/peers.json. Finished runs in OUT are not made again.
@@ -33,6 +34,7 @@ from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.fidelity import fidelity
 from speechpress.compressor.pretrained import Teacher, load_teacher
+from speechpress.compressor.runs import JOINT
 from speechpress.compressor.suites import open_suite
 from speechpress.compressor.tasks import make_task
 
@@ -78,6 +80,7 @@ STUDENTS: dict[str, list[str]] = {
     "starhubert": [*shape(144, 328, 144)[:-1], f"match.pairs={[[layer, layer] for layer in range(LAYERS + 1)]}"],
     "distil-alhubert": [f"student.layers={LAYERS}", "match.pairs=[[2,2],[4,4],[6,6]]"],
     "deep-vs-wide": shape(128, 512),
+    "dphubert": [f"student.layers={LAYERS}", "match.pairs=[[0,0],[2,2],[4,4],[6,6]]"],
 }
 # SUPERB's phoneme and word error rates, keyword, speaker and intent accuracies, in %, of students of full size.
 PUBLISHED: dict[str, dict[str, float]] = {
@@ -88,12 +91,31 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "maskhubert": {"parameters_m": 26.64, "per": 7.30, "wer": 9.77, "ks": 96.36, "sid": 62.83, "ic": 97.05},
     "starhubert": {"parameters_m": 22.31, "per": 8.16, "wer": 9.35, "ks": 96.27, "sid": 77.58, "ic": 97.55},
     "deep-vs-wide": {"parameters_m": 26.87, "per": 10.67, "wer": 10.96, "ks": 97.24, "sid": 69.52, "ic": 96.97},
+    "dphubert": {"parameters_m": 23.59, "per": 9.67, "wer": 10.47, "ks": 96.36, "sid": 76.83, "ic": 97.92},
+    "dpwavlm": {"parameters_m": 23.59, "per": 8.22, "wer": 10.19, "ks": 96.27, "sid": 82.11, "ic": 98.58},
     "teacher (HuBERT base)": {"parameters_m": 94.68, "per": 5.41, "wer": 6.42, "ks": 96.30, "sid": 81.42, "ic": 98.34},
 }
 
 
+def lasting(recipe: str, steps: int) -> list[str]:
+    """So many steps in all. The gates of so short a run have to move faster than the published ones."""
+    if recipe != "dphubert":
+        return [f"train.steps={steps}", f"train.validate_every={max(1, steps // 2)}"]
+    joint = steps * 3 // 5
+    final = [f"prune.final.steps={steps - joint}", "prune.final.lr=5e-4", "prune.final.warmup=0.1"]
+    gates = [f"prune.ramp={joint // 3}", f"prune.lr={36 / joint:.3f}"]
+    return [f"train.steps={joint}", f"train.validate_every={joint}", *gates, *final]
+
+
+def finished(out: Path, steps: int) -> bool:
+    """Whether a student with so many steps, those before it was pruned included, lies there."""
+    stages = (out, out.with_name(out.name + JOINT))
+    cards = [read_json(stage / "card.json") for stage in stages if (stage / "card.json").exists()]
+    return bool(cards) and cards[0].get("finished", False) and sum(card["steps"] for card in cards) == steps
+
+
 def train(recipe: str, teacher: str, corpora: Path, out: Path, steps: int) -> None:
-    settings = [*STUDENTS[recipe], *TRAIN, f"train.steps={steps}", f"train.validate_every={max(1, steps // 2)}"]
+    settings = [*STUDENTS[recipe], *TRAIN, *lasting(recipe, steps)]
     sets = [word for setting in settings for word in ("--set", setting)]
     data = [word for name in CORPORA.values() for word in ("--data", corpora / name)]
     words = ["distill", "--recipe", recipe, "--teacher", teacher, *data, "--out", out, "--overwrite", *sets]
@@ -149,7 +171,7 @@ def main() -> None:
     for name in ("corpora", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--teacher", default="hubert-mini")
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", default="all")
     parser.add_argument("--cache", type=Path, help="where features and outcomes are kept, as in mini_suite.py")
@@ -159,12 +181,11 @@ def main() -> None:
     teacher, waves = load_teacher(given.teacher), test_waves(given.corpora)
     for recipe in STUDENTS:
         out = given.out / recipe
-        card = read_json(out / "card.json") if (out / "card.json").exists() else {}
-        if not card.get("finished") or card["steps"] != given.steps:
+        if not finished(out, given.steps):
             train(recipe, given.teacher, given.corpora, out, given.steps)
         opened = load_checkpoint(out)
         keys = ("parameters", "macs_per_s", "steps", "audio_h", "train_s", "valid", "notes")
-        runs[recipe] = {key: opened.card[key] for key in keys} | {"published": PUBLISHED.get(recipe)}
+        runs[recipe] = {key: opened.card.get(key) for key in keys} | {"published": PUBLISHED.get(recipe)}
         runs[recipe]["fidelity"] = linear_fidelity(opened.encoder, teacher, waves)
         print(recipe, json.dumps(runs[recipe]["fidelity"][str(LAYERS)]), flush=True)
     setup = {"teacher": given.teacher, "threads": torch.get_num_threads(), "scaled": True, "settings": TRAIN}

@@ -56,6 +56,7 @@ def card(document: dict[str, Any], folder: str) -> str:
         f"A speech encoder for {target['description']}: audio at {document['audio']['sample_rate']} Hz in, "
         f"{features['width']} features every {1000 * document['audio']['hop_samples'] / 16_000:g} ms out.",
         "",
+        f"- {output_layers(features)} of {features['layers']}",
         f"- backend {target['backend']}, quantisation {document['quantize']}, "
         f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB",
         f"- teacher: {teacher}",
@@ -77,6 +78,12 @@ def card(document: dict[str, Any], folder: str) -> str:
     if target["name"].startswith("android"):
         text += ANDROID.format(folder=folder, executorch=document["versions"]["executorch"].split("+")[0])
     return text
+
+
+def output_layers(features: dict[str, Any]) -> str:
+    """Which layers come out, for people."""
+    layers = features.get("outputs", [features["layer"]])
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}, side by side,"
 
 
 def score_lines(scores: dict[str, Any] | None) -> list[str]:

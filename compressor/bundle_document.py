@@ -31,6 +31,7 @@ class Order:
     chunks: tuple[int, ...]  # frames
     max_samples: int  # 0: no whole recordings
     window_samples: int  # 0 when it streams
+    layers: tuple[int, ...]  # that come out side by side
 
     @property
     def encoder(self) -> Encoder:
@@ -55,7 +56,12 @@ def facts(order: Order) -> dict[str, Any]:
             "receptive_samples": config.receptive_samples,
             "input_norm": config.input_norm,
         },
-        "features": {"width": config.width, "layer": config.num_layers, "layers": config.num_layers},
+        "features": {
+            "width": config.width * len(order.layers),
+            "layer": order.layers[-1],
+            "layers": config.num_layers,
+            "outputs": list(order.layers),
+        },
         "streams": [_stream(config.stream_spec(chunk)) for chunk in order.chunks],
         "state": _state(order) if order.chunks else [],
         "offline": {

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from speechpress.runtime.parity import describe
 
-from .bundle_card import score_lines
+from .bundle_card import output_layers, score_lines
 
 
 def export_table(document: dict[str, Any]) -> RenderableType:
@@ -57,7 +57,7 @@ def bundle_table(document: dict[str, Any]) -> RenderableType:
     table.add_row("target", f"{target['name']}: {target['description']} ({target['backend']})")
     table.add_row("quantisation", document["quantize"])
     table.add_row("program", f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB")
-    table.add_row("features", f"layer {features['layer']} of {features['layers']}, {features['width']} wide")
+    table.add_row("features", f"{output_layers(features)} of {features['layers']}, {features['width']} wide")
     for stream in document["streams"]:
         waits = f"look-ahead {stream['lookahead_ms']:g} ms, worst age of a sample {stream['worst_age_ms']:g} ms"
         table.add_row("live", f"chunks of {stream['chunk_ms']:g} ms, {waits}")

@@ -182,6 +182,9 @@ def export_bundle(
         list[float] | None,
         typer.Option(help="Chunk size, may be repeated; the first is the default. Else the target's."),
     ] = None,
+    layers: Annotated[
+        str, typer.Option(help="What comes out: last, all, or numbers such as 0,2,4, side by side in each frame.")
+    ] = "last",
     offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once; 0: none.")] = 10.0,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Accept a program that runs much beside its backend.")
@@ -205,7 +208,7 @@ def export_bundle(
     from .export_source import open_source
 
     source = open_source(source_name)
-    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds)
+    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers)
     if not order.chunks:
         screen.say(f"{source.name} does not stream ({source.encoder.config.blockers[0]}): whole recordings and windows")
     name = "-".join([source.name, place.name, *([order.scheme] if order.scheme != "none" else [])])

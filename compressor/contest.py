@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from speechpress.runtime.bundle import is_bundle, read_bundle
+from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from .checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
@@ -85,9 +85,17 @@ def _of_bundle(folder: Path, chunk_ms: float | None) -> tuple[Contest, str | Non
     streams = bool(bundle.document["streams"])
     return Contest(
         {"student": bundle_upstream(bundle, chunk_ms)},
-        ["a bundle gives its last layer only, and keeps no shape to make a random copy of"],
+        [f"a bundle gives {_given(bundle)} only, and keeps no shape to make a random copy of"],
         bundle.spec(chunk_ms).latency() if streams else None,
     ), (bundle.document["lineage"].get("teacher") or {}).get("source")
+
+
+def _given(bundle: Bundle) -> str:
+    """Which of its layers come out of a bundle."""
+    layers = bundle.output_layers
+    if layers == (bundle.document["features"]["layers"],):
+        return "its last layer"
+    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
 
 
 def _of_checkpoint(folder: Path, chunk_ms: float | None, device: str) -> tuple[Contest, str | None]:

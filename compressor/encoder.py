@@ -10,6 +10,7 @@ frame attends to its own chunk and to `left_context` frames before it. `streamin
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -202,8 +203,18 @@ class Context(nn.Module):
         """Layer 0 from the sum of the projected features and their position convolution."""
         return x if self.pre_norm else self.layer_norm(x)
 
+    def outputs(self, states: Sequence[Tensor], layers: Sequence[int] = ()) -> Tensor:
+        """The features that a deployed encoder yields: K of its layers side by side, (..., D) -> (..., K x D).
+
+        None named is the last one. Layer L of a pre-norm encoder comes after the final norm.
+        """
+        chosen = [
+            self.last(states[layer]) if layer == self.depth else states[layer] for layer in layers or [self.depth]
+        ]
+        return chosen[0] if len(chosen) == 1 else torch.cat(chosen, -1)
+
     def last(self, x: Tensor) -> Tensor:
-        """The features that a deployed encoder yields, from layer L."""
+        """Layer L as it is deployed."""
         return self.layer_norm(x) if self.pre_norm else x
 
 
@@ -266,9 +277,15 @@ class Encoder(nn.Module):
             features = torch.where(masked[..., None], self.masked_spec_embed.to(features.dtype), features)
         return self.encoder(features, valid, mask, last)
 
-    def forward(self, waves: Tensor, lengths: Tensor | None = None, chunk_frames: int | None = None) -> Tensor:
-        """Features that a deployed student yields: (B, T, D), the last layer (after the final norm, if pre-norm)."""
-        return self.encoder.last(self.hidden_states(waves, lengths, chunk_frames)[-1])
+    def forward(
+        self,
+        waves: Tensor,
+        lengths: Tensor | None = None,
+        chunk_frames: int | None = None,
+        layers: Sequence[int] = (),
+    ) -> Tensor:
+        """Features that a deployed student yields: (B, T, D), the last layer, or K layers, see `Context.outputs`."""
+        return self.encoder.outputs(self.hidden_states(waves, lengths, chunk_frames), layers)
 
     @property
     def static_norm(self) -> StaticNorm | None:

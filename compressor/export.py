@@ -15,7 +15,7 @@ import torch
 from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, digest, is_bundle, read_bundle
 from speechpress.runtime.engine import PteEngine, PteModel
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
-from speechpress.runtime.parity import Parity, compare, describe, within, worst
+from speechpress.runtime.parity import Parity, compare_layers, describe, within, worst
 from speechpress.runtime.verify import constants, run_golden, stream
 
 from . import delegation
@@ -45,13 +45,14 @@ def plan(
     quantize: str | None = None,
     chunks_ms: tuple[float, ...] = (),
     offline_s: float = OFFLINE_S,
+    layers: str = "last",
 ) -> Order:
     """Settle what is left open, and refuse what cannot be.
 
     Raises:
         SpeechpressError: chunks for an encoder that does not stream, or of no whole frames; a quantisation that the
             backend cannot run or that lacks calibration; an offline limit shorter than the golden clip (0 leaves
-            whole recordings out).
+            whole recordings out); layers that there are not.
     """
     config, quantization = source.encoder.config, choose_quantization(source, target, quantize)
     if config.blockers and chunks_ms:
@@ -75,7 +76,27 @@ def plan(
             f"takes at most {MAX_AT_ONCE_S:g} at once"
         )
     window = round(WINDOW_MS * SAMPLE_RATE / 1000) if config.blockers else 0
-    return Order(source, target, quantization, chunks, round(offline_s * SAMPLE_RATE), window)
+    outputs = choose_layers(layers, config.num_layers)
+    return Order(source, target, quantization, chunks, round(offline_s * SAMPLE_RATE), window, outputs)
+
+
+def choose_layers(text: str, depth: int) -> tuple[int, ...]:
+    """The layers that come out side by side, ascending: "last", "all" (0 to `depth`), or numbers such as "0,2,4".
+
+    Raises SpeechpressError for what is none of these, a layer that there is not, or one that is named twice.
+    """
+    words = {"last": (depth,), "all": tuple(range(depth + 1))}
+    if text in words:
+        return words[text]
+    try:
+        layers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SpeechpressError(f"--layers {text}: must be last, all, or numbers such as 0,2,{depth}") from None
+    if wrong := [layer for layer in layers if not 0 <= layer <= depth]:
+        raise SpeechpressError(f"--layers {text}: there is no layer {wrong[0]}; the encoder has layers 0 to {depth}")
+    if len(set(layers)) < len(layers):
+        raise SpeechpressError(f"--layers {text}: names a layer twice")
+    return tuple(sorted(layers))
 
 
 def choose_quantization(source: Source, target: Target, quantize: str | None) -> Quantization:
@@ -131,9 +152,9 @@ def export(
 
 def _program(order: Order) -> tuple[dict[str, Method], dict[str, Any]]:
     """The methods and constants of the program."""
-    encoder, half = order.encoder, order.scheme == "fp16"
-    methods = {f"step_{chunk}": step_method(encoder, chunk, half) for chunk in order.chunks}
-    offline = offline_module(encoder, half)
+    encoder, half, layers = order.encoder, order.scheme == "fp16", order.layers
+    methods = {f"step_{chunk}": step_method(encoder, chunk, half, layers) for chunk in order.chunks}
+    offline = offline_module(encoder, half, layers)
     if order.max_samples:
         samples = torch.export.Dim("samples", min=min_samples(order), max=order.max_samples)
         methods["offline"] = Method(offline, (_noise(32_000),), ({1: samples},))
@@ -142,16 +163,17 @@ def _program(order: Order) -> tuple[dict[str, Method], dict[str, Any]]:
     return methods, constants(facts(order))
 
 
-def step_method(encoder: Encoder, chunk: int, half: bool) -> Method:
+def step_method(encoder: Encoder, chunk: int, half: bool, layers: tuple[int, ...] = ()) -> Method:
     """The streaming step, in chunks of so many frames."""
-    step = prepared_step(encoder, chunk)
+    step = prepared_step(encoder, chunk, layers)
     example = (torch.zeros(1, step.spec.chunk_samples), *step.initial_state().values())
     return Method(HalfStep(step) if half else step, example)
 
 
-def offline_module(encoder: Encoder, half: bool) -> torch.nn.Module:
+def offline_module(encoder: Encoder, half: bool, layers: tuple[int, ...] = ()) -> torch.nn.Module:
     """Whole recordings."""
-    return HalfOffline(Offline(encoder)) if half else Offline(encoder)
+    offline = Offline(encoder, layers)
+    return HalfOffline(offline) if half else offline
 
 
 def _noise(samples: int, seed: int = 0) -> torch.Tensor:
@@ -161,14 +183,14 @@ def _noise(samples: int, seed: int = 0) -> torch.Tensor:
 @torch.inference_mode()
 def _golden(order: Order) -> dict[str, torch.Tensor]:
     """The clip, and what the checkpoint itself makes of it."""
-    audio = torch.from_numpy(golden_clip(GOLDEN_S))
+    audio, encoder, layers = torch.from_numpy(golden_clip(GOLDEN_S)), order.encoder, order.layers
     golden = {"audio": audio}
     if order.max_samples:
-        golden["frames_offline"] = order.encoder(audio[None])[0]
+        golden["frames_offline"] = encoder(audio[None], layers=layers)[0]
     for chunk in order.chunks:
-        golden[f"frames_{chunk}"] = order.encoder(audio[None], chunk_frames=chunk)[0]
+        golden[f"frames_{chunk}"] = encoder(audio[None], chunk_frames=chunk, layers=layers)[0]
     if order.window_samples:
-        golden["frames_window"] = order.encoder(audio[None, -order.window_samples :])[0]
+        golden["frames_window"] = encoder(audio[None, -order.window_samples :], layers=layers)[0]
     return golden
 
 
@@ -208,25 +230,26 @@ def _random_parity(order: Order, folder: Path) -> dict[str, Parity]:
 
     Noise lies beyond ranges that were measured on speech; a program that has such is held against a simulation of it.
     """
-    encoder, audio, parity = order.encoder, _loud_and_soft(round(RANDOM_S * SAMPLE_RATE)), {}
+    encoder, layers, parity = order.encoder, order.layers, {}
+    audio = _loud_and_soft(round(RANDOM_S * SAMPLE_RATE))
     if any(operator.how == "static" for operator in order.quantization.operators.values()):
         encoder = simulated(encoder, order.quantization)
     for chunk in order.chunks:
         engine = PteEngine(folder, encoder.config.stream_spec(chunk).chunk_ms)
-        wanted = encoder(audio[None], chunk_frames=chunk)[0].numpy()
-        parity[f"step_{chunk}"] = compare(stream(engine, audio.numpy()), wanted)
+        wanted = encoder(audio[None], chunk_frames=chunk, layers=layers)[0].numpy()
+        parity[f"step_{chunk}"] = compare_layers(stream(engine, audio.numpy()), wanted, len(layers))
+
+    def heard(run: Callable[[np.ndarray], np.ndarray], samples: int) -> Parity:
+        noise = _loud_and_soft(samples)
+        return compare_layers(run(noise.numpy()), encoder(noise[None], layers=layers)[0].numpy(), len(layers))
+
     model = PteModel(folder)
     if order.max_samples:
         lengths = (min_samples(order), len(audio), order.max_samples)
-        parity["offline"] = worst([_noise_parity(encoder, model.offline, samples) for samples in lengths])
+        parity["offline"] = worst([heard(model.offline, samples) for samples in lengths])
     if order.window_samples:
-        parity["window"] = _noise_parity(encoder, model.window, order.window_samples)
+        parity["window"] = heard(model.window, order.window_samples)
     return parity
-
-
-def _noise_parity(encoder: Encoder, run: Callable[[np.ndarray], np.ndarray], samples: int) -> Parity:
-    audio = _loud_and_soft(samples)
-    return compare(run(audio.numpy()), encoder(audio[None])[0].numpy())
 
 
 def _loud_and_soft(samples: int) -> torch.Tensor:

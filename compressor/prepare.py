@@ -11,6 +11,7 @@ part keeps the interface of the one that it takes the place of, so the streaming
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -38,12 +39,12 @@ def prepared(encoder: Encoder) -> Encoder:
     return encoder.eval().requires_grad_(False)
 
 
-def prepared_step(encoder: Encoder, chunk_frames: int) -> StreamingEncoder:
+def prepared_step(encoder: Encoder, chunk_frames: int, layers: Sequence[int] = ()) -> StreamingEncoder:
     """The streaming step over prepared parts: takes a chunk (1, C x hop) and the state, flat.
 
     Raises SpeechpressError for an encoder that does not stream.
     """
-    step = StreamingEncoder(encoder, chunk_frames)
+    step = StreamingEncoder(encoder, chunk_frames, layers)
     step.encoder = prepared(encoder)
     return step.eval()
 
@@ -66,12 +67,12 @@ def swap(parent: nn.Module, name: str, part: nn.Module) -> None:
 
 
 class Offline(nn.Module):
-    """A whole recording (1, S) of any length -> frames (1, T, D) of the last layer."""
+    """A whole recording (1, S) of any length -> frames (1, T, D) of the last layer, or of K layers side by side."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, layers: Sequence[int] = ()) -> None:
         super().__init__()
         self.encoder = prepared(encoder)
-        self.config = encoder.config
+        self.config, self.layers = encoder.config, tuple(layers)
 
     def forward(self, waves: Tensor) -> Tensor:
         context = self.encoder.encoder
@@ -81,9 +82,11 @@ class Offline(nn.Module):
             whole = x.shape[0] // self.config.time_reduction * self.config.time_reduction
             x = x.index_select(0, torch.arange(whole))
         x, weights = context.reduced(context.first(x + context.pos_conv_embed(x[None])[0])), None
+        states = [x]
         for layer in context.in_order():
             x, _, weights = layer(x, None, None, weights)
-        return context.last(x)[None]
+            states.append(x)
+        return context.outputs(states, self.layers)[None]
 
     def _scaled(self, waves: Tensor) -> Tensor:
         if self.config.input_norm == "utterance":

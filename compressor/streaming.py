@@ -20,6 +20,8 @@ With a time reduction, frames are those of the layers; a step takes so many fram
 
 import copy
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -74,10 +76,12 @@ def _plain_conv(like: nn.Conv1d, weight: Tensor, bias: Tensor | None) -> nn.Conv
 class StreamingEncoder(nn.Module):
     """An encoder that runs chunk by chunk; it holds weights only.
 
+    Its frames are those of the last layer, or of the K `layers` side by side: D is K widths then.
+
     Raises SpeechpressError for an encoder that cannot stream.
     """
 
-    def __init__(self, encoder: Encoder, chunk_frames: int) -> None:
+    def __init__(self, encoder: Encoder, chunk_frames: int, layers: Sequence[int] = ()) -> None:
         super().__init__()
         if encoder.config.blockers:
             raise SpeechpressError(
@@ -87,7 +91,9 @@ class StreamingEncoder(nn.Module):
         if chunk_frames < 1:
             raise SpeechpressError(f"a chunk has {chunk_frames} frames, but must have at least 1")
         self.encoder = folded(encoder)
-        self.spec = encoder.config.stream_spec(chunk_frames)
+        self.layers = tuple(layers)
+        spec = encoder.config.stream_spec(chunk_frames)
+        self.spec = replace(spec, width=spec.width * max(1, len(layers)))
 
     @property
     def config(self) -> EncoderConfig:
@@ -136,12 +142,14 @@ class StreamingEncoder(nn.Module):
         x, left, weights = context.reduced(x), config.left_context or 0, None
         exists = self._exists(state, -self.spec.lookahead_frames - left, left + x.shape[1])
         mask = torch.where(exists, 0.0, HIDDEN)[:, None, None]
+        states = [x]
         for index, layer in enumerate(context.in_order()):
             names = self._cache_names(index)
             x, cache, weights = layer(x, mask, tuple(state[name] for name in names), weights)
+            states.append(x)
             new |= dict(zip(names, cache, strict=True))
         new["count"] = state["count"] + self.spec.chunk_frames
-        return context.last(x), new
+        return context.outputs(states, self.layers), new
 
     def _exists(self, state: State, offset: int, frames: int, rate: int = 1) -> Tensor:
         """(B, frames): whether there is audio for the frames from `rate * count + offset` on."""

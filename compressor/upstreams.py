@@ -57,7 +57,7 @@ def teacher_upstream(teacher: Teacher) -> Upstream:
 
 
 def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
-    """A bundle as it runs on a device: one layer, the last; in chunks from start to end, where it streams.
+    """A bundle as it runs on a device: the layers that it gives; in chunks from start to end, where it streams.
 
     Raises SpeechpressError when it cannot run here, has no such chunks, or is of another sample rate.
     """
@@ -79,15 +79,17 @@ def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
             bundle.stream(chunk_ms)  # says that it does not stream
         chunk, run = None, PteModel(bundle).offline
 
+    layers = len(bundle.output_layers)
+
     def states(waves: Tensor) -> Sequence[Tensor]:
         frames = [run(wave) for wave in waves.cpu().numpy()]
-        return [torch.from_numpy(np.stack(frames))]
+        return torch.from_numpy(np.stack(frames)).chunk(layers, -1)
 
     return Upstream(
         states,
         key=f"bundle-{bundle.document['digest'][:32]}-{chunk}",
-        layers=1,
-        width=bundle.document["features"]["width"],
+        layers=layers,
+        width=bundle.document["features"]["width"] // layers,
         hop_samples=audio["hop_samples"],
         receptive_samples=audio["receptive_samples"] if streams else bundle.document["offline"]["min_samples"],
         size_bytes=bundle.program.stat().st_size,

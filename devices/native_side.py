@@ -13,7 +13,7 @@ from typing import Any
 
 from speechpress.runtime.bundle import PROGRAM, Bundle
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.parity import compare, within
+from speechpress.runtime.parity import compare_layers, within
 
 from .device import Device
 from .process import Lines, TimedOut
@@ -114,7 +114,7 @@ class NativeRun:
             values = np.fromfile(Path(own) / FRAMES, np.float32)
         width, tolerance = self.bundle.document["features"]["width"], self.bundle.document["tolerance"]
         whole = values[: len(values) // width * width].reshape(-1, width)
-        parity = compare(whole, self.bundle.golden[frames_of])
+        parity = compare_layers(whole, self.bundle.golden[frames_of], len(self.bundle.output_layers))
         finite = {name: value if abs(value) < float("inf") else None for name, value in parity.items()}
         versions = {"runner": self.side.runner.name}
         yield {"event": "start", "phase": "golden", "versions": versions}

@@ -40,6 +40,12 @@ class Bundle:
         """The chunk sizes that it can run; none when it does not stream."""
         return tuple(stream["chunk_ms"] for stream in self.document["streams"])
 
+    @property
+    def output_layers(self) -> tuple[int, ...]:
+        """The layers that come out side by side, in equal parts of a frame."""
+        features = self.document["features"]
+        return tuple(features.get("outputs", [features["layer"]]))
+
     def stream(self, chunk_ms: float | None = None) -> dict[str, Any]:
         """The entry of one chunk size; the target's first one when None.
 

@@ -71,17 +71,18 @@ def golden(settings: Settings, emit: Emit, stop: threading.Event) -> None:
     """Whether this machine computes what the checkpoint did, by the method that is to be timed."""
     from .bundle import check_hashes
     from .engine import PteEngine
-    from .parity import compare, within
+    from .parity import compare_layers, within
     from .verify import stream
 
     model = Model(settings)
     check_hashes(model.bundle)
     wanted, tolerance = model.bundle.golden, model.bundle.document["tolerance"]
-    audio = wanted["audio"]
+    audio, layers = wanted["audio"], len(model.bundle.output_layers)
     if isinstance(model.engine, PteEngine):
-        parity = compare(stream(model.engine, audio), wanted[f"frames_{model.engine.spec.chunk_frames}"])
+        frames, those = stream(model.engine, audio), wanted[f"frames_{model.engine.spec.chunk_frames}"]
     else:
-        parity = compare(model.engine.window(audio[-model.samples :]), wanted["frames_window"])
+        frames, those = model.engine.window(audio[-model.samples :]), wanted["frames_window"]
+    parity = compare_layers(frames, those, layers)
     finite = {name: value if abs(value) < float("inf") else None for name, value in parity.items()}
     emit("golden", method=model.method, **finite, ok=within(parity, tolerance), tolerance=tolerance)
 

@@ -29,6 +29,17 @@ def compare(frames: "np.ndarray", wanted: "np.ndarray") -> Parity:
     return {"max_abs": float(np.abs(error).max()), "snr_db": float(snr_db), "cosine": float(cosine.mean())}
 
 
+def compare_layers(frames: "np.ndarray", wanted: "np.ndarray", layers: int) -> Parity:
+    """`compare` of frames with several layers side by side, (T, layers x D): the worst of each figure over the layers.
+
+    At once, a layer of large numbers would hide what is wrong with the others.
+    """
+    if frames.shape != wanted.shape:
+        return compare(frames, wanted)
+    each = (array.reshape(len(array), layers, -1).swapaxes(0, 1) for array in (frames, wanted))
+    return worst([compare(*pair) for pair in zip(*each, strict=True)])
+
+
 def within(parity: Parity, tolerance: dict[str, float]) -> bool:
     """Whether every limit holds: `max_abs` from above, `snr_db` and `cosine` from below."""
     return all(

@@ -12,7 +12,7 @@ import numpy as np
 from .bundle import Bundle, check_hashes, read_bundle
 from .engine import PteEngine, PteModel
 from .errors import SpeechpressError
-from .parity import Parity, compare, describe, within
+from .parity import Parity, compare_layers, describe, within
 from .stream import StreamingExtractor
 
 Check = dict[str, Any]
@@ -33,16 +33,17 @@ def run_golden(bundle: Bundle, threads: int | None = None) -> dict[str, Parity]:
     Raises SpeechpressError when the program cannot be loaded or run.
     """
     golden, document, parity = bundle.golden, bundle.document, {}
-    audio = golden["audio"]
+    audio, layers = golden["audio"], len(bundle.output_layers)
     for entry in document["streams"]:
         engine = PteEngine(bundle, entry["chunk_ms"], threads)
-        parity[entry["method"]] = compare(stream(engine, audio), golden[f"frames_{entry['chunk_frames']}"])
+        wanted = golden[f"frames_{entry['chunk_frames']}"]
+        parity[entry["method"]] = compare_layers(stream(engine, audio), wanted, layers)
     model = PteModel(bundle, threads)
     if document["offline"]["max_samples"]:
-        parity["offline"] = compare(model.offline(audio), golden["frames_offline"])
+        parity["offline"] = compare_layers(model.offline(audio), golden["frames_offline"], layers)
     if document["window"] is not None:
         last = audio[-document["window"]["samples"] :]
-        parity["window"] = compare(model.window(last), golden["frames_window"])
+        parity["window"] = compare_layers(model.window(last), golden["frames_window"], layers)
     return parity
 
 

@@ -44,13 +44,13 @@ def make(config):
     return encoder
 
 
-def export_small(checkpoint, out, scheme, target="host"):
+def export_small(checkpoint, out, scheme, target="host", layers="last"):
     """The folder of a bundle with chunks of CHUNK_MS."""
     from speechpress.compressor.export import export, plan
     from speechpress.compressor.export_source import open_source
     from speechpress.compressor.targets import target_of
 
-    order = plan(open_source(checkpoint), target_of(target), scheme, (CHUNK_MS,))
+    order = plan(open_source(checkpoint), target_of(target), scheme, (CHUNK_MS,), layers=layers)
     export(order, out, allow_fallback=True)  # so small an encoder has little to delegate
     return out
 

@@ -2,15 +2,17 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from bundled import CHUNK_MS, SMALL, speech_like
 
 from speechpress.compressor.checkpoint import save_encoder, write_json
-from speechpress.compressor.contest import contest_fidelity, open_contest
+from speechpress.compressor.contest import _given, contest_fidelity, open_contest
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.objectives import LayerPairs, save_heads
+from speechpress.runtime.bundle import Bundle
 from speechpress.runtime.errors import SpeechpressError
 
 WAVES = [torch.from_numpy(speech_like(9000, seed))[None] for seed in range(4)]
@@ -73,3 +75,12 @@ def test_what_is_nothing_is_an_error_and_a_teacher_that_is_gone_a_note(tiny_pair
     assert "names no teacher" in open_contest(tmp_path / "orphan").notes[0]
     given = open_contest(tmp_path / "orphan", teacher=str(tiny_pair / "teacher"))
     assert "teacher" in given.upstreams and given.notes == []
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [([4], "its last layer"), ([2], "layer 2"), ([0, 2, 4], "layers 0, 2, 4"), (None, "its last layer")],
+)
+def test_what_comes_out_of_a_bundle_is_told(outputs, said):
+    features = {"layer": 4, "layers": 4} | ({} if outputs is None else {"outputs": outputs})
+    assert _given(Bundle(Path("b"), {"features": features})) == said

@@ -139,6 +139,29 @@ def test_chunks_of_no_whole_frames(small_checkpoint):
         plan(open_source(small_checkpoint), HOST, chunks_ms=(330,))
 
 
+@pytest.mark.parametrize(
+    ("text", "layers"), [("last", (4,)), ("all", (0, 1, 2, 3, 4)), ("2,0", (0, 2)), ("4", (4,)), (" 1, 3", (1, 3))]
+)
+def test_layers_that_come_out(text, layers):
+    assert exporting.choose_layers(text, 4) == layers
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("first", "must be last, all, or numbers such as 0,2,4"),
+        ("", "must be last, all"),
+        ("2,", "must be last, all"),
+        ("5", "no layer 5; the encoder has layers 0 to 4"),
+        ("-1", "no layer -1"),
+        ("2,2", "names a layer twice"),
+    ],
+)
+def test_layers_that_there_are_not(text, said):
+    with pytest.raises(SpeechpressError, match=said):
+        exporting.choose_layers(text, 4)
+
+
 def test_what_the_target_settles(small_checkpoint):
     source = open_source(small_checkpoint)
     order = plan(source, target_of("android"))

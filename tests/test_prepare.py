@@ -60,6 +60,21 @@ def test_the_prepared_recording_is_the_encoder(name, samples):
     assert frames.shape == wanted.shape and (frames - wanted).abs().max() <= CLOSE
 
 
+@pytest.mark.parametrize("name", {**STREAMING, **WHOLE})
+@torch.no_grad()
+def test_layers_side_by_side(name):
+    encoder = make({**STREAMING, **WHOLE}[name])
+    layers = (encoder.config.num_layers, 0)
+    last, first = encoder(wave(5_000)), encoder.hidden_states(wave(5_000))[0]
+    frames = Offline(encoder, layers)(wave(5_000))
+    assert (frames - torch.cat([last, first], -1)).abs().max() <= CLOSE
+    if name in STREAMING:
+        ours, wanted = prepared_step(encoder, 4, layers), StreamingEncoder(encoder, 4)
+        chunk, state = wave(wanted.spec.chunk_samples), wanted.initial_state().values()
+        assert (ours(chunk, *state)[0][..., : last.shape[-1]] - wanted(chunk, *state)[0]).abs().max() <= CLOSE
+        assert ours.spec.width == 2 * wanted.spec.width
+
+
 def test_preparing_leaves_the_encoder_as_it_was():
     encoder = make(SMALL)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}

@@ -157,6 +157,25 @@ def test_interleaved_streams_do_not_touch():
 
 
 @pytest.mark.parametrize("name", ("static", "look-ahead", "running"))
+def test_layers_stream_side_by_side(name):
+    encoder, chunk, waves = ENCODERS[name], 4, torch.from_numpy(speech_like(9_000, 3))[None]
+    layers = (0, encoder.config.num_layers)
+    model = StreamingEncoder(encoder, chunk, layers)
+    spec, state, parts = model.spec, model.initial_state(), []
+    audio = torch.nn.functional.pad(waves, (spec.silence_samples, 0))
+    full = audio.shape[1] // spec.chunk_samples * spec.chunk_samples
+    for piece in audio[:, :full].split(spec.chunk_samples, 1):
+        frames, state = model.step(piece, state)
+        parts.append(frames)
+    streamed = torch.cat([torch.cat(parts, 1)[:, -spec.first_frame :], model.flush(audio[:, full:], state)], 1)
+    with torch.inference_mode():
+        states = encoder.hidden_states(waves, chunk_frames=chunk)
+        wanted = encoder(waves, chunk_frames=chunk, layers=layers)
+    assert torch.equal(wanted[..., : spec.width // 2], states[0]) and streamed.shape == wanted.shape
+    assert (streamed - wanted).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("name", ("static", "look-ahead", "running"))
 def test_step_and_flush_of_a_batch(name):
     encoder, chunk = ENCODERS[name], 8
     waves = torch.from_numpy(np.stack([speech_like(12_345, 1), speech_like(12_345, 2)]))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from bundled import BASE, CHUNK_MS, copied, make, speech_like
+from bundled import BASE, CHUNK_MS, copied, export_small, make, speech_like
 
 from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, save_encoder
 from speechpress.compressor.features import last_layer, random_copy
@@ -19,6 +19,7 @@ from speechpress.compressor.upstreams import (
 )
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.verify import verify
 
 WAVES = torch.from_numpy(np.stack([speech_like(8000), speech_like(8000, seed=1)]))
 
@@ -48,6 +49,19 @@ def test_a_bundle_runs_through_the_runtime_chunk_by_chunk(small_bundle, small_ch
     assert torch.equal(upstream.states(WAVES)[0], frames)  # a recording knows nothing of the one before
     with pytest.raises(SpeechpressError, match="runs chunks of 80 ms, not of 40 ms"):
         bundle_upstream(read_bundle(small_bundle), 40.0)
+
+
+def test_a_bundle_gives_all_layers_that_it_was_exported_with(small_checkpoint, tmp_path):
+    folder = export_small(small_checkpoint, tmp_path / "all", "none", layers="all")
+    bundle = read_bundle(folder)
+    upstream = bundle_upstream(bundle)
+    encoder, states = load_encoder(small_checkpoint), upstream.states(WAVES)
+    with torch.inference_mode():
+        wanted = encoder.hidden_states(WAVES, chunk_frames=bundle.spec(CHUNK_MS).chunk_frames)
+    assert bundle.output_layers == (0, 1) and upstream.layers == len(states) == 2
+    assert upstream.width == encoder.config.width and bundle.spec().width == 2 * upstream.width
+    assert all((mine - theirs).abs().max() < 1e-3 for mine, theirs in zip(states, wanted, strict=True))
+    assert verify(folder)["ok"] and "layers 0, 1, side by side, of 1" in (folder / "README.md").read_text()
 
 
 def test_a_bundle_of_another_sample_rate_is_refused(small_bundle, tmp_path):
