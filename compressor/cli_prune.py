@@ -24,6 +24,9 @@ def prune(
         str, typer.Option(help="taylor or magnitude take out units; parp or one-shot set single weights to zero.")
     ] = "taylor",
     layers: Annotated[int | None, typer.Option(min=1, help="Transformer layers to keep; else all stay.")] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Dimensions of a frame between layers to keep; else all stay.")
+    ] = None,
     recover: Annotated[
         int | None,
         typer.Option(
@@ -67,12 +70,13 @@ def prune(
     screen = Screen(json)
     source = checkpoint or newest(RUNS, screen.say)
     folder = choose_folder(out, RUNS, f"{source.resolve().name}-pruned", resume)
-    from .prune import Order, settled
     from .prune import prune as run
+    from .prune import settled
+    from .prune_order import Order
     from .run import Where
 
     recover = STEPS if recover is None and starter else recover
-    order = Order(source, target, method, recover, layers, teacher, tuple(sets or []), chunk_ms, quantize)
+    order = Order(source, target, method, recover, layers, width, teacher, tuple(sets or []), chunk_ms, quantize)
     where = Where(tuple(data or ([SPEECH] if starter else [])), folder, device, resume, overwrite)
     with RunView(screen) as view:
         document = run(settled(order, where, screen.say), where, view, screen.say)

@@ -55,8 +55,45 @@ def taylor(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tensor]]) -> I
     return {group: total / number for group, total in sums.items()}
 
 
+def width_importance(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tensor]] | None) -> Tensor:
+    """(D,) of the dimensions of the residual stream: over everything that a dimension is written by or read by.
+
+    By the loss, the sum over these of its first-order change, its absolute value averaged over batches; without
+    `losses` the squares of their weights.
+    """
+    import torch_pruning
+
+    whole = folded(encoder).requires_grad_(True)
+    whole.front_end_grad = 1.0
+    group = _traced(whole, _width_group)
+    if losses is None:
+        score: Any = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None, group_reduction="sum")
+        return score(group).detach().cpu()
+    score = torch_pruning.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None, multivariable=True)
+    batches = []
+    for loss in losses:
+        whole.zero_grad(set_to_none=True)
+        loss(whole).backward()
+        batches.append(score(group).detach().abs().cpu())
+    assert batches, "importance needs at least one batch"
+    return torch.stack(batches).mean(0)
+
+
+def _width_group(graph: Any, whole: Encoder) -> Any:
+    import torch_pruning
+
+    root = whole.feature_projection.projection
+    assert isinstance(root, torch.nn.Linear)
+    return graph.get_pruning_group(root, torch_pruning.prune_linear_out_channels, list(range(root.out_features)))
+
+
 def dependency_groups(whole: Encoder) -> dict[Group, Any]:
     """torch-pruning's groups of all units, each beginning where its units are read; of a `folded` encoder."""
+    return _traced(whole, lambda graph, encoder: {g: _group(graph, encoder, g) for g in sizes_of(encoder.config)})
+
+
+def _traced(whole: Encoder, find: Callable[[Any, Encoder], Any]) -> Any:
+    """What `find` takes from torch-pruning's graph of an encoder."""
     import torch_pruning
 
     wanted = [parameter.requires_grad for parameter in whole.parameters()]
@@ -69,7 +106,7 @@ def dependency_groups(whole: Encoder) -> dict[Group, Any]:
             forward_fn=lambda model, waves: model(waves),
             ignored_params=[whole.masked_spec_embed],
         )
-        found = {group: _group(graph, whole, group) for group in sizes_of(whole.config)}
+        found = find(graph, whole)
     for parameter, before in zip(whole.parameters(), wanted, strict=True):
         parameter.requires_grad_(before)
     return found

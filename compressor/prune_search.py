@@ -76,8 +76,8 @@ def out_of_reach(asked: str, nearest: str) -> SpeechpressError:
     """The error of a target under what pruning may leave."""
     return SpeechpressError(
         f"{asked} cannot be reached: it would leave layer 1 without heads, and others of their last units. The nearest "
-        f"is {nearest}, with one head in every layer and a thirty-second of channels and FFN units. The width stays: "
-        "distil a narrower student (compress show pocket), or take out layers as well (--layers)"
+        f"is {nearest}, with one head in every layer and a thirty-second of channels and FFN units. Take out "
+        "dimensions of the width (--width) or layers (--layers) as well"
     )
 
 

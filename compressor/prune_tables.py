@@ -22,6 +22,9 @@ def prune_table(document: dict[str, Any]) -> Table:
     if latency:
         place = f"{latency['device']}, chunk of {latency['chunk_ms']:g} ms, {latency['quantize']}"
         table.add_row(f"measured on {place}", f"{latency['before_ms']:.2f} ms", f"{latency['after_ms']:.2f} ms")
+    width = pruned.get("width")
+    if width and width[0] != width[1]:
+        table.add_row("width", *map(str, width))
     for name, pairs in (pruned.get("units") or {}).items():
         old, new = (", ".join(str(pair[side]) for pair in pairs) for side in (0, 1))
         table.add_row(KINDS[name], old, new)

@@ -35,7 +35,7 @@ class Pick(NamedTuple):
         return len(self.places) < self.size
 
 
-WIDTH = Group("width", 0)  # the residual stream: an axis like the units of pruning, which leaves it whole
+WIDTH = Group("width", 0)  # the residual stream: an axis like the units of pruning; see `narrowing`
 _LAYER = r"encoder\.layers\.(\d+)\."
 _KINDS: list[tuple[str, tuple[str, ...]]] = [
     (r"feature_extractor\.conv_layers\.(\d+)\.conv\.weight", ("conv", "before")),
@@ -77,7 +77,7 @@ def subclone(
         if name != TAPS:
             tensor = _fitted(name, own[name], source[name], picks, student)
         elif student.pos_conv_groups == start.pos_conv_groups:
-            tensor = _position(own[name], source[name], picks[WIDTH], student.pos_conv_groups)
+            tensor = position_taps(own[name], source[name], picks[WIDTH], student.pos_conv_groups)
         else:
             tensor = None
         if tensor is not None:
@@ -177,7 +177,7 @@ def _fitted(
     return tensor
 
 
-def _position(own: Tensor, source: Tensor, pick: Pick, groups: int) -> Tensor | None:
+def position_taps(own: Tensor, source: Tensor, pick: Pick, groups: int) -> Tensor | None:
     """The grouped position convolution, (width, width / groups, kernel)."""
     if own.shape[2] != source.shape[2]:
         return None

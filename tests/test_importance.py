@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from bundled import BASE, SMALL, make
 
-from speechpress.compressor.importance import magnitude, taylor
+from speechpress.compressor.importance import magnitude, taylor, width_importance
+from speechpress.compressor.subclone import WIDTH, axes_of
 from speechpress.compressor.units import Group, sizes_of
 
 WAVES = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)) * 0.1
@@ -52,3 +55,17 @@ def test_the_encoder_is_left_as_it_was():
     taylor(encoder, [loss])
     assert all(torch.equal(before[name], tensor) for name, tensor in encoder.state_dict().items())
     assert all(parameter.grad is None for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("config", [BASE, SMALL, replace(BASE, pre_norm=True)], ids=["base", "static", "pre-norm"])
+def test_dimensions_that_nothing_writes_and_nothing_reads_matter_least(config):
+    encoder = make(config)
+    with torch.no_grad():
+        for name, tensor in encoder.named_parameters():
+            axes = axes_of(name, len(config.conv_channels) - 1)
+            for dim, axis in enumerate(axes):
+                if axis == WIDTH:
+                    tensor.index_fill_(dim, torch.tensor([3, 20]), 0.0)
+    for found in (width_importance(encoder, None), width_importance(encoder, [loss, loss])):
+        assert found.shape == (config.width,) and bool(found.isfinite().all() and (found >= 0).all())
+        assert set(found.argsort()[:2].tolist()) == {3, 20}

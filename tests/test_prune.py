@@ -7,7 +7,8 @@ import torch
 from speechpress.compressor import costs
 from speechpress.compressor.checkpoint import load_checkpoint, read_json, sha256
 from speechpress.compressor.distill import distill
-from speechpress.compressor.prune import Order, prune
+from speechpress.compressor.prune import prune
+from speechpress.compressor.prune_order import Order
 from speechpress.compressor.prune_target import Target
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.run import Where
@@ -76,6 +77,22 @@ def test_layers_go_where_the_loss_minds_least(student, few_clips, tmp_path):
         run(Order(student, HALF, layers=2), tmp_path / "none", [few_clips])
     with pytest.raises(SpeechpressError, match="--layers needs --method taylor"):
         run(Order(student, HALF, "magnitude", layers=1), tmp_path / "none", [few_clips])
+
+
+@pytest.mark.parametrize("method", ["taylor", "magnitude"])
+def test_a_narrower_student_reaches_what_units_alone_cannot(student, few_clips, tmp_path, method):
+    little = Target("sparsity", 0.9)
+    with pytest.raises(SpeechpressError, match=r"cannot be reached.*Take out dimensions of the width \(--width\)"):
+        run(Order(student, little, method), tmp_path / "none", [few_clips])
+    order = Order(student, little, method, width=8, recover=2)
+    document, said, _ = run(order, tmp_path / "small", [few_clips])
+    assert document["prune"]["width"] == [load_checkpoint(student).encoder.config.width, 8]
+    assert document["parameters"] <= 0.1 * document["before"]["parameters"]
+    assert any("dimensions of the width" in line for line in said)
+    stump = read_json(tmp_path / "small-cut" / "card.json")
+    assert stump["valid"]["end"] == document["valid"]["start"]  # the recovery began with the heads that were cut
+    with pytest.raises(SpeechpressError, match="must be less than"):
+        run(Order(student, HALF, method, width=10_000), tmp_path / "none", [few_clips])
 
 
 @pytest.mark.parametrize("method", ["parp", "one-shot"])

@@ -1,0 +1,183 @@
+"""The cut of `compress prune`: what goes is chosen and taken out, and what is left is written.
+
+First whole layers and then dimensions of the width, where that was asked for; then units, until the target is met.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from speechpress.runtime.errors import SpeechpressError
+
+from . import costs
+from .checkpoint import CARD, Checkpoint, save_encoder, write_json
+from .config import EncoderConfig
+from .cutting import cut
+from .distill import Setup, heldout_waves
+from .encoder import Encoder
+from .importance import magnitude, taylor, width_importance
+from .lineage import ancestry
+from .loss_importance import LAYER_BATCHES, layers_to_keep, losses
+from .measured import check, measure
+from .narrowing import check_width, narrow, narrow_heads, strongest
+from .objectives import HEADS, Heads, load_heads, save_heads
+from .plan import Plan
+from .prune_order import Order
+from .prune_search import Found, search
+from .prune_target import Target
+from .show import describe_encoder
+from .training import Distiller
+from .units import check_prunable, removed
+from .validation import validate
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is left, and what was chosen on the way."""
+
+    encoder: Encoder
+    heads: Heads | None  # that fit it; None: those of the checkpoint, if there are any
+    found: Found
+    layers: list[int] | None  # that stay, counted from 0; None is all
+
+
+def check_target(target: Target, config: EncoderConfig) -> None:
+    """Raises SpeechpressError for a target that is larger than what there is."""
+    whole = {"parameters": costs.parameters, "macs_per_s": costs.macs_per_s}
+    if target.kind in whole and target.value >= (now := whole[target.kind](config)):
+        raise SpeechpressError(
+            f"the target is {target.say(target.value)}, but the checkpoint has only {target.say(now)}; nothing to prune"
+        )
+
+
+def check_cut(order: Order, encoder: Encoder) -> None:
+    """Raises SpeechpressError for what cannot be taken out of this encoder, whatever the speech says."""
+    config = encoder.config
+    check_prunable(config)
+    check_target(order.target, config)
+    if order.width is not None:
+        check_width(order.width, config)
+    depth = config.num_layers
+    if order.layers is not None and not 1 <= order.layers < depth:
+        raise SpeechpressError(f"--layers {order.layers}: must be 1 to {depth - 1}; the checkpoint has {depth} layers")
+    if order.target.kind == "latency_ms":
+        check(encoder, **_timing(order))
+
+
+def _timing(order: Order) -> dict[str, Any]:
+    return {"address": str(order.target.device), "chunk_ms": order.chunk_ms, "quantize": order.quantize}
+
+
+def cut_down(order: Order, opened: Checkpoint, made: Setup | None, say: Say) -> Cut:
+    """Choose what goes, and take it out.
+
+    Args:
+        order: what is asked for, see `check_cut`.
+        opened: the checkpoint.
+        made: its distillation, set up, where there is speech.
+        say: hears what is being done.
+
+    Raises:
+        SpeechpressError: the target cannot be met, or layers are to go without a loss that says which.
+    """
+    encoder = opened.encoder if made is None else made.job.student.eval()
+    layers = _layers_to_keep(order, encoder, made, say)
+    encoder = encoder if layers is None else cut(encoder, {}, layers)
+    by_loss, heads = made is not None and order.method == "taylor", None
+    if order.width is not None:
+        say(f"importance of the {encoder.config.width} dimensions of the width by {order.method}")
+        importance = width_importance(encoder, losses(made) if made is not None and by_loss else None)
+        dimensions = strongest(importance, order.width, encoder.config.pos_conv_groups)
+        encoder, heads = narrow(encoder, dimensions), _narrowed_heads(opened, dimensions)
+    say(f"importance of units by {order.method}")
+    units = taylor(encoder, losses(_with(made, heads))) if made is not None and by_loss else magnitude(encoder)
+    clock, whole = partial(measure, **_timing(order)), costs.parameters(opened.encoder.config)
+    found = search(order.target, encoder, units, order.method == "taylor", clock, say, whole)
+    return Cut(cut(encoder, found.masks), heads, found, layers)
+
+
+def _narrowed_heads(opened: Checkpoint, dimensions: Tensor) -> Heads | None:
+    """The heads of a checkpoint for these dimensions; none where they were not kept."""
+    if not (opened.path / HEADS).exists():
+        return None
+    teacher_width = opened.card["teacher"]["width"]
+    heads = load_heads(opened.path, opened.encoder.config.width, teacher_width)
+    assert heads is not None
+    return narrow_heads(heads, dimensions, teacher_width)
+
+
+def _with(made: Setup, heads: Heads | None) -> Setup:
+    """The same distillation with these heads, if there are any."""
+    if heads is None:
+        return made
+    return replace(made, job=replace(made.job, heads=heads.to(made.fabric.device)))
+
+
+def _layers_to_keep(order: Order, encoder: Encoder, made: Setup | None, say: Say) -> list[int] | None:
+    if order.layers is None:
+        return None
+    if made is None or order.method != "taylor" or made.job.match.style != "heads":
+        raise SpeechpressError(
+            "--layers needs --method taylor and a recipe with prediction heads (match.style heads): layers are taken "
+            "out where the loss minds it least, and heads read the last one whatever its number is"
+        )
+    return layers_to_keep(encoder, order.layers, list(islice(losses(made), LAYER_BATCHES)), say)
+
+
+def write_stump(order: Order, opened: Checkpoint, stump: Path, done: Cut, made: Setup | None) -> None:
+    """The pruned checkpoint, a folder like any other: weights, config, heads, and a card that says what was done."""
+    before, small, kept = opened.encoder.config, done.encoder, done.layers
+    shutil.rmtree(stump, ignore_errors=True)  # see check_stump
+    stump.mkdir(parents=True)
+    if done.heads is not None:
+        save_heads(stump, done.heads)
+    elif (opened.path / HEADS).exists():
+        shutil.copyfile(opened.path / HEADS, stump / HEADS)
+    save_encoder(stump, small)
+    parents = [*ancestry(str(opened.path))]
+    pruned = {
+        "method": order.method,
+        "asked": order.asked,
+        "parameters": [costs.parameters(before), costs.parameters(small.config)],
+        "macs_per_s": [costs.macs_per_s(before), costs.macs_per_s(small.config)],
+        "latency": done.found.latency,
+        "layers_kept": None if kept is None else [layer + 1 for layer in kept],
+        "width": [before.width, small.config.width],
+        "units": removed(before if kept is None else _with_layers(before, kept), small.config),
+    }
+    card = {
+        **opened.card,
+        "finished": True,
+        "parents": parents,
+        "prune": pruned,
+        "notes": [*opened.card.get("notes", []), *done.found.notes],
+        "parameters": costs.parameters(small.config),
+        "macs_per_s": costs.macs_per_s(small.config),
+        "streaming": describe_encoder(small.config)["streaming"],
+        "valid": {} if made is None else _fidelity(made, small, done.heads),
+    }
+    write_json(stump / CARD, card)
+
+
+def _with_layers(config: EncoderConfig, kept: list[int]) -> EncoderConfig:
+    heads, widths = ([counts[layer] for layer in kept] for counts in (config.num_heads, config.ffn_widths))
+    return replace(config, num_heads=tuple(heads), ffn_widths=tuple(widths))
+
+
+def _fidelity(made: Setup, small: Encoder, heads: Heads | None) -> dict[str, Any]:
+    """Held-out fidelity before ("start") and after ("end") the units went."""
+    waves = heldout_waves(made.valid_part, made.job.recipe.train.crop_s)
+
+    def measured(job: Plan, encoder: Encoder) -> dict[str, dict[str, float]]:
+        whole = Distiller(encoder.to(made.fabric.device), job.heads).eval()
+        return validate(whole, made.teacher, job.match.teacher_layers, waves)
+
+    return {"start": measured(made.job, made.job.student), "end": measured(_with(made, heads).job, small)}
