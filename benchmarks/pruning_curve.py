@@ -1,15 +1,16 @@
 """How small a student can be pruned: sparsity against fidelity, probes and measured time of a chunk, two methods.
 
-    python benchmarks/pruning_curve.py CORPORA OUT [--student FOLDER] [--steps 240] [--recover 120]
+    python benchmarks/pruning_curve.py CORPORA OUT [--student FOLDER] [--steps 240] [--recover 120] [--only make]
 
 CORPORA as in real_run.py. A streaming student of two layers is distilled from hubert-mini, unless one is given. From
-it, at 25, 50, 75 and 83 % of the parameters (of so narrow a student the position convolution alone is 10 %, and one
-head per layer 5 %: pruning can take out no more than 83 %),
+it, at 25, 50, 75 and 90 % of the parameters,
 
     taylor   `compress prune --method taylor`, then `--recover` steps of distillation
     l0       gates that are learned over 3/5 of as many steps, then 2/5 of them of final distillation
 
-and the student itself goes on for as many steps, so that every point has had the same training. Fidelity is the mean
+and the student itself goes on for as many steps, so that every point has had the same training. Of so narrow a student
+units alone take out no more than 83 % (its position convolution is 10 %, one head per layer 5 %), so at 90 % it is half
+as wide as well, by `--width`, before either method goes on. Fidelity is the mean
 cosine of the heads on test clips; probes are real_run.py's (keywords: Arabic, unseen speakers; speakers: 50-way); time
 is that of a chunk of 320 ms of the exported program, float32, one thread, all programs in turn. Checkpoints that lie in
 OUT are not made again. Writes results/pruning_curve.json and a plot beside it.
@@ -40,7 +41,8 @@ from speechpress.compressor.probes import probe
 from speechpress.compressor.tasks import Task, make_task
 from speechpress.runtime.engine import Program, set_threads
 
-SPARSITIES = (0.25, 0.5, 0.75, 0.83)
+SPARSITIES = (0.25, 0.5, 0.75, 0.9)
+NARROW, NARROW_FROM = 128, 0.9  # the width, and the sparsity from which on it is needed
 CHUNK_FRAMES = 16
 TRAIN = ["train.precision=fp32", "train.front_end_grad=1", "train.lr=5e-4", "train.checkpoint_every=60"]
 FURTHER = ["train.crop_s=2", "train.batch=8"]
@@ -84,13 +86,35 @@ def continued(corpora: Path, out: Path, first: Path, recover: int) -> None:
     distilled(corpora, out, [f"student.init={first}", *FURTHER, *lasting(recover)])
 
 
+def narrowed(corpora: Path, out: Path, first: Path) -> Path:
+    """The dense student at half of its width, with all of its units."""
+    if not (out / "card.json").exists():
+        order = ["--width", NARROW, "--sparsity", 0.2, "--recover", 0, *with_sets([*TRAIN, *FURTHER])]
+        compress("prune", first, *order, "--out", out, "--overwrite", *data_of(corpora))
+    return out
+
+
+def gated(corpora: Path, out: Path, first: Path, sparsity: float, recover: int) -> None:
+    """Gates on the student, or on its narrower self, so that as much of the whole is gone in the end."""
+    joint, begin, shape = recover * 3 // 5, first, []
+    share = sparsity
+    if sparsity >= NARROW_FROM:
+        begin = narrowed(corpora, out.with_name("narrow"), first)
+        whole, config = (load_encoder(folder).config for folder in (first, begin))
+        share = 1 - (1 - sparsity) * costs.parameters(whole) / costs.parameters(config)
+        sizes = {"width": config.width, "head_dim": config.head_dim, "num_heads": list(config.num_heads)}
+        shape = [f"student.{name}={value}" for name, value in (sizes | {"ffn_widths": list(config.ffn_widths)}).items()]
+    gates = [f"prune.sparsity={share:.4f}", f"prune.ramp={joint // 3}", f"prune.lr={36 / joint:.3f}"]
+    final = [f"prune.final.steps={recover - joint}", "prune.final.lr=5e-4"]
+    distilled(corpora, out, [f"student.init={begin}", *shape, *FURTHER, *lasting(joint), *gates, *final])
+
+
 def lasting(steps: int) -> list[str]:
     return [f"train.steps={steps}", f"train.validate_every={steps}"]
 
 
 def make_all(corpora: Path, out: Path, first: Path, recover: int) -> dict[str, Path]:
     """{name: folder} of the student that went on, and of every pruned one."""
-    joint = recover * 3 // 5
     continued(corpora, out / DENSE, first, recover)
     folders = {DENSE: out / DENSE}
     for sparsity in SPARSITIES:
@@ -98,11 +122,9 @@ def make_all(corpora: Path, out: Path, first: Path, recover: int) -> dict[str, P
         folders[f"taylor {name}"], folders[f"l0 {name}"] = out / f"taylor-{name}", out / f"l0-{name}"
         if not (out / f"taylor-{name}" / "card.json").exists():
             order = ["--sparsity", sparsity, "--method", "taylor", "--recover", recover, *with_sets([*TRAIN, *FURTHER])]
+            order += ["--width", NARROW] if sparsity >= NARROW_FROM else []
             compress("prune", first, *order, "--out", out / f"taylor-{name}", "--overwrite", *data_of(corpora))
-        gates = [f"prune.sparsity={sparsity}", f"prune.ramp={joint // 3}", f"prune.lr={36 / joint:.3f}"]
-        final = [f"prune.final.steps={recover - joint}", "prune.final.lr=5e-4"]
-        settings = [f"student.init={first}", *FURTHER, *lasting(joint), *gates, *final]
-        distilled(corpora, out / f"l0-{name}", settings)
+        gated(corpora, out / f"l0-{name}", first, sparsity, recover)
     return folders
 
 
@@ -188,10 +210,13 @@ def main() -> None:
     parser.add_argument("--student", type=Path, help="a finished streaming student of hubert-mini")
     for option, value in (("steps", 240), ("recover", 120), ("clips", 200), ("seeds", 3), ("rounds", 60)):
         parser.add_argument(f"--{option}", type=int, default=value)
+    parser.add_argument("--only", choices=("make",), help="checkpoints alone")
     given = parser.parse_args()
     keep_freed_memory()
     first = start(given.corpora, given.out, given.student, given.steps)
     folders = make_all(given.corpora, given.out, first, given.recover)
+    if given.only == "make":
+        return
     encoders = {name: load_encoder(folder) for name, folder in folders.items()}
     teacher = load_teacher("hubert-mini")
     corpus = {"ks": "arabic_speech_commands", "sid": "speechocean762"}

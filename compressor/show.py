@@ -104,13 +104,13 @@ def published(recipe: Recipe, config: EncoderConfig, heads: list[costs.Part]) ->
     if facts is None:
         return None
     counted = {"none": [], "last": heads[-1:], "all": heads}[facts.heads]
-    extra = sum(counted, costs.Part())
+    extra, left = sum(counted, costs.Part()), after_pruning(recipe, config)[0]
     macs = costs.macs_per_s(config) + extra.macs_per_s + costs.attention_macs_per_s(config, facts.attention_s)
     return {
         "parameters": round(facts.parameters),
-        "parameters_here": costs.parameters(config) + extra.parameters + facts.spare,
+        "parameters_here": left.get("parameters", costs.parameters(config)) + extra.parameters + facts.spare,
         "macs_per_s": facts.macs_per_s,
-        "macs_per_s_here": None if facts.macs_per_s is None else macs,
+        "macs_per_s_here": None if facts.macs_per_s is None or left else macs,  # which units go is learned
         "heads": facts.heads,
         "attention_s": facts.attention_s,
     }

@@ -161,8 +161,9 @@ def _published_rows(published: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("published", text)]
     if published["macs_per_s"]:
         seen = f", attending to {published['attention_s']:g} s" if published["attention_s"] else ""
-        theirs, here = (giga_macs(published[name]) for name in ("macs_per_s", "macs_per_s_here"))
-        rows.append(("", f"{theirs}; counted so, {here} here{heads[published['heads']]}{seen}"))
+        theirs, here = giga_macs(published["macs_per_s"]), published["macs_per_s_here"]
+        counted = f"counted so, {giga_macs(here)} here{heads[published['heads']]}" if here else "here learned"
+        rows.append(("", f"{theirs}; {counted}{seen}"))
     return rows
 
 

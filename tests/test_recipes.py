@@ -103,6 +103,15 @@ def test_show_prints_the_published_figures(name: str) -> None:
         assert found["macs_per_s_here"] == pytest.approx(giga_macs * 1e9, rel=0.03)
 
 
+@pytest.mark.parametrize(("name", "share"), [("dphubert", 654.1 / 1669), ("dpwavlm", 589.2 / 1670)])
+def test_what_gates_leave_is_expected_in_size_and_learned_in_compute(name: str, share: float) -> None:
+    found = show(name)["published"]
+    assert found["parameters_here"] == pytest.approx(found["parameters"], rel=0.005)
+    assert found["macs_per_s_here"] is None
+    whole = costs.macs_per_s(EncoderConfig()) + costs.attention_macs_per_s(EncoderConfig(), found["attention_s"])
+    assert found["macs_per_s"] / whole == pytest.approx(share, rel=0.002)
+
+
 def test_superbs_totals_are_ours_when_frames_attend_to_as_far() -> None:
     """449.4 and 463.5 of the 1669 G of HuBERT base: one length of recordings explains both."""
 
