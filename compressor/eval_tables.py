@@ -28,15 +28,14 @@ def suite_tables(result: dict[str, Any]) -> list[RenderableType]:
     others = result["against"]
     title = f"{result['suite']} suite, {_layers(result)}{_heard(result)}: {result['checkpoint']}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("task", "metric"):
-        table.add_column(column)
-    for column in (*UPSTREAMS, *others, "retention"):
-        table.add_column(column, justify="right")
+    table.add_column("task")
+    for column in (*UPSTREAMS, *others, "kept"):
+        table.add_column(column, justify="right", overflow="fold")  # a cut interval would be no interval
     for name, task in result["tasks"].items():
         arrow = "↓" if task["better"] == "lower" else "↑"
         # Tasks of an earlier call may have been measured beside others.
         cells = (_cell(task.get(one), task["ci95"].get(one)) for one in (*UPSTREAMS, *others))
-        table.add_row(name, f"{task['metric']} {arrow}", *cells, _share(task["retention"].get("student")))
+        table.add_row(f"{name}\n{task['metric']} {arrow}", *cells, _share(task["retention"].get("student")))
     notes = [line for name, task in result["tasks"].items() for line in _suite_facts(name, task)]
     seconds = result["seconds"]
     notes.append(f"took {seconds['all'] / 60:.1f} min, {seconds['features'] / 60:.1f} of them for features")
