@@ -134,6 +134,8 @@ def summary(out: Path, document: dict[str, Any]) -> dict[str, Any]:
         "out": str(out),
         "target": document["target"]["name"],
         "quantize": document["quantize"],
+        "layers": document["features"]["outputs"],
+        "width": document["features"]["width"],
         "chunk_ms": [entry["chunk_ms"] for entry in document["streams"]],
         "parity": worst(list(parity.values())) if parity else None,
         "parity_per_method": parity,

@@ -15,6 +15,8 @@ from .bundle_card import output_layers, score_lines
 def export_table(document: dict[str, Any]) -> RenderableType:
     """What `compress export` found out: per method closeness and time, and what runs beside the backend."""
     title = f"{document['target']}, {document['quantize']}, {document['size_bytes'] / 1e6:.1f} MB"
+    if len(document["layers"]) > 1:
+        title += f", layers {', '.join(map(str, document['layers']))} side by side"
     if not document["runs_here"]:
         return Text(f"{title}: made, but not run here", style="yellow")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)

@@ -203,13 +203,13 @@ def test_what_cannot_be_exported(cli, words, code, said):
 
 
 def test_the_command_writes_a_bundle(cli, small_checkpoint, tmp_path):
-    done = cli(
-        "export", small_checkpoint, "--target", "host", "--chunk-ms", 80, "--allow-fallback", "--json", timeout=600
-    )
+    words = ("--target", "host", "--chunk-ms", 80, "--layers", "0,1", "--allow-fallback", "--json")
+    done = cli("export", small_checkpoint, *words, timeout=600)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert set(document) >= {"out", "target", "quantize", "chunk_ms", "parity", "delegated_time", "size_bytes"}
     assert document["out"] == "bundles/small-host" and document["parity"]["max_abs"] <= 1e-4
+    assert document["layers"] == [0, 1] and document["width"] == 64
     assert verify(tmp_path / document["out"])["ok"]
     assert "Warning" not in done.stderr and "torchao" not in done.stderr, done.stderr
 
