@@ -174,6 +174,9 @@ def _lineage_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     pruned = info["prune"] or {}
     if pruned:
         rows.append(("pruned by", pruned["method"]))
+    before, after = pruned.get("width") or (0, 0)
+    if before != after:
+        rows.append(("width", f"{after} of {before}"))
     for name, pairs in pruned.get("units", {}).items():
         rows.append((f"{name} units", ", ".join(f"{new} of {old}" for old, new in pairs)))
     for name, share in pruned.get("layers", {}).items():

@@ -13,7 +13,7 @@ from speechpress.compressor.prune_target import Target
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.run import Where
 from speechpress.compressor.show import show
-from speechpress.compressor.tables import show_table
+from speechpress.compressor.tables import _lineage_rows, show_table
 from speechpress.runtime.errors import SpeechpressError
 
 HALF = Target("sparsity", 0.4)
@@ -89,6 +89,7 @@ def test_a_narrower_student_reaches_what_units_alone_cannot(student, few_clips, 
     assert document["prune"]["width"] == [load_checkpoint(student).encoder.config.width, 8]
     assert document["parameters"] <= 0.1 * document["before"]["parameters"]
     assert any("dimensions of the width" in line for line in said)
+    assert ("width", "8 of 32") in _lineage_rows(show(str(tmp_path / "small")))
     stump = read_json(tmp_path / "small-cut" / "card.json")
     assert stump["valid"]["end"] == document["valid"]["start"]  # the recovery began with the heads that were cut
     with pytest.raises(SpeechpressError, match="must be less than"):
