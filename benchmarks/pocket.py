@@ -8,7 +8,8 @@ an int8 bundle. Both start from their teacher's first layers, `pocket` with room
 it, unlike the teachers that it is meant for, and has a LayerNorm after every convolution, which `pocket` then has too,
 and as small a step in the front end as DistilHuBERT's. The suite learns a sum of all layers of each, as SUPERB does;
 the bundle gives them side by side and runs as on a device, chunk by chunk. On three tasks the pruned student also
-stands beside it as it is in PyTorch, over whole recordings: what 8 bits and streaming cost together.
+stands beside it as it is in PyTorch, over whole recordings: what 8 bits and streaming cost together; and DistilHuBERT's
+own bundle in int8 beside its checkpoint: what 8 bits cost alone.
 
 Time is of that pruned shape and of full-size HuBERT-base and DistilHuBERT, which have random weights, in the same
 runtime on one thread, in turn: chunks of 320 ms where it streams, windows of a second where not. Finished runs in OUT
@@ -42,7 +43,8 @@ from speechpress.runtime.engine import Program, set_threads
 
 INHERITED = ["train.front_end_grad=0.1"]
 AS_TEACHER = {"distilhubert": [], "pocket": ["student.init=teacher", "student.conv_norm=layer", *INHERITED]}
-APART = ("ks", "sid", "qbe")
+INT8 = {"pocket-int8": "pruned", "distilhubert-int8": "distilhubert"}  # bundles, and what they are made of
+APART, ALONE = ("ks", "sid", "qbe"), ("pruned", "distilhubert-int8")
 ROUNDS = 40
 UNIT_S = {"step": 0.32, "window": 1.0}
 
@@ -57,9 +59,10 @@ def make_all(given: argparse.Namespace) -> None:
     if not (out / "pruned" / "card.json").exists():
         order = ["prune", out / "pocket", "--to-params", given.to_params, "--recover", given.recover]
         compress(*order, "--out", out / "pruned", *data, *with_sets([*TRAIN, *INHERITED]))
-    if not (out / "pocket-int8" / "bundle.json").exists():
-        order = ["export", out / "pruned", "--target", "host", "--quantize", "int8", "--layers", "all"]
-        compress(*order, "--out", out / "pocket-int8")
+    for name, source in INT8.items():
+        if not (out / name / "bundle.json").exists():
+            order = ["export", out / source, "--target", "host", "--quantize", "int8", "--layers", "all"]
+            compress(*order, "--out", out / name)
 
 
 def suite(given: argparse.Namespace, names: Sequence[str], *beside: str) -> dict[str, Any]:
@@ -145,7 +148,7 @@ def main() -> None:
         names = given.tasks.split(",")
         document["suite"] = suite(given, names)
         write("pocket", document)
-        document["apart"] = suite(given, [name for name in APART if name in names or "all" in names], "pruned")
+        document["apart"] = suite(given, [name for name in APART if name in names or "all" in names], *ALONE)
         write("pocket", document)
         for part in ("suite", "apart"):
             for name, task in document[part]["tasks"].items():

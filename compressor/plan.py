@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
@@ -13,10 +14,10 @@ from .checkpoint import load_encoder, read_tensors
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
 from .lineage import ancestry, inherited_pruning
-from .objectives import HEADS, Heads, heads_metadata, make_heads
+from .objectives import HEADS, Heads, LayerPairs, heads_metadata, make_heads
 from .pretrained import Teacher, TeacherCard
 from .recipe import Match, Recipe, resolve_match, student_config
-from .subclone import TAP_GAINS, TAPS, subclone
+from .subclone import TAP_GAINS, TAPS, inherited, subclone
 
 FIRST_NORM = "feature_extractor.conv_layers.0.layer_norm"
 HOP_TOLERANCE = 0.02  # the hop of a foreign teacher is measured
@@ -51,6 +52,8 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     notes = [*notes, *more, *left]
     heads = make_heads(match, config.width, card.width, frame_factor(recipe, config, card))
     notes += adopt_heads(heads, recipe.student.init)
+    if recipe.student.init == "teacher" and isinstance(heads, LayerPairs):
+        notes += align_projections(heads, config, teacher)
     if match.mask_prob is not None:
         notes += prepare_masking(recipe, teacher, student)
     if config.pre_norm:  # the final norm belongs to no layer, so nothing would train it
@@ -147,6 +150,22 @@ def shift_taps(tensors: dict[str, Tensor], source: EncoderConfig, student: Encod
     tensors[TAP_GAINS][..., new] = 0.0
     change = f"{abs(lost)} frames {'less' if lost > 0 else 'more'} of the future"
     return [f"init: the position convolution sees {change} than the one that it starts from"]
+
+
+@torch.no_grad()
+def align_projections(heads: LayerPairs, student: EncoderConfig, teacher: Teacher) -> list[str]:
+    """Let the projections of a student of another width begin as the identity on what it has from its teacher.
+
+    Where the widths agree they do so anyway. Rows for dimensions that the student has not stay random.
+    """
+    start, linears = teacher.card.encoder, [part for part in heads.projections if isinstance(part, nn.Linear)]
+    pick = None if start is None or not linears else inherited(teacher.hubert_weights(), student, start)
+    if pick is None:
+        return []
+    for linear in linears:
+        linear.weight[pick.taken] = F.one_hot(pick.places, student.width).to(linear.weight)
+        linear.bias[pick.taken] = 0.0
+    return [f"init: projections start as the identity on the {len(pick.places)} dimensions that come from the teacher"]
 
 
 def adopt_heads(heads: Heads, init: str) -> list[str]:

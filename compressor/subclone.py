@@ -69,7 +69,7 @@ def subclone(
     """
     other = [name for name, tensor in own.items() if name in source and source[name].shape != tensor.shape]
     wanted = [name for name in other if not name.endswith(STATISTICS)]
-    if not wanted or not (student.projection and start.projection) or student.head_dim != start.head_dim:
+    if not wanted or not _comparable(student, start):
         return {}
     picks = _picks(source, student, start)
     made = {}
@@ -85,6 +85,17 @@ def subclone(
     if TAPS in made:  # weight norm would give back to the rest what the taps lost
         made[TAP_GAINS] = source[TAP_GAINS] * tap_norms(made[TAPS]) / tap_norms(source[TAPS])
     return made
+
+
+def inherited(source: Mapping[str, Tensor], student: EncoderConfig, start: EncoderConfig) -> Pick | None:
+    """Which dimensions of the width a student of another width has from its source, and where; None without any."""
+    if student.width == start.width or not _comparable(student, start):
+        return None
+    return _picks(source, student, start)[WIDTH]
+
+
+def _comparable(student: EncoderConfig, start: EncoderConfig) -> bool:
+    return student.projection and start.projection and student.head_dim == start.head_dim
 
 
 def tap_norms(taps: Tensor) -> Tensor:

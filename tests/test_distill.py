@@ -57,6 +57,31 @@ def test_a_student_of_another_width_starts_as_a_part_of_its_teacher(tiny_teacher
     assert ours.shape[0] == 2 * width and set(theirs.flatten().tolist()) <= set(ours.flatten().tolist())
 
 
+@torch.no_grad()
+def test_projections_start_as_the_identity_on_what_comes_from_the_teacher(tiny_teacher):
+    teacher, waves = load_teacher(str(tiny_teacher)), torch.randn(1, 8000) * 0.1
+    width = teacher.card.encoder.width
+    matched = [
+        "match.style=layers",
+        "match.layers=[]",
+        "match.pairs=[[0,0],[1,1],[2,2]]",
+        "student.projection_norm=true",
+    ]
+    targets = teacher.hidden_states(waves)
+    wider = plan(recipe(tiny_teacher, *matched, f"student.width={2 * width}"), teacher)
+    assert any(f"identity on the {width} dimensions" in note for note in wider.notes)
+    for layer, found in wider.heads(wider.student.eval().hidden_states(waves)).items():
+        assert (
+            torch.cosine_similarity(found, targets[layer], dim=-1).mean() > 0.95
+        )  # norms see twice as many dimensions
+    narrower = plan(recipe(tiny_teacher, *matched, f"student.width={width // 2}"), teacher)
+    linear = narrower.heads.projections[0]
+    ones = (linear.weight == 1.0).nonzero()  # (teacher's dimension, student's)
+    assert ones[:, 1].sort().values.tolist() == list(range(width // 2)) and len(set(ones[:, 0].tolist())) == width // 2
+    random = plan(recipe(tiny_teacher, *matched, f"student.width={2 * width}", "student.init=random"), teacher)
+    assert not any("identity" in note for note in random.notes)
+
+
 def test_statistics_of_another_number_of_channels_are_measured_anew(tiny_teacher, tmp_path):
     teacher = load_teacher(str(tiny_teacher))
     channels = teacher.card.encoder.conv_channels
