@@ -5,11 +5,14 @@
 Both are distilled from hubert-mini on the same speech: DistilHuBERT for --steps and --recover steps, `pocket` for
 --steps; then `compress prune` takes it to --to-params and distils it again for --recover, and `compress export` makes
 an int8 bundle. Both start from their teacher's first layers, `pocket` with room to grow: hubert-mini is narrower than
-it, unlike the teachers that it is meant for, and has a LayerNorm after every convolution, which `pocket` then has too,
-and as small a step in the front end as DistilHuBERT's. The suite learns a sum of all layers of each, as SUPERB does;
-the bundle gives them side by side and runs as on a device, chunk by chunk. On three tasks the pruned student also
-stands beside it as it is in PyTorch, over whole recordings: what 8 bits and streaming cost together; and DistilHuBERT's
-own bundle in int8 beside its checkpoint: what 8 bits cost alone.
+it, unlike the teachers that it is meant for, and has a LayerNorm after every convolution, which `pocket` then has too.
+Because its layers are its teacher's, they are held against those themselves, the last two against later ones, in place
+of heads on the last, and its front end takes as small steps as DistilHuBERT's.
+
+The suite learns a sum of all layers of each, as SUPERB does; the bundle gives them side by side and runs as on a
+device, chunk by chunk. On three tasks the pruned student also stands beside it as it is in PyTorch, over whole
+recordings: what 8 bits and streaming cost together; and DistilHuBERT's own bundle in int8 beside its checkpoint: what
+8 bits cost alone.
 
 Time is of that pruned shape and of full-size HuBERT-base and DistilHuBERT, which have random weights, in the same
 runtime on one thread, in turn: chunks of 320 ms where it streams, windows of a second where not. Finished runs in OUT
@@ -42,7 +45,11 @@ from speechpress.compressor.suites import open_suite
 from speechpress.runtime.engine import Program, set_threads
 
 INHERITED = ["train.front_end_grad=0.1"]
-AS_TEACHER = {"distilhubert": [], "pocket": ["student.init=teacher", "student.conv_norm=layer", *INHERITED]}
+OWN_LAYERS = ["match.style=layers", "match.layers=[]", "match.pairs=[[0,0],[1,1],[2,2],[3,4],[4,6]]"]
+AS_TEACHER = {
+    "distilhubert": [],
+    "pocket": ["student.init=teacher", "student.conv_norm=layer", *OWN_LAYERS, *INHERITED],
+}
 INT8 = {"pocket-int8": "pruned", "distilhubert-int8": "distilhubert"}  # bundles, and what they are made of
 APART, ALONE = ("ks", "sid", "qbe"), ("pruned", "distilhubert-int8")
 ROUNDS = 40
