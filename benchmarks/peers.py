@@ -1,7 +1,7 @@
 """The peers' recipes beside each other: the same teacher, speech and number of steps, then fidelity and the mini suite.
 
     python benchmarks/peers.py CORPORA OUT [--teacher hubert-mini] [--steps 320] [--seeds 3] [--cache FOLDER]
-        [--tasks ks,sid,...]
+        [--tasks ks,sid,...] [--students distilhubert,armhubert,...]
 
 CORPORA holds the corpora of the mini suite, unpacked; students hear speechocean762 and arabic_speech_commands, whose
 splits keep test speakers out of training. The teacher is hubert-mini (6 layers x 256), so the students are SCALED:
@@ -125,7 +125,7 @@ def train(recipe: str, teacher: str, corpora: Path, out: Path, steps: int) -> No
 def suite(given: argparse.Namespace) -> dict[str, Any]:
     """The mini suite on all students at once: {task: {metric, chance, retention, upstream: score, ...}}."""
     problems, _ = open_suite("mini", given.tasks.split(","), given.corpora)
-    first, *others = STUDENTS
+    first, *others = given.students
     against = [str(given.out / name) for name in others]
     settings = {"against": against, "teacher": given.teacher, "cache": given.cache}
     found = measured(given.out / first, problems, budget=Budget(seeds=given.seeds), **settings)
@@ -174,12 +174,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", default="all")
+    parser.add_argument("--students", type=lambda text: text.split(","), default=list(STUDENTS))
     parser.add_argument("--cache", type=Path, help="where features and outcomes are kept, as in mini_suite.py")
     given = parser.parse_args()
     keep_freed_memory()
     runs: dict[str, Any] = {}
     teacher, waves = load_teacher(given.teacher), test_waves(given.corpora)
-    for recipe in STUDENTS:
+    for recipe in given.students:
         out = given.out / recipe
         if not finished(out, given.steps):
             train(recipe, given.teacher, given.corpora, out, given.steps)
