@@ -129,12 +129,12 @@ def suite(given: argparse.Namespace) -> dict[str, Any]:
     against = [str(given.out / name) for name in others]
     settings = {"against": against, "teacher": given.teacher, "cache": given.cache}
     found = measured(given.out / first, problems, budget=Budget(seeds=given.seeds), **settings)
-    kept = ("metric", "better", "chance", "clips", "retention", "ci95")
+    kept = ("metric", "better", "chance", "clips", "retention", "ci95", "also")
     rows = {}
     for name, task in found["tasks"].items():
         scores = {who: task[who] for who in ("teacher", "logmel", "random", *others)} | {first: task["student"]}
-        task["retention"][first] = task["retention"].pop("student")
-        task["ci95"][first] = task["ci95"].pop("student")
+        for part in ("retention", "ci95", "also"):
+            task[part][first] = task[part].pop("student", None)
         rows[name] = {key: task[key] for key in kept} | {"scores": scores}
     return rows
 
