@@ -11,8 +11,8 @@ of heads on the last, and its front end takes as small steps as DistilHuBERT's.
 
 The suite learns a sum of all layers of each, as SUPERB does; the bundle gives them side by side and runs as on a
 device, chunk by chunk. On three tasks the pruned student also stands beside it as it is in PyTorch, over whole
-recordings: what 8 bits and streaming cost together; and DistilHuBERT's own bundle in int8 beside its checkpoint: what
-8 bits cost alone.
+recordings: what 8 bits and streaming cost together. What 8 bits cost alone is seen on DistilHuBERT: its bundle in int8
+and its checkpoint in the tasks of one linear layer, with 20 seeds each.
 
 Time is of that pruned shape and of full-size HuBERT-base and DistilHuBERT, which have random weights, in the same
 runtime on one thread, in turn: chunks of 320 ms where it streams, windows of a second where not. Finished runs in OUT
@@ -35,12 +35,17 @@ from real_run import compress
 
 from speechpress.compressor import costs
 from speechpress.compressor.checkpoint import load_encoder
+from speechpress.compressor.contest import open_contest
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.eval_report import retention
+from speechpress.compressor.eval_suite import stores, wanted
+from speechpress.compressor.extraction import extract
 from speechpress.compressor.fake_quant import kinds
+from speechpress.compressor.probes import probe
 from speechpress.compressor.quantization import Quantization
 from speechpress.compressor.quantize_report import lowered_alone
+from speechpress.compressor.solve import class_parts
 from speechpress.compressor.suites import open_suite
 from speechpress.runtime.engine import Program, set_threads
 
@@ -51,7 +56,7 @@ AS_TEACHER = {
     "pocket": ["student.init=teacher", "student.conv_norm=layer", *OWN_LAYERS, *INHERITED],
 }
 INT8 = {"pocket-int8": "pruned", "distilhubert-int8": "distilhubert"}  # bundles, and what they are made of
-APART, ALONE = ("ks", "sid", "qbe"), ("pruned", "distilhubert-int8")
+APART, BITS, BITS_SEEDS = ("ks", "sid", "qbe"), ("ks", "sid", "ic"), 20
 ROUNDS = 40
 UNIT_S = {"step": 0.32, "window": 1.0}
 
@@ -82,6 +87,23 @@ def suite(given: argparse.Namespace, names: Sequence[str], *beside: str) -> dict
     kept += ("retention", "ci95", "seeds", "also")
     tasks = {name: {key: task[key] for key in kept} for name, task in found["tasks"].items()}
     return {"tasks": tasks, "kept": retention(found)["mean"]}
+
+
+def bits(given: argparse.Namespace) -> dict[str, Any]:
+    """{task: {"fp32", "int8": {test, of the mean over seeds: error}}} of DistilHuBERT, on kept features."""
+    problems, _ = open_suite("mini", BITS, given.corpora)
+    contest = open_contest(given.out / "distilhubert", [str(given.out / "distilhubert-int8")], None, None, "cpu")
+    upstreams = {"fp32": contest.upstreams["student"], "int8": contest.upstreams["distilhubert-int8"]}
+    found: dict[str, Any] = {"seeds": BITS_SEEDS}
+    with stores(given.cache, upstreams) as kept:
+        extract(upstreams, wanted(problems), kept, "cpu", print)
+        for problem in problems:
+            scores = {name: probe(*class_parts(problem, kept[name]), BITS_SEEDS) for name in upstreams}
+            found[problem.name] = {
+                name: {"test": score.test, "error": float(np.std(score.seeds) / len(score.seeds) ** 0.5)}
+                for name, score in scores.items()
+            }
+    return found
 
 
 def program(encoder: Encoder, scheme: str, path: Path) -> tuple[Program, str, list[np.ndarray]]:
@@ -155,8 +177,10 @@ def main() -> None:
         names = given.tasks.split(",")
         document["suite"] = suite(given, names)
         write("pocket", document)
-        document["apart"] = suite(given, [name for name in APART if name in names or "all" in names], *ALONE)
+        document["apart"] = suite(given, [name for name in APART if name in names or "all" in names], "pruned")
+        document["bits"] = bits(given)
         write("pocket", document)
+        print(document["bits"])
         for part in ("suite", "apart"):
             for name, task in document[part]["tasks"].items():
                 print(name, {key: round(value, 3) for key, value in task.items() if isinstance(value, float)})
