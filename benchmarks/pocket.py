@@ -56,7 +56,7 @@ AS_TEACHER = {
     "pocket": ["student.init=teacher", "student.conv_norm=layer", *OWN_LAYERS, *INHERITED],
 }
 INT8 = {"pocket-int8": "pruned", "distilhubert-int8": "distilhubert"}  # bundles, and what they are made of
-APART, BITS, BITS_SEEDS = ("ks", "sid", "qbe"), ("ks", "sid", "ic"), 20
+APART, BITS, BITS_SEEDS = ("ks", "sid", "qbe"), ("ks", "sid"), 20
 ROUNDS = 40
 UNIT_S = {"step": 0.32, "window": 1.0}
 
