@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from common import write
 from mini_suite import measured
+from pruning_curve import gates_lasting
 
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.audio import read_audio
@@ -98,13 +99,10 @@ PUBLISHED: dict[str, dict[str, float]] = {
 
 
 def lasting(recipe: str, steps: int) -> list[str]:
-    """So many steps in all. The gates of so short a run have to move faster than the published ones."""
-    if recipe != "dphubert":
-        return [f"train.steps={steps}", f"train.validate_every={max(1, steps // 2)}"]
-    joint = steps * 3 // 5
-    final = [f"prune.final.steps={steps - joint}", "prune.final.lr=5e-4", "prune.final.warmup=0.1"]
-    gates = [f"prune.ramp={joint // 3}", f"prune.lr={36 / joint:.3f}"]
-    return [f"train.steps={joint}", f"train.validate_every={joint}", *gates, *final]
+    """So many steps in all."""
+    if recipe == "dphubert":
+        return [*gates_lasting(steps), "prune.final.warmup=0.1"]
+    return [f"train.steps={steps}", f"train.validate_every={max(1, steps // 2)}"]
 
 
 def finished(out: Path, steps: int) -> bool:

@@ -1,8 +1,10 @@
 """README.md of a bundle: what a person needs to know to use it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from speechpress.runtime.bundle import output_layers
 from speechpress.runtime.parity import describe
 
 ANDROID = """
@@ -56,7 +58,7 @@ def card(document: dict[str, Any], folder: str) -> str:
         f"A speech encoder for {target['description']}: audio at {document['audio']['sample_rate']} Hz in, "
         f"{features['width']} features every {1000 * document['audio']['hop_samples'] / 16_000:g} ms out.",
         "",
-        f"- {output_layers(features)} of {features['layers']}",
+        f"- {output_words(features)}",
         f"- backend {target['backend']}, quantisation {document['quantize']}, "
         f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB",
         f"- teacher: {teacher}",
@@ -80,10 +82,15 @@ def card(document: dict[str, Any], folder: str) -> str:
     return text
 
 
-def output_layers(features: dict[str, Any]) -> str:
-    """Which layers come out, for people."""
-    layers = features.get("outputs", [features["layer"]])
-    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}, side by side,"
+def layer_words(layers: Sequence[int]) -> str:
+    """Layers for people: "layer 4", "layers 0, 2, 4"."""
+    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
+
+
+def output_words(features: dict[str, Any]) -> str:
+    """Which layers come out of how many, for people."""
+    layers = output_layers(features)
+    return f"{layer_words(layers)}{', side by side,' * (len(layers) > 1)} of {features['layers']}"
 
 
 def score_lines(scores: dict[str, Any] | None) -> list[str]:

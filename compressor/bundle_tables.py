@@ -9,14 +9,14 @@ from rich.text import Text
 
 from speechpress.runtime.parity import describe
 
-from .bundle_card import output_layers, score_lines
+from .bundle_card import layer_words, output_words, score_lines
 
 
 def export_table(document: dict[str, Any]) -> RenderableType:
     """What `compress export` found out: per method closeness and time, and what runs beside the backend."""
     title = f"{document['target']}, {document['quantize']}, {document['size_bytes'] / 1e6:.1f} MB"
     if len(document["layers"]) > 1:
-        title += f", layers {', '.join(map(str, document['layers']))} side by side"
+        title += f", {layer_words(document['layers'])} side by side"
     if not document["runs_here"]:
         return Text(f"{title}: made, but not run here", style="yellow")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
@@ -59,7 +59,7 @@ def bundle_table(document: dict[str, Any]) -> RenderableType:
     table.add_row("target", f"{target['name']}: {target['description']} ({target['backend']})")
     table.add_row("quantisation", document["quantize"])
     table.add_row("program", f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB")
-    table.add_row("features", f"{output_layers(features)} of {features['layers']}, {features['width']} wide")
+    table.add_row("features", f"{output_words(features)}, {features['width']} wide")
     for stream in document["streams"]:
         waits = f"look-ahead {stream['lookahead_ms']:g} ms, worst age of a sample {stream['worst_age_ms']:g} ms"
         table.add_row("live", f"chunks of {stream['chunk_ms']:g} ms, {waits}")

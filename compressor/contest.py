@@ -14,6 +14,7 @@ from torch import Tensor
 from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
+from .bundle_card import layer_words
 from .checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
 from .config import SAMPLE_RATE, EncoderConfig
 from .features import LOG_MEL, Upstream, last_layer, random_copy
@@ -95,7 +96,7 @@ def _given(bundle: Bundle) -> str:
     layers = bundle.output_layers
     if layers == (bundle.document["features"]["layers"],):
         return "its last layer"
-    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
+    return layer_words(layers)
 
 
 def _of_checkpoint(folder: Path, chunk_ms: float | None, device: str) -> tuple[Contest, str | None]:

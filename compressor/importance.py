@@ -10,7 +10,7 @@ different scales, so absolute sizes cannot be compared.
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -38,21 +38,35 @@ def taylor(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tensor]]) -> I
     """{group: (N,)} of the loss; each of `losses` is that of one batch, given an encoder to run it with."""
     import torch_pruning
 
-    whole = folded(encoder).requires_grad_(True)
-    whole.front_end_grad = 1.0
+    whole = _open_to_gradients(encoder)
     score = torch_pruning.importance.GroupTaylorImportance(group_reduction="first", normalizer=None, multivariable=True)
     groups = dependency_groups(whole)
     sums = {group: torch.zeros(count) for group, count in sizes_of(encoder.config).items()}
     number = 0
-    for loss in losses:
-        whole.zero_grad(set_to_none=True)
-        loss(whole).backward()
+    for _ in _batches(whole, losses):
         number += 1
         for group, found in groups.items():
             # The channels of a head are taken to be independent of each other.
             sums[group] += _units(encoder, group, score(found)).square().sum(1).sqrt()
-    assert number, "importance needs at least one batch"
     return {group: total / number for group, total in sums.items()}
+
+
+def _open_to_gradients(encoder: Encoder) -> Encoder:
+    """A folded copy whose every weight gets the gradient of the loss itself."""
+    whole = folded(encoder).requires_grad_(True)
+    whole.front_end_grad = 1.0
+    return whole
+
+
+def _batches(whole: Encoder, losses: Iterable[Callable[[Encoder], Tensor]]) -> Iterator[None]:
+    """Every batch, once its gradients are in the weights."""
+    any_batch = False
+    for loss in losses:
+        whole.zero_grad(set_to_none=True)
+        loss(whole).backward()
+        any_batch = True
+        yield
+    assert any_batch, "importance needs at least one batch"
 
 
 def width_importance(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tensor]] | None) -> Tensor:
@@ -63,20 +77,13 @@ def width_importance(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tens
     """
     import torch_pruning
 
-    whole = folded(encoder).requires_grad_(True)
-    whole.front_end_grad = 1.0
+    whole = _open_to_gradients(encoder)
     group = _traced(whole, _width_group)
     if losses is None:
         score: Any = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None, group_reduction="sum")
         return score(group).detach().cpu()
     score = torch_pruning.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None, multivariable=True)
-    batches = []
-    for loss in losses:
-        whole.zero_grad(set_to_none=True)
-        loss(whole).backward()
-        batches.append(score(group).detach().abs().cpu())
-    assert batches, "importance needs at least one batch"
-    return torch.stack(batches).mean(0)
+    return torch.stack([score(group).detach().abs().cpu() for _ in _batches(whole, losses)]).mean(0)
 
 
 def _width_group(graph: Any, whole: Encoder) -> Any:

@@ -43,8 +43,7 @@ class Bundle:
     @property
     def output_layers(self) -> tuple[int, ...]:
         """The layers that come out side by side, in equal parts of a frame."""
-        features = self.document["features"]
-        return tuple(features.get("outputs", [features["layer"]]))
+        return output_layers(self.document["features"])
 
     def stream(self, chunk_ms: float | None = None) -> dict[str, Any]:
         """The entry of one chunk size; the target's first one when None.
@@ -95,6 +94,11 @@ class Bundle:
             raise SpeechpressError(
                 f"{self.path / GOLDEN}: cannot be read ({error}); export the bundle again"
             ) from error
+
+
+def output_layers(features: dict[str, Any]) -> tuple[int, ...]:
+    """Of `features` of a bundle.json; older ones have one layer and no `outputs`."""
+    return tuple(features.get("outputs", [features["layer"]]))
 
 
 def read_bundle(folder: str | Path) -> Bundle:
