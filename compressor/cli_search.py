@@ -1,8 +1,7 @@
-"""`compress search`, which `cli.py` adds to the command line. A search knows no devices: it gets its clock here."""
+"""`compress search`, which `cli.py` adds to the command line."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +12,6 @@ from .cli_options import Json, resume_words
 
 if TYPE_CHECKING:
     from .recipe import Recipe
-    from .search_trial import Timing
 
 SEARCHES = Path("searches")
 
@@ -30,47 +28,6 @@ Runner = Annotated[
 Against = Annotated[
     str, typer.Option(help="What fidelity is weighed against: ms per chunk, or per second of audio (second).")
 ]
-
-
-@dataclass(frozen=True)
-class DeviceClock:
-    """Times programs by `compress profile`'s own measurement: chunks one after the other, flat out."""
-
-    address: str
-    threads: int
-    chunks: int
-    python: str | None = None
-    runner: Path | None = None
-
-    @property
-    def here(self) -> bool:
-        return self.address == "host"
-
-    def reach(self) -> None:
-        """Raises SpeechpressError when the device cannot be reached."""
-        from speechpress.devices.device import open_device
-        from speechpress.devices.probe import probe
-
-        probe(open_device(self.address, self.python))
-
-    def time(self, bundle: Path, chunk_ms: float | None) -> "Timing":
-        """Raises SpeechpressError when the program cannot be run there."""
-        from speechpress.devices.device import open_device
-        from speechpress.devices.measuring import Wish, profile
-        from speechpress.runtime.bundle import read_bundle
-
-        from .search_trial import Timing
-
-        wish = Wish(chunk_ms, self.threads, chunks=self.chunks, paces=("flat",), runner=self.runner)
-        device = open_device(self.address, self.python)
-        record = profile(read_bundle(bundle), device, wish, lambda event: None)
-        if record["stopped"] is not None:
-            raise SpeechpressError(record["stopped"]["message"])
-        others = [
-            item["others_cores"] for item in record["paces"]["flat"]["samples"] if item["others_cores"] is not None
-        ]
-        result = record["result"]
-        return Timing(result["p50_ms"], result["p99_ms"], median(others) if others else None)
 
 
 def search(
@@ -108,6 +65,7 @@ def search(
     """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
     from speechpress.devices.device import open_device
 
+    from .clock import DeviceClock
     from .display import Screen
     from .search_rows import AXES
     from .search_space import load_space, narrowed

@@ -13,6 +13,7 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 
 from . import starter
+from .targets import BACKENDS
 
 Check = dict[str, Any]
 CACHE_GB, TEMPORARY_GB = 1.0, 0.5  # a base teacher in the hub cache, and a bundle
@@ -50,14 +51,18 @@ def torch() -> Check:
 
 def executorch() -> Check:
     """It must be imported and know its CPU backend; a torch of another version makes its library unloadable."""
+    from speechpress.runtime.engine import BACKENDS as registered
+
     fix = "pip install 'executorch>=1.5.1,<1.6' 'torch>=2.13,<2.14'"
     code = "from speechpress.runtime.engine import import_executorch as i; print(i()._get_registered_backend_names())"
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if tried.returncode:
         reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
         return _check("executorch", False, f"cannot be imported: {reason}", fix)
-    detail = f"{version('executorch')}, runs XNNPACK"
-    return _check("executorch", "XnnpackBackend" in tried.stdout, detail, fix)
+    here = [name for name, backend in BACKENDS.items() if backend.runs_here]
+    lacking = [name for name in here if registered[name] not in tried.stdout]
+    detail = f"lacks {', '.join(lacking)}" if lacking else f"{version('executorch')}, runs {', '.join(here)}"
+    return _check("executorch", not lacking, detail, fix)
 
 
 def torchaudio() -> Check:

@@ -17,6 +17,7 @@ from torch.export import Dim
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .backends import partitioner
 from .half import without_gelu
 from .quantization import Quantization, by_scheme
 from .quantize import layer_of, quantized
@@ -58,11 +59,12 @@ def lower(
     quantization = by_scheme(scheme)
     with hushed():
         from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
-    partitioner = _partitioner(backend)
+    with hushed():
+        compiler = partitioner(backend)
     programs = {name: _exported(method, quantization) for name, method in methods.items()}
     with hushed():
         try:
-            edge = to_edge_transform_and_lower(programs, partitioner=[partitioner], constant_methods=constants)
+            edge = to_edge_transform_and_lower(programs, partitioner=[compiler], constant_methods=constants)
             delegated = {name: _delegated_operators(edge.exported_program(name)) for name in methods}
             partitions = {name: _partitions(edge.exported_program(name).graph_module) for name in methods}
             for name in methods:
@@ -101,27 +103,6 @@ def _unproven(dynamic_shapes: Any) -> Any:
     if dynamic_shapes is None:
         return None
     return tuple({axis: Dim.AUTO(min=d.min, max=d.max) for axis, d in shape.items()} for shape in dynamic_shapes)
-
-
-def _partitioner(backend: str) -> Any:
-    try:
-        with hushed():
-            if backend == "xnnpack":
-                from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-
-                return XnnpackPartitioner()
-            if backend == "coreml":
-                from executorch.backends.apple.coreml.partition import CoreMLPartitioner
-
-                return CoreMLPartitioner()
-            from executorch.backends.vulkan.partitioner.vulkan_partitioner import VulkanPartitioner
-
-            return VulkanPartitioner()
-    except ImportError as error:
-        raise SpeechpressError(
-            f"the compiler of the backend {backend} cannot be imported ({error}); "
-            "install it with: pip install 'executorch>=1.5.1,<1.6'"
-        ) from error
 
 
 def _restore_ranges(program: torch.export.ExportedProgram) -> None:

@@ -9,21 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechpress.devices.device import Device, open_device, parse
-from speechpress.devices.measuring import Wish, profile
-from speechpress.devices.probe import probe
-from speechpress.runtime.bundle import read_bundle
-from speechpress.runtime.errors import CheckFailed, SpeechpressError
+from speechpress.devices.device import parse
 
 from .bundle_document import Order
 from .checkpoint import parameters
+from .clock import DeviceClock
 from .encoder import Encoder
 from .export import export, plan
 from .export_source import Source
 from .targets import target_of
 
 TARGET_OF = {"host": "host", "ssh": "linux-arm64", "adb": "android"}
-CHUNKS = 60
 
 
 @dataclass(frozen=True)
@@ -55,15 +51,10 @@ def measure(
         CheckFailed: the program computes something else than the encoder, here or there.
     """
     order = _order(encoder, address, chunk_ms, quantize)
-    device: Device = open_device(address)
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         export(order, bundle, allow_fallback=True, say=lambda text: None)
-        wish = Wish(chunks=CHUNKS, paces=("flat",), per_op=True)
-        record = profile(read_bundle(bundle), device, wish, listen)
-    if record["stopped"] is not None:
-        kind = CheckFailed if record["stopped"]["exit_code"] == 3 else SpeechpressError
-        raise kind(f"{address}: {record['stopped']['message']}")
+        record = DeviceClock(address).record(bundle, per_op=True, listen=listen)
     operators, settings = record["operators"], record["settings"]
     modules = {row["module"]: row["ms"] for row in operators["by_module"]}
     shown = settings["chunk_ms"], settings["threads"], order.scheme
@@ -73,7 +64,7 @@ def measure(
 def check(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str | None) -> None:
     """Raises SpeechpressError, before any long work, when `measure` could not begin."""
     _order(encoder, address, chunk_ms, quantize)
-    probe(open_device(address))
+    DeviceClock(address).reach()
 
 
 def _order(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str | None) -> Order:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .clock import DeviceClock
 from .config import EncoderConfig
 from .costs import parameters
 from .recipe import Recipe, student_config
@@ -34,32 +35,6 @@ SHORT_S = 2.0  # a program of whole recordings takes at least the golden clip
 ROOM_BYTES = 200_000_000  # beside the weights
 
 
-@dataclass(frozen=True)
-class Timing:
-    """What a device said of a program: ms per chunk, and cores that other programs used meanwhile (None: not known)."""
-
-    p50_ms: float
-    p99_ms: float
-    others_cores: float | None
-
-
-class Clock(Protocol):
-    """Measures programs on a device; it travels to the workers, so it must be picklable."""
-
-    @property
-    def address(self) -> str: ...
-
-    @property
-    def here(self) -> bool:
-        """It is this machine, so nobody else may work meanwhile."""
-
-    def reach(self) -> None:
-        """Raises SpeechpressError when the device cannot be reached."""
-
-    def time(self, bundle: Path, chunk_ms: float | None) -> Timing:
-        """Raises SpeechpressError when the program cannot be run there."""
-
-
 class SearchStopped(SpeechpressError):
     """No further trial can be had: the device is gone, or the disk is full. The trial in hand is not counted."""
 
@@ -72,7 +47,7 @@ class Job:
     data: tuple[Path, ...]
     train_device: str
     folder: Path
-    clock: Clock
+    clock: DeviceClock
     budget_ms: float
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
+from .clock import DeviceClock
 from .recipe import Recipe
 from .search_rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, front, nearest
 from .search_sampler import Sampler
 from .search_space import Shape, Space, cheapest, described, recipe_shape
-from .search_trial import Clock, Facts, Job, SearchStopped, outline, run_trial
+from .search_trial import Facts, Job, SearchStopped, outline, run_trial
 from .workers import Heard, Workers
 
 STUDENTS = "students"
@@ -35,7 +36,7 @@ class Search:
     space: Space
     data: tuple[Path, ...]
     out: Path
-    clock: Clock
+    clock: DeviceClock
     budget_ms: float
     trials: int
     jobs: int = 1

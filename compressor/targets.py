@@ -19,7 +19,6 @@ SCHEMES = {
     "fp16": "weights and arithmetic in 16-bit floats",
     "mixed": "8 bits where they cost little, measured operator by operator; the others stay float32",
 }
-BACKEND_SCHEMES = {"xnnpack": tuple(SCHEMES), "coreml": ("none",), "vulkan": ("none",)}
 
 Tolerance = dict[str, float]
 # Exact arithmetic in another order. What int8 costs depends on the weights; these limits tell a quantised encoder from
@@ -38,6 +37,21 @@ WINDOW_MS = 1000.0  # of an encoder that does not stream
 
 
 @dataclass(frozen=True)
+class Backend:
+    """What lowers and runs a program: the quantisations that it can run, and whether this machine can run it.
+
+    Its partitioner stands in `backends.PARTITIONERS`, the name that it registers with ExecuTorch in the runtime's
+    `engine.BACKENDS`.
+    """
+
+    schemes: tuple[str, ...] = ("none",)
+    runs_here: bool = False
+
+
+BACKENDS = {"xnnpack": Backend(tuple(SCHEMES), runs_here=True), "coreml": Backend(), "vulkan": Backend()}
+
+
+@dataclass(frozen=True)
 class Target:
     """Where a bundle will run.
 
@@ -50,16 +64,21 @@ class Target:
     backend: str = "xnnpack"
     quantize: str = "int8"
     chunks_ms: tuple[float, ...] = (320.0, 160.0, 80.0)
-    runs_here: bool = True
     tolerances: dict[str, Tolerance] = field(default_factory=lambda: dict(TOLERANCES))
 
     @property
     def schemes(self) -> tuple[str, ...]:
         """The quantisations that its backend can run."""
-        return BACKEND_SCHEMES[self.backend]
+        return BACKENDS[self.backend].schemes
+
+    @property
+    def runs_here(self) -> bool:
+        """Its program is run and compared before it is written."""
+        return BACKENDS[self.backend].runs_here
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "chunks_ms": list(self.chunks_ms), "schemes": list(self.schemes)}
+        lists = {"chunks_ms": list(self.chunks_ms), "schemes": list(self.schemes)}
+        return {**asdict(self), "runs_here": self.runs_here, **lists}
 
 
 TARGETS = (
@@ -69,9 +88,9 @@ TARGETS = (
     Target("linux-arm64", "other 64-bit ARM boards and servers with Linux"),
     Target("ios", "iPhones and iPads, on the CPU"),
     Target("macos", "Macs, on the CPU", quantize="none"),
-    Target("ios-coreml", "iPhones and iPads, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,), False),
-    Target("macos-coreml", "Macs, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,), False),
-    Target("android-vulkan", "Android phones, on the GPU (Vulkan)", "vulkan", "none", (320.0,), False),
+    Target("ios-coreml", "iPhones and iPads, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,)),
+    Target("macos-coreml", "Macs, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,)),
+    Target("android-vulkan", "Android phones, on the GPU (Vulkan)", "vulkan", "none", (320.0,)),
 )
 
 

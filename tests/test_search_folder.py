@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from speechpress.compressor.cli_search import DeviceClock
+from speechpress.compressor.clock import DeviceClock
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.search_folder import begin, check_folder, check_sources, go_on

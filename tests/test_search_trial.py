@@ -3,7 +3,7 @@ import errno
 import pytest
 from searched import tiny_recipe
 
-from speechpress.compressor.cli_search import DeviceClock
+from speechpress.compressor.clock import DeviceClock
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.distill import distill
 from speechpress.compressor.recipe_file import load_recipe, parse_recipe

@@ -1,0 +1,81 @@
+"""The time that a bundle takes on a device: one measurement, `compress profile`'s own, for pruning and for searches."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from speechpress.devices.device import open_device
+from speechpress.devices.measuring import Wish, profile
+from speechpress.devices.probe import probe
+from speechpress.devices.profile import Record
+from speechpress.runtime.bundle import read_bundle
+from speechpress.runtime.errors import CheckFailed, SpeechpressError
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a device said of a program: ms per chunk, and cores that other programs used meanwhile (None: not known)."""
+
+    p50_ms: float
+    p99_ms: float
+    others_cores: float | None
+
+
+@dataclass(frozen=True)
+class DeviceClock:
+    """Times programs on a device: chunks one right after the other, flat out. It can be pickled.
+
+    Args:
+        address: host, ssh:user@host[:port] or adb:SERIAL.
+        threads: None: what is known of the device, else one.
+        chunks: how many are timed.
+        python: the interpreter on the device.
+        runner: the native runner for the device, instead of Python there.
+    """
+
+    address: str
+    threads: int | None = None
+    chunks: int = 60
+    python: str | None = None
+    runner: Path | None = None
+
+    @property
+    def here(self) -> bool:
+        """It is this machine, so nobody else may work meanwhile."""
+        return self.address == "host"
+
+    def reach(self) -> None:
+        """Raises SpeechpressError when the device cannot be reached."""
+        probe(open_device(self.address, self.python))
+
+    def time(self, bundle: Path, chunk_ms: float | None) -> Timing:
+        """Raises SpeechpressError when the program cannot be run there."""
+        record = self.record(bundle, chunk_ms)
+        samples = record["paces"]["flat"]["samples"]
+        others = [item["others_cores"] for item in samples if item["others_cores"] is not None]
+        result = record["result"]
+        return Timing(result["p50_ms"], result["p99_ms"], median(others) if others else None)
+
+    def record(
+        self,
+        bundle: Path,
+        chunk_ms: float | None = None,
+        per_op: bool = False,
+        listen: Callable[[dict[str, Any]], None] = lambda event: None,
+    ) -> Record:
+        """The whole record of one profile.
+
+        Raises:
+            SpeechpressError: the program cannot be run there.
+            CheckFailed: it computes something else there.
+        """
+        wish = Wish(chunk_ms, self.threads, chunks=self.chunks, paces=("flat",), runner=self.runner, per_op=per_op)
+        device = open_device(self.address, self.python)
+        record = profile(read_bundle(bundle), device, wish, listen)
+        stopped = record["stopped"]
+        if stopped is not None:
+            kind = CheckFailed if stopped["exit_code"] == 3 else SpeechpressError
+            raise kind(f"{self.address}: {stopped['message']}")
+        return record

@@ -1,0 +1,30 @@
+import pickle
+
+import pytest
+
+from speechpress.compressor.clock import DeviceClock
+from speechpress.compressor.export import export, plan
+from speechpress.compressor.export_source import open_source
+from speechpress.compressor.targets import target_of
+from speechpress.runtime.errors import SpeechpressError
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_teacher, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clock") / "bundle"
+    source = open_source(str(tiny_teacher))
+    export(plan(source, target_of("host")), folder, say=lambda text: None)
+    return folder
+
+
+def test_a_clock_times_a_bundle_here_and_travels_to_other_processes(bundle):
+    clock = pickle.loads(pickle.dumps(DeviceClock("host", 1, 5)))
+    timing = clock.time(bundle, None)
+    assert clock.here and 0 < timing.p50_ms <= timing.p99_ms
+    record = clock.record(bundle)
+    assert record["settings"]["threads"] == 1 and len(record["paces"]["flat"]["samples"]) >= 1
+
+
+def test_a_device_that_cannot_be_reached_is_said_before_anything_is_timed():
+    with pytest.raises(SpeechpressError, match="is no device"):
+        DeviceClock("toaster").reach()
