@@ -31,8 +31,16 @@ def blind_score(kind: str, train: Answers, test: Answers) -> float | None:
 
 def majority(train: Answers, test: Answers) -> float:
     """Accuracy of always naming the most frequent training class."""
-    best = max(sorted(set(train)), key=train.count)
-    return test.count(best) / len(test)
+    return majority_by_group([("", answer) for answer in train], [("", answer) for answer in test])
+
+
+def majority_by_group(train: Answers, test: Answers) -> float:
+    """Accuracy of always naming the most frequent training class of a clip's group, from pairs of group and class."""
+    known: dict[Any, Counter[Any]] = {}
+    for group, answer in train:
+        known.setdefault(group, Counter())[answer] += 1
+    best = {group: max(sorted(found), key=found.__getitem__) for group, found in known.items()}
+    return sum(group in best and best[group] == answer for group, answer in test) / len(test)
 
 
 def constant_slots(train: Answers, test: Answers) -> float:

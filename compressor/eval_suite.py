@@ -6,6 +6,7 @@ Shapes: S samples.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,18 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .audio import Skipped
 from .contest import OWN_NAMES, contest_fidelity, open_contest
 from .downstream import Budget
 from .extraction import Listener, extract, stores
-from .features import some_waves
+from .features import Upstream, some_waves
 from .outcome_store import OutcomeStore
 from .problems import FEATURES, Problem, shuffled
 from .scoring import BETTER_LOW, quality
 from .solve import Outcome
 from .solve_jobs import Job, solve_jobs
 from .sounds import Sound, read_sound
-from .suite_checks import FLOORS, check_problems, complaints, remarks
+from .suite_checks import check_problems, complaints, remarks
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,59 @@ DEFAULT = Budget()
 LAYERS = ("weighted", "last")
 FIDELITY_S = 120.0
 SHUFFLED = "shuffled labels: "
+# Which parts of an entry only one of the two kinds of JSON has; files that are older than this table have them so.
+QUICK_ONLY = frozenset({"std_over_seeds", "classes", "crop_s", "chance_by_voice"})
+SUITE_ONLY = frozenset({"better", "seeds", "lr", "also", "retention"})
+
+
+@dataclass(frozen=True)
+class ScoredTasks:
+    """Tasks, without clips that could not be read, and how well each upstream solves them.
+
+    `outcomes` is by task and upstream; `shuffled`, by task, is what the witness learns from the answers of other clips.
+    """
+
+    problems: list[Problem]
+    outcomes: dict[str, dict[str, Outcome]]
+    shuffled: dict[str, Outcome]
+    skipped: list[Skipped]
+    features_s: float
+
+
+def score_tasks(
+    upstreams: Mapping[str, Upstream],
+    problems: Sequence[Problem],
+    budget: Budget = DEFAULT,
+    *,
+    cache: Path | None = None,
+    witness: str | None = None,
+    workers: int = 1,
+    device: str = "cpu",
+    listen: Listener = logger.info,
+) -> ScoredTasks:
+    """Solve every task, each of a name of its own, on every upstream; this is how all evaluations are made.
+
+    `witness` is the upstream that also learns from shuffled answers; see `evaluate_suite` for the rest.
+
+    Raises:
+        SpeechpressError: no clip can be read, or unreadable ones leave a split or a class empty.
+    """
+    started = time.monotonic()
+    with stores(cache, upstreams) as kept:
+        skipped = extract(upstreams, wanted(problems), kept, device, listen)
+        problems = [problem.without(item.path for item in skipped) for problem in problems]
+        features_s = time.monotonic() - started
+        jobs = [Job(problem.name, problem, name) for problem in problems for name in upstreams]
+        if witness is not None:
+            jobs += [Job(SHUFFLED + problem.name, shuffled(problem), witness) for problem in problems]
+        found = solve_jobs(jobs, upstreams, kept, budget, OutcomeStore(cache), workers, listen)
+    return ScoredTasks(
+        problems,
+        {problem.name: {name: found[problem.name, name] for name in upstreams} for problem in problems},
+        {} if witness is None else {problem.name: found[SHUFFLED + problem.name, witness] for problem in problems},
+        skipped,
+        features_s,
+    )
 
 
 def evaluate_suite(
@@ -77,21 +132,15 @@ def evaluate_suite(
     upstreams = contest.shown(layers)
     hours = check_problems(problems, upstreams.values()) / 3600
     listen(f"{len(problems)} tasks, {hours:.2f} h of audio, heard by {', '.join(upstreams)}")
-    with stores(cache, upstreams) as kept:
-        skipped = extract(upstreams, wanted(problems), kept, device, listen)
-        problems = [problem.without(item.path for item in skipped) for problem in problems]
-        features_s = time.monotonic() - started
-        witness = "teacher" if "teacher" in upstreams else "student"
-        jobs = [Job(problem.name, problem, name) for problem in problems for name in upstreams]
-        if sanity:
-            jobs += [Job(SHUFFLED + problem.name, shuffled(problem), witness) for problem in problems]
-        found = solve_jobs(jobs, upstreams, kept, budget, OutcomeStore(cache), workers, listen)
-    outcomes = {problem.name: {name: found[problem.name, name] for name in upstreams} for problem in problems}
-    tasks = {problem.name: report(problem, outcomes[problem.name]) for problem in problems}
-    if sanity:
-        for name, entry in tasks.items():
-            entry["shuffled"] = _of_shuffled(found[SHUFFLED + name, witness], witness)
-    measured = contest_fidelity(contest, held_out_waves(problems[0], device))
+    witness = ("teacher" if "teacher" in upstreams else "student") if sanity else None
+    found = score_tasks(
+        upstreams, problems, budget, cache=cache, witness=witness, workers=workers, device=device, listen=listen
+    )
+    problems, outcomes = found.problems, found.outcomes
+    tasks = {problem.name: suite_entry(problem, outcomes[problem.name]) for problem in problems}
+    for name, outcome in found.shuffled.items():
+        tasks[name]["shuffled"] = {"of": witness, "test": outcome.test, "ci95": list(outcome.ci95)}
+    fidelity = contest_fidelity(contest, held_out_waves(problems[0], device))
     return {
         "checkpoint": str(source),
         "layers": layers,
@@ -101,11 +150,11 @@ def evaluate_suite(
         "size_bytes": {name: upstream.size_bytes for name, upstream in upstreams.items()},
         "against": [name for name in upstreams if name not in OWN_NAMES],
         "tasks": tasks,
-        **measured,
+        **fidelity,
         "sanity": _sanity(tasks, problems) if sanity else None,
-        "skipped": [{"path": item.path, "reason": item.reason} for item in skipped],
+        "skipped": [{"path": item.path, "reason": item.reason} for item in found.skipped],
         "notes": [*contest.notes, *remarks(problems, outcomes)],
-        "seconds": {"features": features_s, "all": time.monotonic() - started, "workers": workers},
+        "seconds": {"features": found.features_s, "all": time.monotonic() - started, "workers": workers},
     }
 
 
@@ -123,9 +172,20 @@ def held_out_waves(problem: Problem, device: str) -> list[Tensor]:
     return some_waves(sounds, read_sound, FIDELITY_S, device)
 
 
-def report(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """A task's entry in the JSON."""
-    names = ["student", "teacher", *FLOORS, *(name for name in outcomes if name not in OWN_NAMES)]
+def suite_entry(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """A task's entry in the JSON of a suite."""
+    return {key: value for key, value in entry(problem, outcomes).items() if key not in QUICK_ONLY}
+
+
+def quick_entry(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """A task's entry in the JSON of the quick measure, where speakers without names count as not unseen."""
+    found = {key: value for key, value in entry(problem, outcomes).items() if key not in SUITE_ONLY}
+    return {**found, "speaker_disjoint": bool(problem.speaker_disjoint)}
+
+
+def entry(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """All that is known of a task; both kinds of JSON are parts of it."""
+    names = [*OWN_NAMES, *(name for name in outcomes if name not in OWN_NAMES)]
 
     def each(value: Callable[[Outcome], Any]) -> dict[str, Any]:
         return {name: value(outcomes[name]) if name in outcomes else None for name in names}
@@ -139,13 +199,17 @@ def report(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
         "ci95_method": f"{method}, of the mean over seeds",
         "val": each(lambda outcome: outcome.val),
         "seeds": each(lambda outcome: list(outcome.seeds)),
+        "std_over_seeds": each(lambda outcome: outcome.std),
         "layer_weights": each(lambda outcome: list(outcome.layer_weights)),
         "lr": each(lambda outcome: outcome.lr),
         "also": each(lambda outcome: outcome.also),
         "quality": each(lambda outcome: quality(problem.metric, outcome.test)),
         "retention": retention(problem.metric, outcomes),
+        "classes": len(problem.classes),
         "clips": problem.counts(),
+        "crop_s": problem.crop_s,
         "chance": problem.chance,
+        "chance_by_voice": problem.chance_by_voice,
         "speaker_disjoint": problem.speaker_disjoint,
         "notes": list(problem.notes),
     }
@@ -157,10 +221,6 @@ def retention(metric: str, outcomes: Mapping[str, Outcome]) -> dict[str, float |
         return dict.fromkeys(outcomes)
     whole = quality(metric, outcomes["teacher"].test)
     return {name: quality(metric, one.test) / whole if whole else None for name, one in outcomes.items()}
-
-
-def _of_shuffled(outcome: Outcome, witness: str) -> dict[str, Any]:
-    return {"of": witness, "test": outcome.test, "ci95": list(outcome.ci95)}
 
 
 def _sanity(tasks: Mapping[str, dict[str, Any]], problems: Sequence[Problem]) -> dict[str, Any]:

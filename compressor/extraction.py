@@ -34,8 +34,10 @@ def stores(cache: Path | None, upstreams: Mapping[str, Upstream]) -> Iterator[di
     """A store for each upstream: in the cache, or in a temporary folder without one or for an upstream without key."""
     with tempfile.TemporaryDirectory(prefix="speechpress-") as temporary:
         yield {
-            name: FeatureStore(cache if cache and upstream.key else Path(temporary), upstream.key or name)
-            for name, upstream in upstreams.items()
+            name: FeatureStore(
+                cache if cache and upstream.key else Path(temporary), upstream.key or f"unnamed-{number}"
+            )
+            for number, (name, upstream) in enumerate(upstreams.items())
         }
 
 

@@ -14,13 +14,12 @@ from speechpress.runtime.errors import SpeechpressError
 from .extraction import Listener
 from .feature_store import FeatureStore
 from .features import some_waves
-from .mini_suite import class_problem, mini_problem
+from .mini_suite import mini_problem
 from .probes import Score, probe, probe_each_layer
 from .problems import Problem
 from .solve import class_parts
 from .sounds import read_sound
-from .starter import SPEECH
-from .tasks import COLUMNS
+from .tasks import COLUMNS, make_task
 
 SUITE_TASKS = ("ks", "ic", "sid", "er")  # of the mini suite those that a mean over time can solve
 MOST_CLASSES, MOST_CLIPS = 50, 800
@@ -47,7 +46,7 @@ def open_problems(tasks: Sequence[str], data_root: Path | None = None, data: Pat
         raise SpeechpressError("study: give --data-root (a folder of several corpora) or --data (one), not both")
     if data_root is not None:
         return [mini_problem(name, data_root) for name in names]
-    return [class_problem(name, data or SPEECH, name, MOST_CLASSES, MOST_CLIPS) for name in names]
+    return [make_task(name, data, MOST_CLASSES, MOST_CLIPS) for name in names]
 
 
 def probe_problem(problem: Problem, kept: Mapping[str, FeatureStore], seeds: int, listen: Listener) -> dict[str, Any]:
@@ -55,24 +54,36 @@ def probe_problem(problem: Problem, kept: Mapping[str, FeatureStore], seeds: int
 
     `kept` has the features of "teacher", of "logmel", and of "random" where there is one.
     """
-    parts, classes = class_parts(problem, kept["teacher"])
-    layers = [{"layer": k, **brief(score)} for k, score in enumerate(probe_each_layer(parts, classes, seeds))]
-    best = max(layers, key=lambda entry: entry["val"])["layer"]
-    weighted = probe(parts, classes, seeds)
-    listen(f"{problem.name}: layer {best} is best with {layers[best]['test']:.3f}, all together {weighted.test:.3f}")
+    found = layer_scores(problem, kept["teacher"], seeds)
+    best, layers, weighted = found["best_layer"], found["layers"], found["weighted"]
+    listen(f"{problem.name}: layer {best} is best with {layers[best]['test']:.3f}, all together {weighted['test']:.3f}")
     names = ("logmel", "random")
     floors = {n: brief(probe(*class_parts(problem, kept[n]), seeds)) if n in kept else None for n in names}
     return {
         "metric": problem.metric,
-        "best_layer": best,
-        "layers": layers,
-        "weighted": {**brief(weighted), "layer_weights": list(weighted.layer_weights)},
+        **found,
         **floors,
-        "classes": classes,
+        "classes": len(problem.classes),
         "clips": problem.counts(),
         "chance": problem.chance,
         "speaker_disjoint": problem.speaker_disjoint,
         "notes": list(problem.notes),
+    }
+
+
+def layer_scores(problem: Problem, store: FeatureStore, seeds: int) -> dict[str, Any]:
+    """Every layer of an upstream alone, the one that val chooses, and the learned sum of all of them.
+
+    Returns:
+        {"best_layer", "layers": [{"layer", "val", "test", "ci95"}], "weighted": the same with "layer_weights"}.
+    """
+    parts, classes = class_parts(problem, store)
+    layers = [{"layer": k, **brief(score)} for k, score in enumerate(probe_each_layer(parts, classes, seeds))]
+    weighted = probe(parts, classes, seeds)
+    return {
+        "best_layer": max(layers, key=lambda entry: entry["val"])["layer"],
+        "layers": layers,
+        "weighted": {**brief(weighted), "layer_weights": list(weighted.layer_weights)},
     }
 
 

@@ -77,15 +77,14 @@ def read_rows(root: Path, corpus: str, task: str, *columns: str) -> list[dict[st
 def keywords(root: Path, sizes: Sizes) -> Problem:
     """40 Arabic commands by unseen speakers."""
     read_rows(root, "arabic_speech_commands", "ks", "keyword", "speaker", "split")
-    return refuse_shared_speakers(
-        class_problem("ks", root / "arabic_speech_commands", "ks", None, sizes.keywords), "arabic_speech_commands"
-    )
+    problem = make_task("ks", root / "arabic_speech_commands", None, sizes.keywords)
+    return refuse_shared_speakers(problem, "arabic_speech_commands")
 
 
 def speakers(root: Path, sizes: Sizes) -> Problem:
     """50 speakers of speechocean762."""
     read_rows(root, "speechocean762", "sid", "speaker", "split")
-    return class_problem("sid", root / "speechocean762", "sid", 50, sizes.voices)
+    return make_task("sid", root / "speechocean762", 50, sizes.voices)
 
 
 def emotions(root: Path, sizes: Sizes) -> Problem:
@@ -97,14 +96,7 @@ def emotions(root: Path, sizes: Sizes) -> Problem:
             "it out with --tasks"
         )
     read_rows(root, EMOTION, "er", "emotion", "speaker")
-    return refuse_shared_speakers(class_problem("er", root / EMOTION, "er", None, sizes.keywords), EMOTION)
-
-
-def class_problem(name: str, folder: Path, task_name: str, classes: int | None, most: int) -> Problem:
-    """A task of `tasks.make_task` as a problem, on at most `most` clips per split."""
-    task = make_task(task_name, folder, classes, most)
-    items = tuple(Item(clip(c.path, task.crop_s), c.split, c.label, c.speaker) for c in task.clips)
-    return checked(Problem(name, "classify", "accuracy", items, task.notes, task.chance))
+    return refuse_shared_speakers(make_task("er", root / EMOTION, None, sizes.keywords), EMOTION)
 
 
 def drinks(root: Path, sizes: Sizes) -> Problem:

@@ -53,11 +53,6 @@ class Score:
     lr: float
     weight_decay: float
 
-    @property
-    def std(self) -> float:
-        """Standard deviation over the seeds (0 for a single one)."""
-        return float(torch.tensor(self.seeds).std()) if len(self.seeds) > 1 else 0.0
-
 
 class Probe(nn.Module):
     """(N, L, D) -> (N, C)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .blind import blind_score
+from .blind import blind_score, majority_by_group
 from .probes import SPLITS
 from .sounds import Sound
 
@@ -24,7 +24,8 @@ class Item:
 
     `target` is a class (classify; the speaker for verify), a tuple of tokens (ctc), of letters and marks (spell, see
     `scoring.spelled_slots`), pairs of slot and value (slots), an activity array (100 ms, 2) (diarize), or a word
-    (search; for a recording also a frozenset of them). `query` marks what is searched for.
+    (search; for a recording also a frozenset of them). `query` marks what is searched for. `voice` is the speaker, and
+    the language where that is not the answer; `name` the path inside a labelled folder. Both are "" elsewhere.
     """
 
     sound: Sound
@@ -32,6 +33,8 @@ class Item:
     target: Any = field(hash=False)  # an array has no hash
     speaker: str = ""
     query: bool = False
+    voice: str = ""
+    name: str = ""
 
     @property
     def order(self) -> str:
@@ -45,7 +48,8 @@ class Problem:
     """A task of SUPERB on some corpus.
 
     `metric` is what `scoring` calls it; `chance` what a blind guess gets, None where that is not known;
-    `speaker_disjoint` whether test speakers are unseen, None where speakers are not named.
+    `chance_by_voice` what a guess from the voice alone gets, None where that says nothing; `speaker_disjoint` whether
+    test speakers are unseen, None where speakers are not named.
     """
 
     name: str
@@ -54,10 +58,22 @@ class Problem:
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
     chance: float | None = None
+    chance_by_voice: float | None = None
     speaker_disjoint: bool | None = None
     recurrent: bool = False
     pairs: tuple[tuple[int, int, bool], ...] = ()  # verify: trials over test items that a corpus brings along
     folds: tuple["Problem", ...] = ()  # solved one by one, each on a part of the same items; the score is their mean
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of a classification, in the order in which they are numbered."""
+        return tuple(sorted({item.target for item in self.items})) if self.kind == "classify" else ()
+
+    @property
+    def crop_s(self) -> float | None:
+        """Seconds that are taken from every clip; None where clips are whole, or differ in that."""
+        crops = {item.sound.crop_s for item in self.items}
+        return crops.pop() if len(crops) == 1 else None
 
     def part(self, split: str) -> list[Item]:
         return [item for item in self.items if item.split == split]
@@ -94,7 +110,8 @@ def checked(problem: Problem, names_speakers: bool = True) -> Problem:
         answers = ([item.target for item in problem.part(split)] for split in ("train", "test"))
         problem = replace(problem, chance=blind_score(problem.kind, *answers))
     known = names_speakers and problem.kind != "search"
-    return replace(problem, speaker_disjoint=_disjoint(problem) if known else None)
+    problem = replace(problem, speaker_disjoint=speakers_disjoint(problem.items) if known else None)
+    return replace(problem, chance_by_voice=_chance_by_voice(problem))
 
 
 def _check_classes(problem: Problem) -> None:
@@ -155,11 +172,24 @@ CHECKS = {
 }
 
 
-def _disjoint(problem: Problem) -> bool | None:
+def speakers_disjoint(items: Iterable[Item]) -> bool | None:
+    """Whether no test speaker is in another split; None where a speaker is not named."""
     sides = [set[str](), set[str]()]
-    for item in problem.items:
+    for item in items:
         sides[item.split == "test"].update(item.speaker.split("+"))
     return None if "" in sides[0] | sides[1] else not sides[0] & sides[1]
+
+
+def _chance_by_voice(problem: Problem) -> float | None:
+    """Accuracy of naming the most frequent training class of a clip's voice.
+
+    None for unseen voices, for voices that are the classes, and where none is named.
+    """
+    named = any(item.voice for item in problem.items) and any(item.target != item.speaker for item in problem.items)
+    if problem.kind != "classify" or problem.speaker_disjoint or not named:
+        return None
+    parts = ([(item.voice, item.target) for item in problem.part(split)] for split in ("train", "test"))
+    return majority_by_group(*parts)
 
 
 def refuse_shared_speakers(problem: Problem, where: str) -> Problem:

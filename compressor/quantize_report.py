@@ -27,8 +27,9 @@ from . import delegation
 from .calibrate import Say
 from .config import SAMPLE_RATE
 from .contest import contest_fidelity, open_contest
+from .downstream import Budget
 from .encoder import Encoder
-from .evaluate import probe_each
+from .eval_suite import score_tasks
 from .export import offline_module, step_method
 from .fake_quant import simulated
 from .features import of_model
@@ -37,6 +38,7 @@ from .quantization import Quantization
 from .quantize import as_prepared, check_operators
 from .quantize_checkpoint import BUDGET_DB, Prepared, settle
 from .sensitivity import Yardstick
+from .solve import Outcome
 from .streaming import StreamingEncoder, chunk_frames_of
 from .targets import SCHEMES, WINDOW_MS
 from .tasks import make_task
@@ -269,7 +271,11 @@ def _add_probes(
     if not tasks:
         return
     upstreams = {scheme: of_model(encoder, _chunk(encoder)) for scheme, encoder in encoders.items()}
-    results, _ = probe_each(upstreams, tasks, SEEDS, "cpu", say)
+    found = score_tasks(upstreams, tasks, Budget(seeds=SEEDS), listen=say)
     notes += [f"{task.name}: {note}" for task in tasks for note in task.notes]
     for scheme, row in rows.items():
-        row["probes"] = {name: asdict(scores[scheme]) for name, scores in results.items()}
+        row["probes"] = {name: _probe(outcomes[scheme]) for name, outcomes in found.outcomes.items()}
+
+
+def _probe(outcome: Outcome) -> dict[str, Any]:
+    return {key: value for key, value in asdict(outcome).items() if key != "also"}

@@ -4,7 +4,7 @@ Shapes: N clips, K counts.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from .works import WORKS, TrainedWork
 class Outcome:
     """A task on one upstream: `test` and `val` are means over the seeds, in the task's metric.
 
-    `also` holds further metrics; `lr` and `layer_weights` are what val chose and what was learned, where there is any.
+    `also` holds further metrics; `lr` and `weight_decay` are what val chose and `layer_weights` what was learned, where
+    there is any.
     """
 
     test: float
@@ -34,6 +35,12 @@ class Outcome:
     layer_weights: tuple[float, ...] = ()
     lr: float | None = None
     also: dict[str, float] = field(default_factory=dict)
+    weight_decay: float | None = None
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over the seeds (0 for a single one)."""
+        return float(torch.tensor(self.seeds).std()) if len(self.seeds) > 1 else 0.0
 
 
 def solve(
@@ -73,14 +80,13 @@ def averaged(outcomes: list[Outcome], problem: Problem) -> Outcome:
 
 def solve_classes(problem: Problem, store: FeatureStore, budget: Budget) -> Outcome:
     """Keywords, intents, speakers, emotions: a mean over time and a linear layer, as SUPERB has them."""
-    parts, classes = class_parts(problem, store)
-    score = probe(parts, classes, budget.seeds)
-    return Outcome(score.test, score.val, score.ci95, score.seeds, score.layer_weights, score.lr)
+    score = probe(*class_parts(problem, store), budget.seeds)
+    return Outcome(**asdict(score))
 
 
 def class_parts(problem: Problem, store: FeatureStore) -> tuple[Parts, int]:
     """Means and class numbers of every split, and how many classes there are."""
-    classes = sorted({item.target for item in problem.items})
+    classes = problem.classes
     parts = {}
     for split in SPLITS:
         items = problem.part(split)

@@ -1,5 +1,7 @@
 """Solving: the sweep on val, seeds, folds, and that every upstream gets the same budget."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from known import HOP, SPLITS, item, one_hot, store_of, texts
@@ -57,6 +59,8 @@ def test_the_learning_rate_is_chosen_on_val_and_every_seed_is_tested(tmp_path):
     outcome = solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, TINY)
     assert outcome.lr in TINY.lrs and len(outcome.seeds) == 2
     assert outcome.test == pytest.approx(np.mean(outcome.seeds))
+    assert outcome.std == pytest.approx(np.std(outcome.seeds, ddof=1), abs=1e-6)
+    assert replace(outcome, seeds=(0.5,)).std == 0.0
     assert outcome == solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, TINY)
 
 
