@@ -21,7 +21,7 @@ from .features import LOG_MEL, Upstream, last_layer, random_copy
 from .fidelity import fidelity
 from .objectives import load_heads
 from .pretrained import Teacher, load_teacher
-from .suite_checks import FLOORS
+from .problems import FLOORS
 from .upstreams import bundle_upstream, chunk_of, encoder_upstream, open_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)

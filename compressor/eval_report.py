@@ -13,10 +13,10 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .eval_figures import kept_by_task, score_by_size
 from .figures import drawn, inline
+from .kinds import is_error, quality
 from .pages import markdown_table, render
 from .published import ABOUT as ABOUT_PUBLISHED
 from .published import published_table
-from .scoring import BETTER_LOW, quality
 
 ENDINGS = (".html", ".md")
 FLOORS = {"random": "random weights", "logmel": "log-mel"}
@@ -46,7 +46,7 @@ def reported(path: Path | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 
 def retention(document: Mapping[str, Any]) -> dict[str, Any]:
-    """How much of the teacher's quality is kept, by task and model, on the scale of `scoring.quality`.
+    """How much of the teacher's quality is kept, by task and model, on the scale of `kinds.quality`.
 
     "of_teacher" is student / teacher. "above_floor" is (student - floor) / (teacher - floor), where the floor is the
     better one of random weights and log-mel: what nobody has to distil counts for nothing, and below it the number is
@@ -128,7 +128,7 @@ def common_tasks(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def mean_quality(document: Mapping[str, Any], model: str, tasks: Sequence[str]) -> float | None:
-    """Over tasks, on the scale of `scoring.quality`; None when a score is missing."""
+    """Over tasks, on the scale of `kinds.quality`; None when a score is missing."""
     found = [document["tasks"][name] for name in tasks]
     if not found or any(task.get(model) is None for task in found):
         return None
@@ -210,7 +210,7 @@ def retention_table(document: Mapping[str, Any], kept: Mapping[str, Any]) -> tup
     rows = []
     for name, task in document["tasks"].items():
         own = kept["tasks"][name]["models"]["student"]
-        arrow = "↓" if task["metric"] in BETTER_LOW else "↑"
+        arrow = "↓" if is_error(task["metric"]) else "↑"
         scores = [scored(task, model) for model in ("student", "teacher", "random", "logmel")]
         rows.append(
             [name, f"{task['metric']} {arrow}", *scores, percent(own["of_teacher"]), percent(own["above_floor"])]

@@ -19,9 +19,9 @@ from .contest import OWN_NAMES, contest_fidelity, open_contest
 from .downstream import Budget
 from .extraction import Listener, extract, stores
 from .features import Upstream, some_waves
+from .kinds import KINDS, is_error, quality
 from .outcome_store import OutcomeStore
-from .problems import FEATURES, Problem, shuffled
-from .scoring import BETTER_LOW, quality
+from .problems import Problem, shuffled
 from .solve import Outcome
 from .solve_jobs import Job, solve_jobs
 from .sounds import Sound, read_sound
@@ -162,7 +162,7 @@ def wanted(problems: Sequence[Problem]) -> dict[str, list[Sound]]:
     """Sounds whose frames, and whose means, the tasks need."""
     kinds: dict[str, dict[Sound, None]] = {"frames": {}, "means": {}}
     for problem in problems:
-        kinds[FEATURES[problem.kind]].update(dict.fromkeys(item.sound for item in problem.items))
+        kinds[KINDS[problem.kind].features].update(dict.fromkeys(item.sound for item in problem.items))
     return {kind: list(sounds) for kind, sounds in kinds.items()}
 
 
@@ -190,10 +190,10 @@ def entry(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     def each(value: Callable[[Outcome], Any]) -> dict[str, Any]:
         return {name: value(outcomes[name]) if name in outcomes else None for name in names}
 
-    method = "Wilson over test clips" if problem.kind == "classify" else "bootstrap over test clips, trials or queries"
+    method = "Wilson over test clips" if problem.classes else "bootstrap over test clips, trials or queries"
     return {
         "metric": problem.metric,
-        "better": "lower" if problem.metric in BETTER_LOW else "higher",
+        "better": "lower" if is_error(problem.metric) else "higher",
         **each(lambda outcome: outcome.test),
         "ci95": each(lambda outcome: list(outcome.ci95)),
         "ci95_method": f"{method}, of the mean over seeds",

@@ -20,11 +20,11 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .audio import read_audio
 from .config import SAMPLE_RATE
+from .kinds import GRID_SAMPLES, Item
 from .labels import read_labels
-from .problems import Item, Problem, checked, refuse_shared_speakers
+from .problems import Problem, checked, refuse_shared_speakers
 from .sounds import Sound, clip
 from .tasks import make_task
-from .works import GRID_SAMPLES
 
 EMOTION = "emotion"  # the folder of the user's own corpus for ER
 SPEECH_DB = -35.0  # below a clip's loudest 100 ms: silence
@@ -46,7 +46,7 @@ DEFAULT = Sizes()
 
 
 def mini_problem(name: str, root: Path, sizes: Sizes = DEFAULT) -> Problem:
-    """One of `problems.TASKS` from a data root.
+    """One of MAKERS' tasks from a data root.
 
     Raises SpeechpressError when the corpus is not there, its labels lack something, or the name is unknown.
     """
@@ -103,13 +103,13 @@ def drinks(root: Path, sizes: Sizes) -> Problem:
     """Which drink is ordered: the corpus has a single intent, so its main slot takes the place of one."""
     items = tuple(replace(item, target=dict(item.target)["coffeeDrink"]) for item in _orders(root, "ic"))
     notes = ("the corpus has one intent only, so the drink that is ordered takes its place", NO_SPEAKERS)
-    return checked(Problem("ic", "classify", "accuracy", items, notes), names_speakers=False)
+    return checked(Problem("ic", "classify", items, notes), names_speakers=False)
 
 
 def order_slots(root: Path, sizes: Sizes) -> Problem:
     """All slots of an order."""
     notes = ("the corpus has no transcripts, so a value is chosen for each slot instead of being spelled", NO_SPEAKERS)
-    return checked(Problem("sf", "slots", "F1", _orders(root, "sf"), notes), names_speakers=False)
+    return checked(Problem("sf", "slots", _orders(root, "sf"), notes), names_speakers=False)
 
 
 NO_SPEAKERS = "speakers are not named: the same voice may be in train and test"
@@ -175,7 +175,7 @@ def phones(root: Path, sizes: Sizes) -> Problem:
         for row, split in _sentences(root, "pr", sizes, "phones_by_word")
     )
     note = "the phones are those of the text, whatever a learner of English made of it"
-    return checked(Problem("pr", "ctc", "PER", items, (note,)))
+    return checked(Problem("pr", "ctc", items, (note,)))
 
 
 def letters(root: Path, sizes: Sizes) -> Problem:
@@ -185,7 +185,7 @@ def letters(root: Path, sizes: Sizes) -> Problem:
         for row, split in _sentences(root, "asr", sizes, "text")
     )
     note = "too little speech to learn to spell: words come out wrong even where letters are right, so see its CER"
-    return checked(Problem("asr", "ctc", "WER", items, (note,), recurrent=True))
+    return checked(Problem("asr", "words", items, (note,)))
 
 
 def voices(root: Path, sizes: Sizes) -> Problem:
@@ -194,7 +194,7 @@ def voices(root: Path, sizes: Sizes) -> Problem:
         Item(clip(row["path"]), split, row["speaker"], row["speaker"]) for row, split in _sentences(root, "asv", sizes)
     )
     note = "trials are drawn from the test speakers; the head is a small x-vector (mean and deviation, AM-softmax)"
-    return checked(Problem("asv", "verify", "EER", items, (note,)))
+    return checked(Problem("asv", "verify", items, (note,)))
 
 
 def mixtures(root: Path, sizes: Sizes) -> Problem:
@@ -206,7 +206,7 @@ def mixtures(root: Path, sizes: Sizes) -> Problem:
     draw = np.random.default_rng(0)
     items = [_mixture(groups[split], split, draw) for split, count in counts.items() for _ in range(count)]
     notes = ("mixtures of two clips of speechocean762; who is active follows from each clip's loudness",)
-    return checked(Problem("sd", "diarize", "DER", tuple(items), notes))
+    return checked(Problem("sd", "diarize", tuple(items), notes))
 
 
 def _mixture(rows: list[dict[str, str]], split: str, draw: np.random.Generator) -> Item:
@@ -244,7 +244,7 @@ def wake_words(root: Path, sizes: Sizes) -> Problem:
             items += [Item(spoken(path), split, word, query=True) for path in part[: sizes.queries]]
             items += [Item(clip(path), split, word) for path in part[sizes.queries :]]
     notes = ("training-free: subsequence DTW on one layer, chosen on val; the search of the live demo", NO_SPEAKERS)
-    return checked(Problem("qbe", "search", "MTWV", tuple(items), notes))
+    return checked(Problem("qbe", "search", tuple(items), notes))
 
 
 def spoken(path: str) -> Sound:

@@ -16,7 +16,8 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .checkpoint import read_json
 from .downstream import Budget
-from .problems import Item, Problem
+from .kinds import KINDS, Item
+from .problems import Problem
 from .solve import Outcome
 from .sounds import identity
 
@@ -54,7 +55,7 @@ def outcome_key(problem: Problem, upstream_key: str, budget: Budget) -> str:
 def _facts(problem: Problem) -> list[Any]:
     items = [[identity(item.sound), item.split, item.query, _answer(item)] for item in problem.items]
     folds = [_facts(fold) for fold in problem.folds]
-    return [problem.kind, problem.metric, problem.recurrent, problem.pairs, items, folds]
+    return [problem.kind, problem.metric, KINDS[problem.kind].stack_samples > 0, problem.pairs, items, folds]
 
 
 def _answer(item: Item) -> Any:

@@ -10,7 +10,8 @@ import numpy as np
 from speechpress.runtime.search import Space, search
 
 from .feature_store import FeatureStore
-from .problems import Problem, holds
+from .kinds import holds
+from .problems import Problem
 from .scoring import max_twv
 from .sounds import identity
 

@@ -12,10 +12,11 @@ import torch
 from . import probes
 from .downstream import Budget, Head, train
 from .feature_store import FeatureStore
-from .probes import SPLITS, Part, Parts, probe, wilson
+from .kinds import KINDS, SPLITS, is_error
+from .probes import Part, Parts, probe, wilson
 from .problems import Problem
 from .qbe import solve_search
-from .scoring import BETTER_LOW, bootstrap
+from .scoring import bootstrap
 from .sounds import identity
 from .works import WORKS, TrainedWork
 
@@ -56,9 +57,10 @@ def solve(
     """
     if problem.folds:
         return averaged([solve(fold, store, hop_samples, budget, breathe) for fold in problem.folds], problem)
-    if problem.kind == "classify":
+    kind = KINDS[problem.kind]
+    if kind.features == "means":
         return solve_classes(problem, store, budget)
-    if problem.kind == "search":
+    if not kind.trained:
         return Outcome(**solve_search(problem, store))
     work = WORKS[problem.kind](problem, store, hop_samples)
     with probes.one_thread():
@@ -97,7 +99,7 @@ def class_parts(problem: Problem, store: FeatureStore) -> tuple[Parts, int]:
 
 def solve_trained(work: TrainedWork, budget: Budget, breathe: Callable[[], None] = lambda: None) -> Outcome:
     """Sweep the learning rate on val with one seed and short trials, train the best with every seed, test each."""
-    sign = 1 if work.metric in BETTER_LOW else -1
+    sign = 1 if is_error(work.problem.metric) else -1
     statistic = type(work).statistic
     swept = []
     for lr in budget.lrs:

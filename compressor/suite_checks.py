@@ -9,17 +9,12 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE
 from .features import Upstream
-from .problems import Problem
-from .scoring import BETTER_LOW, quality
+from .kinds import KINDS, is_error, quality
+from .problems import FLOORS, Problem
 from .solve import Outcome
 from .sounds import Sound, check_sounds, durations_s
-from .works import GRID_SAMPLES, stacked
 
-FLOORS = ("random", "logmel")
-# How much better than a blind guess labels that say nothing may come out: without hearing, a transcriber can still
-# spell what is frequent, as often as a clip is long.
-SLACK = {"ctc": 0.25, "spell": 0.15}
-ANY_SLACK = 0.05
+BELOW_CHANCE = 0.05  # how far an interval may end below a guess
 T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57)  # 97.5 % of Student's t with 1, 2, ... degrees of freedom
 
 
@@ -47,15 +42,15 @@ def check_problems(problems: Sequence[Problem], upstreams: Iterable[Upstream], l
 
 
 def _check_frame_rate(problem: Problem, upstream: Upstream, lengths_s: Mapping[Sound, float]) -> None:
-    hop_ms = 1000 * upstream.hop_samples / SAMPLE_RATE
-    if problem.kind == "diarize" and upstream.hop_samples > GRID_SAMPLES:
+    kind, hop_ms = KINDS[problem.kind], 1000 * upstream.hop_samples / SAMPLE_RATE
+    if kind.grid_samples is not None and upstream.hop_samples > kind.grid_samples:
         raise SpeechpressError(
-            f"task {problem.name!r}: decides every {1000 * GRID_SAMPLES / SAMPLE_RATE:g} ms, but an upstream has a "
-            f"frame every {hop_ms:g} ms only; leave the task out with --tasks"
+            f"task {problem.name!r}: decides every {1000 * kind.grid_samples / SAMPLE_RATE:g} ms, but an upstream has "
+            f"a frame every {hop_ms:g} ms only; leave the task out with --tasks"
         )
-    if problem.kind not in ("ctc", "spell"):
+    if not kind.tokens:
         return
-    train, shrink = problem.part("train"), stacked(upstream.hop_samples) if problem.recurrent else 1
+    train, shrink = problem.part("train"), kind.stacked(upstream.hop_samples)
     tight = [item for item in train if upstream.frames(lengths_s[item.sound]) // shrink < len(item.target)]
     if len(tight) > len(train) // 2:
         raise SpeechpressError(
@@ -68,7 +63,7 @@ def remarks(problems: Sequence[Problem], outcomes: Mapping[str, Mapping[str, Out
     """What is unusual in the results: a student above its teacher, a floor above the student."""
     found = []
     for problem in problems:
-        sign = -1 if problem.metric in BETTER_LOW else 1
+        sign = -1 if is_error(problem.metric) else 1
         scores = {name: sign * outcome.test for name, outcome in outcomes[problem.name].items()}
         if scores["student"] > scores.get("teacher", float("inf")):
             found.append(f"{problem.name}: the student is above its teacher")
@@ -90,7 +85,7 @@ def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) ->
         for who, (low, high) in better.items():
             if teacher and who != "teacher" and low > teacher[1]:
                 found.append(f"{name}: {who} ({_told(task, who)}) is above the teacher ({_told(task, 'teacher')})")
-            if task["chance"] is not None and high < quality(task["metric"], task["chance"]) - ANY_SLACK:
+            if task["chance"] is not None and high < quality(task["metric"], task["chance"]) - BELOW_CHANCE:
                 found.append(f"{name}: {who} ({_told(task, who)}) is below a blind guess ({task['chance']:.3f})")
         if (said := _too_good(name, task, kinds[name])) is not None:
             found.append(said)
@@ -122,7 +117,7 @@ def _too_good(name: str, task: dict[str, Any], kind: str) -> str | None:
     if shuffled is None or task["chance"] is None:
         return None
     low = min(quality(task["metric"], end) for end in shuffled["ci95"])
-    if low <= quality(task["metric"], task["chance"]) + SLACK.get(kind, ANY_SLACK):
+    if low <= quality(task["metric"], task["chance"]) + KINDS[kind].slack:
         return None
     return (
         f"{name}: with shuffled labels {shuffled['of']} still gets {task['metric']} {shuffled['test']:.3f}, but a "

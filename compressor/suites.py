@@ -6,12 +6,14 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
+from . import mini_suite, superb_layouts
 from .mini_suite import EMOTION, mini_problem
-from .problems import TASKS, Problem
+from .problems import Problem
 from .superb_layouts import superb_problem
 from .tasks import COLUMNS
 
-SUITES = ("mini", "superb")
+SUITES = {"mini": tuple(mini_suite.MAKERS), "superb": tuple(superb_layouts.MAKERS)}
+TASKS = tuple(dict.fromkeys(name for names in SUITES.values() for name in names))
 ALL = "all"
 
 
@@ -22,7 +24,7 @@ def open_suite(
 
     Args:
         suite: "mini" or "superb".
-        tasks: names of `problems.TASKS`, or "all".
+        tasks: names of the suite's tasks, or "all".
         root: the folder that holds the corpora.
         most: clips per split at most, for superb.
 
@@ -30,12 +32,12 @@ def open_suite(
         SpeechpressError: an unknown suite or task, a corpus that is not there or lacks something.
     """
     if suite not in SUITES:
-        raise SpeechpressError(f"--suite {suite}: {_choose(suite, SUITES)}")
+        raise SpeechpressError(f"--suite {suite}: {_choose(suite, tuple(SUITES))}")
     if not root.is_dir():
         raise SpeechpressError(f"--data-root {root}: is no folder; give the one that holds the corpora")
     if suite == "mini" and most is not None:
         raise SpeechpressError("--clips: is for --suite superb; the mini suite has sizes of its own")
-    names, notes = list(TASKS) if list(tasks) == [ALL] else checked_names(tasks, TASKS), []
+    names, notes = list(SUITES[suite]) if list(tasks) == [ALL] else checked_names(tasks, SUITES[suite]), []
     if suite == "mini" and list(tasks) == [ALL] and not (root / EMOTION / "labels.tsv").is_file():
         names.remove("er")
         notes.append(

@@ -16,7 +16,8 @@ import soundfile
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .problems import Item, Problem, checked, refuse_shared_speakers
+from .kinds import Item
+from .problems import Problem, checked, refuse_shared_speakers
 from .sounds import Sound, clip
 from .superb_files import audio_below, find, lines_of, table_of, thinned, with_split
 from .superb_speech import letters, mixtures, phones, queries
@@ -39,7 +40,7 @@ SESSIONS = 5
 
 
 def superb_problem(name: str, root: Path, most: int | None = None) -> Problem:
-    """One of `problems.TASKS` from a data root, with at most so many clips per split.
+    """One of MAKERS' tasks from a data root, with at most so many clips per split.
 
     Raises SpeechpressError when the corpus is not there, lacks something, or the name is unknown.
     """
@@ -65,7 +66,7 @@ def keywords(root: Path, most: int | None) -> Problem:
             raise SpeechpressError(f"{path}: {label!r} is no class of the test set; unpack it anew")
         items.append(Item(clip(path), "test", label, path.name.split("_nohash_")[0]))
     notes = ("silence is learned from ten pieces of each background noise; SUPERB draws its pieces anew each time",)
-    return checked(Problem("ks", "classify", "accuracy", thinned(items, most), notes))
+    return checked(Problem("ks", "classify", thinned(items, most), notes))
 
 
 def commands_split(name: str) -> str:
@@ -97,7 +98,7 @@ def intents(root: Path, most: int | None) -> Problem:
             intent = " ".join(row[slot] for slot in SLOTS)
             items.append(Item(clip(folder / row["path"]), split, intent, row["speakerId"]))
     notes = ("the three slots are one class here; SUPERB classifies each and counts clips in which all are right",)
-    problem = checked(Problem("ic", "classify", "accuracy", thinned(items, most), notes))
+    problem = checked(Problem("ic", "classify", thinned(items, most), notes))
     return refuse_shared_speakers(problem, str(folder / "data"))
 
 
@@ -116,7 +117,7 @@ def slots(root: Path, most: int | None) -> Problem:
                 raise SpeechpressError(f"{labels}: has no line for {path.name}; prepare the corpus anew")
             items.append(Item(clip(path), split, tokens[path.stem], speaker))
     notes = ("the voices are a speech synthesiser's; letters by CTC with a small LSTM",)
-    return checked(Problem("sf", "spell", "F1", thinned(items, most), notes, recurrent=True))
+    return checked(Problem("sf", "spell", thinned(items, most), notes))
 
 
 def _marked(words: list[str], where: str) -> tuple[str, ...]:
@@ -150,7 +151,7 @@ def emotions(root: Path, most: int | None) -> Problem:
         val = (test + 1) % SESSIONS
         items = [item for n, part in enumerate(sessions) if n not in (test, val) for item in with_split(part, "train")]
         items += [*with_split(sessions[val], "val"), *with_split(sessions[test], "test")]
-        folds.append(checked(Problem("er", "classify", "accuracy", thinned(items, most))))
+        folds.append(checked(Problem("er", "classify", thinned(items, most))))
     chance = sum(fold.chance or 0.0 for fold in folds) / SESSIONS
     notes = ("mean of five folds by session; val is the next session, where SUPERB takes a random fifth of the rest",)
     every = {item.sound: item for fold in reversed(folds) for item in fold.items}  # counted as in the first fold

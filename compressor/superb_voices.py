@@ -4,7 +4,8 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .problems import Item, Problem, checked, refuse_shared_speakers
+from .kinds import Item
+from .problems import Problem, checked, refuse_shared_speakers
 from .sounds import clip
 from .superb_files import find, lines_of, thinned
 
@@ -27,7 +28,7 @@ def speakers(root: Path, most: int | None) -> Problem:
         "speakers are the classes, so they are in every split; videos are not shared between splits",
         "mean over time and one linear layer",
     )
-    return checked(Problem("sid", "classify", "accuracy", _whole_classes(items, most), notes))
+    return checked(Problem("sid", "classify", _whole_classes(items, most), notes))
 
 
 def _whole_classes(items: list[Item], most: int | None) -> tuple[Item, ...]:
@@ -47,7 +48,7 @@ def same_voices(root: Path, most: int | None) -> Problem:
             part = "val" if split == "val" else "train"
             items.append(Item(clip(_audio(folder, name, where)), part, speaker, speaker))
     tested, pairs = _trials(folder, most)
-    problem = Problem("asv", "verify", "EER", (*thinned(items, most), *tested), NOTES, pairs=pairs)
+    problem = Problem("asv", "verify", (*thinned(items, most), *tested), NOTES, pairs=pairs)
     return refuse_shared_speakers(checked(problem), str(folder))
 
 

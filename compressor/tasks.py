@@ -7,9 +7,9 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .kinds import SPLITS, Item
 from .labels import read_labels
-from .probes import SPLITS
-from .problems import Item, Problem, checked, speakers_disjoint
+from .problems import Problem, checked, speakers_disjoint
 from .sounds import Sound, clip
 from .starter import SPEECH as STARTER
 
@@ -47,7 +47,7 @@ def make_task(name: str, data: Path | None, max_classes: int | None = None, max_
     if not speakers_disjoint(items):
         notes.append(_leak(name, items))
     items.sort(key=lambda item: item.name)
-    return checked(Problem(name, "classify", "accuracy", tuple(items), tuple(notes)))
+    return checked(Problem(name, "classify", tuple(items), tuple(notes)))
 
 
 def whole_test_clips(task: Problem) -> list[Sound]:

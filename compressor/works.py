@@ -28,8 +28,8 @@ from .downstream import (
     permutation_free_loss,
 )
 from .feature_store import FeatureStore
-from .probes import SPLITS
-from .problems import Item, Problem
+from .kinds import GRID_SAMPLES, KINDS, SPLITS, Item
+from .problems import Problem
 from .scoring import (
     diarization_counts,
     edit_counts,
@@ -46,8 +46,6 @@ from .scoring import (
 from .sounds import identity
 
 BATCH = 32
-GRID_SAMPLES = 1600  # diarisation is decided every 100 ms
-LETTER_SAMPLES = 640  # letters are told apart every 40 ms
 SLOT_SAMPLES = 960  # slots are looked for every 60 ms
 TRIALS_PER_KIND, TRIAL_CLIPS = 1500, 1000
 MOST_KEPT = 512 * 2**20  # bytes of averaged frames in memory, of each task that is being solved
@@ -79,7 +77,6 @@ class CoarseFrames:
 class TrainedWork:
     """A task whose head is trained on frames; see `downstream.Work`. Subclasses say how."""
 
-    metric: str
     statistic: Callable[[np.ndarray], float]
 
     def __init__(self, problem: Problem, store: FeatureStore, hop_samples: int) -> None:
@@ -127,7 +124,6 @@ class TrainedWork:
 class TokenWork(TrainedWork):
     """Tokens by CTC: phones."""
 
-    metric = "PER"
     statistic = staticmethod(error_rate)
 
     def prepare(self) -> None:
@@ -139,8 +135,9 @@ class TokenWork(TrainedWork):
 
     def head(self) -> Head:
         shape = self.frames.layers, self.frames.width, len(self.tokens) + 1
-        if self.problem.recurrent:
-            return RecurrentTokens(*shape, stack=stacked(self.hop_samples))
+        kind = KINDS[self.problem.kind]
+        if kind.stack_samples:
+            return RecurrentTokens(*shape, stack=kind.stacked(self.hop_samples))
         return LinearTokens(*shape)
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
@@ -162,7 +159,6 @@ class TokenWork(TrainedWork):
 class LetterWork(TokenWork):
     """Words from letters: the first two counts are of words, which are what stands between spaces, then of letters."""
 
-    metric = "WER"
     statistic = staticmethod(lambda counts: error_rate(counts[:, :2]))
 
     def compare(self, wanted: Sequence[str], said: Sequence[str]) -> tuple[float, ...]:
@@ -175,7 +171,6 @@ class LetterWork(TokenWork):
 class SpelledWork(TokenWork):
     """Slots spelled inside of a transcript, as SUPERB has them: F1 of their kinds, CER of their values."""
 
-    metric = "F1"
     statistic = staticmethod(mean_f1)
 
     def compare(self, wanted: Sequence[str], said: Sequence[str]) -> tuple[float, ...]:
@@ -188,7 +183,6 @@ class SpelledWork(TokenWork):
 class SlotWork(TrainedWork):
     """A value or none for each slot."""
 
-    metric = "F1"
     statistic = staticmethod(slot_f1)
 
     def prepare(self) -> None:
@@ -230,7 +224,6 @@ class SlotWork(TrainedWork):
 class VoiceWork(TrainedWork):
     """Same or another voice, by the cosine of two embeddings."""
 
-    metric = "EER"
     statistic = staticmethod(equal_error_rate)
 
     def prepare(self) -> None:
@@ -254,11 +247,6 @@ class VoiceWork(TrainedWork):
         return np.array([(float(voices[numbers[a]] @ voices[numbers[b]]), same) for a, b, same in pairs])
 
 
-def stacked(hop_samples: int) -> int:
-    """How many frames make one in which a letter is looked for."""
-    return max(1, LETTER_SAMPLES // hop_samples)
-
-
 def trials(items: Sequence[Item]) -> list[tuple[int, int, bool]]:
     """Pairs of clips and whether they are of one speaker: up to TRIALS_PER_KIND of each, the same ones every time."""
     voices = defaultdict(list)
@@ -275,7 +263,6 @@ def trials(items: Sequence[Item]) -> list[tuple[int, int, bool]]:
 class ActivityWork(TrainedWork):
     """Who speaks when, every 100 ms."""
 
-    metric = "DER"
     statistic = staticmethod(error_rate)
 
     def head(self) -> Head:
@@ -304,12 +291,9 @@ class ActivityWork(TrainedWork):
         return np.array(rows)
 
 
-def _tokens(problem: Problem, store: FeatureStore, hop_samples: int) -> TrainedWork:
-    return (LetterWork if problem.metric == "WER" else TokenWork)(problem, store, hop_samples)
-
-
-WORKS: dict[str, Callable[[Problem, FeatureStore, int], TrainedWork]] = {
-    "ctc": _tokens,
+WORKS: dict[str, type[TrainedWork]] = {
+    "ctc": TokenWork,
+    "words": LetterWork,
     "spell": SpelledWork,
     "slots": SlotWork,
     "verify": VoiceWork,

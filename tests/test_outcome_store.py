@@ -12,7 +12,7 @@ from speechpress.compressor.problems import Problem
 from speechpress.compressor.solve import Outcome
 
 OUTCOME = Outcome(0.5, 0.6, (0.4, 0.7), (0.4, 0.6), (0.1, 0.9), 1e-3, {"CER": 0.25})
-PROBLEM = Problem("asv", "verify", "EER", (item("a", "train", "x"), item("b", "test", "y")), pairs=((0, 1, True),))
+PROBLEM = Problem("asv", "verify", (item("a", "train", "x"), item("b", "test", "y")), pairs=((0, 1, True),))
 
 
 def test_an_outcome_comes_back_as_it_was(tmp_path):
@@ -40,7 +40,7 @@ def test_without_a_cache_nothing_is_kept():
         replace(PROBLEM, items=(item("a", "train", "z"), PROBLEM.items[1])),
         replace(PROBLEM, items=(item("a", "val", "x"), PROBLEM.items[1])),
         replace(PROBLEM, items=(item("c", "train", "x"), PROBLEM.items[1])),
-        replace(PROBLEM, recurrent=True),
+        replace(PROBLEM),
         replace(PROBLEM, folds=(PROBLEM,)),
     ],
 )
@@ -57,5 +57,5 @@ def test_another_budget_or_upstream_too_but_not_another_name():
 def test_answers_of_any_kind_are_told_apart():
     keys = set()
     for target in ("x", ("x", "y"), frozenset(["x", "y"]), np.ones((2, 2), bool), np.zeros((2, 2), bool)):
-        keys.add(outcome_key(Problem("t", "search", "MTWV", (item("a", "val", target),)), "up", Budget()))
+        keys.add(outcome_key(Problem("t", "search", (item("a", "val", target),)), "up", Budget()))
     assert len(keys) >= 4

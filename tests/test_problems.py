@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from speechpress.compressor.problems import TASKS, Item, Problem, checked, holds, refuse_shared_speakers, shuffled
+from speechpress.compressor.kinds import Item, holds
+from speechpress.compressor.problems import Problem, checked, refuse_shared_speakers, shuffled
 from speechpress.compressor.sounds import Sound, clip
+from speechpress.compressor.suites import TASKS
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -16,7 +18,7 @@ def item(name, split, target, speaker="", query=False):
 
 def classes(labels="aabb", splits=("train", "val", "test"), speaker=lambda split, n: split):
     items = [item(f"{s}{n}", s, label, speaker(s, n)) for s in splits for n, label in enumerate(labels)]
-    return Problem("ks", "classify", "accuracy", tuple(items))
+    return Problem("ks", "classify", tuple(items))
 
 
 def test_chance_and_unseen_speakers_are_filled_in():
@@ -38,27 +40,23 @@ def test_chance_and_unseen_speakers_are_filled_in():
             "1 classes have no training clip.*'c'",
         ),
         (classes("aaaa"), "only one class"),
-        (Problem("pr", "ctc", "PER", tuple(item(s, s, ()) for s in ("train", "val", "test"))), "3 clips have no text"),
+        (Problem("pr", "ctc", tuple(item(s, s, ()) for s in ("train", "val", "test"))), "3 clips have no text"),
         (
             Problem(
                 "asv",
                 "verify",
-                "EER",
                 tuple(item(f"{s}{n}", s, f"{s}") for s in ("train", "val", "test") for n in "12"),
             ),
             "two training speakers",
         ),
         (
-            Problem(
-                "asv", "verify", "EER", tuple(item(f"{s}{n}", s, n) for s in ("train", "val", "test") for n in "12")
-            ),
+            Problem("asv", "verify", tuple(item(f"{s}{n}", s, n) for s in ("train", "val", "test") for n in "12")),
             "trials of both kinds",
         ),
         (
             Problem(
                 "qbe",
                 "search",
-                "MTWV",
                 tuple(item(f"{s}{q}", s, f"{q}", query=q) for s in ("val", "test") for q in (0, 1)),
             ),
             "no query of its val split occurs",
@@ -89,7 +87,7 @@ def test_a_mixture_goes_with_any_of_its_files():
     both = Sound((("a.wav", 0.0), ("b.wav", 1.0)))
     items = [Item(both, split, np.ones((3, 2), bool), "x+y") for split in ("train", "val", "test")]
     alone = [Item(clip("c.wav"), split, np.ones((3, 2), bool), "x+y") for split in ("train", "val", "test")]
-    problem = checked(Problem("sd", "diarize", "DER", tuple(items + alone)))
+    problem = checked(Problem("sd", "diarize", tuple(items + alone)))
     assert problem.without(["b.wav"]).counts() == {"train": 1, "val": 1, "test": 1}
 
 
@@ -106,7 +104,7 @@ def test_shuffled_answers_are_the_same_ones_on_other_clips_of_the_split():
 
 def test_shuffling_a_search_leaves_its_queries_alone():
     items = (item("q", "test", "w", query=True), item("a", "test", frozenset("w")), item("b", "test", frozenset("v")))
-    moved = {i.sound.place[7]: i for i in shuffled(Problem("qbe", "search", "MTWV", items)).items}
+    moved = {i.sound.place[7]: i for i in shuffled(Problem("qbe", "search", items)).items}
     assert moved["q"].target == "w" and moved["a"].target == frozenset("v")
     assert holds(moved["b"], moved["q"]) and not holds(moved["a"], moved["q"])
 

@@ -31,7 +31,7 @@ def recordings(targets=("x", "y")):
 
 def test_words_are_found_in_recordings_that_may_hold_none(tmp_path):
     frames = recordings()
-    problem = Problem("qbe", "search", "MTWV", tuple(frames))
+    problem = Problem("qbe", "search", tuple(frames))
     scores, targets = qbe.scored(problem, store_of(tmp_path, frames), "test", 0)
     assert scores.shape == targets.shape == (2, 9) and targets.sum() == 6
     assert np.allclose(scores.mean(1), 0, atol=1e-5) and np.allclose(scores.std(1), 1, atol=1e-3)
@@ -42,13 +42,13 @@ def test_words_are_found_in_recordings_that_may_hold_none(tmp_path):
 
 def test_the_layer_is_chosen_on_val(tmp_path):
     frames = {one: torch.cat([torch.randn_like(rows), rows], 1) for one, rows in recordings().items()}
-    solved = qbe.solve_search(Problem("qbe", "search", "MTWV", tuple(frames)), store_of(tmp_path, frames))
+    solved = qbe.solve_search(Problem("qbe", "search", tuple(frames)), store_of(tmp_path, frames))
     assert solved["layer_weights"] == (0.0, 1.0) and solved["val"] == pytest.approx(1)
 
 
 def test_scores_are_those_of_the_demos_search(tmp_path, monkeypatch):
     frames = recordings()
-    problem, store = Problem("qbe", "search", "MTWV", tuple(frames)), store_of(tmp_path, frames)
+    problem, store = Problem("qbe", "search", tuple(frames)), store_of(tmp_path, frames)
     calls = []
     monkeypatch.setattr(qbe, "search", lambda *given: calls.append(1) or search.search(*given))
     qbe.scored(problem, store, "test", 0)

@@ -19,7 +19,7 @@ FRAMES = {
     for split in SPLITS
     for n, text in enumerate(texts(6, seed=SPLITS.index(split)))
 }
-PROBLEM = Problem("pr", "ctc", "PER", tuple(FRAMES))
+PROBLEM = Problem("pr", "ctc", tuple(FRAMES))
 JOBS = [Job(f"pr{n}", PROBLEM, "mel") for n in range(4)]
 
 

@@ -8,7 +8,8 @@ import pytest
 from sounds import write
 
 from speechpress.compressor.features import LOG_MEL
-from speechpress.compressor.problems import Item, Problem
+from speechpress.compressor.kinds import Item
+from speechpress.compressor.problems import Problem
 from speechpress.compressor.solve import Outcome
 from speechpress.compressor.sounds import clip
 from speechpress.compressor.suite_checks import check_problems, complaints, remarks
@@ -18,7 +19,7 @@ from speechpress.runtime.errors import SpeechpressError
 @pytest.fixture
 def problem(tmp_path):
     items = [Item(clip(write(tmp_path / f"{s}.wav", 0.5)), s, tuple("abcdef"), s) for s in ("train", "val", "test")]
-    return Problem("pr", "ctc", "PER", tuple(items))
+    return Problem("pr", "ctc", tuple(items))
 
 
 def test_seconds_are_added_up(problem):

@@ -5,9 +5,8 @@ from layouts import counts, hashed, text, without
 
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import evaluate_suite
-from speechpress.compressor.problems import TASKS
 from speechpress.compressor.scoring import spelled_slots
-from speechpress.compressor.suites import open_suite
+from speechpress.compressor.suites import TASKS, open_suite
 from speechpress.compressor.superb_layouts import commands_split, superb_problem
 from speechpress.runtime.errors import SpeechpressError
 
