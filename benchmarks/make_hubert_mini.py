@@ -63,7 +63,7 @@ from speechpress.compressor.feature_store import FeatureStore
 from speechpress.compressor.features import LOG_MEL, Upstream, of_model, random_copy
 from speechpress.compressor.layer_probes import layer_scores
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.problems import Problem
+from speechpress.compressor.problems import Task
 from speechpress.compressor.tasks import make_task
 from speechpress.runtime.atomic import write_json, write_text
 
@@ -240,7 +240,7 @@ def probes(upstream: Upstream, corpora: Path) -> dict:
         return {task.name: _probed(task, kept["upstream"]) for task in tasks}
 
 
-def _probed(task: Problem, store: FeatureStore) -> dict:
+def _probed(task: Task, store: FeatureStore) -> dict:
     """What the card tells of a task: every layer, the best one of them, their learned sum."""
     found = layer_scores(task, store, 1)
     layers = {str(entry.pop("layer")): entry for entry in found["layers"]}

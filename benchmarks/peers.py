@@ -122,11 +122,11 @@ def train(recipe: str, teacher: str, corpora: Path, out: Path, steps: int) -> No
 
 def suite(given: argparse.Namespace) -> dict[str, Any]:
     """The mini suite on all students at once: {task: {metric, chance, retention, upstream: score, ...}}."""
-    problems, _ = open_suite("mini", given.tasks.split(","), given.corpora)
+    tasks, _ = open_suite("mini", given.tasks.split(","), given.corpora)
     first, *others = given.students
     against = [str(given.out / name) for name in others]
     settings = {"against": against, "teacher": given.teacher, "cache": given.cache}
-    found = measured(given.out / first, problems, budget=Budget(seeds=given.seeds), **settings)
+    found = measured(given.out / first, tasks, budget=Budget(seeds=given.seeds), **settings)
     kept = ("metric", "better", "chance", "clips", "retention", "ci95", "also")
     rows = {}
     for name, task in found["tasks"].items():

@@ -38,7 +38,7 @@ from speechpress.compressor.lower import Method, lower
 from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.prepare import prepared_step
 from speechpress.compressor.pretrained import Teacher, load_teacher
-from speechpress.compressor.problems import Problem
+from speechpress.compressor.problems import Task
 from speechpress.compressor.tasks import make_task
 from speechpress.runtime.engine import Program, set_threads
 
@@ -168,17 +168,17 @@ def faithful(folders: Mapping[str, Path], teacher: Teacher, waves: Sequence[torc
     return found
 
 
-def probed(encoders: Mapping[str, Encoder], teacher: Teacher, tasks: Sequence[Problem], seeds: int) -> dict[str, Any]:
+def probed(encoders: Mapping[str, Encoder], teacher: Teacher, tasks: Sequence[Task], seeds: int) -> dict[str, Any]:
     """{task: {upstream: {test, ci95}}}."""
     upstreams = {name: of_model(encoder) for name, encoder in encoders.items()}
     upstreams |= {"teacher": of_model(teacher), "logmel": LOG_MEL}
     upstreams["random"] = of_model(random_copy(encoders[DENSE].config))
     results: dict[str, Any] = {}
     found = score_tasks(upstreams, tasks, Budget(seeds=seeds))
-    for task in found.problems:
+    for task in found.tasks:
         results[task.name] = {"clips": task.counts(), "classes": len(task.classes), "chance": task.chance}
         for name in upstreams:
-            score = found.outcomes[task.name][name]
+            score = found.scores[task.name][name]
             results[task.name][name] = {"test": score.test, "ci95": score.ci95}
             print(f"{task.name} {name}: {score.test:.3f}", flush=True)
     return results

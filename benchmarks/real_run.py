@@ -62,7 +62,7 @@ def probes(teacher: Path, corpora: Path, out: Path) -> dict:
     results = {}
     for name, corpus in (("ks", "arabic_speech_commands"), ("sid", "speechocean762")):
         task = make_task(name, corpora / corpus, max_classes=50, max_clips=MAX_CLIPS)
-        scores = score_tasks(upstreams, [task], Budget(seeds=3)).outcomes[name]
+        scores = score_tasks(upstreams, [task], Budget(seeds=3)).scores[name]
         results[name] = {key: {"test": score.test, "ci95": score.ci95} for key, score in scores.items()}
         results[name] |= {"clips": task.counts(), "classes": len(task.classes), "chance": task.chance}
         shown = ", ".join(f"{key} {score.test:.3f}" for key, score in scores.items())

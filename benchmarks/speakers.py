@@ -21,12 +21,12 @@ from speechpress.compressor.extraction import extract, stores
 from speechpress.compressor.features import LOG_MEL, of_model
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.probes import probe, probe_each_layer
-from speechpress.compressor.problems import Problem
+from speechpress.compressor.problems import Task
 from speechpress.compressor.solve import class_parts
 from speechpress.compressor.tasks import make_task
 
 
-def drawn(task: Problem, classes: int, seed: int) -> Problem:
+def drawn(task: Task, classes: int, seed: int) -> Task:
     """The same task on `classes` of its speakers."""
     kept = set(random.Random(seed).sample(sorted(task.classes), classes))
     return replace(task, items=tuple(item for item in task.items if item.target in kept))

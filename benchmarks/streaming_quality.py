@@ -35,7 +35,7 @@ from speechpress.compressor.eval_suite import score_tasks
 from speechpress.compressor.features import LOG_MEL, Upstream, of_model
 from speechpress.compressor.objectives import Heads, distance, load_heads
 from speechpress.compressor.pretrained import Teacher, load_teacher
-from speechpress.compressor.problems import Problem
+from speechpress.compressor.problems import Task
 from speechpress.compressor.sounds import read_sound
 from speechpress.compressor.tasks import make_task, whole_test_clips
 
@@ -138,7 +138,7 @@ def fidelity(states: States, heads: Heads, teacher: Teacher, waves: Sequence[Ten
     return total / frames
 
 
-def test_clips(tasks: Sequence[Problem]) -> list[Tensor]:
+def test_clips(tasks: Sequence[Task]) -> list[Tensor]:
     """Some of each task, (1, S) each."""
     sounds = [sound for task in tasks for sound in whole_test_clips(task)[: FIDELITY_CLIPS // len(tasks)]]
     return [torch.from_numpy(read_sound(sound))[None] for sound in sounds]
@@ -162,9 +162,9 @@ def measure(streaming: Path, offline: Path, teacher: Teacher, corpora: Path, cli
     upstreams = {name: Upstream(states) for name, (_, states, _) in compared.items()}
     upstreams |= {"teacher": of_model(teacher), "logmel": LOG_MEL}
     found = score_tasks(upstreams, tasks, Budget(seeds=seeds))
-    for task in found.problems:
+    for task in found.tasks:
         for name in upstreams:
-            score = found.outcomes[task.name][name]
+            score = found.scores[task.name][name]
             result.setdefault(name, {})[task.name] = {"test": score.test, "ci95": score.ci95, "std": score.std}
             print(f"{task.name} {name}: {score.test:.3f}", flush=True)
     return {"ways": result, "clips": {task.name: task.counts() for task in tasks}, "seeds": seeds}

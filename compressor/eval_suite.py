@@ -15,17 +15,18 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import Skipped
-from .contest import OWN_NAMES, contest_fidelity, open_contest
+from .contest import OWN_NAMES, comparison_fidelity, open_comparison
 from .downstream import Budget
 from .extraction import Listener, extract, stores
 from .features import Upstream, some_waves
 from .kinds import KINDS, is_error, quality
-from .outcome_store import OutcomeStore
-from .problems import Problem, shuffled
-from .solve import Outcome
+from .outcome_store import ScoreStore
+from .problems import Task, shuffled
+from .retention import of_teacher
+from .solve import TaskScore
 from .solve_jobs import Job, solve_jobs
 from .sounds import Sound, read_sound
-from .suite_checks import check_problems, complaints, remarks
+from .suite_checks import check_tasks, complaints, remarks
 
 logger = logging.getLogger(__name__)
 
@@ -42,19 +43,19 @@ SUITE_ONLY = frozenset({"better", "seeds", "lr", "also", "retention"})
 class ScoredTasks:
     """Tasks, without clips that could not be read, and how well each upstream solves them.
 
-    `outcomes` is by task and upstream; `shuffled`, by task, is what the witness learns from the answers of other clips.
+    `scores` is by task and upstream; `shuffled`, by task, is what the witness learns from the answers of other clips.
     """
 
-    problems: list[Problem]
-    outcomes: dict[str, dict[str, Outcome]]
-    shuffled: dict[str, Outcome]
+    tasks: list[Task]
+    scores: dict[str, dict[str, TaskScore]]
+    shuffled: dict[str, TaskScore]
     skipped: list[Skipped]
     features_s: float
 
 
 def score_tasks(
     upstreams: Mapping[str, Upstream],
-    problems: Sequence[Problem],
+    tasks: Sequence[Task],
     budget: Budget = DEFAULT,
     *,
     cache: Path | None = None,
@@ -72,17 +73,17 @@ def score_tasks(
     """
     started = time.monotonic()
     with stores(cache, upstreams) as kept:
-        skipped = extract(upstreams, wanted(problems), kept, device, listen)
-        problems = [problem.without(item.path for item in skipped) for problem in problems]
+        skipped = extract(upstreams, wanted(tasks), kept, device, listen)
+        tasks = [task.without(item.path for item in skipped) for task in tasks]
         features_s = time.monotonic() - started
-        jobs = [Job(problem.name, problem, name) for problem in problems for name in upstreams]
+        jobs = [Job(task.name, task, name) for task in tasks for name in upstreams]
         if witness is not None:
-            jobs += [Job(SHUFFLED + problem.name, shuffled(problem), witness) for problem in problems]
-        found = solve_jobs(jobs, upstreams, kept, budget, OutcomeStore(cache), workers, listen)
+            jobs += [Job(SHUFFLED + task.name, shuffled(task), witness) for task in tasks]
+        found = solve_jobs(jobs, upstreams, kept, budget, ScoreStore(cache), workers, listen)
     return ScoredTasks(
-        problems,
-        {problem.name: {name: found[problem.name, name] for name in upstreams} for problem in problems},
-        {} if witness is None else {problem.name: found[SHUFFLED + problem.name, witness] for problem in problems},
+        tasks,
+        {task.name: {name: found[task.name, name] for name in upstreams} for task in tasks},
+        {} if witness is None else {task.name: found[SHUFFLED + task.name, witness] for task in tasks},
         skipped,
         features_s,
     )
@@ -90,7 +91,7 @@ def score_tasks(
 
 def evaluate_suite(
     source: str | Path,
-    problems: Sequence[Problem],
+    tasks: Sequence[Task],
     *,
     against: Sequence[str] = (),
     teacher: str | None = None,
@@ -107,13 +108,13 @@ def evaluate_suite(
 
     Args:
         source: a checkpoint folder, a bundle or a teacher; a bundle runs as on a device, in chunks where it streams.
-        problems: from `mini_suite` or `superb_layouts`.
+        tasks: from `mini_suite` or `superb_layouts`.
         against: further checkpoints, bundles or teachers, measured alike.
         teacher: where to find the teacher if not where the card says.
         chunk_ms: chunk size; for a checkpoint None is all audio at once, for a bundle its default.
         layers: "weighted" (a learned sum) or "last".
         budget: the same for every upstream and task.
-        cache: folder in which features and outcomes are kept; None keeps none.
+        cache: folder in which features and scores are kept; None keeps none.
         sanity: also learn from shuffled labels, and look whether anything is out of order; see `suite_checks`.
         workers: tasks that are solved at once.
 
@@ -126,103 +127,95 @@ def evaluate_suite(
     started = time.monotonic()
     if layers not in LAYERS:
         raise SpeechpressError(f"eval: --layers is weighted or last, not {layers!r}")
-    if not problems:
+    if not tasks:
         raise SpeechpressError("eval: there is no task left to measure; name some with --tasks")
-    contest = open_contest(source, against, teacher, chunk_ms, device)
-    upstreams = contest.shown(layers)
-    hours = check_problems(problems, upstreams.values()) / 3600
-    listen(f"{len(problems)} tasks, {hours:.2f} h of audio, heard by {', '.join(upstreams)}")
+    comparison = open_comparison(source, against, teacher, chunk_ms, device)
+    upstreams = comparison.shown(layers)
+    hours = check_tasks(tasks, upstreams.values()) / 3600
+    listen(f"{len(tasks)} tasks, {hours:.2f} h of audio, heard by {', '.join(upstreams)}")
     witness = ("teacher" if "teacher" in upstreams else "student") if sanity else None
     found = score_tasks(
-        upstreams, problems, budget, cache=cache, witness=witness, workers=workers, device=device, listen=listen
+        upstreams, tasks, budget, cache=cache, witness=witness, workers=workers, device=device, listen=listen
     )
-    problems, outcomes = found.problems, found.outcomes
-    tasks = {problem.name: suite_entry(problem, outcomes[problem.name]) for problem in problems}
-    for name, outcome in found.shuffled.items():
-        tasks[name]["shuffled"] = {"of": witness, "test": outcome.test, "ci95": list(outcome.ci95)}
-    fidelity = contest_fidelity(contest, held_out_waves(problems[0], device))
+    tasks, scores = found.tasks, found.scores
+    entries = {task.name: suite_entry(task, scores[task.name]) for task in tasks}
+    for name, score in found.shuffled.items():
+        entries[name]["shuffled"] = {"of": witness, "test": score.test, "ci95": list(score.ci95)}
+    fidelity = comparison_fidelity(comparison, held_out_waves(tasks[0], device))
     return {
         "checkpoint": str(source),
         "layers": layers,
-        "latency": contest.latency,
+        "latency": comparison.latency,
         "hours": hours,
         "budget": {"steps": budget.steps, "batch": budget.batch, "lrs": list(budget.lrs), "seeds": budget.seeds},
         "size_bytes": {name: upstream.size_bytes for name, upstream in upstreams.items()},
         "against": [name for name in upstreams if name not in OWN_NAMES],
-        "tasks": tasks,
+        "tasks": entries,
         **fidelity,
-        "sanity": _sanity(tasks, problems) if sanity else None,
+        "sanity": _sanity(entries, tasks) if sanity else None,
         "skipped": [{"path": item.path, "reason": item.reason} for item in found.skipped],
-        "notes": [*contest.notes, *remarks(problems, outcomes)],
+        "notes": [*comparison.notes, *remarks(tasks, scores)],
         "seconds": {"features": found.features_s, "all": time.monotonic() - started, "workers": workers},
     }
 
 
-def wanted(problems: Sequence[Problem]) -> dict[str, list[Sound]]:
+def wanted(tasks: Sequence[Task]) -> dict[str, list[Sound]]:
     """Sounds whose frames, and whose means, the tasks need."""
     kinds: dict[str, dict[Sound, None]] = {"frames": {}, "means": {}}
-    for problem in problems:
-        kinds[KINDS[problem.kind].features].update(dict.fromkeys(item.sound for item in problem.items))
+    for task in tasks:
+        kinds[KINDS[task.kind].features].update(dict.fromkeys(item.sound for item in task.items))
     return {kind: list(sounds) for kind, sounds in kinds.items()}
 
 
-def held_out_waves(problem: Problem, device: str) -> list[Tensor]:
+def held_out_waves(task: Task, device: str) -> list[Tensor]:
     """Test clips of a task, each (1, S), in a fixed random order up to FIDELITY_S."""
-    sounds = [item.sound for item in sorted(problem.part("test"), key=lambda item: item.order)]
+    sounds = [item.sound for item in sorted(task.part("test"), key=lambda item: item.order)]
     return some_waves(sounds, read_sound, FIDELITY_S, device)
 
 
-def suite_entry(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+def suite_entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
     """A task's entry in the JSON of a suite."""
-    return {key: value for key, value in entry(problem, outcomes).items() if key not in QUICK_ONLY}
+    return {key: value for key, value in entry(task, scores).items() if key not in QUICK_ONLY}
 
 
-def quick_entry(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+def quick_entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
     """A task's entry in the JSON of the quick measure, where speakers without names count as not unseen."""
-    found = {key: value for key, value in entry(problem, outcomes).items() if key not in SUITE_ONLY}
-    return {**found, "speaker_disjoint": bool(problem.speaker_disjoint)}
+    found = {key: value for key, value in entry(task, scores).items() if key not in SUITE_ONLY}
+    return {**found, "speaker_disjoint": bool(task.speaker_disjoint)}
 
 
-def entry(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+def entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
     """All that is known of a task; both kinds of JSON are parts of it."""
-    names = [*OWN_NAMES, *(name for name in outcomes if name not in OWN_NAMES)]
+    names = [*OWN_NAMES, *(name for name in scores if name not in OWN_NAMES)]
 
-    def each(value: Callable[[Outcome], Any]) -> dict[str, Any]:
-        return {name: value(outcomes[name]) if name in outcomes else None for name in names}
+    def each(value: Callable[[TaskScore], Any]) -> dict[str, Any]:
+        return {name: value(scores[name]) if name in scores else None for name in names}
 
-    method = "Wilson over test clips" if problem.classes else "bootstrap over test clips, trials or queries"
+    method = "Wilson over test clips" if task.classes else "bootstrap over test clips, trials or queries"
     return {
-        "metric": problem.metric,
-        "better": "lower" if is_error(problem.metric) else "higher",
-        **each(lambda outcome: outcome.test),
-        "ci95": each(lambda outcome: list(outcome.ci95)),
+        "metric": task.metric,
+        "better": "lower" if is_error(task.metric) else "higher",
+        **each(lambda score: score.test),
+        "ci95": each(lambda score: list(score.ci95)),
         "ci95_method": f"{method}, of the mean over seeds",
-        "val": each(lambda outcome: outcome.val),
-        "seeds": each(lambda outcome: list(outcome.seeds)),
-        "std_over_seeds": each(lambda outcome: outcome.std),
-        "layer_weights": each(lambda outcome: list(outcome.layer_weights)),
-        "lr": each(lambda outcome: outcome.lr),
-        "also": each(lambda outcome: outcome.also),
-        "quality": each(lambda outcome: quality(problem.metric, outcome.test)),
-        "retention": retention(problem.metric, outcomes),
-        "classes": len(problem.classes),
-        "clips": problem.counts(),
-        "crop_s": problem.crop_s,
-        "chance": problem.chance,
-        "chance_by_voice": problem.chance_by_voice,
-        "speaker_disjoint": problem.speaker_disjoint,
-        "notes": list(problem.notes),
+        "val": each(lambda score: score.val),
+        "seeds": each(lambda score: list(score.seeds)),
+        "std_over_seeds": each(lambda score: score.std),
+        "layer_weights": each(lambda score: list(score.layer_weights)),
+        "lr": each(lambda score: score.lr),
+        "also": each(lambda score: score.also),
+        "quality": each(lambda score: quality(task.metric, score.test)),
+        "retention": of_teacher({name: quality(task.metric, score.test) for name, score in scores.items()}),
+        "classes": len(task.classes),
+        "clips": task.counts(),
+        "crop_s": task.crop_s,
+        "chance": task.chance,
+        "chance_by_voice": task.chance_by_voice,
+        "speaker_disjoint": task.speaker_disjoint,
+        "notes": list(task.notes),
     }
 
 
-def retention(metric: str, outcomes: Mapping[str, Outcome]) -> dict[str, float | None]:
-    """What share of the teacher's score each of the others has, on a scale where higher is better."""
-    if "teacher" not in outcomes:
-        return dict.fromkeys(outcomes)
-    whole = quality(metric, outcomes["teacher"].test)
-    return {name: quality(metric, one.test) / whole if whole else None for name, one in outcomes.items()}
-
-
-def _sanity(tasks: Mapping[str, dict[str, Any]], problems: Sequence[Problem]) -> dict[str, Any]:
-    found = complaints(tasks, {problem.name: problem.kind for problem in problems})
+def _sanity(entries: Mapping[str, dict[str, Any]], tasks: Sequence[Task]) -> dict[str, Any]:
+    found = complaints(entries, {task.name: task.kind for task in tasks})
     return {"ok": not found, "complaints": found}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import SAMPLE_RATE
-from .contest import contest_fidelity, open_contest
+from .contest import comparison_fidelity, open_comparison
 from .downstream import Budget
 from .eval_suite import FIDELITY_S, quick_entry, score_tasks
 from .extraction import Listener
@@ -59,17 +59,17 @@ def evaluate(
             that does not stream.
     """
     start = time.monotonic()
-    made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(map(str.strip, tasks))]
-    contest = open_contest(checkpoint, (), teacher, chunk_ms, device)
+    opened = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(map(str.strip, tasks))]
+    comparison = open_comparison(checkpoint, (), teacher, chunk_ms, device)
     result: dict[str, Any] = {"checkpoint": str(checkpoint), "data": "starter" if data is None else str(data)}
-    result["latency"] = contest.latency
-    result["size_bytes"] = {name: one.size_bytes for name, one in contest.upstreams.items()}
-    found = score_tasks(contest.upstreams, made, Budget(seeds=seeds), device=device, listen=listen)
-    result["tasks"] = {problem.name: quick_entry(problem, found.outcomes[problem.name]) for problem in found.problems}
-    waves = some_waves(whole_test_clips(made[0]), read_sound, FIDELITY_S, device)
-    if contest.teacher is not None:
+    result["latency"] = comparison.latency
+    result["size_bytes"] = {name: one.size_bytes for name, one in comparison.upstreams.items()}
+    found = score_tasks(comparison.upstreams, opened, Budget(seeds=seeds), device=device, listen=listen)
+    result["tasks"] = {task.name: quick_entry(task, found.scores[task.name]) for task in found.tasks}
+    waves = some_waves(whole_test_clips(opened[0]), read_sound, FIDELITY_S, device)
+    if comparison.teacher is not None:
         heard_s = sum(wave.shape[1] for wave in waves) / SAMPLE_RATE
-        listen(f"fidelity to {contest.teacher.card.source} on {heard_s:.0f} s of test clips")
-    result |= contest_fidelity(contest, waves)
+        listen(f"fidelity to {comparison.teacher.card.source} on {heard_s:.0f} s of test clips")
+    result |= comparison_fidelity(comparison, waves)
     result["skipped"] = [{"path": item.path, "reason": item.reason} for item in found.skipped]
-    return {**result, "notes": contest.notes, "seconds": time.monotonic() - start}
+    return {**result, "notes": comparison.notes, "seconds": time.monotonic() - start}

@@ -13,7 +13,7 @@ FLOORS = ("random", "logmel")  # what is there without learning: random weights,
 
 
 @dataclass(frozen=True)
-class Problem:
+class Task:
     """A task of SUPERB on some corpus.
 
     `kind` is one of `kinds.KINDS`; `chance` what a blind guess gets, None where that is not known;
@@ -29,7 +29,7 @@ class Problem:
     chance_by_voice: float | None = None
     speaker_disjoint: bool | None = None
     pairs: tuple[tuple[int, int, bool], ...] = ()  # verify: trials over test items that a corpus brings along
-    folds: tuple["Problem", ...] = ()  # solved one by one, each on a part of the same items; the score is their mean
+    folds: tuple["Task", ...] = ()  # solved one by one, each on a part of the same items; the score is their mean
 
     @property
     def metric(self) -> str:
@@ -54,7 +54,7 @@ class Problem:
         found = Counter(item.split for item in self.items)
         return {split: found[split] for split in SPLITS}
 
-    def without(self, unreadable: Iterable[str]) -> "Problem":
+    def without(self, unreadable: Iterable[str]) -> "Task":
         """The same without clips of files that could not be read.
 
         Trials that a corpus brings along are then drawn anew. Raises SpeechpressError when a split is left empty.
@@ -67,23 +67,23 @@ class Problem:
         return checked(replace(self, items=kept, pairs=(), folds=folds, chance=None))
 
 
-def checked(problem: Problem, names_speakers: bool = True) -> Problem:
-    """The same problem, with what it says of its speakers, and what a blind guess gets where that was not said.
+def checked(task: Task, names_speakers: bool = True) -> Task:
+    """The same task, with what it says of its speakers, and what a blind guess gets where that was not said.
 
     Raises SpeechpressError for an empty split, a class or a word without examples, or answers that nothing can be
     learned from.
     """
-    kind, parts = KINDS[problem.kind], {split: problem.part(split) for split in SPLITS}
+    kind, parts = KINDS[task.kind], {split: task.part(split) for split in SPLITS}
     for split in kind.splits:
         if not parts[split]:
-            raise SpeechpressError(f"task {problem.name!r}: its {split} split holds no clip; check the corpus' labels")
-    kind.check(problem.name, parts)
-    if problem.chance is None:
+            raise SpeechpressError(f"task {task.name!r}: its {split} split holds no clip; check the corpus' labels")
+    kind.check(task.name, parts)
+    if task.chance is None:
         answers = ([item.target for item in parts[split]] for split in ("train", "test"))
-        problem = replace(problem, chance=kind.chance_level(*answers))
+        task = replace(task, chance=kind.chance_level(*answers))
     known = names_speakers and kind.trained
-    problem = replace(problem, speaker_disjoint=speakers_disjoint(problem.items) if known else None)
-    return replace(problem, chance_by_voice=_chance_by_voice(problem))
+    task = replace(task, speaker_disjoint=speakers_disjoint(task.items) if known else None)
+    return replace(task, chance_by_voice=_chance_by_voice(task))
 
 
 def speakers_disjoint(items: Iterable[Item]) -> bool | None:
@@ -94,36 +94,36 @@ def speakers_disjoint(items: Iterable[Item]) -> bool | None:
     return None if "" in sides[0] | sides[1] else not sides[0] & sides[1]
 
 
-def _chance_by_voice(problem: Problem) -> float | None:
+def _chance_by_voice(task: Task) -> float | None:
     """Accuracy of naming the most frequent training class of a clip's voice.
 
     None for unseen voices, for voices that are the classes, and where none is named.
     """
-    named = any(item.voice for item in problem.items) and any(item.target != item.speaker for item in problem.items)
-    if not problem.classes or problem.speaker_disjoint or not named:
+    named = any(item.voice for item in task.items) and any(item.target != item.speaker for item in task.items)
+    if not task.classes or task.speaker_disjoint or not named:
         return None
-    parts = ([(item.voice, item.target) for item in problem.part(split)] for split in ("train", "test"))
+    parts = ([(item.voice, item.target) for item in task.part(split)] for split in ("train", "test"))
     return majority_by_group(*parts)
 
 
-def refuse_shared_speakers(problem: Problem, where: str) -> Problem:
+def refuse_shared_speakers(task: Task, where: str) -> Task:
     """For corpora that keep their speakers apart; raises SpeechpressError where one is in training and in test."""
-    train, test = ({item.speaker for item in problem.part(split)} for split in ("train", "test"))
+    train, test = ({item.speaker for item in task.part(split)} for split in ("train", "test"))
     shared = sorted(train & test - {""})
     if shared:
         raise SpeechpressError(
-            f"{where}: {len(shared)} speakers are in train and in test, such as {shared[0]}; task {problem.name!r} is "
+            f"{where}: {len(shared)} speakers are in train and in test, such as {shared[0]}; task {task.name!r} is "
             "about unseen speakers, so give each speaker to one split"
         )
-    return problem
+    return task
 
 
-def shuffled(problem: Problem) -> Problem:
+def shuffled(task: Task) -> Task:
     """The same clips with the answers of other clips of their split; what is learned from them is chance."""
-    items = [item for item in problem.items if item.query]
+    items = [item for item in task.items if item.query]
     for split in SPLITS:
-        part = sorted((item for item in problem.part(split) if not item.query), key=lambda item: item.order)
+        part = sorted((item for item in task.part(split) if not item.query), key=lambda item: item.order)
         # One step along a fixed random order: every clip gets the answer of another one.
         targets = [item.target for item in part[1:] + part[:1]]
         items += [replace(item, target=target) for item, target in zip(part, targets, strict=True)]
-    return replace(problem, items=tuple(items), pairs=(), folds=tuple(map(shuffled, problem.folds)))
+    return replace(task, items=tuple(items), pairs=(), folds=tuple(map(shuffled, task.folds)))

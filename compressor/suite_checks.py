@@ -10,15 +10,15 @@ from speechpress.runtime.errors import SpeechpressError
 from .config import SAMPLE_RATE
 from .features import Upstream
 from .kinds import KINDS, is_error, quality
-from .problems import FLOORS, Problem
-from .solve import Outcome
+from .problems import FLOORS, Task
+from .solve import TaskScore
 from .sounds import Sound, check_sounds, durations_s
 
 BELOW_CHANCE = 0.05  # how far an interval may end below a guess
 T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57)  # 97.5 % of Student's t with 1, 2, ... degrees of freedom
 
 
-def check_problems(problems: Sequence[Problem], upstreams: Iterable[Upstream], limit_s: float | None = None) -> float:
+def check_tasks(tasks: Sequence[Task], upstreams: Iterable[Upstream], limit_s: float | None = None) -> float:
     """Seconds of audio in all, after a look at every file.
 
     Raises SpeechpressError for files that are missing, shorter than a frame, or longer than an upstream can hear, and
@@ -26,50 +26,50 @@ def check_problems(problems: Sequence[Problem], upstreams: Iterable[Upstream], l
     """
     listeners = list(upstreams)
     receptive_s = max(upstream.receptive_samples for upstream in listeners) / SAMPLE_RATE
-    for problem in problems:
-        check_sounds((item.sound for item in problem.items), receptive_s, f"task {problem.name!r}")
-    lengths = durations_s({item.sound for problem in problems for item in problem.items})
+    for task in tasks:
+        check_sounds((item.sound for item in task.items), receptive_s, f"task {task.name!r}")
+    lengths = durations_s({item.sound for task in tasks for item in task.items})
     limits = [limit for limit in (limit_s, *(upstream.limit_s for upstream in listeners)) if limit is not None]
     if limits and max(lengths.values()) > min(limits):
         raise SpeechpressError(
             f"this bundle does not stream and runs at most {min(limits):g} s at once, but the longest clip has "
             f"{max(lengths.values()):.1f} s; export it with --offline-seconds {max(lengths.values()) + 1:.0f}"
         )
-    for problem in problems:
+    for task in tasks:
         for upstream in listeners:
-            _check_frame_rate(problem, upstream, lengths)
+            _check_frame_rate(task, upstream, lengths)
     return sum(lengths.values())
 
 
-def _check_frame_rate(problem: Problem, upstream: Upstream, lengths_s: Mapping[Sound, float]) -> None:
-    kind, hop_ms = KINDS[problem.kind], 1000 * upstream.hop_samples / SAMPLE_RATE
+def _check_frame_rate(task: Task, upstream: Upstream, lengths_s: Mapping[Sound, float]) -> None:
+    kind, hop_ms = KINDS[task.kind], 1000 * upstream.hop_samples / SAMPLE_RATE
     if kind.grid_samples is not None and upstream.hop_samples > kind.grid_samples:
         raise SpeechpressError(
-            f"task {problem.name!r}: decides every {1000 * kind.grid_samples / SAMPLE_RATE:g} ms, but an upstream has "
+            f"task {task.name!r}: decides every {1000 * kind.grid_samples / SAMPLE_RATE:g} ms, but an upstream has "
             f"a frame every {hop_ms:g} ms only; leave the task out with --tasks"
         )
     if not kind.tokens:
         return
-    train, shrink = problem.part("train"), kind.stacked(upstream.hop_samples)
+    train, shrink = task.part("train"), kind.stacked(upstream.hop_samples)
     tight = [item for item in train if upstream.frames(lengths_s[item.sound]) // shrink < len(item.target)]
     if len(tight) > len(train) // 2:
         raise SpeechpressError(
-            f"task {problem.name!r}: an upstream with a frame every {hop_ms:g} ms has fewer frames than tokens in "
+            f"task {task.name!r}: an upstream with a frame every {hop_ms:g} ms has fewer frames than tokens in "
             f"{len(tight)} of {len(train)} clips, so nothing can be transcribed; leave the task out with --tasks"
         )
 
 
-def remarks(problems: Sequence[Problem], outcomes: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
+def remarks(tasks: Sequence[Task], scores: Mapping[str, Mapping[str, TaskScore]]) -> list[str]:
     """What is unusual in the results: a student above its teacher, a floor above the student."""
     found = []
-    for problem in problems:
-        sign = -1 if is_error(problem.metric) else 1
-        scores = {name: sign * outcome.test for name, outcome in outcomes[problem.name].items()}
-        if scores["student"] > scores.get("teacher", float("inf")):
-            found.append(f"{problem.name}: the student is above its teacher")
-        above = [name for name in FLOORS if scores.get(name, -9.0) > scores["student"]]
+    for task in tasks:
+        sign = -1 if is_error(task.metric) else 1
+        signed = {name: sign * score.test for name, score in scores[task.name].items()}
+        if signed["student"] > signed.get("teacher", float("inf")):
+            found.append(f"{task.name}: the student is above its teacher")
+        above = [name for name in FLOORS if signed.get(name, -9.0) > signed["student"]]
         if above:
-            found.append(f"{problem.name}: {' and '.join(above)} above the student: here it learned nothing to keep")
+            found.append(f"{task.name}: {' and '.join(above)} above the student: here it learned nothing to keep")
     return found
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from speechpress.runtime.errors import SpeechpressError
 
 from . import mini_suite, superb_layouts
-from .mini_suite import EMOTION, mini_problem
-from .problems import Problem
-from .superb_layouts import superb_problem
+from .mini_suite import EMOTION, mini_task
+from .problems import Task
+from .superb_layouts import superb_task
 from .tasks import COLUMNS
 
 SUITES = {"mini": tuple(mini_suite.MAKERS), "superb": tuple(superb_layouts.MAKERS)}
@@ -17,10 +17,8 @@ TASKS = tuple(dict.fromkeys(name for names in SUITES.values() for name in names)
 ALL = "all"
 
 
-def open_suite(
-    suite: str, tasks: Sequence[str], root: Path, most: int | None = None
-) -> tuple[list[Problem], list[str]]:
-    """The problems of a suite, and notes about what "all" leaves out.
+def open_suite(suite: str, tasks: Sequence[str], root: Path, most: int | None = None) -> tuple[list[Task], list[str]]:
+    """The tasks of a suite, and notes about what "all" leaves out.
 
     Args:
         suite: "mini" or "superb".
@@ -45,8 +43,8 @@ def open_suite(
             "(labels.tsv with path, emotion, speaker), or use --suite superb with IEMOCAP"
         )
     if suite == "mini":
-        return [mini_problem(name, root) for name in names], notes
-    return [superb_problem(name, root, most) for name in names], notes
+        return [mini_task(name, root) for name in names], notes
+    return [superb_task(name, root, most) for name in names], notes
 
 
 def quick_names(names: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .kinds import SPLITS, Item
 from .labels import read_labels
-from .problems import Problem, checked, speakers_disjoint
+from .problems import Task, checked, speakers_disjoint
 from .sounds import Sound, clip
 from .starter import SPEECH as STARTER
 
@@ -19,7 +19,7 @@ STARTER_CROP_S = {"sid": 1.0, "lid": 1.0}
 _SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "eval": "test"}
 
 
-def make_task(name: str, data: Path | None, max_classes: int | None = None, max_clips: int | None = None) -> Problem:
+def make_task(name: str, data: Path | None, max_classes: int | None = None, max_clips: int | None = None) -> Task:
     """One of COLUMNS' tasks over a folder with labels.tsv, the starter speech by default.
 
     Args:
@@ -47,10 +47,10 @@ def make_task(name: str, data: Path | None, max_classes: int | None = None, max_
     if not speakers_disjoint(items):
         notes.append(_leak(name, items))
     items.sort(key=lambda item: item.name)
-    return checked(Problem(name, "classify", tuple(items), tuple(notes)))
+    return checked(Task(name, "classify", tuple(items), tuple(notes)))
 
 
-def whole_test_clips(task: Problem) -> list[Sound]:
+def whole_test_clips(task: Task) -> list[Sound]:
     """The recordings of a folder's test part, uncut, in a fixed random order."""
     return [clip(item.sound.parts[0][0]) for item in sorted(task.part("test"), key=_order)]
 

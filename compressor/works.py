@@ -29,7 +29,7 @@ from .downstream import (
 )
 from .feature_store import FeatureStore
 from .kinds import GRID_SAMPLES, KINDS, SPLITS, Item
-from .problems import Problem
+from .problems import Task
 from .scoring import (
     diarization_counts,
     edit_counts,
@@ -74,14 +74,14 @@ class CoarseFrames:
         return means
 
 
-class TrainedWork:
-    """A task whose head is trained on frames; see `downstream.Work`. Subclasses say how."""
+class TaskHead:
+    """A task whose head is trained on frames; see `downstream.Trainable`. Subclasses say how."""
 
     statistic: Callable[[np.ndarray], float]
 
-    def __init__(self, problem: Problem, store: FeatureStore, hop_samples: int) -> None:
-        self.problem, self.hop_samples = problem, hop_samples
-        self.items = {split: problem.part(split) for split in SPLITS}
+    def __init__(self, task: Task, store: FeatureStore, hop_samples: int) -> None:
+        self.task, self.hop_samples = task, hop_samples
+        self.items = {split: task.part(split) for split in SPLITS}
         self.train_count = len(self.items["train"])
         self._order = [item for split in SPLITS for item in self.items[split]]
         names = [identity(item.sound) for item in self._order]
@@ -121,7 +121,7 @@ class TrainedWork:
         return {}
 
 
-class TokenWork(TrainedWork):
+class CtcHead(TaskHead):
     """Tokens by CTC: phones."""
 
     statistic = staticmethod(error_rate)
@@ -135,7 +135,7 @@ class TokenWork(TrainedWork):
 
     def head(self) -> Head:
         shape = self.frames.layers, self.frames.width, len(self.tokens) + 1
-        kind = KINDS[self.problem.kind]
+        kind = KINDS[self.task.kind]
         if kind.stack_samples:
             return RecurrentTokens(*shape, stack=kind.stacked(self.hop_samples))
         return LinearTokens(*shape)
@@ -156,7 +156,7 @@ class TokenWork(TrainedWork):
         return edit_counts(wanted, said)
 
 
-class LetterWork(TokenWork):
+class WordsHead(CtcHead):
     """Words from letters: the first two counts are of words, which are what stands between spaces, then of letters."""
 
     statistic = staticmethod(lambda counts: error_rate(counts[:, :2]))
@@ -168,7 +168,7 @@ class LetterWork(TokenWork):
         return {"CER": float(np.mean([error_rate(one[:, 2:]) for one in counts]))}
 
 
-class SpelledWork(TokenWork):
+class SpellHead(CtcHead):
     """Slots spelled inside of a transcript, as SUPERB has them: F1 of their kinds, CER of their values."""
 
     statistic = staticmethod(mean_f1)
@@ -180,7 +180,7 @@ class SpelledWork(TokenWork):
         return {"CER": float(np.mean([spelled_cer(one) for one in counts]))}
 
 
-class SlotWork(TrainedWork):
+class SlotsHead(TaskHead):
     """A value or none for each slot."""
 
     statistic = staticmethod(slot_f1)
@@ -221,7 +221,7 @@ class SlotWork(TrainedWork):
         return {"CER": float(np.mean([slot_cer(one) for one in counts]))}
 
 
-class VoiceWork(TrainedWork):
+class VerifyHead(TaskHead):
     """Same or another voice, by the cosine of two embeddings."""
 
     statistic = staticmethod(equal_error_rate)
@@ -243,7 +243,7 @@ class VoiceWork(TrainedWork):
         for numbers in batches:
             voices.update(zip(numbers, head(*self.frames.batch(numbers))[0], strict=True))
         numbers = sorted(voices)
-        pairs = self.problem.pairs if split == "test" and self.problem.pairs else trials(self.items[split])
+        pairs = self.task.pairs if split == "test" and self.task.pairs else trials(self.items[split])
         return np.array([(float(voices[numbers[a]] @ voices[numbers[b]]), same) for a, b, same in pairs])
 
 
@@ -260,7 +260,7 @@ def trials(items: Sequence[Item]) -> list[tuple[int, int, bool]]:
     return [trial for kind in kinds for trial in kind]
 
 
-class ActivityWork(TrainedWork):
+class DiarizeHead(TaskHead):
     """Who speaks when, every 100 ms."""
 
     statistic = staticmethod(error_rate)
@@ -291,11 +291,11 @@ class ActivityWork(TrainedWork):
         return np.array(rows)
 
 
-WORKS: dict[str, type[TrainedWork]] = {
-    "ctc": TokenWork,
-    "words": LetterWork,
-    "spell": SpelledWork,
-    "slots": SlotWork,
-    "verify": VoiceWork,
-    "diarize": ActivityWork,
+HEADS: dict[str, type[TaskHead]] = {
+    "ctc": CtcHead,
+    "words": WordsHead,
+    "spell": SpellHead,
+    "slots": SlotsHead,
+    "verify": VerifyHead,
+    "diarize": DiarizeHead,
 }

@@ -15,7 +15,7 @@ from speechpress.compressor import evaluate as evaluation
 from speechpress.compressor import probes
 from speechpress.compressor.checkpoint import load_checkpoint, save_encoder, write_json
 from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.contest import open_contest
+from speechpress.compressor.contest import open_comparison
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.eval_suite import wanted
 from speechpress.compressor.eval_tables import probe_tables
@@ -118,7 +118,7 @@ def test_without_a_teacher_its_column_is_empty_and_that_is_said(folders, tmp_pat
     given = evaluate(tmp_path / "orphan", tasks=("sid",), seeds=1, max_clips=20, teacher=str(folders / "teacher"))
     assert given["tasks"]["sid"]["teacher"] is not None
     write_json(tmp_path / "orphan" / "card.json", {})
-    assert "names no teacher" in open_contest(tmp_path / "orphan").notes[0]
+    assert "names no teacher" in open_comparison(tmp_path / "orphan").notes[0]
 
 
 def test_fidelity_of_a_copied_layer_is_perfect_and_falls_with_depth(folders, clips):
