@@ -40,7 +40,7 @@ def test_without_a_cache_nothing_is_kept():
         replace(TASK, items=(item("a", "train", "z"), TASK.items[1])),
         replace(TASK, items=(item("a", "val", "x"), TASK.items[1])),
         replace(TASK, items=(item("c", "train", "x"), TASK.items[1])),
-        replace(TASK),
+        replace(TASK, kind="search"),
         replace(TASK, folds=(TASK,)),
     ],
 )
