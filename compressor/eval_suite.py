@@ -43,12 +43,14 @@ SUITE_ONLY = frozenset({"better", "seeds", "lr", "also", "retention"})
 class ScoredTasks:
     """Tasks, without clips that could not be read, and how well each upstream solves them.
 
-    `scores` is by task and upstream; `shuffled`, by task, is what the witness learns from the answers of other clips.
+    `scores` is by task and upstream; `shuffled`, by task, is what one of them, the witness, learns from the answers of
+    other clips.
     """
 
     tasks: list[Task]
     scores: dict[str, dict[str, TaskScore]]
     shuffled: dict[str, TaskScore]
+    witness: str
     skipped: list[Skipped]
     features_s: float
 
@@ -59,31 +61,34 @@ def score_tasks(
     budget: Budget = DEFAULT,
     *,
     cache: Path | None = None,
-    witness: str | None = None,
+    sanity: bool = False,
     workers: int = 1,
     device: str = "cpu",
     listen: Listener = logger.info,
 ) -> ScoredTasks:
     """Solve every task, each of a name of its own, on every upstream; this is how all evaluations are made.
 
-    `witness` is the upstream that also learns from shuffled answers; see `evaluate_suite` for the rest.
+    With `sanity` the teacher, or the first upstream where there is none, also learns from shuffled answers; see
+    `evaluate_suite` for the rest.
 
     Raises:
         SpeechpressError: no clip can be read, or unreadable ones leave a split or a class empty.
     """
     started = time.monotonic()
+    witness = "teacher" if "teacher" in upstreams else next(iter(upstreams))
     with stores(cache, upstreams) as kept:
         skipped = extract(upstreams, wanted(tasks), kept, device, listen)
         tasks = [task.without(item.path for item in skipped) for task in tasks]
         features_s = time.monotonic() - started
         jobs = [Job(task.name, task, name) for task in tasks for name in upstreams]
-        if witness is not None:
+        if sanity:
             jobs += [Job(SHUFFLED + task.name, shuffled(task), witness) for task in tasks]
         found = solve_jobs(jobs, upstreams, kept, budget, ScoreStore(cache), workers, listen)
     return ScoredTasks(
         tasks,
         {task.name: {name: found[task.name, name] for name in upstreams} for task in tasks},
-        {} if witness is None else {task.name: found[SHUFFLED + task.name, witness] for task in tasks},
+        {task.name: found[SHUFFLED + task.name, witness] for task in tasks} if sanity else {},
+        witness,
         skipped,
         features_s,
     )
@@ -125,23 +130,15 @@ def evaluate_suite(
         SpeechpressError: before any long work, when the source, a corpus or a clip is not fit for it.
     """
     started = time.monotonic()
-    if layers not in LAYERS:
-        raise SpeechpressError(f"eval: --layers is weighted or last, not {layers!r}")
-    if not tasks:
-        raise SpeechpressError("eval: there is no task left to measure; name some with --tasks")
+    _check_request(layers, tasks)
     comparison = open_comparison(source, against, teacher, chunk_ms, device)
     upstreams = comparison.shown(layers)
     hours = check_tasks(tasks, upstreams.values()) / 3600
     listen(f"{len(tasks)} tasks, {hours:.2f} h of audio, heard by {', '.join(upstreams)}")
-    witness = ("teacher" if "teacher" in upstreams else "student") if sanity else None
     found = score_tasks(
-        upstreams, tasks, budget, cache=cache, witness=witness, workers=workers, device=device, listen=listen
+        upstreams, tasks, budget, cache=cache, sanity=sanity, workers=workers, device=device, listen=listen
     )
-    tasks, scores = found.tasks, found.scores
-    entries = {task.name: suite_entry(task, scores[task.name]) for task in tasks}
-    for name, score in found.shuffled.items():
-        entries[name]["shuffled"] = {"of": witness, "test": score.test, "ci95": list(score.ci95)}
-    fidelity = comparison_fidelity(comparison, held_out_waves(tasks[0], device))
+    entries = _entries(found)
     return {
         "checkpoint": str(source),
         "layers": layers,
@@ -151,12 +148,26 @@ def evaluate_suite(
         "size_bytes": {name: upstream.size_bytes for name, upstream in upstreams.items()},
         "against": [name for name in upstreams if name not in OWN_NAMES],
         "tasks": entries,
-        **fidelity,
-        "sanity": _sanity(entries, tasks) if sanity else None,
+        **comparison_fidelity(comparison, held_out_waves(found.tasks[0], device)),
+        "sanity": _sanity(entries, found.tasks) if sanity else None,
         "skipped": [{"path": item.path, "reason": item.reason} for item in found.skipped],
-        "notes": [*comparison.notes, *remarks(tasks, scores)],
+        "notes": [*comparison.notes, *remarks(found.tasks, found.scores)],
         "seconds": {"features": found.features_s, "all": time.monotonic() - started, "workers": workers},
     }
+
+
+def _check_request(layers: str, tasks: Sequence[Task]) -> None:
+    if layers not in LAYERS:
+        raise SpeechpressError(f"eval: --layers is weighted or last, not {layers!r}")
+    if not tasks:
+        raise SpeechpressError("eval: there is no task left to measure; name some with --tasks")
+
+
+def _entries(found: ScoredTasks) -> dict[str, dict[str, Any]]:
+    entries = {task.name: suite_entry(task, found.scores[task.name]) for task in found.tasks}
+    for name, score in found.shuffled.items():
+        entries[name]["shuffled"] = {"of": found.witness, "test": score.test, "ci95": list(score.ci95)}
+    return entries
 
 
 def wanted(tasks: Sequence[Task]) -> dict[str, list[Sound]]:

@@ -74,7 +74,7 @@ def remarks(tasks: Sequence[Task], scores: Mapping[str, Mapping[str, TaskScore]]
 
 
 def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) -> list[str]:
-    """What must not be, in the entries of `eval_suite.report`, beyond what 95 % intervals over clips and seeds allow.
+    """What must not be, in the entries of `eval_suite.entry`, beyond what 95 % intervals over clips and seeds allow.
 
     A floor or a student above the teacher; anything below a blind guess; shuffled labels above one.
     """
@@ -84,9 +84,9 @@ def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) ->
         teacher = better.get("teacher")
         for who, (low, high) in better.items():
             if teacher and who != "teacher" and low > teacher[1]:
-                found.append(f"{name}: {who} ({_told(task, who)}) is above the teacher ({_told(task, 'teacher')})")
+                found.append(f"{name}: {who} ({_shown(task, who)}) is above the teacher ({_shown(task, 'teacher')})")
             if task["chance"] is not None and high < quality(task["metric"], task["chance"]) - BELOW_CHANCE:
-                found.append(f"{name}: {who} ({_told(task, who)}) is below a blind guess ({task['chance']:.3f})")
+                found.append(f"{name}: {who} ({_shown(task, who)}) is below a blind guess ({task['chance']:.3f})")
         if (said := _too_good(name, task, kinds[name])) is not None:
             found.append(said)
     return found
@@ -107,7 +107,7 @@ def _seed_margin(scores: Sequence[float]) -> float:
     return quantile * statistics.stdev(scores) / math.sqrt(len(scores))
 
 
-def _told(task: dict[str, Any], who: str) -> str:
+def _shown(task: dict[str, Any], who: str) -> str:
     low, high = task["ci95"][who]
     return f"{task['metric']} {task[who]:.3f}, {low:.3f} to {high:.3f}"
 

@@ -107,7 +107,7 @@ def _carve_val(items: list[Item], notes: list[str]) -> list[Item]:
     """Take a val part out of train: by speaker where the corpus keeps speakers apart."""
     train = [item for item in items if item.split == "train"]
     speakers = {item.speaker for item in train}
-    by_speaker = "" not in speakers and len(speakers) >= 2 and speakers_disjoint(items)
+    by_speaker = "" not in speakers and len(speakers) >= 2 and bool(speakers_disjoint(items))
     notes.append("split: val was taken out of train, " + ("by speaker" if by_speaker else "at random"))
     return _deal(train, by_speaker, {"train": 0.8, "val": 0.2}) + [item for item in items if item.split == "test"]
 
