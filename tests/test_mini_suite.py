@@ -29,7 +29,7 @@ def test_every_task_has_its_kind_metric_and_chance(tasks):
         "asv": ("verify", "EER"),
         "sd": ("diarize", "DER"),
         "pr": ("ctc", "PER"),
-        "asr": ("words"),
+        "asr": ("words", "WER"),
         "qbe": ("search", "MTWV"),
     }
     assert all(task.chance is not None for task in tasks.values())
