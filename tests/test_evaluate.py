@@ -16,8 +16,9 @@ from speechpress.compressor import probes
 from speechpress.compressor.checkpoint import load_checkpoint, save_encoder, write_json
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.contest import open_comparison
+from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.eval_suite import wanted
+from speechpress.compressor.eval_suite import evaluate_suite, wanted
 from speechpress.compressor.eval_tables import probe_tables
 from speechpress.compressor.evaluate import evaluate
 from speechpress.compressor.extraction import extract, stores
@@ -85,6 +86,21 @@ def test_a_checkpoint_is_measured_beside_teacher_random_and_log_mel(folders):
     shown = printed(result, width=400)
     assert f"{result['tasks']['ks']['student']:.3f}" in shown
     assert "nothing about new voices" in shown
+
+
+SHARED = {"metric", "student", "teacher", "random", "logmel", "ci95", "ci95_method", "val", "layer_weights", "quality"}
+SHARED |= {"clips", "chance", "speaker_disjoint", "notes"}
+QUICK = SHARED | {"std_over_seeds", "classes", "crop_s", "chance_by_voice"}
+SUITE = SHARED | {"better", "seeds", "lr", "also", "retention"}
+
+
+def test_quick_and_suite_are_one_measure_in_two_documents(folders):
+    quick = evaluate(folders / "student", tasks=("sid",), seeds=2, max_clips=40)["tasks"]["sid"]
+    task = make_task("sid", None, 50, 40)
+    suite = evaluate_suite(folders / "student", [task], budget=Budget(seeds=2))["tasks"]["sid"]
+    assert set(quick) == QUICK and set(suite) == SUITE
+    assert {key: quick[key] for key in SHARED} == {key: suite[key] for key in SHARED}
+    assert quick["speaker_disjoint"] is False and quick["crop_s"] == 1.0
 
 
 def printed(result, width=80):

@@ -83,6 +83,28 @@ def test_clips_that_cannot_be_read_are_left_out_and_the_rest_checked_anew():
         task.without([f"corpus/test{n}.wav" for n in range(4)])
 
 
+def test_what_the_voice_alone_says_of_a_class_is_counted_on_the_clips_that_are_left():
+    def voiced(name, split, label, voice, speaker="x"):
+        return Item(clip(f"corpus/{name}.wav"), split, label, speaker, voice=voice)
+
+    items = [
+        voiced(f"{split}{voice}{n}", split, label, voice)
+        for split in ("train", "val", "test")
+        for voice, label in (("x en", "a"), ("x fr", "b"))
+        for n in "12"
+    ]
+    items.append(voiced("odd", "test", "a", "x fr"))
+    task = checked(Task("ks", "classify", tuple(items)))
+    assert task.chance == 3 / 5 and task.chance_by_voice == 4 / 5
+    assert task.without(["corpus/odd.wav"]).chance_by_voice == 1.0
+    silent = tuple(replace(item, voice="") for item in items)
+    assert checked(replace(task, items=silent)).chance_by_voice is None
+    unseen = tuple(replace(item, speaker=item.split) for item in items)
+    assert checked(replace(task, items=unseen)).chance_by_voice is None
+    speakers = tuple(replace(item, speaker=item.target) for item in items)
+    assert checked(replace(task, items=speakers)).chance_by_voice is None
+
+
 def test_a_mixture_goes_with_any_of_its_files():
     both = Sound((("a.wav", 0.0), ("b.wav", 1.0)))
     items = [Item(both, split, np.ones((3, 2), bool), "x+y") for split in ("train", "val", "test")]
