@@ -19,7 +19,7 @@ from typing import Any
 from common import write
 from real_run import STUDENT
 
-from speechpress.compressor.layer_probes import open_problems
+from speechpress.compressor.layer_probes import open_tasks
 from speechpress.compressor.study import study_layers
 from speechpress.compressor.study_report import write_study
 from speechpress.compressor.study_students import Training
@@ -36,7 +36,7 @@ def study(source: str, sets: tuple[str, ...], given: argparse.Namespace) -> dict
     training = Training(speech, out, given.steps, sets=(*sets, *TRAIN), device="cpu")
     document = study_layers(
         source,
-        open_problems(TASKS, given.corpora),
+        open_tasks(TASKS, given.corpora),
         training=training,
         seeds=SEEDS,
         cache=given.out / "features",

@@ -57,9 +57,13 @@ from speechpress.compressor.checkpoint import WEIGHTS, read_json, save_encoder, 
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.costs import macs_per_s, parameters
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.evaluate import probe_layers
+from speechpress.compressor.eval_suite import wanted
+from speechpress.compressor.extraction import extract, stores
+from speechpress.compressor.feature_store import FeatureStore
 from speechpress.compressor.features import LOG_MEL, Upstream, of_model, random_copy
+from speechpress.compressor.layer_probes import layer_scores
 from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.problems import Task
 from speechpress.compressor.tasks import make_task
 from speechpress.runtime.atomic import write_json, write_text
 
@@ -231,7 +235,20 @@ def floors(path: Path, config: EncoderConfig, corpora: Path) -> dict:
 def probes(upstream: Upstream, corpora: Path) -> dict:
     """Per-layer probes on both corpora."""
     tasks = [make_task("ks", corpora / "arabic_speech_commands", 50), make_task("sid", corpora / "speechocean762", 50)]
-    return probe_layers(upstream, tasks, listen=print)
+    with stores(None, {"upstream": upstream}) as kept:
+        extract({"upstream": upstream}, wanted(tasks), kept, listen=print)
+        return {task.name: _probed(task, kept["upstream"]) for task in tasks}
+
+
+def _probed(task: Task, store: FeatureStore) -> dict:
+    """What the card tells of a task: every layer, the best one of them, their learned sum."""
+    found = layer_scores(task, store, 1)
+    layers = {str(entry.pop("layer")): entry for entry in found["layers"]}
+    best = {"best_layer": found["best_layer"], **layers[str(found["best_layer"])]}
+    weighted = {key: value for key, value in found["weighted"].items() if key != "layer_weights"}
+    told = {"classes": len(task.classes), "clips": task.counts(), "chance": task.chance}
+    told |= {"speaker_disjoint": bool(task.speaker_disjoint), "notes": list(task.notes)}
+    return {**best, "layers": layers, "weighted": weighted, **told}
 
 
 def in_bf16(model: nn.Module) -> Upstream:

@@ -22,7 +22,7 @@ from common import write
 
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import evaluate_suite
-from speechpress.compressor.problems import Problem
+from speechpress.compressor.problems import Task
 from speechpress.compressor.suites import open_suite
 
 KEPT = ("checkpoint", "layers", "hours", "budget", "against", "tasks", "fidelity", "fidelity_by", "sanity", "notes")
@@ -32,9 +32,9 @@ def tell(line: str) -> None:
     print(line, flush=True)
 
 
-def measured(source: Path | str, problems: Sequence[Problem], **settings: Any) -> dict[str, Any]:
+def measured(source: Path | str, tasks: Sequence[Task], **settings: Any) -> dict[str, Any]:
     """`evaluate_suite` on all cores, told line by line."""
-    return evaluate_suite(source, problems, workers=torch.get_num_threads(), listen=tell, **settings)
+    return evaluate_suite(source, tasks, workers=torch.get_num_threads(), listen=tell, **settings)
 
 
 def timed(name: str, seconds: dict[str, Any], **settings: Any) -> dict[str, Any]:
@@ -68,12 +68,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cache", type=Path)
     given = parser.parse_args()
-    problems, notes = open_suite("mini", ["all"], given.data_root)
+    tasks, notes = open_suite("mini", ["all"], given.data_root)
     seconds: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="mini-suite-") as temporary:
         cache = given.cache or Path(temporary)
         fresh = not cache.is_dir() or not any(cache.iterdir())
-        settings = {"source": given.checkpoint, "problems": problems, "cache": cache}
+        settings = {"source": given.checkpoint, "tasks": tasks, "cache": cache}
         settings |= {"against": given.against, "budget": Budget(seeds=given.seeds)}
         facts: dict[str, Any] = {"threads": torch.get_num_threads(), "left_out": notes, "seconds": seconds}
         first = timed("first run", seconds, **settings) if fresh else None

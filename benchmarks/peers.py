@@ -29,13 +29,13 @@ from mini_suite import measured
 from pruning_curve import gates_lasting
 
 from speechpress.compressor.allocator import keep_freed_memory
-from speechpress.compressor.audio import read_audio
 from speechpress.compressor.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.fidelity import fidelity
 from speechpress.compressor.pretrained import Teacher, load_teacher
 from speechpress.compressor.runs import JOINT
+from speechpress.compressor.sounds import read_sound
 from speechpress.compressor.suites import open_suite
 from speechpress.compressor.tasks import make_task
 
@@ -122,11 +122,11 @@ def train(recipe: str, teacher: str, corpora: Path, out: Path, steps: int) -> No
 
 def suite(given: argparse.Namespace) -> dict[str, Any]:
     """The mini suite on all students at once: {task: {metric, chance, retention, upstream: score, ...}}."""
-    problems, _ = open_suite("mini", given.tasks.split(","), given.corpora)
+    tasks, _ = open_suite("mini", given.tasks.split(","), given.corpora)
     first, *others = given.students
     against = [str(given.out / name) for name in others]
     settings = {"against": against, "teacher": given.teacher, "cache": given.cache}
-    found = measured(given.out / first, problems, budget=Budget(seeds=given.seeds), **settings)
+    found = measured(given.out / first, tasks, budget=Budget(seeds=given.seeds), **settings)
     kept = ("metric", "better", "chance", "clips", "retention", "ci95", "also")
     rows = {}
     for name, task in found["tasks"].items():
@@ -154,8 +154,8 @@ def table(runs: dict[str, Any], tasks: dict[str, Any]) -> str:
 def test_waves(corpora: Path) -> list[torch.Tensor]:
     """Clips of speakers, (1, S) each, up to 4 s."""
     task = make_task("sid", corpora / CORPORA["sid"], max_classes=50, max_clips=MAX_CLIPS)
-    test = [clip for clip in task.clips if clip.split == "test"][:FIDELITY_CLIPS]
-    return [torch.from_numpy(read_audio(clip.path))[None, :64_000] for clip in test]
+    test = task.part("test")[:FIDELITY_CLIPS]
+    return [torch.from_numpy(read_sound(item.sound))[None, :64_000] for item in test]
 
 
 def linear_fidelity(student: Encoder, teacher: Teacher, waves: Sequence[torch.Tensor]) -> dict[str, dict[str, float]]:

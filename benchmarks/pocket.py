@@ -35,16 +35,16 @@ from real_run import compress
 
 from speechpress.compressor import costs
 from speechpress.compressor.checkpoint import load_encoder
-from speechpress.compressor.contest import open_contest
+from speechpress.compressor.contest import open_comparison
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.eval_report import retention
 from speechpress.compressor.eval_suite import stores, wanted
 from speechpress.compressor.extraction import extract
 from speechpress.compressor.fake_quant import kinds
 from speechpress.compressor.probes import probe
 from speechpress.compressor.quantization import Quantization
 from speechpress.compressor.quantize_report import lowered_alone
+from speechpress.compressor.retention import retention
 from speechpress.compressor.solve import class_parts
 from speechpress.compressor.suites import open_suite
 from speechpress.runtime.engine import Program, set_threads
@@ -79,10 +79,10 @@ def make_all(given: argparse.Namespace) -> None:
 
 def suite(given: argparse.Namespace, names: Sequence[str], *beside: str) -> dict[str, Any]:
     """{"tasks": {task: {metric, chance, student (DistilHuBERT), pocket-int8, ...}}, "kept": means over the tasks}."""
-    problems, _ = open_suite("mini", names, given.corpora)
+    opened, _ = open_suite("mini", names, given.corpora)
     against = [str(given.out / name) for name in ("pocket-int8", *beside)]
     settings = {"budget": Budget(seeds=given.seeds), "cache": given.cache}
-    found = measured(given.out / "distilhubert", problems, against=against, **settings)
+    found = measured(given.out / "distilhubert", opened, against=against, **settings)
     kept = ("metric", "better", "chance", "student", *found["against"], "teacher", "random", "logmel")
     kept += ("retention", "ci95", "seeds", "also")
     tasks = {name: {key: task[key] for key in kept} for name, task in found["tasks"].items()}
@@ -91,15 +91,15 @@ def suite(given: argparse.Namespace, names: Sequence[str], *beside: str) -> dict
 
 def bits(given: argparse.Namespace) -> dict[str, Any]:
     """{task: {"fp32", "int8": {test, of the mean over seeds: error}}} of DistilHuBERT, on kept features."""
-    problems, _ = open_suite("mini", BITS, given.corpora)
-    contest = open_contest(given.out / "distilhubert", [str(given.out / "distilhubert-int8")], None, None, "cpu")
-    upstreams = {"fp32": contest.upstreams["student"], "int8": contest.upstreams["distilhubert-int8"]}
+    tasks, _ = open_suite("mini", BITS, given.corpora)
+    comparison = open_comparison(given.out / "distilhubert", [str(given.out / "distilhubert-int8")], None, None, "cpu")
+    upstreams = {"fp32": comparison.upstreams["student"], "int8": comparison.upstreams["distilhubert-int8"]}
     found: dict[str, Any] = {"seeds": BITS_SEEDS}
     with stores(given.cache, upstreams) as kept:
-        extract(upstreams, wanted(problems), kept, "cpu", print)
-        for problem in problems:
-            scores = {name: probe(*class_parts(problem, kept[name]), BITS_SEEDS) for name in upstreams}
-            found[problem.name] = {
+        extract(upstreams, wanted(tasks), kept, "cpu", print)
+        for task in tasks:
+            scores = {name: probe(*class_parts(task, kept[name]), BITS_SEEDS) for name in upstreams}
+            found[task.name] = {
                 name: {"test": score.test, "error": float(np.std(score.seeds) / len(score.seeds) ** 0.5)}
                 for name, score in scores.items()
             }

@@ -30,15 +30,16 @@ from streaming_quality import fidelity, test_clips
 from speechpress.compressor import costs
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.checkpoint import load_encoder, read_json
+from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.evaluate import task_parts
-from speechpress.compressor.features import LOG_MEL, of_model, pool_clips, random_copy
+from speechpress.compressor.eval_suite import score_tasks
+from speechpress.compressor.features import LOG_MEL, of_model, random_copy
 from speechpress.compressor.lower import Method, lower
 from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.prepare import prepared_step
 from speechpress.compressor.pretrained import Teacher, load_teacher
-from speechpress.compressor.probes import probe
-from speechpress.compressor.tasks import Task, make_task
+from speechpress.compressor.problems import Task
+from speechpress.compressor.tasks import make_task
 from speechpress.runtime.engine import Program, set_threads
 
 SPARSITIES = (0.25, 0.5, 0.75, 0.9)
@@ -173,11 +174,11 @@ def probed(encoders: Mapping[str, Encoder], teacher: Teacher, tasks: Sequence[Ta
     upstreams |= {"teacher": of_model(teacher), "logmel": LOG_MEL}
     upstreams["random"] = of_model(random_copy(encoders[DENSE].config))
     results: dict[str, Any] = {}
-    for task in tasks:
-        features, _ = pool_clips(upstreams, [(clip.path, task.crop_s) for clip in task.clips])
+    found = score_tasks(upstreams, tasks, Budget(seeds=seeds))
+    for task in found.tasks:
         results[task.name] = {"clips": task.counts(), "classes": len(task.classes), "chance": task.chance}
         for name in upstreams:
-            score = probe(task_parts(task, features[name]), len(task.classes), seeds=seeds)
+            score = found.scores[task.name][name]
             results[task.name][name] = {"test": score.test, "ci95": score.ci95}
             print(f"{task.name} {name}: {score.test:.3f}", flush=True)
     return results

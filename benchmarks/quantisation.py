@@ -31,9 +31,10 @@ from export_speed import config_of
 
 from speechpress.compressor.calibrate import calibrate, static_operators
 from speechpress.compressor.checkpoint import Checkpoint, load_checkpoint
-from speechpress.compressor.contest import Contest, contest_fidelity
+from speechpress.compressor.contest import Comparison, comparison_fidelity
+from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.evaluate import probe_each
+from speechpress.compressor.eval_suite import score_tasks
 from speechpress.compressor.fake_quant import kinds, simulated
 from speechpress.compressor.features import of_model
 from speechpress.compressor.pretrained import load_teacher
@@ -105,14 +106,13 @@ def accuracy(given: argparse.Namespace) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {name: {} for name in found}
     for name, (encoder, folder) in found.items():
         opened = load_checkpoint(folder)
-        contest = Contest({"student": encoder_upstream(encoder, CHUNK)}, teacher=teacher, opened=opened)
-        rows[name]["heads"] = contest_fidelity(contest, speech.test)["fidelity"]
+        comparison = Comparison({"student": encoder_upstream(encoder, CHUNK)}, teacher=teacher, opened=opened)
+        rows[name]["heads"] = comparison_fidelity(comparison, speech.test)["fidelity"]
         print(name, rows[name]["heads"], flush=True)
     upstreams = {name: of_model(encoder, CHUNK) for name, (encoder, _) in found.items()}
     for name, corpus in TASKS:
         task = make_task(name, corpora / corpus, max_classes=50, max_clips=MAX_CLIPS)
-        scores, _ = probe_each(upstreams, [task], 3, "cpu", print)
-        for side, score in scores[name].items():
+        for side, score in score_tasks(upstreams, [task], Budget(seeds=3), listen=print).scores[name].items():
             rows[side][name] = {"test": score.test, "ci95": score.ci95}
     steps = {"steps": given.steps, "more": given.more, "teacher": str(given.teacher)}
     return {"run": steps, "sides": rows}

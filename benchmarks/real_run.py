@@ -20,11 +20,11 @@ from common import write
 
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.checkpoint import load_encoder, read_json
-from speechpress.compressor.evaluate import task_parts
-from speechpress.compressor.features import LOG_MEL, of_model, pool_clips, random_copy
+from speechpress.compressor.downstream import Budget
+from speechpress.compressor.eval_suite import score_tasks
+from speechpress.compressor.features import LOG_MEL, of_model, random_copy
 from speechpress.compressor.metrics import MetricsLog
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.probes import probe
 from speechpress.compressor.tasks import make_task
 
 RECIPES = ("distilhubert", "distill-last", "distill-hidden")
@@ -62,8 +62,7 @@ def probes(teacher: Path, corpora: Path, out: Path) -> dict:
     results = {}
     for name, corpus in (("ks", "arabic_speech_commands"), ("sid", "speechocean762")):
         task = make_task(name, corpora / corpus, max_classes=50, max_clips=MAX_CLIPS)
-        features, _ = pool_clips(upstreams, [(clip.path, task.crop_s) for clip in task.clips])
-        scores = {key: probe(task_parts(task, features[key]), len(task.classes), seeds=3) for key in upstreams}
+        scores = score_tasks(upstreams, [task], Budget(seeds=3)).scores[name]
         results[name] = {key: {"test": score.test, "ci95": score.ci95} for key, score in scores.items()}
         results[name] |= {"clips": task.counts(), "classes": len(task.classes), "chance": task.chance}
         shown = ", ".join(f"{key} {score.test:.3f}" for key, score in scores.items())

@@ -16,17 +16,20 @@ from typing import Any
 from common import write
 
 from speechpress.compressor.allocator import keep_freed_memory
-from speechpress.compressor.evaluate import task_parts
-from speechpress.compressor.features import LOG_MEL, of_model, pool_clips
+from speechpress.compressor.eval_suite import wanted
+from speechpress.compressor.extraction import extract, stores
+from speechpress.compressor.features import LOG_MEL, of_model
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.probes import probe, probe_each_layer
-from speechpress.compressor.tasks import Task, make_task
+from speechpress.compressor.problems import Task
+from speechpress.compressor.solve import class_parts
+from speechpress.compressor.tasks import make_task
 
 
 def drawn(task: Task, classes: int, seed: int) -> Task:
     """The same task on `classes` of its speakers."""
     kept = set(random.Random(seed).sample(sorted(task.classes), classes))
-    return replace(task, classes=tuple(sorted(kept)), clips=tuple(clip for clip in task.clips if clip.label in kept))
+    return replace(task, items=tuple(item for item in task.items if item.target in kept))
 
 
 def main() -> None:
@@ -39,16 +42,17 @@ def main() -> None:
     whole = make_task("sid", given.corpora / "speechocean762", max_classes=None)
     mini = "hubert-mini"
     upstreams = {mini: of_model(load_teacher(given.teacher)), "logmel": LOG_MEL}
-    features, _ = pool_clips(upstreams, [(clip.path, whole.crop_s) for clip in whole.clips])
     tasks = {f"{len(whole.classes)}-way": whole}
     tasks |= {f"50-way, draw {seed}": drawn(whole, 50, seed) for seed in range(given.draws)}
     results: dict[str, Any] = {}
+    with stores(None, upstreams) as kept:
+        extract(upstreams, wanted([whole]), kept)
+        parts = {name: {key: class_parts(task, kept[key])[0] for key in upstreams} for name, task in tasks.items()}
     for name, task in tasks.items():
-        parts = {key: task_parts(task, features[key]) for key in upstreams}
-        scores = {key: probe(parts[key], len(task.classes), seeds=3) for key in upstreams}
-        layers = probe_each_layer(parts[mini], len(task.classes))
+        scores = {key: probe(parts[name][key], len(task.classes), seeds=3) for key in upstreams}
+        layers = probe_each_layer(parts[name][mini], len(task.classes))
         best = max(range(len(layers)), key=lambda layer: layers[layer].val)
-        only = {split: part.layer(best) for split, part in parts[mini].items()}
+        only = {split: part.layer(best) for split, part in parts[name][mini].items()}
         scores["best layer"] = probe(only, len(task.classes), seeds=3)
         results[name] = {
             key: {"test": score.test, "ci95": score.ci95, "val": score.val} for key, score in scores.items()

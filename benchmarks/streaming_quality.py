@@ -29,13 +29,15 @@ from torch import Tensor
 from speechpress.compressor import costs
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.checkpoint import load_encoder
+from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder, chunk_mask
-from speechpress.compressor.evaluate import task_parts
-from speechpress.compressor.features import LOG_MEL, Upstream, of_model, pool_clips, read_clip
+from speechpress.compressor.eval_suite import score_tasks
+from speechpress.compressor.features import LOG_MEL, Upstream, of_model
 from speechpress.compressor.objectives import Heads, distance, load_heads
 from speechpress.compressor.pretrained import Teacher, load_teacher
-from speechpress.compressor.probes import probe
-from speechpress.compressor.tasks import Task, make_task
+from speechpress.compressor.problems import Task
+from speechpress.compressor.sounds import read_sound
+from speechpress.compressor.tasks import make_task, whole_test_clips
 
 CHUNKS_MS = (80, 160, 320, 640)
 WINDOW_FRAMES = 50  # 1.005 s: the shortest window of at least a second that keeps the frames' grid
@@ -137,9 +139,9 @@ def fidelity(states: States, heads: Heads, teacher: Teacher, waves: Sequence[Ten
 
 
 def test_clips(tasks: Sequence[Task]) -> list[Tensor]:
-    clips = [clip for task in tasks for clip in sorted(task.clips, key=lambda clip: clip.order) if clip.split == "test"]
-    per_task = [[clip for clip in clips if clip in task.clips][: FIDELITY_CLIPS // len(tasks)] for task in tasks]
-    return [torch.from_numpy(read_clip((clip.path, None)))[None] for part in per_task for clip in part]
+    """Some of each task, (1, S) each."""
+    sounds = [sound for task in tasks for sound in whole_test_clips(task)[: FIDELITY_CLIPS // len(tasks)]]
+    return [torch.from_numpy(read_sound(sound))[None] for sound in sounds]
 
 
 def measure(streaming: Path, offline: Path, teacher: Teacher, corpora: Path, clips: int, seeds: int) -> dict[str, Any]:
@@ -159,10 +161,10 @@ def measure(streaming: Path, offline: Path, teacher: Teacher, corpora: Path, cli
         print(f"{name}: fidelity {result[name]['fidelity']:.3f}", flush=True)
     upstreams = {name: Upstream(states) for name, (_, states, _) in compared.items()}
     upstreams |= {"teacher": of_model(teacher), "logmel": LOG_MEL}
-    for task in tasks:
-        features, _ = pool_clips(upstreams, [(clip.path, task.crop_s) for clip in task.clips])
+    found = score_tasks(upstreams, tasks, Budget(seeds=seeds))
+    for task in found.tasks:
         for name in upstreams:
-            score = probe(task_parts(task, features[name]), len(task.classes), seeds=seeds)
+            score = found.scores[task.name][name]
             result.setdefault(name, {})[task.name] = {"test": score.test, "ci95": score.ci95, "std": score.std}
             print(f"{task.name} {name}: {score.test:.3f}", flush=True)
     return {"ways": result, "clips": {task.name: task.counts() for task in tasks}, "seeds": seeds}

@@ -19,20 +19,18 @@ Activity = Callable[[int], np.ndarray]  # from a number of bins to a guess (T, 2
 PLACES = 100
 
 
-def blind_score(kind: str, train: Answers, test: Answers) -> float | None:
-    """In the kind's own metric; None where there is nothing to guess from.
-
-    For verification a coin, for transcripts saying nothing, for a search finding nothing.
-    """
-    if kind in FIXED:
-        return FIXED[kind]
-    return GUESSES[kind](train, test) if kind in GUESSES and train and test else None
-
-
 def majority(train: Answers, test: Answers) -> float:
     """Accuracy of always naming the most frequent training class."""
-    best = max(sorted(set(train)), key=train.count)
-    return test.count(best) / len(test)
+    return majority_by_group([("", answer) for answer in train], [("", answer) for answer in test])
+
+
+def majority_by_group(train: Answers, test: Answers) -> float:
+    """Accuracy of always naming the most frequent training class of a clip's group, from pairs of group and class."""
+    known: dict[Any, Counter[Any]] = {}
+    for group, answer in train:
+        known.setdefault(group, Counter())[answer] += 1
+    best = {group: max(sorted(found), key=found.__getitem__) for group, found in known.items()}
+    return sum(group in best and best[group] == answer for group, answer in test) / len(test)
 
 
 def constant_slots(train: Answers, test: Answers) -> float:
@@ -102,12 +100,3 @@ def _since_start(count: int) -> np.ndarray:
 
 def _share_of_length(count: int) -> np.ndarray:
     return np.arange(count) * PLACES // count
-
-
-FIXED = {"ctc": 1.0, "verify": 0.5, "search": 0.0}
-GUESSES: dict[str, Callable[[Answers, Answers], float]] = {
-    "classify": majority,
-    "slots": constant_slots,
-    "spell": constant_kinds,
-    "diarize": constant_activity,
-}

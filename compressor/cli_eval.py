@@ -176,12 +176,12 @@ def _suite(
     suite, tasks, root, clips = wish
     if no_cache and cache is not None:
         raise SpeechpressError("--cache and --no-cache contradict each other; give one of them")
-    problems, notes = open_suite(suite, tasks.split(","), root, clips)
+    opened, notes = open_suite(suite, tasks.split(","), root, clips)
     place = None if no_cache else cache or cache_folder()
     screen.say("nothing is kept" if place is None else f"features and outcomes are kept in {place}")
     document = evaluate_suite(
         source,
-        problems,
+        opened,
         budget=Budget(steps=steps, seeds=seeds),
         cache=place,
         workers=min(MOST_WORKERS, torch.get_num_threads()),

@@ -54,7 +54,7 @@ def layers(
         raise SpeechpressError("study: --set and --train-data are about students; add --train-heads")
     from .display import Screen
     from .feature_store import cache_folder
-    from .layer_probes import corpora_of, open_problems
+    from .layer_probes import corpora_of, open_tasks
     from .runs import choose_folder
     from .study import study_layers
     from .study_report import write_study
@@ -62,17 +62,17 @@ def layers(
     from .study_tables import study_tables
 
     screen = Screen(json)
-    problems = open_problems((tasks or (SUITE_TASKS if data_root else FOLDER_TASKS)).split(","), data_root, data)
+    opened = open_tasks((tasks or (SUITE_TASKS if data_root else FOLDER_TASKS)).split(","), data_root, data)
     name = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in Path(teacher).name)
     folder = choose_folder(out, STUDIES, name, resume=False)
     training = None
     if train_heads:
-        speech = tuple(train_data or corpora_of(problems))
+        speech = tuple(train_data or corpora_of(opened))
         training = Training(speech, folder, steps, recipe, tuple(sets or ()), device)
     with screen.busy("study") as say:
         document = study_layers(
             teacher,
-            problems,
+            opened,
             student or (),
             training=training,
             seeds=seeds,

@@ -244,7 +244,7 @@ def margin_loss(cosines: Tensor, speakers: Tensor) -> Tensor:
     return F.cross_entropy(SCALE * (cosines - margin), speakers)
 
 
-class Work(Protocol):
+class Trainable(Protocol):
     """What `train` needs to know of a task: a fresh head, its loss on training clips by number, and their count."""
 
     train_count: int
@@ -254,10 +254,10 @@ class Work(Protocol):
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor: ...
 
 
-def train(work: Work, budget: Budget, lr: float, seed: int, breathe: Callable[[], None] = lambda: None) -> Head:
+def train(task: Trainable, budget: Budget, lr: float, seed: int, breathe: Callable[[], None] = lambda: None) -> Head:
     """A head after all steps: AdamW, a tenth of warm-up, then a cosine down to nothing; reproducible by its seed."""
     with seeded(seed):
-        head = work.head()
+        head = task.head()
     rest = [value for name, value in head.named_parameters() if name != "mix.logits"]
     groups = [{"params": rest, "lr": lr}, {"params": [head.mix.logits], "lr": LAYER_LR, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
@@ -269,11 +269,11 @@ def train(work: Work, budget: Budget, lr: float, seed: int, breathe: Callable[[]
     for _ in range(budget.steps):
         # Batches of clips of similar length would be faster, but a head for CTC learns worse from them.
         while len(order) < budget.batch:
-            order += torch.randperm(work.train_count, generator=draw).tolist()
+            order += torch.randperm(task.train_count, generator=draw).tolist()
         breathe()
         rows, order = order[: budget.batch], order[budget.batch :]
         optimizer.zero_grad()
-        work.loss(head, rows).backward()
+        task.loss(head, rows).backward()
         nn.utils.clip_grad_norm_(head.parameters(), CLIP_NORM)
         optimizer.step()
         schedule.step()

@@ -13,13 +13,14 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .eval_figures import kept_by_task, score_by_size
 from .figures import drawn, inline
+from .kinds import is_error, quality
 from .pages import markdown_table, render
 from .published import ABOUT as ABOUT_PUBLISHED
 from .published import published_table
-from .scoring import BETTER_LOW, quality
+from .retention import interval, mean, models_of, retention
 
 ENDINGS = (".html", ".md")
-FLOORS = {"random": "random weights", "logmel": "log-mel"}
+FLOOR_TITLES = {"random": "random weights", "logmel": "log-mel"}
 MEGA = 1e6
 
 
@@ -43,60 +44,6 @@ def reported(path: Path | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
         return {**document, "retention": retention(document)} | ({} if path is None else {"report": str(path)})
 
     return finish
-
-
-def retention(document: Mapping[str, Any]) -> dict[str, Any]:
-    """How much of the teacher's quality is kept, by task and model, on the scale of `scoring.quality`.
-
-    "of_teacher" is student / teacher. "above_floor" is (student - floor) / (teacher - floor), where the floor is the
-    better one of random weights and log-mel: what nobody has to distil counts for nothing, and below it the number is
-    negative. It is None where the interval of the teacher itself reaches down to the floor: nothing was there to keep.
-
-    Returns:
-        {"tasks": {task: {"floor": name or None, "models": {model: {"of_teacher", "above_floor"}}}}, "mean": {model:
-        {"of_teacher", "above_floor", "tasks" (in the second mean)}}}.
-    """
-    tasks = {name: _kept(task, models_of(document)) for name, task in document["tasks"].items()}
-    means = {}
-    for model in models_of(document):
-        parts = [task["models"][model] for task in tasks.values()]
-        whole = [part["of_teacher"] for part in parts if part["of_teacher"] is not None]
-        above = [part["above_floor"] for part in parts if part["above_floor"] is not None]
-        means[model] = {"of_teacher": _mean(whole), "above_floor": _mean(above), "tasks": len(above)}
-    return {"tasks": tasks, "mean": means}
-
-
-def models_of(document: Mapping[str, Any]) -> list[str]:
-    """The student, and what was measured against it."""
-    return ["student", *document.get("against", [])]
-
-
-def _kept(task: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
-    scores = {name: None if task.get(name) is None else quality(task["metric"], task[name]) for name in task["ci95"]}
-    floors = [(value, name) for name in FLOORS if (value := scores.get(name)) is not None]
-    floor, floor_name = max(floors, default=(None, None))
-    teacher = scores.get("teacher")
-    room = None if teacher is None or floor is None else teacher - floor
-    if room is not None and min(interval(task, "teacher")) <= (floor or 0.0):
-        room = None
-    kept = {}
-    for model in models:
-        score = scores.get(model)
-        kept[model] = {
-            "of_teacher": None if score is None or not teacher else score / teacher,
-            "above_floor": None if score is None or floor is None or room is None else (score - floor) / room,
-        }
-    return {"floor": floor_name, "models": kept}
-
-
-def interval(task: Mapping[str, Any], name: str) -> tuple[float, float]:
-    """The 95 % interval of a model's score on the scale of quality, low first."""
-    low, high = sorted(quality(task["metric"], value) for value in task["ci95"][name])
-    return low, high
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 @dataclass(frozen=True)
@@ -128,16 +75,16 @@ def common_tasks(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def mean_quality(document: Mapping[str, Any], model: str, tasks: Sequence[str]) -> float | None:
-    """Over tasks, on the scale of `scoring.quality`; None when a score is missing."""
+    """Over tasks, on the scale of `kinds.quality`; None when a score is missing."""
     found = [document["tasks"][name] for name in tasks]
     if not found or any(task.get(model) is None for task in found):
         return None
-    return _mean([quality(task["metric"], task[model]) for task in found])
+    return mean([quality(task["metric"], task[model]) for task in found])
 
 
 def title(document: Mapping[str, Any], model: str) -> str:
     """The student by its folder's name, a floor by what it is."""
-    return Path(document["checkpoint"]).name if model == "student" else FLOORS.get(model, model)
+    return Path(document["checkpoint"]).name if model == "student" else FLOOR_TITLES.get(model, model)
 
 
 def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -210,7 +157,7 @@ def retention_table(document: Mapping[str, Any], kept: Mapping[str, Any]) -> tup
     rows = []
     for name, task in document["tasks"].items():
         own = kept["tasks"][name]["models"]["student"]
-        arrow = "↓" if task["metric"] in BETTER_LOW else "↑"
+        arrow = "↓" if is_error(task["metric"]) else "↑"
         scores = [scored(task, model) for model in ("student", "teacher", "random", "logmel")]
         rows.append(
             [name, f"{task['metric']} {arrow}", *scores, percent(own["of_teacher"]), percent(own["above_floor"])]
@@ -243,12 +190,12 @@ def _quality_row(name: str, task: Mapping[str, Any], kept: Mapping[str, Any]) ->
     def at(model: str) -> float | None:
         return None if task.get(model) is None else quality(task["metric"], task[model])
 
-    row: dict[str, Any] = {model: at(model) for model in ("student", "teacher", *FLOORS)}
+    row: dict[str, Any] = {model: at(model) for model in ("student", "teacher", *FLOOR_TITLES)}
     return {"task": f"{name} ({task['metric']})", "ci95": interval(task, "student"), "floor": kept["floor"], **row}
 
 
 def _below(task: Mapping[str, Any]) -> bool:
-    found = [quality(task["metric"], task[name]) for name in FLOORS if task.get(name) is not None]
+    found = [quality(task["metric"], task[name]) for name in FLOOR_TITLES if task.get(name) is not None]
     return bool(found) and quality(task["metric"], task["student"]) < max(found)
 
 

@@ -6,6 +6,7 @@ Shapes: S samples.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,19 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .contest import OWN_NAMES, contest_fidelity, open_contest
+from .audio import Skipped
+from .contest import OWN_NAMES, comparison_fidelity, open_comparison
 from .downstream import Budget
 from .extraction import Listener, extract, stores
-from .features import some_waves
-from .outcome_store import OutcomeStore
-from .problems import FEATURES, Problem, shuffled
-from .scoring import BETTER_LOW, quality
-from .solve import Outcome
+from .features import Upstream, some_waves
+from .kinds import KINDS, is_error, quality
+from .outcome_store import ScoreStore
+from .problems import Task, shuffled
+from .retention import of_teacher
+from .solve import TaskScore
 from .solve_jobs import Job, solve_jobs
 from .sounds import Sound, read_sound
-from .suite_checks import FLOORS, check_problems, complaints, remarks
+from .suite_checks import check_tasks, complaints, remarks
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +34,69 @@ DEFAULT = Budget()
 LAYERS = ("weighted", "last")
 FIDELITY_S = 120.0
 SHUFFLED = "shuffled labels: "
+# Which parts of an entry only one of the two kinds of JSON has; files that are older than this table have them so.
+QUICK_ONLY = frozenset({"std_over_seeds", "classes", "crop_s", "chance_by_voice"})
+SUITE_ONLY = frozenset({"better", "seeds", "lr", "also", "retention"})
+
+
+@dataclass(frozen=True)
+class ScoredTasks:
+    """Tasks, without clips that could not be read, and how well each upstream solves them.
+
+    `scores` is by task and upstream; `shuffled`, by task, is what one of them, the witness, learns from the answers of
+    other clips.
+    """
+
+    tasks: list[Task]
+    scores: dict[str, dict[str, TaskScore]]
+    shuffled: dict[str, TaskScore]
+    witness: str
+    skipped: list[Skipped]
+    features_s: float
+
+
+def score_tasks(
+    upstreams: Mapping[str, Upstream],
+    tasks: Sequence[Task],
+    budget: Budget = DEFAULT,
+    *,
+    cache: Path | None = None,
+    sanity: bool = False,
+    workers: int = 1,
+    device: str = "cpu",
+    listen: Listener = logger.info,
+) -> ScoredTasks:
+    """Solve every task, each of a name of its own, on every upstream; this is how all evaluations are made.
+
+    With `sanity` the teacher, or the first upstream where there is none, also learns from shuffled answers; see
+    `evaluate_suite` for the rest.
+
+    Raises:
+        SpeechpressError: no clip can be read, or unreadable ones leave a split or a class empty.
+    """
+    started = time.monotonic()
+    witness = "teacher" if "teacher" in upstreams else next(iter(upstreams))
+    with stores(cache, upstreams) as kept:
+        skipped = extract(upstreams, wanted(tasks), kept, device, listen)
+        tasks = [task.without(item.path for item in skipped) for task in tasks]
+        features_s = time.monotonic() - started
+        jobs = [Job(task.name, task, name) for task in tasks for name in upstreams]
+        if sanity:
+            jobs += [Job(SHUFFLED + task.name, shuffled(task), witness) for task in tasks]
+        found = solve_jobs(jobs, upstreams, kept, budget, ScoreStore(cache), workers, listen)
+    return ScoredTasks(
+        tasks,
+        {task.name: {name: found[task.name, name] for name in upstreams} for task in tasks},
+        {task.name: found[SHUFFLED + task.name, witness] for task in tasks} if sanity else {},
+        witness,
+        skipped,
+        features_s,
+    )
 
 
 def evaluate_suite(
     source: str | Path,
-    problems: Sequence[Problem],
+    tasks: Sequence[Task],
     *,
     against: Sequence[str] = (),
     teacher: str | None = None,
@@ -52,13 +113,13 @@ def evaluate_suite(
 
     Args:
         source: a checkpoint folder, a bundle or a teacher; a bundle runs as on a device, in chunks where it streams.
-        problems: from `mini_suite` or `superb_layouts`.
+        tasks: from `mini_suite` or `superb_layouts`.
         against: further checkpoints, bundles or teachers, measured alike.
         teacher: where to find the teacher if not where the card says.
         chunk_ms: chunk size; for a checkpoint None is all audio at once, for a bundle its default.
         layers: "weighted" (a learned sum) or "last".
         budget: the same for every upstream and task.
-        cache: folder in which features and outcomes are kept; None keeps none.
+        cache: folder in which features and scores are kept; None keeps none.
         sanity: also learn from shuffled labels, and look whether anything is out of order; see `suite_checks`.
         workers: tasks that are solved at once.
 
@@ -69,100 +130,103 @@ def evaluate_suite(
         SpeechpressError: before any long work, when the source, a corpus or a clip is not fit for it.
     """
     started = time.monotonic()
-    if layers not in LAYERS:
-        raise SpeechpressError(f"eval: --layers is weighted or last, not {layers!r}")
-    if not problems:
-        raise SpeechpressError("eval: there is no task left to measure; name some with --tasks")
-    contest = open_contest(source, against, teacher, chunk_ms, device)
-    upstreams = contest.shown(layers)
-    hours = check_problems(problems, upstreams.values()) / 3600
-    listen(f"{len(problems)} tasks, {hours:.2f} h of audio, heard by {', '.join(upstreams)}")
-    with stores(cache, upstreams) as kept:
-        skipped = extract(upstreams, wanted(problems), kept, device, listen)
-        problems = [problem.without(item.path for item in skipped) for problem in problems]
-        features_s = time.monotonic() - started
-        witness = "teacher" if "teacher" in upstreams else "student"
-        jobs = [Job(problem.name, problem, name) for problem in problems for name in upstreams]
-        if sanity:
-            jobs += [Job(SHUFFLED + problem.name, shuffled(problem), witness) for problem in problems]
-        found = solve_jobs(jobs, upstreams, kept, budget, OutcomeStore(cache), workers, listen)
-    outcomes = {problem.name: {name: found[problem.name, name] for name in upstreams} for problem in problems}
-    tasks = {problem.name: report(problem, outcomes[problem.name]) for problem in problems}
-    if sanity:
-        for name, entry in tasks.items():
-            entry["shuffled"] = _of_shuffled(found[SHUFFLED + name, witness], witness)
-    measured = contest_fidelity(contest, held_out_waves(problems[0], device))
+    _check_request(layers, tasks)
+    comparison = open_comparison(source, against, teacher, chunk_ms, device)
+    upstreams = comparison.shown(layers)
+    hours = check_tasks(tasks, upstreams.values()) / 3600
+    listen(f"{len(tasks)} tasks, {hours:.2f} h of audio, heard by {', '.join(upstreams)}")
+    found = score_tasks(
+        upstreams, tasks, budget, cache=cache, sanity=sanity, workers=workers, device=device, listen=listen
+    )
+    entries = _entries(found)
     return {
         "checkpoint": str(source),
         "layers": layers,
-        "latency": contest.latency,
+        "latency": comparison.latency,
         "hours": hours,
         "budget": {"steps": budget.steps, "batch": budget.batch, "lrs": list(budget.lrs), "seeds": budget.seeds},
         "size_bytes": {name: upstream.size_bytes for name, upstream in upstreams.items()},
         "against": [name for name in upstreams if name not in OWN_NAMES],
-        "tasks": tasks,
-        **measured,
-        "sanity": _sanity(tasks, problems) if sanity else None,
-        "skipped": [{"path": item.path, "reason": item.reason} for item in skipped],
-        "notes": [*contest.notes, *remarks(problems, outcomes)],
-        "seconds": {"features": features_s, "all": time.monotonic() - started, "workers": workers},
+        "tasks": entries,
+        **comparison_fidelity(comparison, held_out_waves(found.tasks[0], device)),
+        "sanity": _sanity(entries, found.tasks) if sanity else None,
+        "skipped": [{"path": item.path, "reason": item.reason} for item in found.skipped],
+        "notes": [*comparison.notes, *remarks(found.tasks, found.scores)],
+        "seconds": {"features": found.features_s, "all": time.monotonic() - started, "workers": workers},
     }
 
 
-def wanted(problems: Sequence[Problem]) -> dict[str, list[Sound]]:
+def _check_request(layers: str, tasks: Sequence[Task]) -> None:
+    if layers not in LAYERS:
+        raise SpeechpressError(f"eval: --layers is weighted or last, not {layers!r}")
+    if not tasks:
+        raise SpeechpressError("eval: there is no task left to measure; name some with --tasks")
+
+
+def _entries(found: ScoredTasks) -> dict[str, dict[str, Any]]:
+    entries = {task.name: suite_entry(task, found.scores[task.name]) for task in found.tasks}
+    for name, score in found.shuffled.items():
+        entries[name]["shuffled"] = {"of": found.witness, "test": score.test, "ci95": list(score.ci95)}
+    return entries
+
+
+def wanted(tasks: Sequence[Task]) -> dict[str, list[Sound]]:
     """Sounds whose frames, and whose means, the tasks need."""
     kinds: dict[str, dict[Sound, None]] = {"frames": {}, "means": {}}
-    for problem in problems:
-        kinds[FEATURES[problem.kind]].update(dict.fromkeys(item.sound for item in problem.items))
+    for task in tasks:
+        kinds[KINDS[task.kind].features].update(dict.fromkeys(item.sound for item in task.items))
     return {kind: list(sounds) for kind, sounds in kinds.items()}
 
 
-def held_out_waves(problem: Problem, device: str) -> list[Tensor]:
+def held_out_waves(task: Task, device: str) -> list[Tensor]:
     """Test clips of a task, each (1, S), in a fixed random order up to FIDELITY_S."""
-    sounds = [item.sound for item in sorted(problem.part("test"), key=lambda item: item.order)]
+    sounds = [item.sound for item in sorted(task.part("test"), key=lambda item: item.order)]
     return some_waves(sounds, read_sound, FIDELITY_S, device)
 
 
-def report(problem: Problem, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """A task's entry in the JSON."""
-    names = ["student", "teacher", *FLOORS, *(name for name in outcomes if name not in OWN_NAMES)]
+def suite_entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
+    """A task's entry in the JSON of a suite."""
+    return {key: value for key, value in entry(task, scores).items() if key not in QUICK_ONLY}
 
-    def each(value: Callable[[Outcome], Any]) -> dict[str, Any]:
-        return {name: value(outcomes[name]) if name in outcomes else None for name in names}
 
-    method = "Wilson over test clips" if problem.kind == "classify" else "bootstrap over test clips, trials or queries"
+def quick_entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
+    """A task's entry in the JSON of the quick measure, where speakers without names count as not unseen."""
+    found = {key: value for key, value in entry(task, scores).items() if key not in SUITE_ONLY}
+    return {**found, "speaker_disjoint": bool(task.speaker_disjoint)}
+
+
+def entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
+    """All that is known of a task; both kinds of JSON are parts of it."""
+    names = [*OWN_NAMES, *(name for name in scores if name not in OWN_NAMES)]
+
+    def each(value: Callable[[TaskScore], Any]) -> dict[str, Any]:
+        return {name: value(scores[name]) if name in scores else None for name in names}
+
+    method = "Wilson over test clips" if task.classes else "bootstrap over test clips, trials or queries"
     return {
-        "metric": problem.metric,
-        "better": "lower" if problem.metric in BETTER_LOW else "higher",
-        **each(lambda outcome: outcome.test),
-        "ci95": each(lambda outcome: list(outcome.ci95)),
+        "metric": task.metric,
+        "better": "lower" if is_error(task.metric) else "higher",
+        **each(lambda score: score.test),
+        "ci95": each(lambda score: list(score.ci95)),
         "ci95_method": f"{method}, of the mean over seeds",
-        "val": each(lambda outcome: outcome.val),
-        "seeds": each(lambda outcome: list(outcome.seeds)),
-        "layer_weights": each(lambda outcome: list(outcome.layer_weights)),
-        "lr": each(lambda outcome: outcome.lr),
-        "also": each(lambda outcome: outcome.also),
-        "quality": each(lambda outcome: quality(problem.metric, outcome.test)),
-        "retention": retention(problem.metric, outcomes),
-        "clips": problem.counts(),
-        "chance": problem.chance,
-        "speaker_disjoint": problem.speaker_disjoint,
-        "notes": list(problem.notes),
+        "val": each(lambda score: score.val),
+        "seeds": each(lambda score: list(score.seeds)),
+        "std_over_seeds": each(lambda score: score.std),
+        "layer_weights": each(lambda score: list(score.layer_weights)),
+        "lr": each(lambda score: score.lr),
+        "also": each(lambda score: score.also),
+        "quality": each(lambda score: quality(task.metric, score.test)),
+        "retention": of_teacher({name: quality(task.metric, score.test) for name, score in scores.items()}),
+        "classes": len(task.classes),
+        "clips": task.counts(),
+        "crop_s": task.crop_s,
+        "chance": task.chance,
+        "chance_by_voice": task.chance_by_voice,
+        "speaker_disjoint": task.speaker_disjoint,
+        "notes": list(task.notes),
     }
 
 
-def retention(metric: str, outcomes: Mapping[str, Outcome]) -> dict[str, float | None]:
-    """What share of the teacher's score each of the others has, on a scale where higher is better."""
-    if "teacher" not in outcomes:
-        return dict.fromkeys(outcomes)
-    whole = quality(metric, outcomes["teacher"].test)
-    return {name: quality(metric, one.test) / whole if whole else None for name, one in outcomes.items()}
-
-
-def _of_shuffled(outcome: Outcome, witness: str) -> dict[str, Any]:
-    return {"of": witness, "test": outcome.test, "ci95": list(outcome.ci95)}
-
-
-def _sanity(tasks: Mapping[str, dict[str, Any]], problems: Sequence[Problem]) -> dict[str, Any]:
-    found = complaints(tasks, {problem.name: problem.kind for problem in problems})
+def _sanity(entries: Mapping[str, dict[str, Any]], tasks: Sequence[Task]) -> dict[str, Any]:
+    found = complaints(entries, {task.name: task.kind for task in tasks})
     return {"ok": not found, "complaints": found}

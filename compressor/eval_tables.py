@@ -78,8 +78,8 @@ def _suite_facts(name: str, task: dict[str, Any]) -> list[str]:
     if task["chance"] is not None:
         facts.insert(0, f"a blind guess gets {task['chance']:.3f}")
     for metric in sorted({key for one in task["also"].values() if one for key in one}):
-        told = ", ".join(f"{who} {one[metric]:.3f}" for who, one in task["also"].items() if one)
-        facts.append(f"{metric}: {told}")
+        values = ", ".join(f"{who} {one[metric]:.3f}" for who, one in task["also"].items() if one)
+        facts.append(f"{metric}: {values}")
     if shuffled := task.get("shuffled"):
         facts.append(f"with shuffled labels {shuffled['of']} gets {shuffled['test']:.3f}")
     return [f"{name}: {'; '.join(facts)}", *(f"  {note}" for note in task["notes"])]

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 Listener = Callable[[str], None]
 Wanted = Mapping[str, Sequence[Sound]]  # of "frames" and "means"
-TOLD_S = 600.0  # audio between two lines about how far it is
+PROGRESS_S = 600.0  # audio between two lines about how far it is
 
 
 @contextmanager
@@ -34,8 +34,10 @@ def stores(cache: Path | None, upstreams: Mapping[str, Upstream]) -> Iterator[di
     """A store for each upstream: in the cache, or in a temporary folder without one or for an upstream without key."""
     with tempfile.TemporaryDirectory(prefix="speechpress-") as temporary:
         yield {
-            name: FeatureStore(cache if cache and upstream.key else Path(temporary), upstream.key or name)
-            for name, upstream in upstreams.items()
+            name: FeatureStore(
+                cache if cache and upstream.key else Path(temporary), upstream.key or f"unnamed-{number}"
+            )
+            for number, (name, upstream) in enumerate(upstreams.items())
         }
 
 
@@ -66,7 +68,7 @@ def extract(
         check_space(kept[name].folder, needed_bytes)
     skipped: list[Skipped] = []
     try:
-        for group, waves in _told(equal_lengths(todo, skipped, read_sound), sum(lengths_s.values()), listen):
+        for group, waves in _with_progress(equal_lengths(todo, skipped, read_sound), sum(lengths_s.values()), listen):
             for name, upstream in upstreams.items():
                 _hear(upstream, kept[name], lacking[name], names, group, waves.to(device))
     finally:  # what was heard is kept, also when the run is interrupted
@@ -98,27 +100,27 @@ def _hear(
         return
     layers = upstream.states(waves[rows])
     wants = {kind: [group[row] in lacking[kind] for row in rows] for kind in lacking}
-    made = {
+    features_of = {
         "means": pooled(layers, upstream.norm) if any(wants["means"]) else None,
         "frames": framed(upstream, layers) if any(wants["frames"]) else None,
     }
-    for kind, features in made.items():
+    for kind, features in features_of.items():
         if features is not None:
             for row, want, one in zip(rows, wants[kind], features, strict=True):
                 if want:
                     store.shelves[kind].put(names[group[row]], one)
 
 
-def _told(
+def _with_progress(
     groups: Iterator[tuple[list[Sound], Tensor]], whole_s: float, listen: Listener
 ) -> Iterator[tuple[list[Sound], Tensor]]:
-    done_s, told_s = 0.0, 0.0
+    done_s, said_s = 0.0, 0.0
     for group, waves in groups:
         yield group, waves
         done_s += waves.numel() / SAMPLE_RATE
-        if done_s - told_s >= TOLD_S:
+        if done_s - said_s >= PROGRESS_S:
             listen(f"features: {done_s / 60:.0f} of {whole_s / 60:.0f} minutes of audio heard")
-            told_s = done_s
+            said_s = done_s
 
 
 def _report(skipped: Sequence[Skipped], count: int) -> None:

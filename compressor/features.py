@@ -1,10 +1,9 @@
-"""Pooled features of clips from several upstreams at once: every clip is decoded once and never padded.
+"""What is measured, as layers of frames: models, log-mel, random weights; and clips in batches without padding.
 
-Shapes: B clips of one length, S samples, T frames, L layers (0 included), D width, N clips.
+Shapes: B clips of one length, S samples, T frames, L layers (0 included), D width.
 """
 
 import functools
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,22 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechpress.runtime.errors import SpeechpressError
-
-from .audio import MIN_DURATION_S, Skipped, UnreadableAudio, read_audio
+from .audio import Skipped, UnreadableAudio
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
 from .hub import import_transformers
-from .probes import pooled
-
-logger = logging.getLogger(__name__)
 
 BATCH_S = 60.0
 PENDING_S = 600.0
 MELS, MEL_WINDOW, MEL_HOP = 80, 400, 160  # 25 ms windows every 10 ms
 
 K = TypeVar("K")
-Key = tuple[str, float | None]  # a recording, and the seconds that are taken from its middle (None: all of it)
 
 
 @dataclass(frozen=True)
@@ -111,38 +104,10 @@ def framed(upstream: Upstream, layers: Sequence[Tensor]) -> Tensor:
     return torch.stack(shown, dim=2)
 
 
-def pooled_layers(upstream: Upstream, waves: Tensor) -> Tensor:
-    """Waves (B, S) of one length -> (B, L, D), each layer's mean over time."""
-    return pooled(upstream.states(waves), upstream.norm)
-
-
 def last_layer(upstream: Upstream) -> Upstream:
     """The same with its last layer only, which is all that a deployed student has."""
     key = upstream.key and f"{upstream.key}-last"
     return replace(upstream, states=lambda waves: [upstream.states(waves)[-1]], layers=1, key=key)
-
-
-def pool_clips(
-    upstreams: dict[str, Upstream], keys: Sequence[Key], device: str = "cpu"
-) -> tuple[dict[str, dict[Key, Tensor]], list[Skipped]]:
-    """Features (L, D) of every clip from every upstream, and the clips that could not be read.
-
-    Raises SpeechpressError when none can.
-    """
-    skipped: list[Skipped] = []
-    found: dict[str, dict[Key, Tensor]] = {name: {} for name in upstreams}
-    for group, waves in equal_lengths(sorted(set(keys), key=str), skipped, read_clip):
-        with torch.inference_mode():
-            for name, upstream in upstreams.items():
-                rows = pooled_layers(upstream, waves.to(device)).cpu()
-                found[name].update(zip(group, rows, strict=True))
-    if skipped and len(skipped) == len(set(keys)):
-        raise SpeechpressError(
-            f"none of {len(skipped)} clips can be read; the first: {skipped[0].path}: {skipped[0].reason}"
-        )
-    if skipped:
-        logger.warning("%d clips were left out, the first: %s: %s", len(skipped), skipped[0].path, skipped[0].reason)
-    return found, skipped
 
 
 def equal_lengths(
@@ -187,16 +152,3 @@ def some_waves(keys: Sequence[K], read: Callable[[K], np.ndarray], most_s: float
         if total_s >= most_s:
             break
     return waves
-
-
-def read_clip(key: Key) -> np.ndarray:
-    """(S,) samples of a clip, or of its middle. Raises UnreadableAudio, also for one too short for any encoder."""
-    path, crop_s = key
-    wave = read_audio(path)
-    if len(wave) < MIN_DURATION_S * SAMPLE_RATE:
-        raise UnreadableAudio(path, f"too short: {len(wave) / SAMPLE_RATE:.3f} s")
-    if crop_s is None:
-        return wave
-    wanted = round(crop_s * SAMPLE_RATE)
-    start = max(0, (len(wave) - wanted) // 2)
-    return wave[start : start + wanted]

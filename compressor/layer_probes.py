@@ -14,13 +14,12 @@ from speechpress.runtime.errors import SpeechpressError
 from .extraction import Listener
 from .feature_store import FeatureStore
 from .features import some_waves
-from .mini_suite import class_problem, mini_problem
+from .mini_suite import mini_task
 from .probes import Score, probe, probe_each_layer
-from .problems import Problem
+from .problems import Task
 from .solve import class_parts
 from .sounds import read_sound
-from .starter import SPEECH
-from .tasks import COLUMNS
+from .tasks import COLUMNS, make_task
 
 SUITE_TASKS = ("ks", "ic", "sid", "er")  # of the mini suite those that a mean over time can solve
 MOST_CLASSES, MOST_CLIPS = 50, 800
@@ -28,7 +27,7 @@ COMPARED_S = 120.0
 LABELS = "labels.tsv"
 
 
-def open_problems(tasks: Sequence[str], data_root: Path | None = None, data: Path | None = None) -> list[Problem]:
+def open_tasks(tasks: Sequence[str], data_root: Path | None = None, data: Path | None = None) -> list[Task]:
     """The tasks to probe: of the mini suite, of a labelled folder, or of the starter speech.
 
     Raises SpeechpressError for a task that cannot be probed so, missing data, labels that lack something, or too few
@@ -46,33 +45,45 @@ def open_problems(tasks: Sequence[str], data_root: Path | None = None, data: Pat
     if data_root is not None and data is not None:
         raise SpeechpressError("study: give --data-root (a folder of several corpora) or --data (one), not both")
     if data_root is not None:
-        return [mini_problem(name, data_root) for name in names]
-    return [class_problem(name, data or SPEECH, name, MOST_CLASSES, MOST_CLIPS) for name in names]
+        return [mini_task(name, data_root) for name in names]
+    return [make_task(name, data, MOST_CLASSES, MOST_CLIPS) for name in names]
 
 
-def probe_problem(problem: Problem, kept: Mapping[str, FeatureStore], seeds: int, listen: Listener) -> dict[str, Any]:
+def probe_task(task: Task, kept: Mapping[str, FeatureStore], seeds: int, listen: Listener) -> dict[str, Any]:
     """Every layer of the teacher alone, the learned sum of all of them, and the floors; plain JSON.
 
     `kept` has the features of "teacher", of "logmel", and of "random" where there is one.
     """
-    parts, classes = class_parts(problem, kept["teacher"])
-    layers = [{"layer": k, **brief(score)} for k, score in enumerate(probe_each_layer(parts, classes, seeds))]
-    best = max(layers, key=lambda entry: entry["val"])["layer"]
-    weighted = probe(parts, classes, seeds)
-    listen(f"{problem.name}: layer {best} is best with {layers[best]['test']:.3f}, all together {weighted.test:.3f}")
+    found = layer_scores(task, kept["teacher"], seeds)
+    best, layers, weighted = found["best_layer"], found["layers"], found["weighted"]
+    listen(f"{task.name}: layer {best} is best with {layers[best]['test']:.3f}, all together {weighted['test']:.3f}")
     names = ("logmel", "random")
-    floors = {n: brief(probe(*class_parts(problem, kept[n]), seeds)) if n in kept else None for n in names}
+    floors = {n: brief(probe(*class_parts(task, kept[n]), seeds)) if n in kept else None for n in names}
     return {
-        "metric": problem.metric,
-        "best_layer": best,
+        "metric": task.metric,
+        **found,
+        **floors,
+        "classes": len(task.classes),
+        "clips": task.counts(),
+        "chance": task.chance,
+        "speaker_disjoint": task.speaker_disjoint,
+        "notes": list(task.notes),
+    }
+
+
+def layer_scores(task: Task, store: FeatureStore, seeds: int) -> dict[str, Any]:
+    """Every layer of an upstream alone, the one that val chooses, and the learned sum of all of them.
+
+    Returns:
+        {"best_layer", "layers": [{"layer", "val", "test", "ci95"}], "weighted": the same with "layer_weights"}.
+    """
+    parts, classes = class_parts(task, store)
+    layers = [{"layer": k, **brief(score)} for k, score in enumerate(probe_each_layer(parts, classes, seeds))]
+    weighted = probe(parts, classes, seeds)
+    return {
+        "best_layer": max(layers, key=lambda entry: entry["val"])["layer"],
         "layers": layers,
         "weighted": {**brief(weighted), "layer_weights": list(weighted.layer_weights)},
-        **floors,
-        "classes": classes,
-        "clips": problem.counts(),
-        "chance": problem.chance,
-        "speaker_disjoint": problem.speaker_disjoint,
-        "notes": list(problem.notes),
     }
 
 
@@ -81,15 +92,15 @@ def brief(score: Score) -> dict[str, Any]:
     return {"val": score.val, "test": score.test, "ci95": list(score.ci95)}
 
 
-def clips_to_compare(problems: Sequence[Problem], device: str) -> list[Tensor]:
+def clips_to_compare(tasks: Sequence[Task], device: str) -> list[Tensor]:
     """Test clips of all tasks, (1, S) each, in a fixed random order, up to COMPARED_S."""
-    items = {item.sound: item for problem in problems for item in problem.part("test")}
+    items = {item.sound: item for task in tasks for item in task.part("test")}
     sounds = [item.sound for item in sorted(items.values(), key=lambda item: item.order)]
     return some_waves(sounds, read_sound, COMPARED_S, device)
 
 
-def corpora_of(problems: Sequence[Problem]) -> list[Path]:
+def corpora_of(tasks: Sequence[Task]) -> list[Path]:
     """The folders with a labels.tsv that the tasks' recordings lie in."""
-    folders = {Path(path).parent for problem in problems for item in problem.items for path, _ in item.sound.parts}
+    folders = {Path(path).parent for task in tasks for item in task.items for path, _ in item.sound.parts}
     found = {next((up for up in [folder, *folder.parents] if (up / LABELS).is_file()), folder) for folder in folders}
     return sorted(found)

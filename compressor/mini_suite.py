@@ -20,11 +20,11 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .audio import read_audio
 from .config import SAMPLE_RATE
+from .kinds import GRID_SAMPLES, Item
 from .labels import read_labels
-from .problems import Item, Problem, checked, refuse_shared_speakers
+from .problems import Task, checked, refuse_shared_speakers
 from .sounds import Sound, clip
 from .tasks import make_task
-from .works import GRID_SAMPLES
 
 EMOTION = "emotion"  # the folder of the user's own corpus for ER
 SPEECH_DB = -35.0  # below a clip's loudest 100 ms: silence
@@ -45,8 +45,8 @@ class Sizes:
 DEFAULT = Sizes()
 
 
-def mini_problem(name: str, root: Path, sizes: Sizes = DEFAULT) -> Problem:
-    """One of `problems.TASKS` from a data root.
+def mini_task(name: str, root: Path, sizes: Sizes = DEFAULT) -> Task:
+    """One of MAKERS' tasks from a data root.
 
     Raises SpeechpressError when the corpus is not there, its labels lack something, or the name is unknown.
     """
@@ -74,21 +74,20 @@ def read_rows(root: Path, corpus: str, task: str, *columns: str) -> list[dict[st
     return rows
 
 
-def keywords(root: Path, sizes: Sizes) -> Problem:
+def keywords(root: Path, sizes: Sizes) -> Task:
     """40 Arabic commands by unseen speakers."""
     read_rows(root, "arabic_speech_commands", "ks", "keyword", "speaker", "split")
-    return refuse_shared_speakers(
-        class_problem("ks", root / "arabic_speech_commands", "ks", None, sizes.keywords), "arabic_speech_commands"
-    )
+    task = make_task("ks", root / "arabic_speech_commands", None, sizes.keywords)
+    return refuse_shared_speakers(task, "arabic_speech_commands")
 
 
-def speakers(root: Path, sizes: Sizes) -> Problem:
+def speakers(root: Path, sizes: Sizes) -> Task:
     """50 speakers of speechocean762."""
     read_rows(root, "speechocean762", "sid", "speaker", "split")
-    return class_problem("sid", root / "speechocean762", "sid", 50, sizes.voices)
+    return make_task("sid", root / "speechocean762", 50, sizes.voices)
 
 
-def emotions(root: Path, sizes: Sizes) -> Problem:
+def emotions(root: Path, sizes: Sizes) -> Task:
     """A folder of one's own: no small corpus of emotions may be passed on freely."""
     if not (root / EMOTION / "labels.tsv").is_file():
         raise SpeechpressError(
@@ -97,27 +96,20 @@ def emotions(root: Path, sizes: Sizes) -> Problem:
             "it out with --tasks"
         )
     read_rows(root, EMOTION, "er", "emotion", "speaker")
-    return refuse_shared_speakers(class_problem("er", root / EMOTION, "er", None, sizes.keywords), EMOTION)
+    return refuse_shared_speakers(make_task("er", root / EMOTION, None, sizes.keywords), EMOTION)
 
 
-def class_problem(name: str, folder: Path, task_name: str, classes: int | None, most: int) -> Problem:
-    """A task of `tasks.make_task` as a problem, on at most `most` clips per split."""
-    task = make_task(task_name, folder, classes, most)
-    items = tuple(Item(clip(c.path, task.crop_s), c.split, c.label, c.speaker) for c in task.clips)
-    return checked(Problem(name, "classify", "accuracy", items, task.notes, task.chance))
-
-
-def drinks(root: Path, sizes: Sizes) -> Problem:
+def drinks(root: Path, sizes: Sizes) -> Task:
     """Which drink is ordered: the corpus has a single intent, so its main slot takes the place of one."""
     items = tuple(replace(item, target=dict(item.target)["coffeeDrink"]) for item in _orders(root, "ic"))
     notes = ("the corpus has one intent only, so the drink that is ordered takes its place", NO_SPEAKERS)
-    return checked(Problem("ic", "classify", "accuracy", items, notes), names_speakers=False)
+    return checked(Task("ic", "classify", items, notes), names_speakers=False)
 
 
-def order_slots(root: Path, sizes: Sizes) -> Problem:
+def order_slots(root: Path, sizes: Sizes) -> Task:
     """All slots of an order."""
     notes = ("the corpus has no transcripts, so a value is chosen for each slot instead of being spelled", NO_SPEAKERS)
-    return checked(Problem("sf", "slots", "F1", _orders(root, "sf"), notes), names_speakers=False)
+    return checked(Task("sf", "slots", _orders(root, "sf"), notes), names_speakers=False)
 
 
 NO_SPEAKERS = "speakers are not named: the same voice may be in train and test"
@@ -176,36 +168,36 @@ def _sentences(root: Path, task: str, sizes: Sizes, *columns: str) -> list[tuple
     ]
 
 
-def phones(root: Path, sizes: Sizes) -> Problem:
+def phones(root: Path, sizes: Sizes) -> Task:
     """Canonical phones, without their stress."""
     items = tuple(
         Item(clip(row["path"]), split, tuple(re.findall(r"[A-Z]+", row["phones_by_word"])), row["speaker"])
         for row, split in _sentences(root, "pr", sizes, "phones_by_word")
     )
     note = "the phones are those of the text, whatever a learner of English made of it"
-    return checked(Problem("pr", "ctc", "PER", items, (note,)))
+    return checked(Task("pr", "ctc", items, (note,)))
 
 
-def letters(root: Path, sizes: Sizes) -> Problem:
+def letters(root: Path, sizes: Sizes) -> Task:
     """Letters, counted as words, without a language model."""
     items = tuple(
         Item(clip(row["path"]), split, tuple(row["text"]), row["speaker"])
         for row, split in _sentences(root, "asr", sizes, "text")
     )
     note = "too little speech to learn to spell: words come out wrong even where letters are right, so see its CER"
-    return checked(Problem("asr", "ctc", "WER", items, (note,), recurrent=True))
+    return checked(Task("asr", "words", items, (note,)))
 
 
-def voices(root: Path, sizes: Sizes) -> Problem:
+def voices(root: Path, sizes: Sizes) -> Task:
     """Same or another speaker, of those of the test part."""
     items = tuple(
         Item(clip(row["path"]), split, row["speaker"], row["speaker"]) for row, split in _sentences(root, "asv", sizes)
     )
     note = "trials are drawn from the test speakers; the head is a small x-vector (mean and deviation, AM-softmax)"
-    return checked(Problem("asv", "verify", "EER", items, (note,)))
+    return checked(Task("asv", "verify", items, (note,)))
 
 
-def mixtures(root: Path, sizes: Sizes) -> Problem:
+def mixtures(root: Path, sizes: Sizes) -> Task:
     """Two clips of different speakers laid over each other, with the activity of each by its own loudness."""
     groups: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row, split in _sentences(root, "sd", sizes):
@@ -214,7 +206,7 @@ def mixtures(root: Path, sizes: Sizes) -> Problem:
     draw = np.random.default_rng(0)
     items = [_mixture(groups[split], split, draw) for split, count in counts.items() for _ in range(count)]
     notes = ("mixtures of two clips of speechocean762; who is active follows from each clip's loudness",)
-    return checked(Problem("sd", "diarize", "DER", tuple(items), notes))
+    return checked(Task("sd", "diarize", tuple(items), notes))
 
 
 def _mixture(rows: list[dict[str, str]], split: str, draw: np.random.Generator) -> Item:
@@ -237,7 +229,7 @@ def speech_grid(wave: np.ndarray) -> np.ndarray:
     return level_db > level_db.max() + SPEECH_DB
 
 
-def wake_words(root: Path, sizes: Sizes) -> Problem:
+def wake_words(root: Path, sizes: Sizes) -> Task:
     """Each wake word searched for by examples of it; val and test share no recording."""
     rows = read_rows(root, "picovoice_wakewords", "qbe", "keyword")
     groups: dict[str, list[str]] = defaultdict(list)
@@ -252,7 +244,7 @@ def wake_words(root: Path, sizes: Sizes) -> Problem:
             items += [Item(spoken(path), split, word, query=True) for path in part[: sizes.queries]]
             items += [Item(clip(path), split, word) for path in part[sizes.queries :]]
     notes = ("training-free: subsequence DTW on one layer, chosen on val; the search of the live demo", NO_SPEAKERS)
-    return checked(Problem("qbe", "search", "MTWV", tuple(items), notes))
+    return checked(Task("qbe", "search", tuple(items), notes))
 
 
 def spoken(path: str) -> Sound:
@@ -261,7 +253,7 @@ def spoken(path: str) -> Sound:
     return Sound(((path, 0.0),), round(max(stop_s - start_s, 0.3), 2), round(start_s, 2))
 
 
-MAKERS: dict[str, Callable[[Path, Sizes], Problem]] = {
+MAKERS: dict[str, Callable[[Path, Sizes], Task]] = {
     "ks": keywords,
     "ic": drinks,
     "sf": order_slots,

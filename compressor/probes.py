@@ -22,7 +22,6 @@ from torch import Tensor, nn
 SWEEP = tuple((lr, decay) for lr in (1e-3, 3e-3, 1e-2) for decay in (0.01, 1.0))
 STEPS, CHECK_EVERY, BATCH = 400, 25, 512
 LAYER_LR = 3e-3  # not swept: a faster one overfits the choice of layers on a few hundred clips
-SPLITS = ("train", "val", "test")
 _RANDOM = threading.Lock()
 
 
@@ -52,11 +51,6 @@ class Score:
     layer_weights: tuple[float, ...]
     lr: float
     weight_decay: float
-
-    @property
-    def std(self) -> float:
-        """Standard deviation over the seeds (0 for a single one)."""
-        return float(torch.tensor(self.seeds).std()) if len(self.seeds) > 1 else 0.0
 
 
 class Probe(nn.Module):

@@ -10,7 +10,8 @@ import numpy as np
 from speechpress.runtime.search import Space, search
 
 from .feature_store import FeatureStore
-from .problems import Problem, holds
+from .kinds import holds
+from .problems import Task
 from .scoring import max_twv
 from .sounds import identity
 
@@ -18,16 +19,16 @@ RESAMPLES = 300
 SPACE_CLIPS = 60
 
 
-def solve_search(problem: Problem, store: FeatureStore) -> dict[str, Any]:
-    """The fields of a `solve.Outcome`: the layer is chosen on val, and `layer_weights` has a 1 there.
+def solve_search(task: Task, store: FeatureStore) -> dict[str, Any]:
+    """The fields of a `solve.TaskScore`: the layer is chosen on val, and `layer_weights` has a 1 there.
 
     A query's costs are brought to zero mean and unit deviation over the recordings, so that one threshold serves all
     queries, as in SUPERB. The interval draws queries anew.
     """
-    layers = store.frames(identity(problem.items[0].sound)).shape[1]
-    values = [max_twv(*scored(problem, store, "val", layer)) for layer in range(layers)]
+    layers = store.frames(identity(task.items[0].sound)).shape[1]
+    values = [max_twv(*scored(task, store, "val", layer)) for layer in range(layers)]
     best = int(np.argmax(values))
-    scores, targets = scored(problem, store, "test", best)
+    scores, targets = scored(task, store, "test", best)
     value = max_twv(scores, targets)
     return {
         "test": value,
@@ -38,9 +39,9 @@ def solve_search(problem: Problem, store: FeatureStore) -> dict[str, Any]:
     }
 
 
-def scored(problem: Problem, store: FeatureStore, split: str, layer: int) -> tuple[np.ndarray, np.ndarray]:
+def scored(task: Task, store: FeatureStore, split: str, layer: int) -> tuple[np.ndarray, np.ndarray]:
     """Scores (Q, N) of every query of a split in every other recording of it, and whether the word is in it."""
-    items = problem.part(split)
+    items = task.part(split)
     queries, others = [item for item in items if item.query], [item for item in items if not item.query]
 
     def frames(sound: Any) -> np.ndarray:

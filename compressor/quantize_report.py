@@ -26,9 +26,10 @@ from speechpress.runtime.stream import State, StreamingExtractor
 from . import delegation
 from .calibrate import Say
 from .config import SAMPLE_RATE
-from .contest import contest_fidelity, open_contest
+from .contest import comparison_fidelity, open_comparison
+from .downstream import Budget
 from .encoder import Encoder
-from .evaluate import probe_each
+from .eval_suite import score_tasks
 from .export import offline_module, step_method
 from .fake_quant import simulated
 from .features import of_model
@@ -37,6 +38,7 @@ from .quantization import Quantization
 from .quantize import as_prepared, check_operators
 from .quantize_checkpoint import BUDGET_DB, Prepared, settle
 from .sensitivity import Yardstick
+from .solve import TaskScore
 from .streaming import StreamingEncoder, chunk_frames_of
 from .targets import SCHEMES, WINDOW_MS
 from .tasks import make_task
@@ -243,15 +245,15 @@ def _add_heads(
     prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: Say
 ) -> None:
     """Cosine of the heads to the teacher, where there are both."""
-    contest, waves = open_contest(prepared.opened.path, (), wish.teacher), _some(prepared, PROGRAM_S)
+    comparison, waves = open_comparison(prepared.opened.path, (), wish.teacher), _some(prepared, PROGRAM_S)
     for scheme, encoder in encoders.items():
         rows[scheme]["heads"] = {}
-        if contest.teacher is not None:
+        if comparison.teacher is not None:
             say(f"{scheme}: heads against the teacher")
-            contest.upstreams["student"] = encoder_upstream(encoder, _chunk(encoder))
-            found = contest_fidelity(contest, waves)
+            comparison.upstreams["student"] = encoder_upstream(encoder, _chunk(encoder))
+            found = comparison_fidelity(comparison, waves)
             rows[scheme]["heads"] = found["fidelity"] if found["fidelity_by"] == "heads" else {}
-    notes += dict.fromkeys(contest.notes)
+    notes += dict.fromkeys(comparison.notes)
 
 
 def _add_probes(
@@ -269,7 +271,11 @@ def _add_probes(
     if not tasks:
         return
     upstreams = {scheme: of_model(encoder, _chunk(encoder)) for scheme, encoder in encoders.items()}
-    results, _ = probe_each(upstreams, tasks, SEEDS, "cpu", say)
+    found = score_tasks(upstreams, tasks, Budget(seeds=SEEDS), listen=say)
     notes += [f"{task.name}: {note}" for task in tasks for note in task.notes]
     for scheme, row in rows.items():
-        row["probes"] = {name: asdict(scores[scheme]) for name, scores in results.items()}
+        row["probes"] = {name: _probe(scores[scheme]) for name, scores in found.scores.items()}
+
+
+def _probe(score: TaskScore) -> dict[str, Any]:
+    return {key: value for key, value in asdict(score).items() if key != "also"}

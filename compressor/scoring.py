@@ -9,16 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-BETTER_LOW = frozenset({"PER", "WER", "CER", "EER", "DER"})
 # As in MediaEval's query-by-example searches: a target has a prior of 0.0008, a false alarm costs 1, a miss 100.
 TARGET_PRIOR, FALSE_ALARM_COST, MISS_COST = 0.0008, 1.0, 100.0
 FALSE_ALARM_WEIGHT = FALSE_ALARM_COST / MISS_COST * (1 / TARGET_PRIOR - 1)
 RESAMPLES = 500
-
-
-def quality(metric: str, value: float) -> float:
-    """A score of any metric on one scale: higher is better, 1 is perfect; an error rate above 1 counts as 0."""
-    return max(0.0, 1.0 - value) if metric in BETTER_LOW else value
 
 
 def edit_distance(reference: Sequence[str], guess: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ Shapes: N clips, K counts.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -12,19 +12,21 @@ import torch
 from . import probes
 from .downstream import Budget, Head, train
 from .feature_store import FeatureStore
-from .probes import SPLITS, Part, Parts, probe, wilson
-from .problems import Problem
+from .kinds import KINDS, SPLITS, is_error
+from .probes import Part, Parts, probe, wilson
+from .problems import Task
 from .qbe import solve_search
-from .scoring import BETTER_LOW, bootstrap
+from .scoring import bootstrap
 from .sounds import identity
-from .works import WORKS, TrainedWork
+from .works import HEADS, TaskHead
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskScore:
     """A task on one upstream: `test` and `val` are means over the seeds, in the task's metric.
 
-    `also` holds further metrics; `lr` and `layer_weights` are what val chose and what was learned, where there is any.
+    `also` holds further metrics; `lr` and `weight_decay` are what val chose and `layer_weights` what was learned, where
+    there is any.
     """
 
     test: float
@@ -34,86 +36,92 @@ class Outcome:
     layer_weights: tuple[float, ...] = ()
     lr: float | None = None
     also: dict[str, float] = field(default_factory=dict)
+    weight_decay: float | None = None
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over the seeds (0 for a single one)."""
+        return float(torch.tensor(self.seeds).std()) if len(self.seeds) > 1 else 0.0
 
 
 def solve(
-    problem: Problem,
+    task: Task,
     store: FeatureStore,
     hop_samples: int,
     budget: Budget,
     breathe: Callable[[], None] = lambda: None,
-) -> Outcome:
+) -> TaskScore:
     """Solve any task on features that are in the store; `hop_samples` is the upstream's.
 
     `breathe` is called at every step of training; what it raises ends the work.
     """
-    if problem.folds:
-        return averaged([solve(fold, store, hop_samples, budget, breathe) for fold in problem.folds], problem)
-    if problem.kind == "classify":
-        return solve_classes(problem, store, budget)
-    if problem.kind == "search":
-        return Outcome(**solve_search(problem, store))
-    work = WORKS[problem.kind](problem, store, hop_samples)
+    if task.folds:
+        return averaged([solve(fold, store, hop_samples, budget, breathe) for fold in task.folds], task)
+    kind = KINDS[task.kind]
+    if kind.features == "means":
+        return solve_classes(task, store, budget)
+    if not kind.trained:
+        return TaskScore(**solve_search(task, store))
+    task_head = HEADS[task.kind](task, store, hop_samples)
     with probes.one_thread():
-        return solve_trained(work, budget, breathe)
+        return solve_trained(task_head, budget, breathe)
 
 
-def averaged(outcomes: list[Outcome], problem: Problem) -> Outcome:
+def averaged(scores: list[TaskScore], task: Task) -> TaskScore:
     """The mean over folds of a classification; the interval is that of all their test clips."""
-    test = float(np.mean([outcome.test for outcome in outcomes]))
-    weights = np.mean([outcome.layer_weights for outcome in outcomes], axis=0)
-    return Outcome(
+    test = float(np.mean([score.test for score in scores]))
+    weights = np.mean([score.layer_weights for score in scores], axis=0)
+    return TaskScore(
         test=test,
-        val=float(np.mean([outcome.val for outcome in outcomes])),
-        ci95=wilson(test, sum(len(fold.part("test")) for fold in problem.folds)),
-        seeds=tuple(np.mean([outcome.seeds for outcome in outcomes], axis=0).tolist()),
+        val=float(np.mean([score.val for score in scores])),
+        ci95=wilson(test, sum(len(fold.part("test")) for fold in task.folds)),
+        seeds=tuple(np.mean([score.seeds for score in scores], axis=0).tolist()),
         layer_weights=tuple(weights.tolist()),
     )
 
 
-def solve_classes(problem: Problem, store: FeatureStore, budget: Budget) -> Outcome:
+def solve_classes(task: Task, store: FeatureStore, budget: Budget) -> TaskScore:
     """Keywords, intents, speakers, emotions: a mean over time and a linear layer, as SUPERB has them."""
-    parts, classes = class_parts(problem, store)
-    score = probe(parts, classes, budget.seeds)
-    return Outcome(score.test, score.val, score.ci95, score.seeds, score.layer_weights, score.lr)
+    score = probe(*class_parts(task, store), budget.seeds)
+    return TaskScore(**asdict(score))
 
 
-def class_parts(problem: Problem, store: FeatureStore) -> tuple[Parts, int]:
+def class_parts(task: Task, store: FeatureStore) -> tuple[Parts, int]:
     """Means and class numbers of every split, and how many classes there are."""
-    classes = sorted({item.target for item in problem.items})
+    classes = task.classes
     parts = {}
     for split in SPLITS:
-        items = problem.part(split)
+        items = task.part(split)
         answers = torch.tensor([classes.index(item.target) for item in items])
         parts[split] = Part(store.means([identity(item.sound) for item in items]), answers)
     return parts, len(classes)
 
 
-def solve_trained(work: TrainedWork, budget: Budget, breathe: Callable[[], None] = lambda: None) -> Outcome:
+def solve_trained(task_head: TaskHead, budget: Budget, breathe: Callable[[], None] = lambda: None) -> TaskScore:
     """Sweep the learning rate on val with one seed and short trials, train the best with every seed, test each."""
-    sign = 1 if work.metric in BETTER_LOW else -1
-    statistic = type(work).statistic
+    sign = 1 if is_error(task_head.task.metric) else -1
+    statistic = type(task_head).statistic
     swept = []
     for lr in budget.lrs:
-        head = train(work, budget.trial, lr, seed=0, breathe=breathe)
-        swept.append((sign * statistic(evaluated(work, head, "val")), lr))
+        head = train(task_head, budget.trial, lr, seed=0, breathe=breathe)
+        swept.append((sign * statistic(evaluated(task_head, head, "val")), lr))
     _, lr = min(swept, key=lambda entry: entry[0])
-    heads = [train(work, budget, lr, seed, breathe) for seed in range(budget.seeds)]
-    val = [statistic(evaluated(work, head, "val")) for head in heads]
-    counts = np.stack([evaluated(work, head, "test") for head in heads])
+    heads = [train(task_head, budget, lr, seed, breathe) for seed in range(budget.seeds)]
+    val = [statistic(evaluated(task_head, head, "val")) for head in heads]
+    counts = np.stack([evaluated(task_head, head, "test") for head in heads])
     seeds = tuple(statistic(one) for one in counts)
     weights = torch.stack([head.mix.weights.detach() for head in heads]).mean(0)
-    return Outcome(
+    return TaskScore(
         test=float(np.mean(seeds)),
         val=float(np.mean(val)),
         ci95=bootstrap(counts, statistic),
         seeds=seeds,
         layer_weights=tuple(weights.tolist()),
         lr=lr,
-        also=work.also(counts),
+        also=task_head.also(counts),
     )
 
 
 @torch.inference_mode()
-def evaluated(work: TrainedWork, head: Head, split: str) -> np.ndarray:
-    return work.counts(head, split)
+def evaluated(task_head: TaskHead, head: Head, split: str) -> np.ndarray:
+    return task_head.counts(head, split)

@@ -12,9 +12,9 @@ from .downstream import Budget
 from .extraction import Listener
 from .feature_store import FeatureStore
 from .features import Upstream
-from .outcome_store import OutcomeStore, outcome_key
-from .problems import Problem
-from .solve import Outcome, solve
+from .outcome_store import ScoreStore, score_key
+from .problems import Task
+from .solve import TaskScore, solve
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Job:
     """One task on one upstream; `label` says which task it is, when there are several of a name."""
 
     label: str
-    problem: Problem
+    task: Task
     upstream: str
 
 
@@ -35,15 +35,15 @@ def solve_jobs(
     upstreams: Mapping[str, Upstream],
     kept: Mapping[str, FeatureStore],
     budget: Budget,
-    outcomes: OutcomeStore,
+    scores: ScoreStore,
     workers: int,
     listen: Listener,
-) -> dict[tuple[str, str], Outcome]:
-    """Outcomes by (label, upstream); the same numbers whatever `workers` is.
+) -> dict[tuple[str, str], TaskScore]:
+    """Scores by (label, upstream); the same numbers whatever `workers` is.
 
-    An outcome is kept as soon as it is there, so that a run that is interrupted goes on where it was.
+    A score is kept as soon as it is there, so that a run that is interrupted goes on where it was.
     """
-    run = _Run(upstreams, kept, budget, outcomes, listen, len(jobs))
+    run = _Run(upstreams, kept, budget, scores, listen, len(jobs))
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
@@ -61,13 +61,13 @@ class _Run:
         upstreams: Mapping[str, Upstream],
         kept: Mapping[str, FeatureStore],
         budget: Budget,
-        outcomes: OutcomeStore,
+        scores: ScoreStore,
         listen: Listener,
         count: int,
     ) -> None:
-        self.upstreams, self.kept, self.budget, self.outcomes = upstreams, kept, budget, outcomes
+        self.upstreams, self.kept, self.budget, self.scores = upstreams, kept, budget, scores
         self.listen, self.count = listen, count
-        self.found: dict[tuple[str, str], Outcome] = {}
+        self.found: dict[tuple[str, str], TaskScore] = {}
         self.error: BaseException | None = None
         self.stop = threading.Event()
         self._lock, self._started, self._solved = threading.Lock(), time.monotonic(), 0
@@ -83,24 +83,24 @@ class _Run:
 
     def _solve(self, job: Job) -> None:
         upstream = self.upstreams[job.upstream]
-        key = outcome_key(job.problem, upstream.key, self.budget) if upstream.key else ""
-        outcome = self.outcomes.get(key) if key else None
-        known = outcome is not None
-        if outcome is None:
-            outcome = solve(job.problem, self.kept[job.upstream], upstream.hop_samples, self.budget, self._breathe)
+        key = score_key(job.task, upstream.key, self.budget) if upstream.key else ""
+        score = self.scores.get(key) if key else None
+        known = score is not None
+        if score is None:
+            score = solve(job.task, self.kept[job.upstream], upstream.hop_samples, self.budget, self._breathe)
             if key:
-                self.outcomes.put(key, outcome)
+                self.scores.put(key, score)
         with self._lock:
-            self.found[job.label, job.upstream] = outcome
+            self.found[job.label, job.upstream] = score
             self._solved += not known
-            self.listen(self._line(job, outcome, known))
+            self.listen(self._line(job, score, known))
 
-    def _line(self, job: Job, outcome: Outcome, known: bool) -> str:
+    def _line(self, job: Job, score: TaskScore, known: bool) -> str:
         done = len(self.found)
         each_s = (time.monotonic() - self._started) / max(1, self._solved)
         left_s = each_s * (self.count - done)
         left = f", about {math.ceil(left_s / 60)} min left" if done < self.count and not known else ""
-        said = f"{job.label} {job.upstream}: {job.problem.metric} {outcome.test:.3f}"
+        said = f"{job.label} {job.upstream}: {job.task.metric} {score.test:.3f}"
         return f"{said}{' (kept from before)' if known else ''}  [{done} of {self.count}{left}]"
 
     def _breathe(self) -> None:

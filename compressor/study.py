@@ -18,13 +18,13 @@ from .eval_suite import wanted
 from .extraction import Listener, extract, stores
 from .features import LOG_MEL, Upstream, of_model, random_copy
 from .layer_choice import Suggestion, suggest
-from .layer_probes import clips_to_compare, probe_problem
+from .layer_probes import clips_to_compare, probe_task
 from .pretrained import Teacher, load_teacher
 from .probes import wilson
-from .problems import Problem
+from .problems import Task
 from .similarity import compare_layers, layer_frames
 from .study_students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
-from .suite_checks import check_problems
+from .suite_checks import check_tasks
 from .upstreams import encoder_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def study_layers(
     source: str,
-    problems: Sequence[Problem],
+    tasks: Sequence[Task],
     students: Sequence[Path] = (),
     *,
     training: Training | None = None,
@@ -46,7 +46,7 @@ def study_layers(
 
     Args:
         source: what `pretrained.load_teacher` takes.
-        problems: see `layer_probes.open_problems`.
+        tasks: see `layer_probes.open_tasks`.
         students: checkpoint folders to compare with the teacher.
         training: also distil students of 1 to `most` heads, on the suggested and on other layers; None does not.
         seeds: probes for each layer and task.
@@ -70,17 +70,17 @@ def study_layers(
     notes = list(teacher.card.notes)
     upstreams = floors(teacher, device, notes) | {"teacher": teacher_upstream(teacher.to(device))}
     everybody = [*upstreams.values(), *(encoder_upstream(checkpoint.encoder) for checkpoint in opened.values())]
-    hours = check_problems(problems, everybody) / 3600
+    hours = check_tasks(tasks, everybody) / 3600
     runs = None if training is None else check_training(training, teacher, most)
-    notes += [] if runs is None else leaks(runs, problems)
-    listen(f"{len(problems)} tasks, {hours:.2f} h of audio, {teacher.card.depth + 1} layers")
+    notes += [] if runs is None else leaks(runs, tasks)
+    listen(f"{len(tasks)} tasks, {hours:.2f} h of audio, {teacher.card.depth + 1} layers")
     with stores(cache, upstreams) as kept:
-        skipped = extract(upstreams, wanted(problems), kept, device, listen)
-        problems = [problem.without(item.path for item in skipped) for problem in problems]
-        tasks = {problem.name: probe_problem(problem, kept, seeds, listen) for problem in problems}
-    measuring = Measuring(teacher, problems, clips_to_compare(problems, device), seeds, cache, device, listen)
+        skipped = extract(upstreams, wanted(tasks), kept, device, listen)
+        tasks = [task.without(item.path for item in skipped) for task in tasks]
+        entries = {task.name: probe_task(task, kept, seeds, listen) for task in tasks}
+    measuring = Measuring(teacher, tasks, clips_to_compare(tasks, device), seeds, cache, device, listen)
     cka = likeness(measuring, opened)
-    suggestion = suggest_layers(tasks, cka["teacher"], most)
+    suggestion = suggest_layers(entries, cka["teacher"], most)
     listen(suggestion.reason)
     arms = [] if runs is None else train_arms(runs, suggestion, listen)
     opened |= {arm.name: load_checkpoint(arm.folder) for arm in arms}
@@ -89,7 +89,7 @@ def study_layers(
         "teacher": {**teacher.card.to_dict(), "encoder": None},
         "hours": hours,
         "seeds": seeds,
-        "tasks": tasks,
+        "tasks": entries,
         "cka": likeness(measuring, opened) if arms else cka,
         "suggestion": described(suggestion),
         "students": found,
@@ -146,7 +146,7 @@ def likeness(measuring: Measuring, opened: Mapping[str, Checkpoint]) -> dict[str
 
 
 def suggest_layers(tasks: Mapping[str, Any], cka: Sequence[Sequence[float]], most: int) -> Suggestion:
-    """A suggestion from the probes of `probe_problem`: chosen on val, so that test scores stay untouched by it."""
+    """A suggestion from the probes of `probe_task`: chosen on val, so that test scores stay untouched by it."""
     accuracy = {name: [entry["val"] for entry in task["layers"]] for name, task in tasks.items()}
     noise = {}
     for name, task in tasks.items():

@@ -27,7 +27,7 @@ from .objectives import load_heads
 from .plan import plan
 from .pretrained import Teacher
 from .probes import probe
-from .problems import Problem
+from .problems import Task
 from .recipe import Recipe
 from .recipe_file import load_recipe
 from .resume import STATE, check_identity
@@ -102,15 +102,15 @@ def check_training(training: Training, teacher: Teacher, most: int) -> Runs:
     return replace(runs, heard=frozenset(str(Path(cut_place(cut)).resolve()) for cut in train_part.cuts))
 
 
-def leaks(runs: Runs, problems: Sequence[Problem]) -> list[str]:
+def leaks(runs: Runs, tasks: Sequence[Task]) -> list[str]:
     """What has to be said of test clips that students are trained on, without their labels."""
     said = []
-    for problem in problems:
-        places = [item.sound.place for item in problem.part("test")]
+    for task in tasks:
+        places = [item.sound.place for item in task.part("test")]
         count = sum(str(Path(place).resolve()) in runs.heard for place in places)
         if count:
             said.append(
-                f"{problem.name}: students of the comparison are trained on {count} of its {len(places)} test clips "
+                f"{task.name}: students of the comparison are trained on {count} of its {len(places)} test clips "
                 "(without labels, all students alike), because they are not marked as test"
             )
     return said
@@ -178,7 +178,7 @@ class Measuring:
     """On what students are measured; `waves` are test clips, (1, S) each."""
 
     teacher: Teacher
-    problems: Sequence[Problem]
+    tasks: Sequence[Task]
     waves: list[Tensor]
     seeds: int
     cache: Path | None
@@ -198,9 +198,9 @@ def measure_students(opened: Mapping[str, Checkpoint], on: Measuring) -> dict[st
     upstreams = {name: encoder_upstream(checkpoint.encoder.to(on.device)) for name, checkpoint in opened.items()}
     found = {}
     with stores(on.cache, upstreams) as kept:
-        extract(upstreams, wanted(on.problems), kept, on.device, on.listen)
+        extract(upstreams, wanted(on.tasks), kept, on.device, on.listen)
         for name, checkpoint in opened.items():
-            scores = {p.name: brief(probe(*class_parts(p, kept[name]), on.seeds)) for p in on.problems}
+            scores = {p.name: brief(probe(*class_parts(p, kept[name]), on.seeds)) for p in on.tasks}
             on.listen(f"{name}: " + ", ".join(f"{task} {score['test']:.3f}" for task, score in scores.items()))
             found[name] = {**_lineage(checkpoint), "tasks": scores, **_fidelity(checkpoint, on)}
     return found

@@ -9,21 +9,16 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE
 from .features import Upstream
-from .problems import Problem
-from .scoring import BETTER_LOW, quality
-from .solve import Outcome
+from .kinds import KINDS, is_error, quality
+from .problems import FLOORS, Task
+from .solve import TaskScore
 from .sounds import Sound, check_sounds, durations_s
-from .works import GRID_SAMPLES, stacked
 
-FLOORS = ("random", "logmel")
-# How much better than a blind guess labels that say nothing may come out: without hearing, a transcriber can still
-# spell what is frequent, as often as a clip is long.
-SLACK = {"ctc": 0.25, "spell": 0.15}
-ANY_SLACK = 0.05
+BELOW_CHANCE = 0.05  # how far an interval may end below a guess
 T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57)  # 97.5 % of Student's t with 1, 2, ... degrees of freedom
 
 
-def check_problems(problems: Sequence[Problem], upstreams: Iterable[Upstream], limit_s: float | None = None) -> float:
+def check_tasks(tasks: Sequence[Task], upstreams: Iterable[Upstream], limit_s: float | None = None) -> float:
     """Seconds of audio in all, after a look at every file.
 
     Raises SpeechpressError for files that are missing, shorter than a frame, or longer than an upstream can hear, and
@@ -31,55 +26,55 @@ def check_problems(problems: Sequence[Problem], upstreams: Iterable[Upstream], l
     """
     listeners = list(upstreams)
     receptive_s = max(upstream.receptive_samples for upstream in listeners) / SAMPLE_RATE
-    for problem in problems:
-        check_sounds((item.sound for item in problem.items), receptive_s, f"task {problem.name!r}")
-    lengths = durations_s({item.sound for problem in problems for item in problem.items})
+    for task in tasks:
+        check_sounds((item.sound for item in task.items), receptive_s, f"task {task.name!r}")
+    lengths = durations_s({item.sound for task in tasks for item in task.items})
     limits = [limit for limit in (limit_s, *(upstream.limit_s for upstream in listeners)) if limit is not None]
     if limits and max(lengths.values()) > min(limits):
         raise SpeechpressError(
             f"this bundle does not stream and runs at most {min(limits):g} s at once, but the longest clip has "
             f"{max(lengths.values()):.1f} s; export it with --offline-seconds {max(lengths.values()) + 1:.0f}"
         )
-    for problem in problems:
+    for task in tasks:
         for upstream in listeners:
-            _check_frame_rate(problem, upstream, lengths)
+            _check_frame_rate(task, upstream, lengths)
     return sum(lengths.values())
 
 
-def _check_frame_rate(problem: Problem, upstream: Upstream, lengths_s: Mapping[Sound, float]) -> None:
-    hop_ms = 1000 * upstream.hop_samples / SAMPLE_RATE
-    if problem.kind == "diarize" and upstream.hop_samples > GRID_SAMPLES:
+def _check_frame_rate(task: Task, upstream: Upstream, lengths_s: Mapping[Sound, float]) -> None:
+    kind, hop_ms = KINDS[task.kind], 1000 * upstream.hop_samples / SAMPLE_RATE
+    if kind.grid_samples is not None and upstream.hop_samples > kind.grid_samples:
         raise SpeechpressError(
-            f"task {problem.name!r}: decides every {1000 * GRID_SAMPLES / SAMPLE_RATE:g} ms, but an upstream has a "
-            f"frame every {hop_ms:g} ms only; leave the task out with --tasks"
+            f"task {task.name!r}: decides every {1000 * kind.grid_samples / SAMPLE_RATE:g} ms, but an upstream has "
+            f"a frame every {hop_ms:g} ms only; leave the task out with --tasks"
         )
-    if problem.kind not in ("ctc", "spell"):
+    if not kind.tokens:
         return
-    train, shrink = problem.part("train"), stacked(upstream.hop_samples) if problem.recurrent else 1
+    train, shrink = task.part("train"), kind.stacked(upstream.hop_samples)
     tight = [item for item in train if upstream.frames(lengths_s[item.sound]) // shrink < len(item.target)]
     if len(tight) > len(train) // 2:
         raise SpeechpressError(
-            f"task {problem.name!r}: an upstream with a frame every {hop_ms:g} ms has fewer frames than tokens in "
+            f"task {task.name!r}: an upstream with a frame every {hop_ms:g} ms has fewer frames than tokens in "
             f"{len(tight)} of {len(train)} clips, so nothing can be transcribed; leave the task out with --tasks"
         )
 
 
-def remarks(problems: Sequence[Problem], outcomes: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
+def remarks(tasks: Sequence[Task], scores: Mapping[str, Mapping[str, TaskScore]]) -> list[str]:
     """What is unusual in the results: a student above its teacher, a floor above the student."""
     found = []
-    for problem in problems:
-        sign = -1 if problem.metric in BETTER_LOW else 1
-        scores = {name: sign * outcome.test for name, outcome in outcomes[problem.name].items()}
-        if scores["student"] > scores.get("teacher", float("inf")):
-            found.append(f"{problem.name}: the student is above its teacher")
-        above = [name for name in FLOORS if scores.get(name, -9.0) > scores["student"]]
+    for task in tasks:
+        sign = -1 if is_error(task.metric) else 1
+        signed = {name: sign * score.test for name, score in scores[task.name].items()}
+        if signed["student"] > signed.get("teacher", float("inf")):
+            found.append(f"{task.name}: the student is above its teacher")
+        above = [name for name in FLOORS if signed.get(name, -9.0) > signed["student"]]
         if above:
-            found.append(f"{problem.name}: {' and '.join(above)} above the student: here it learned nothing to keep")
+            found.append(f"{task.name}: {' and '.join(above)} above the student: here it learned nothing to keep")
     return found
 
 
 def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) -> list[str]:
-    """What must not be, in the entries of `eval_suite.report`, beyond what 95 % intervals over clips and seeds allow.
+    """What must not be, in the entries of `eval_suite.entry`, beyond what 95 % intervals over clips and seeds allow.
 
     A floor or a student above the teacher; anything below a blind guess; shuffled labels above one.
     """
@@ -89,9 +84,9 @@ def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) ->
         teacher = better.get("teacher")
         for who, (low, high) in better.items():
             if teacher and who != "teacher" and low > teacher[1]:
-                found.append(f"{name}: {who} ({_told(task, who)}) is above the teacher ({_told(task, 'teacher')})")
-            if task["chance"] is not None and high < quality(task["metric"], task["chance"]) - ANY_SLACK:
-                found.append(f"{name}: {who} ({_told(task, who)}) is below a blind guess ({task['chance']:.3f})")
+                found.append(f"{name}: {who} ({_shown(task, who)}) is above the teacher ({_shown(task, 'teacher')})")
+            if task["chance"] is not None and high < quality(task["metric"], task["chance"]) - BELOW_CHANCE:
+                found.append(f"{name}: {who} ({_shown(task, who)}) is below a blind guess ({task['chance']:.3f})")
         if (said := _too_good(name, task, kinds[name])) is not None:
             found.append(said)
     return found
@@ -112,7 +107,7 @@ def _seed_margin(scores: Sequence[float]) -> float:
     return quantile * statistics.stdev(scores) / math.sqrt(len(scores))
 
 
-def _told(task: dict[str, Any], who: str) -> str:
+def _shown(task: dict[str, Any], who: str) -> str:
     low, high = task["ci95"][who]
     return f"{task['metric']} {task[who]:.3f}, {low:.3f} to {high:.3f}"
 
@@ -122,7 +117,7 @@ def _too_good(name: str, task: dict[str, Any], kind: str) -> str | None:
     if shuffled is None or task["chance"] is None:
         return None
     low = min(quality(task["metric"], end) for end in shuffled["ci95"])
-    if low <= quality(task["metric"], task["chance"]) + SLACK.get(kind, ANY_SLACK):
+    if low <= quality(task["metric"], task["chance"]) + KINDS[kind].slack:
         return None
     return (
         f"{name}: with shuffled labels {shuffled['of']} still gets {task['metric']} {shuffled['test']:.3f}, but a "

@@ -6,23 +6,23 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .mini_suite import EMOTION, mini_problem
-from .problems import TASKS, Problem
-from .superb_layouts import superb_problem
+from . import mini_suite, superb_layouts
+from .mini_suite import EMOTION, mini_task
+from .problems import Task
+from .superb_layouts import superb_task
 from .tasks import COLUMNS
 
-SUITES = ("mini", "superb")
+SUITES = {"mini": tuple(mini_suite.MAKERS), "superb": tuple(superb_layouts.MAKERS)}
+TASKS = tuple(dict.fromkeys(name for names in SUITES.values() for name in names))
 ALL = "all"
 
 
-def open_suite(
-    suite: str, tasks: Sequence[str], root: Path, most: int | None = None
-) -> tuple[list[Problem], list[str]]:
-    """The problems of a suite, and notes about what "all" leaves out.
+def open_suite(suite: str, tasks: Sequence[str], root: Path, most: int | None = None) -> tuple[list[Task], list[str]]:
+    """The tasks of a suite, and notes about what "all" leaves out.
 
     Args:
         suite: "mini" or "superb".
-        tasks: names of `problems.TASKS`, or "all".
+        tasks: names of the suite's tasks, or "all".
         root: the folder that holds the corpora.
         most: clips per split at most, for superb.
 
@@ -30,12 +30,12 @@ def open_suite(
         SpeechpressError: an unknown suite or task, a corpus that is not there or lacks something.
     """
     if suite not in SUITES:
-        raise SpeechpressError(f"--suite {suite}: {_choose(suite, SUITES)}")
+        raise SpeechpressError(f"--suite {suite}: {_choose(suite, tuple(SUITES))}")
     if not root.is_dir():
         raise SpeechpressError(f"--data-root {root}: is no folder; give the one that holds the corpora")
     if suite == "mini" and most is not None:
         raise SpeechpressError("--clips: is for --suite superb; the mini suite has sizes of its own")
-    names, notes = list(TASKS) if list(tasks) == [ALL] else checked_names(tasks, TASKS), []
+    names, notes = list(SUITES[suite]) if list(tasks) == [ALL] else checked_names(tasks, SUITES[suite]), []
     if suite == "mini" and list(tasks) == [ALL] and not (root / EMOTION / "labels.tsv").is_file():
         names.remove("er")
         notes.append(
@@ -43,8 +43,8 @@ def open_suite(
             "(labels.tsv with path, emotion, speaker), or use --suite superb with IEMOCAP"
         )
     if suite == "mini":
-        return [mini_problem(name, root) for name in names], notes
-    return [superb_problem(name, root, most) for name in names], notes
+        return [mini_task(name, root) for name in names], notes
+    return [superb_task(name, root, most) for name in names], notes
 
 
 def quick_names(names: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .problems import Item
+from .kinds import Item
 
 AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 

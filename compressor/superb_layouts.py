@@ -16,13 +16,14 @@ import soundfile
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .problems import Item, Problem, checked, refuse_shared_speakers
+from .kinds import Item
+from .problems import Task, checked, refuse_shared_speakers
 from .sounds import Sound, clip
 from .superb_files import audio_below, find, lines_of, table_of, thinned, with_split
 from .superb_speech import letters, mixtures, phones, queries
 from .superb_voices import same_voices, speakers
 
-Maker = Callable[[Path, int | None], Problem]
+Maker = Callable[[Path, int | None], Task]
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 UNKNOWN, SILENCE, NOISE = "_unknown_", "_silence_", "_background_noise_"
@@ -38,8 +39,8 @@ EMOTIONS = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"
 SESSIONS = 5
 
 
-def superb_problem(name: str, root: Path, most: int | None = None) -> Problem:
-    """One of `problems.TASKS` from a data root, with at most so many clips per split.
+def superb_task(name: str, root: Path, most: int | None = None) -> Task:
+    """One of MAKERS' tasks from a data root, with at most so many clips per split.
 
     Raises SpeechpressError when the corpus is not there, lacks something, or the name is unknown.
     """
@@ -48,7 +49,7 @@ def superb_problem(name: str, root: Path, most: int | None = None) -> Problem:
     return MAKERS[name](root, most)
 
 
-def keywords(root: Path, most: int | None) -> Problem:
+def keywords(root: Path, most: int | None) -> Task:
     """Speech Commands v0.01: ten words, everything else, and silence; the test set is an archive of its own."""
     train = find(root, "ks", ("speech_commands_v0.01", "SpeechCommands/speech_commands_v0.01"))
     test = find(root, "ks", ("speech_commands_test_set_v0.01", "SpeechCommands/speech_commands_test_set_v0.01"))
@@ -65,7 +66,7 @@ def keywords(root: Path, most: int | None) -> Problem:
             raise SpeechpressError(f"{path}: {label!r} is no class of the test set; unpack it anew")
         items.append(Item(clip(path), "test", label, path.name.split("_nohash_")[0]))
     notes = ("silence is learned from ten pieces of each background noise; SUPERB draws its pieces anew each time",)
-    return checked(Problem("ks", "classify", "accuracy", thinned(items, most), notes))
+    return checked(Task("ks", "classify", thinned(items, most), notes))
 
 
 def commands_split(name: str) -> str:
@@ -88,7 +89,7 @@ def _silence(folder: Path) -> list[Item]:
     return items
 
 
-def intents(root: Path, most: int | None) -> Problem:
+def intents(root: Path, most: int | None) -> Task:
     """Fluent Speech Commands: action, object and location together are the intent."""
     folder = find(root, "ic", ("fluent_speech_commands_dataset", "FluentSpeechCommands"))
     items = []
@@ -97,11 +98,11 @@ def intents(root: Path, most: int | None) -> Problem:
             intent = " ".join(row[slot] for slot in SLOTS)
             items.append(Item(clip(folder / row["path"]), split, intent, row["speakerId"]))
     notes = ("the three slots are one class here; SUPERB classifies each and counts clips in which all are right",)
-    problem = checked(Problem("ic", "classify", "accuracy", thinned(items, most), notes))
-    return refuse_shared_speakers(problem, str(folder / "data"))
+    task = checked(Task("ic", "classify", thinned(items, most), notes))
+    return refuse_shared_speakers(task, str(folder / "data"))
 
 
-def slots(root: Path, most: int | None) -> Problem:
+def slots(root: Path, most: int | None) -> Task:
     """Audio SNIPS: letters with marks where a slot begins and ends, unseen voices."""
     folder = find(root, "sf", ("SNIPS",))
     labels = folder / "all.iob.snips.txt"
@@ -116,7 +117,7 @@ def slots(root: Path, most: int | None) -> Problem:
                 raise SpeechpressError(f"{labels}: has no line for {path.name}; prepare the corpus anew")
             items.append(Item(clip(path), split, tokens[path.stem], speaker))
     notes = ("the voices are a speech synthesiser's; letters by CTC with a small LSTM",)
-    return checked(Problem("sf", "spell", "F1", thinned(items, most), notes, recurrent=True))
+    return checked(Task("sf", "spell", thinned(items, most), notes))
 
 
 def _marked(words: list[str], where: str) -> tuple[str, ...]:
@@ -141,7 +142,7 @@ def _marked(words: list[str], where: str) -> tuple[str, ...]:
     return (*tokens, f"E-{opened}") if opened else tuple(tokens)
 
 
-def emotions(root: Path, most: int | None) -> Problem:
+def emotions(root: Path, most: int | None) -> Task:
     """IEMOCAP: neutral, happy (with excited), angry, sad; five folds, each session once the test part."""
     folder = find(root, "er", ("IEMOCAP", "IEMOCAP_full_release"))
     sessions = [_session(folder / f"Session{number}") for number in range(1, SESSIONS + 1)]
@@ -150,7 +151,7 @@ def emotions(root: Path, most: int | None) -> Problem:
         val = (test + 1) % SESSIONS
         items = [item for n, part in enumerate(sessions) if n not in (test, val) for item in with_split(part, "train")]
         items += [*with_split(sessions[val], "val"), *with_split(sessions[test], "test")]
-        folds.append(checked(Problem("er", "classify", "accuracy", thinned(items, most))))
+        folds.append(checked(Task("er", "classify", thinned(items, most))))
     chance = sum(fold.chance or 0.0 for fold in folds) / SESSIONS
     notes = ("mean of five folds by session; val is the next session, where SUPERB takes a random fifth of the rest",)
     every = {item.sound: item for fold in reversed(folds) for item in fold.items}  # counted as in the first fold

@@ -13,10 +13,10 @@ import soundfile
 from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE
-from .problems import Item, Problem, checked
+from .kinds import GRID_SAMPLES, Item
+from .problems import Task, checked
 from .sounds import clip
 from .superb_files import find, lines_of, thinned
-from .works import GRID_SAMPLES
 
 LIBRISPEECH = {"train": "train-clean-100", "val": "dev-clean", "test": "test-clean"}
 LEXICONS = "librispeech-lexicon*.txt"
@@ -28,14 +28,14 @@ LANGUAGE = "nnenglish"
 BIN_S = GRID_SAMPLES / SAMPLE_RATE
 
 
-def letters(root: Path, most: int | None) -> Problem:
+def letters(root: Path, most: int | None) -> Task:
     """Letters of LibriSpeech, counted as words, without a language model."""
     items = [Item(clip(path), split, tuple(text), speaker) for path, split, text, speaker in _sentences(root, "asr")]
     notes = ("letters by CTC with a small LSTM, greedily read, without a language model",)
-    return checked(Problem("asr", "ctc", "WER", thinned(items, most), notes, recurrent=True))
+    return checked(Task("asr", "words", thinned(items, most), notes))
 
 
-def phones(root: Path, most: int | None) -> Problem:
+def phones(root: Path, most: int | None) -> Task:
     """Phones of LibriSpeech, from the first pronunciation of every word."""
     said = _lexicon(root)
     items, missing = [], set()
@@ -56,7 +56,7 @@ def phones(root: Path, most: int | None) -> Problem:
     notes = ["phones with stress, from the lexicon: the first pronunciation of every word"]
     if left_out:
         notes.append(f"{left_out} sentences with words that the lexicon lacks are left out")
-    return checked(Problem("pr", "ctc", "PER", thinned(items, most), tuple(notes)))
+    return checked(Task("pr", "ctc", thinned(items, most), tuple(notes)))
 
 
 def _sentences(root: Path, task: str) -> list[tuple[Path, str, str, str]]:
@@ -89,12 +89,12 @@ def _lexicon(root: Path) -> dict[str, list[str]]:
     return said
 
 
-def mixtures(root: Path, most: int | None) -> Problem:
+def mixtures(root: Path, most: int | None) -> Task:
     """Libri2Mix as s3prl's LibriMix prepares it for diarisation: a Kaldi folder for each split."""
     folder = find(root, "sd", DIARIZATION)
     items = [item for split, part in MIX_FOLDERS.items() for item in _kaldi(find(folder, "sd", (part,)), split)]
     notes = ("decided every 100 ms, without a collar or a median filter; a small LSTM in one direction and the other",)
-    return checked(Problem("sd", "diarize", "DER", thinned(items, most), notes))
+    return checked(Task("sd", "diarize", thinned(items, most), notes))
 
 
 def _kaldi(folder: Path, split: str) -> list[Item]:
@@ -131,7 +131,7 @@ def _activity(path: Path, speakers: list[str], spans: list[tuple[str, float, flo
     return active
 
 
-def queries(root: Path, most: int | None) -> Problem:
+def queries(root: Path, most: int | None) -> Task:
     """QUESST14, its English part: the same recordings for both splits, queries of their own for each."""
     folder = find(root, "qbe", ("quesst14Database", "quesst14"))
     recordings = _english(folder, "utterances")
@@ -145,7 +145,7 @@ def queries(root: Path, most: int | None) -> Problem:
         "training-free: slope-limited subsequence DTW on one layer, chosen on val; the search of the live demo",
         "a query counts where any of its three types of match occurs",
     )
-    return checked(Problem("qbe", "search", "MTWV", tuple(items), notes))
+    return checked(Task("qbe", "search", tuple(items), notes))
 
 
 def _english(folder: Path, part: str) -> list[Path]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .problems import Item, Problem, checked, refuse_shared_speakers
+from .kinds import Item
+from .problems import Task, checked, refuse_shared_speakers
 from .sounds import clip
 from .superb_files import find, lines_of, thinned
 
@@ -16,7 +17,7 @@ SPLITS = {"1": "train", "2": "val", "3": "test"}
 TEST_SPEAKERS = range(10270, 10310)  # the forty of the verification trials
 
 
-def speakers(root: Path, most: int | None) -> Problem:
+def speakers(root: Path, most: int | None) -> Task:
     """Who of 1251 speaks."""
     folder = find(root, "sid", FOLDERS)
     items = [
@@ -27,7 +28,7 @@ def speakers(root: Path, most: int | None) -> Problem:
         "speakers are the classes, so they are in every split; videos are not shared between splits",
         "mean over time and one linear layer",
     )
-    return checked(Problem("sid", "classify", "accuracy", _whole_classes(items, most), notes))
+    return checked(Task("sid", "classify", _whole_classes(items, most), notes))
 
 
 def _whole_classes(items: list[Item], most: int | None) -> tuple[Item, ...]:
@@ -37,7 +38,7 @@ def _whole_classes(items: list[Item], most: int | None) -> tuple[Item, ...]:
     return tuple(item for item in kept if item.target in trained)
 
 
-def same_voices(root: Path, most: int | None) -> Problem:
+def same_voices(root: Path, most: int | None) -> Task:
     """Whether two clips are of one voice: trials of speakers that are in no training clip."""
     folder = find(root, "asv", FOLDERS)
     items = []
@@ -47,8 +48,8 @@ def same_voices(root: Path, most: int | None) -> Problem:
             part = "val" if split == "val" else "train"
             items.append(Item(clip(_audio(folder, name, where)), part, speaker, speaker))
     tested, pairs = _trials(folder, most)
-    problem = Problem("asv", "verify", "EER", (*thinned(items, most), *tested), NOTES, pairs=pairs)
-    return refuse_shared_speakers(checked(problem), str(folder))
+    task = Task("asv", "verify", (*thinned(items, most), *tested), NOTES, pairs=pairs)
+    return refuse_shared_speakers(checked(task), str(folder))
 
 
 NOTES = ("the head is a small x-vector (mean and deviation, AM-softmax); val holds trials of training speakers",)

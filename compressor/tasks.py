@@ -1,16 +1,16 @@
-"""Probe tasks from a labelled folder: which clips, which classes, which split, and what a score on them can show."""
+"""Tasks from a labelled folder: which clips, which classes, which split, and what a score on them can show."""
 
 import hashlib
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .kinds import SPLITS, Item
 from .labels import read_labels
-from .probes import SPLITS
+from .problems import Task, checked, speakers_disjoint
+from .sounds import Sound, clip
 from .starter import SPEECH as STARTER
 
 COLUMNS = {"ks": ("keyword", "digit"), "sid": ("speaker",), "lid": ("language",), "er": ("emotion",)}
@@ -19,54 +19,11 @@ STARTER_CROP_S = {"sid": 1.0, "lid": 1.0}
 _SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "eval": "test"}
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A recording with its label for one task.
-
-    `name` is its path inside the folder; `voice` its speaker, and its language where that is not the label.
-    """
-
-    path: str
-    name: str
-    label: str
-    split: str
-    speaker: str
-    voice: str
-
-    @property
-    def order(self) -> str:
-        """A fixed random order of clips that does not depend on where the folder lies."""
-        return hashlib.sha256(self.name.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Task:
-    """Clips of every split, and what has to be said about a score on them.
-
-    `chance` is the test accuracy of always naming the most frequent training class; `chance_by_voice` that of naming
-    the most frequent one of the clip's own speaker and language, where test speakers also occur in training.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    clips: tuple[Clip, ...]
-    crop_s: float | None
-    speaker_disjoint: bool
-    chance: float
-    chance_by_voice: float | None
-    notes: tuple[str, ...]
-
-    def counts(self) -> dict[str, int]:
-        """Number of clips in every split."""
-        counts = Counter(clip.split for clip in self.clips)
-        return {split: counts[split] for split in SPLITS}
-
-
 def make_task(name: str, data: Path | None, max_classes: int | None = None, max_clips: int | None = None) -> Task:
     """One of COLUMNS' tasks over a folder with labels.tsv, the starter speech by default.
 
     Args:
-        name: "ks" (keywords), "sid" (speakers) or "lid" (languages).
+        name: "ks" (keywords), "sid" (speakers), "lid" (languages) or "er" (emotions).
         data: a folder whose labels.tsv has the columns path, the label (COLUMNS), and where known speaker and split.
         max_classes: keep those with most clips.
         max_clips: at most so many per split, drawn at random (the same ones every time).
@@ -79,31 +36,31 @@ def make_task(name: str, data: Path | None, max_classes: int | None = None, max_
     folder = data or STARTER
     starter = folder.resolve() == STARTER.resolve()
     notes: list[str] = []
-    clips = _with_split(_read_clips(name, folder), notes)
-    clips = _drop_classes(clips, max_classes, notes, f"{folder / 'labels.tsv'}: task {name!r}")
-    clips = _thin(clips, max_clips)
-    disjoint = _speakers_disjoint(clips)
+    items = _with_split(_read_items(name, folder), notes)
+    items = _drop_classes(items, max_classes, notes, f"{folder / 'labels.tsv'}: task {name!r}")
+    items = _thin(items, max_clips)
     if starter:
         notes.append(
             "starter speech: one studio voice per language (two languages share one), a check rather than a benchmark"
         )
-    by_voice = None
-    if not disjoint:
-        notes.append(_leak(name, clips))
-        by_voice = None if name == "sid" else _chance(clips, lambda clip: clip.voice)
-    return Task(
-        name=name,
-        classes=tuple(sorted({clip.label for clip in clips})),
-        clips=tuple(sorted(clips, key=lambda clip: clip.name)),
-        crop_s=STARTER_CROP_S.get(name) if starter else None,
-        speaker_disjoint=disjoint,
-        chance=_chance(clips, lambda clip: ""),
-        chance_by_voice=by_voice,
-        notes=tuple(notes),
-    )
+        items = [replace(item, sound=replace(item.sound, crop_s=STARTER_CROP_S.get(name))) for item in items]
+    if not speakers_disjoint(items):
+        notes.append(_leak(name, items))
+    items.sort(key=lambda item: item.name)
+    return checked(Task(name, "classify", tuple(items), tuple(notes)))
 
 
-def _read_clips(name: str, folder: Path) -> list[Clip]:
+def whole_test_clips(task: Task) -> list[Sound]:
+    """The recordings of a folder's test part, uncut, in a fixed random order."""
+    return [clip(item.sound.parts[0][0]) for item in sorted(task.part("test"), key=_order)]
+
+
+def _order(item: Item) -> str:
+    """A fixed random order of clips that does not depend on where the folder lies."""
+    return hashlib.sha256(item.name.encode()).hexdigest()
+
+
+def _read_items(name: str, folder: Path) -> list[Item]:
     path = folder / "labels.tsv"
     if not path.is_file():
         raise SpeechpressError(
@@ -118,70 +75,62 @@ def _read_clips(name: str, folder: Path) -> list[Clip]:
             f"{path}:1: task {name!r} needs a column {' or '.join(COLUMNS[name])}; found: path, {', '.join(found)}. "
             f"Choose other tasks with --tasks, or add the column."
         )
-    clips = []
+    items = []
     for place, row in rows.items():
         if column in row:
             speaker, split = row.get("speaker", ""), row.get("split", "").lower()
             voice = speaker if column == "language" else f"{speaker} {row.get('language', '')}"
             inside = place.removeprefix(f"{folder}/")
-            clips.append(Clip(place, inside, row[column], _SPLIT_NAMES.get(split, split), speaker, voice))
-    return clips
+            split = _SPLIT_NAMES.get(split, split)
+            items.append(Item(clip(place), split, row[column], speaker, voice=voice, name=inside))
+    return items
 
 
-def _with_split(clips: list[Clip], notes: list[str]) -> list[Clip]:
+def _with_split(items: list[Item], notes: list[str]) -> list[Item]:
     """Keep the corpus's own split where the classes allow it; else split by speaker, else within every class."""
-    train, test = ({clip.label for clip in clips if clip.split == split} for split in ("train", "test"))
-    known = all(clip.split in SPLITS for clip in clips)
+    train, test = ({item.target for item in items if item.split == split} for split in ("train", "test"))
+    known = all(item.split in SPLITS for item in items)
     if known and test and len(train & test) >= len(train | test) / 2:
-        return clips if any(clip.split == "val" for clip in clips) else _carve_val(clips, notes)
+        return items if any(item.split == "val" for item in items) else _carve_val(items, notes)
     if known and test:
         notes.append(
             "split: the corpus's own has other classes in train and test; clips of its test part are split anew"
         )
-        clips = [clip for clip in clips if clip.split == "test"]
-    speakers = {clip.speaker for clip in clips}
-    by_speaker = "" not in speakers and len(speakers) >= 3 and any(clip.label != clip.speaker for clip in clips)
+        items = [item for item in items if item.split == "test"]
+    speakers = {item.speaker for item in items}
+    by_speaker = "" not in speakers and len(speakers) >= 3 and any(item.target != item.speaker for item in items)
     notes.append("split: made here, " + ("by speaker" if by_speaker else "at random within every class"))
-    if by_speaker:
-        return _deal(clips, lambda clip: "", lambda clip: clip.speaker, SHARES)
-    return _deal(clips, lambda clip: clip.label, lambda clip: clip.name, SHARES)
+    return _deal(items, by_speaker, SHARES)
 
 
-def _carve_val(clips: list[Clip], notes: list[str]) -> list[Clip]:
+def _carve_val(items: list[Item], notes: list[str]) -> list[Item]:
     """Take a val part out of train: by speaker where the corpus keeps speakers apart."""
-    train = [clip for clip in clips if clip.split == "train"]
-    speakers = {clip.speaker for clip in train}
-    by_speaker = "" not in speakers and len(speakers) >= 2 and _speakers_disjoint(clips)
+    train = [item for item in items if item.split == "train"]
+    speakers = {item.speaker for item in train}
+    by_speaker = "" not in speakers and len(speakers) >= 2 and bool(speakers_disjoint(items))
     notes.append("split: val was taken out of train, " + ("by speaker" if by_speaker else "at random"))
-    shares = {"train": 0.8, "val": 0.2}
-    if by_speaker:
-        parts = _deal(train, lambda clip: "", lambda clip: clip.speaker, shares)
-    else:
-        parts = _deal(train, lambda clip: clip.label, lambda clip: clip.name, shares)
-    return parts + [clip for clip in clips if clip.split == "test"]
+    return _deal(train, by_speaker, {"train": 0.8, "val": 0.2}) + [item for item in items if item.split == "test"]
 
 
-def _deal(
-    clips: list[Clip], stratum: Callable[[Clip], str], unit: Callable[[Clip], str], shares: dict[str, float]
-) -> list[Clip]:
-    """Give whole units (clips or speakers) the split that is furthest behind its share in their stratum."""
-    units: dict[tuple[str, str], list[Clip]] = defaultdict(list)
-    for clip in clips:
-        units[stratum(clip), unit(clip)].append(clip)
+def _deal(items: list[Item], by_speaker: bool, shares: dict[str, float]) -> list[Item]:
+    """Give whole speakers, or else the clips of each class, the split that is furthest behind its share."""
+    units: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    for item in items:
+        units[("", item.speaker) if by_speaker else (item.target, item.name)].append(item)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     result = []
-    for (name, _), members in sorted(units.items(), key=lambda item: min(clip.order for clip in item[1])):
-        split = min(shares, key=lambda s: (counts[name][s] + len(members) / 2) / shares[s])
-        counts[name][split] += len(members)
-        result += [replace(clip, split=split) for clip in members]
+    for (stratum, _), members in sorted(units.items(), key=lambda unit: min(map(_order, unit[1]))):
+        split = min(shares, key=lambda s: (counts[stratum][s] + len(members) / 2) / shares[s])
+        counts[stratum][split] += len(members)
+        result += [replace(item, split=split) for item in members]
     return result
 
 
-def _drop_classes(clips: list[Clip], max_classes: int | None, notes: list[str], where: str) -> list[Clip]:
+def _drop_classes(items: list[Item], max_classes: int | None, notes: list[str], where: str) -> list[Item]:
     """Keep classes that can be trained and tested, the largest ones if there are too many."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for clip in clips:
-        counts[clip.label][clip.split] += 1
+    for item in items:
+        counts[item.target][item.split] += 1
     usable = [label for label, count in counts.items() if count["train"] >= 2 and count["test"]]
     kept = sorted(usable, key=lambda label: (-counts[label].total(), label))[:max_classes]
     if len(kept) < 2:
@@ -193,49 +142,28 @@ def _drop_classes(clips: list[Clip], max_classes: int | None, notes: list[str], 
         notes.append(f"classes: {len(counts) - len(usable)} of {len(counts)} have too few clips and were left out")
     if len(kept) < len(usable):
         notes.append(f"classes: the {len(kept)} largest of {len(usable)}")
-    chosen = [clip for clip in clips if clip.label in set(kept)]
-    if not any(clip.split == "val" for clip in chosen):
+    chosen = [item for item in items if item.target in set(kept)]
+    if not any(item.split == "val" for item in chosen):
         raise SpeechpressError(f"{where}: no val clips are left to choose the probe's settings on")
     return chosen
 
 
-def _thin(clips: list[Clip], max_clips: int | None) -> list[Clip]:
+def _thin(items: list[Item], max_clips: int | None) -> list[Item]:
     """At most `max_clips` per split, the same number of every class as far as they reach."""
     if max_clips is None:
-        return clips
+        return items
     seen: Counter[tuple[str, str]] = Counter()
     ranked = []
-    for clip in sorted(clips, key=lambda clip: clip.order):
-        ranked.append((seen[clip.split, clip.label], clip.order, clip))
-        seen[clip.split, clip.label] += 1
-    ranked.sort(key=lambda item: item[:2])
-    return [clip for split in SPLITS for *_, clip in [r for r in ranked if r[2].split == split][:max_clips]]
+    for item in sorted(items, key=_order):
+        ranked.append((seen[item.split, item.target], _order(item), item))
+        seen[item.split, item.target] += 1
+    ranked.sort(key=lambda entry: entry[:2])
+    return [item for split in SPLITS for *_, item in [r for r in ranked if r[2].split == split][:max_clips]]
 
 
-def _speakers_disjoint(clips: Iterable[Clip]) -> bool:
-    """Whether every speaker is known and no test speaker was trained on."""
-    sides: dict[bool, set[str]] = {True: set(), False: set()}
-    for clip in clips:
-        sides[clip.split == "test"].add(clip.speaker)
-    return "" not in sides[True] | sides[False] and not sides[True] & sides[False]
-
-
-def _leak(name: str, clips: list[Clip]) -> str:
+def _leak(name: str, items: list[Item]) -> str:
     if name == "sid":
         return "speakers are the classes, so they are in every split; recording sessions may be shared too"
-    if any(not clip.speaker for clip in clips):
+    if any(not item.speaker for item in items):
         return "speakers are not known: the same voice may be in train and test"
     return "test speakers are in the training clips too: the score says nothing about new voices"
-
-
-def _chance(clips: Iterable[Clip], group: Callable[[Clip], str]) -> float:
-    """Test accuracy of naming the most frequent training class of the clip's group."""
-    train: dict[str, Counter[str]] = defaultdict(Counter)
-    test = []
-    for clip in clips:
-        if clip.split == "train":
-            train[group(clip)][clip.label] += 1
-        elif clip.split == "test":
-            test.append(clip)
-    hits = sum(bool(train[group(c)]) and train[group(c)].most_common(1)[0][0] == c.label for c in test)
-    return hits / len(test) if test else math.nan

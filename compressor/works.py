@@ -28,8 +28,8 @@ from .downstream import (
     permutation_free_loss,
 )
 from .feature_store import FeatureStore
-from .probes import SPLITS
-from .problems import Item, Problem
+from .kinds import GRID_SAMPLES, KINDS, SPLITS, Item
+from .problems import Task
 from .scoring import (
     diarization_counts,
     edit_counts,
@@ -46,8 +46,6 @@ from .scoring import (
 from .sounds import identity
 
 BATCH = 32
-GRID_SAMPLES = 1600  # diarisation is decided every 100 ms
-LETTER_SAMPLES = 640  # letters are told apart every 40 ms
 SLOT_SAMPLES = 960  # slots are looked for every 60 ms
 TRIALS_PER_KIND, TRIAL_CLIPS = 1500, 1000
 MOST_KEPT = 512 * 2**20  # bytes of averaged frames in memory, of each task that is being solved
@@ -76,15 +74,14 @@ class CoarseFrames:
         return means
 
 
-class TrainedWork:
-    """A task whose head is trained on frames; see `downstream.Work`. Subclasses say how."""
+class TaskHead:
+    """A task whose head is trained on frames; see `downstream.Trainable`. Subclasses say how."""
 
-    metric: str
     statistic: Callable[[np.ndarray], float]
 
-    def __init__(self, problem: Problem, store: FeatureStore, hop_samples: int) -> None:
-        self.problem, self.hop_samples = problem, hop_samples
-        self.items = {split: problem.part(split) for split in SPLITS}
+    def __init__(self, task: Task, store: FeatureStore, hop_samples: int) -> None:
+        self.task, self.hop_samples = task, hop_samples
+        self.items = {split: task.part(split) for split in SPLITS}
         self.train_count = len(self.items["train"])
         self._order = [item for split in SPLITS for item in self.items[split]]
         names = [identity(item.sound) for item in self._order]
@@ -124,10 +121,9 @@ class TrainedWork:
         return {}
 
 
-class TokenWork(TrainedWork):
+class CtcHead(TaskHead):
     """Tokens by CTC: phones."""
 
-    metric = "PER"
     statistic = staticmethod(error_rate)
 
     def prepare(self) -> None:
@@ -139,8 +135,9 @@ class TokenWork(TrainedWork):
 
     def head(self) -> Head:
         shape = self.frames.layers, self.frames.width, len(self.tokens) + 1
-        if self.problem.recurrent:
-            return RecurrentTokens(*shape, stack=stacked(self.hop_samples))
+        kind = KINDS[self.task.kind]
+        if kind.stack_samples:
+            return RecurrentTokens(*shape, stack=kind.stacked(self.hop_samples))
         return LinearTokens(*shape)
 
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
@@ -159,10 +156,9 @@ class TokenWork(TrainedWork):
         return edit_counts(wanted, said)
 
 
-class LetterWork(TokenWork):
+class WordsHead(CtcHead):
     """Words from letters: the first two counts are of words, which are what stands between spaces, then of letters."""
 
-    metric = "WER"
     statistic = staticmethod(lambda counts: error_rate(counts[:, :2]))
 
     def compare(self, wanted: Sequence[str], said: Sequence[str]) -> tuple[float, ...]:
@@ -172,10 +168,9 @@ class LetterWork(TokenWork):
         return {"CER": float(np.mean([error_rate(one[:, 2:]) for one in counts]))}
 
 
-class SpelledWork(TokenWork):
+class SpellHead(CtcHead):
     """Slots spelled inside of a transcript, as SUPERB has them: F1 of their kinds, CER of their values."""
 
-    metric = "F1"
     statistic = staticmethod(mean_f1)
 
     def compare(self, wanted: Sequence[str], said: Sequence[str]) -> tuple[float, ...]:
@@ -185,10 +180,9 @@ class SpelledWork(TokenWork):
         return {"CER": float(np.mean([spelled_cer(one) for one in counts]))}
 
 
-class SlotWork(TrainedWork):
+class SlotsHead(TaskHead):
     """A value or none for each slot."""
 
-    metric = "F1"
     statistic = staticmethod(slot_f1)
 
     def prepare(self) -> None:
@@ -227,10 +221,9 @@ class SlotWork(TrainedWork):
         return {"CER": float(np.mean([slot_cer(one) for one in counts]))}
 
 
-class VoiceWork(TrainedWork):
+class VerifyHead(TaskHead):
     """Same or another voice, by the cosine of two embeddings."""
 
-    metric = "EER"
     statistic = staticmethod(equal_error_rate)
 
     def prepare(self) -> None:
@@ -250,13 +243,8 @@ class VoiceWork(TrainedWork):
         for numbers in batches:
             voices.update(zip(numbers, head(*self.frames.batch(numbers))[0], strict=True))
         numbers = sorted(voices)
-        pairs = self.problem.pairs if split == "test" and self.problem.pairs else trials(self.items[split])
+        pairs = self.task.pairs if split == "test" and self.task.pairs else trials(self.items[split])
         return np.array([(float(voices[numbers[a]] @ voices[numbers[b]]), same) for a, b, same in pairs])
-
-
-def stacked(hop_samples: int) -> int:
-    """How many frames make one in which a letter is looked for."""
-    return max(1, LETTER_SAMPLES // hop_samples)
 
 
 def trials(items: Sequence[Item]) -> list[tuple[int, int, bool]]:
@@ -272,10 +260,9 @@ def trials(items: Sequence[Item]) -> list[tuple[int, int, bool]]:
     return [trial for kind in kinds for trial in kind]
 
 
-class ActivityWork(TrainedWork):
+class DiarizeHead(TaskHead):
     """Who speaks when, every 100 ms."""
 
-    metric = "DER"
     statistic = staticmethod(error_rate)
 
     def head(self) -> Head:
@@ -304,14 +291,11 @@ class ActivityWork(TrainedWork):
         return np.array(rows)
 
 
-def _tokens(problem: Problem, store: FeatureStore, hop_samples: int) -> TrainedWork:
-    return (LetterWork if problem.metric == "WER" else TokenWork)(problem, store, hop_samples)
-
-
-WORKS: dict[str, Callable[[Problem, FeatureStore, int], TrainedWork]] = {
-    "ctc": _tokens,
-    "spell": SpelledWork,
-    "slots": SlotWork,
-    "verify": VoiceWork,
-    "diarize": ActivityWork,
+HEADS: dict[str, type[TaskHead]] = {
+    "ctc": CtcHead,
+    "words": WordsHead,
+    "spell": SpellHead,
+    "slots": SlotsHead,
+    "verify": VerifyHead,
+    "diarize": DiarizeHead,
 }

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from speechpress.compressor.feature_store import FeatureStore
-from speechpress.compressor.problems import Item
+from speechpress.compressor.kinds import Item
 from speechpress.compressor.sounds import clip, identity
 
 HOP = 320  # 50 frames per second

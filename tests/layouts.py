@@ -175,5 +175,5 @@ def without(root: Path, folder: Path, corpus: str) -> Path:
     return folder
 
 
-def counts(problem) -> tuple[int, ...]:
-    return tuple(problem.counts()[split] for split in ("train", "val", "test"))
+def counts(task) -> tuple[int, ...]:
+    return tuple(task.counts()[split] for split in ("train", "val", "test"))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.blind import blind_score
+from speechpress.compressor.kinds import KINDS
 
 BOTH = np.array([[True, True], [True, False]])
 FIRST = np.array([[True, False], [True, False]])
@@ -16,6 +16,7 @@ FIRST = np.array([[True, False], [True, False]])
     [
         ("classify", ["a", "a", "b"], ["a", "b", "b", "b"], 0.25),
         ("ctc", [("A",)], [("B",)], 1.0),
+        ("words", [("A",)], [("B",)], 1.0),
         ("verify", ["x"], ["y"], 0.5),
         ("search", [], ["w"], 0.0),
         # "size" is always there and mostly small; naming a drink as well would be wrong too often.
@@ -33,7 +34,7 @@ FIRST = np.array([[True, False], [True, False]])
     ],
 )
 def test_the_best_constant_guess_by_hand(kind, train, test, score):
-    assert blind_score(kind, train, test) == (None if score is None else pytest.approx(score))
+    assert KINDS[kind].chance_level(train, test) == (None if score is None else pytest.approx(score))
 
 
 labels = st.lists(st.sampled_from("abc"), min_size=1, max_size=20)
@@ -41,10 +42,10 @@ labels = st.lists(st.sampled_from("abc"), min_size=1, max_size=20)
 
 @given(labels, labels)
 def test_a_majority_is_never_better_than_the_share_of_the_largest_class(train, test):
-    score = blind_score("classify", train, test)
+    score = KINDS["classify"].chance_level(train, test)
     assert 0 <= score <= max(test.count(label) for label in test) / len(test)
 
 
 @given(labels)
 def test_on_its_own_labels_it_is_exactly_that(train):
-    assert blind_score("classify", train, train) == max(train.count(label) for label in train) / len(train)
+    assert KINDS["classify"].chance_level(train, train) == max(train.count(label) for label in train) / len(train)

@@ -9,7 +9,7 @@ import torch
 from bundled import CHUNK_MS, SMALL, speech_like
 
 from speechpress.compressor.checkpoint import save_encoder, write_json
-from speechpress.compressor.contest import _given, contest_fidelity, open_contest
+from speechpress.compressor.contest import _given, comparison_fidelity, open_comparison
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.objectives import LayerPairs, save_heads
 from speechpress.runtime.bundle import Bundle
@@ -19,12 +19,14 @@ WAVES = [torch.from_numpy(speech_like(9000, seed))[None] for seed in range(4)]
 
 
 def test_a_checkpoint_stands_beside_its_teacher_and_the_floors(tiny_pair, small_checkpoint):
-    contest = open_contest(tiny_pair / "student", [str(small_checkpoint), str(tiny_pair / "student")])
-    assert set(contest.upstreams) == {"student", "teacher", "random", "logmel", "small", str(tiny_pair / "student")}
-    assert contest.notes == [] and contest.latency is None
-    assert {name: one.layers for name, one in contest.shown("last").items()} == dict.fromkeys(contest.upstreams, 1)
-    assert contest.shown("weighted")["teacher"].layers == 3
-    measured = contest_fidelity(contest, WAVES)
+    comparison = open_comparison(tiny_pair / "student", [str(small_checkpoint), str(tiny_pair / "student")])
+    assert set(comparison.upstreams) == {"student", "teacher", "random", "logmel", "small", str(tiny_pair / "student")}
+    assert comparison.notes == [] and comparison.latency is None
+    assert {name: one.layers for name, one in comparison.shown("last").items()} == dict.fromkeys(
+        comparison.upstreams, 1
+    )
+    assert comparison.shown("weighted")["teacher"].layers == 3
+    measured = comparison_fidelity(comparison, WAVES)
     assert (
         set(measured["fidelity"]) == {"1", "2"}
         and measured["fidelity_by"] == "linear"
@@ -35,24 +37,24 @@ def test_a_checkpoint_stands_beside_its_teacher_and_the_floors(tiny_pair, small_
 def test_heads_measure_where_there_are_some(tiny_pair, tmp_path):
     shutil.copytree(tiny_pair / "student", tmp_path / "student")
     save_heads(tmp_path / "student", LayerPairs([(1, 1)], 16, 16))
-    measured = contest_fidelity(open_contest(tmp_path / "student"), WAVES)
+    measured = comparison_fidelity(open_comparison(tmp_path / "student"), WAVES)
     assert measured["fidelity_by"] == "heads" and measured["fidelity"] == pytest.approx({"1": 1.0}, abs=1e-5)
 
 
 def test_a_bundle_gives_its_last_layer_and_streams(small_bundle):
-    contest = open_contest(small_bundle)
-    assert set(contest.upstreams) == {"student", "logmel"} and contest.latency["chunk_ms"] == CHUNK_MS
-    assert any("a bundle gives its last layer only" in note for note in contest.notes)
-    assert any("'a teacher' is not at hand" in note for note in contest.notes)
-    assert contest_fidelity(contest, WAVES)["fidelity"] == {}
+    comparison = open_comparison(small_bundle)
+    assert set(comparison.upstreams) == {"student", "logmel"} and comparison.latency["chunk_ms"] == CHUNK_MS
+    assert any("a bundle gives its last layer only" in note for note in comparison.notes)
+    assert any("'a teacher' is not at hand" in note for note in comparison.notes)
+    assert comparison_fidelity(comparison, WAVES)["fidelity"] == {}
 
 
 def test_a_teacher_may_stand_in_the_students_place(tiny_teacher, small_checkpoint):
-    contest = open_contest(str(tiny_teacher), [str(small_checkpoint)])
-    assert set(contest.upstreams) == {"student", "random", "logmel", "small"}
-    assert "is a teacher itself" in contest.notes[0]
+    comparison = open_comparison(str(tiny_teacher), [str(small_checkpoint)])
+    assert set(comparison.upstreams) == {"student", "random", "logmel", "small"}
+    assert "is a teacher itself" in comparison.notes[0]
     with pytest.raises(SpeechpressError, match="--chunk-ms has no meaning"):
-        open_contest(str(tiny_teacher), chunk_ms=80.0)
+        open_comparison(str(tiny_teacher), chunk_ms=80.0)
 
 
 def test_frames_of_another_rate_are_not_compared_and_that_is_said(small_checkpoint, tmp_path):
@@ -60,20 +62,20 @@ def test_frames_of_another_rate_are_not_compared_and_that_is_said(small_checkpoi
     shutil.copytree(small_checkpoint, tmp_path / "teacher")
     save_encoder(tmp_path / "teacher", Encoder(replace(SMALL, conv_strides=(80, 8))).eval())
     write_json(tmp_path / "small" / "card.json", {"teacher": {"source": str(tmp_path / "teacher")}})
-    contest = open_contest(tmp_path / "small")
-    assert contest_fidelity(contest, WAVES)["fidelity"] == {}
-    assert "the student's frames are 20 ms apart and its teacher's 40 ms" in contest.notes[-1]
+    comparison = open_comparison(tmp_path / "small")
+    assert comparison_fidelity(comparison, WAVES)["fidelity"] == {}
+    assert "the student's frames are 20 ms apart and its teacher's 40 ms" in comparison.notes[-1]
 
 
 def test_what_is_nothing_is_an_error_and_a_teacher_that_is_gone_a_note(tiny_pair, tmp_path, caplog):
     with pytest.raises(SpeechpressError, match=r"is no checkpoint .* and no bundle"):
-        open_contest(tmp_path)
+        open_comparison(tmp_path)
     shutil.copytree(tiny_pair / "student", tmp_path / "orphan")
     write_json(tmp_path / "orphan" / "card.json", {"teacher": {"source": str(tmp_path / "gone" / "x")}})
-    assert "not at hand" in open_contest(tmp_path / "orphan").notes[0] and "not at hand" in caplog.text
+    assert "not at hand" in open_comparison(tmp_path / "orphan").notes[0] and "not at hand" in caplog.text
     write_json(tmp_path / "orphan" / "card.json", {})
-    assert "names no teacher" in open_contest(tmp_path / "orphan").notes[0]
-    given = open_contest(tmp_path / "orphan", teacher=str(tiny_pair / "teacher"))
+    assert "names no teacher" in open_comparison(tmp_path / "orphan").notes[0]
+    given = open_comparison(tmp_path / "orphan", teacher=str(tiny_pair / "teacher"))
     assert "teacher" in given.upstreams and given.notes == []
 
 

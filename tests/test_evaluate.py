@@ -15,15 +15,20 @@ from speechpress.compressor import evaluate as evaluation
 from speechpress.compressor import probes
 from speechpress.compressor.checkpoint import load_checkpoint, save_encoder, write_json
 from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.contest import open_contest
+from speechpress.compressor.contest import open_comparison
+from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.eval_suite import evaluate_suite, wanted
 from speechpress.compressor.eval_tables import probe_tables
-from speechpress.compressor.evaluate import evaluate, probe_layers, probe_teacher
-from speechpress.compressor.features import LOG_MEL, Upstream, log_mel, of_model, pool_clips, random_copy
+from speechpress.compressor.evaluate import evaluate
+from speechpress.compressor.extraction import extract, stores
+from speechpress.compressor.features import Upstream, log_mel, random_copy, some_waves
 from speechpress.compressor.fidelity import fidelity, linear_cka, linear_fit
+from speechpress.compressor.layer_probes import layer_scores
 from speechpress.compressor.objectives import LayerPairs, PredictionHeads, save_heads
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.tasks import STARTER, make_task
+from speechpress.compressor.sounds import read_sound
+from speechpress.compressor.tasks import STARTER, make_task, whole_test_clips
 from speechpress.runtime.errors import SpeechpressError
 
 SMALL = EncoderConfig(
@@ -61,8 +66,7 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def clips():
     """Test clips of the starter, as (1, S)."""
-    task = make_task("ks", None, max_clips=6)
-    return evaluation._test_waves(task, "cpu")
+    return some_waves(whole_test_clips(make_task("sid", None, max_clips=8)), read_sound, 12.0, "cpu")
 
 
 def test_a_checkpoint_is_measured_beside_teacher_random_and_log_mel(folders):
@@ -82,6 +86,21 @@ def test_a_checkpoint_is_measured_beside_teacher_random_and_log_mel(folders):
     shown = printed(result, width=400)
     assert f"{result['tasks']['ks']['student']:.3f}" in shown
     assert "nothing about new voices" in shown
+
+
+SHARED = {"metric", "student", "teacher", "random", "logmel", "ci95", "ci95_method", "val", "layer_weights", "quality"}
+SHARED |= {"clips", "chance", "speaker_disjoint", "notes"}
+QUICK = SHARED | {"std_over_seeds", "classes", "crop_s", "chance_by_voice"}
+SUITE = SHARED | {"better", "seeds", "lr", "also", "retention"}
+
+
+def test_quick_and_suite_are_one_measure_in_two_documents(folders):
+    quick = evaluate(folders / "student", tasks=("sid",), seeds=2, max_clips=40)["tasks"]["sid"]
+    task = make_task("sid", None, 50, 40)
+    suite = evaluate_suite(folders / "student", [task], budget=Budget(seeds=2))["tasks"]["sid"]
+    assert set(quick) == QUICK and set(suite) == SUITE
+    assert {key: quick[key] for key in SHARED} == {key: suite[key] for key in SHARED}
+    assert quick["speaker_disjoint"] is False and quick["crop_s"] == 1.0
 
 
 def printed(result, width=80):
@@ -115,7 +134,7 @@ def test_without_a_teacher_its_column_is_empty_and_that_is_said(folders, tmp_pat
     given = evaluate(tmp_path / "orphan", tasks=("sid",), seeds=1, max_clips=20, teacher=str(folders / "teacher"))
     assert given["tasks"]["sid"]["teacher"] is not None
     write_json(tmp_path / "orphan" / "card.json", {})
-    assert "names no teacher" in open_contest(tmp_path / "orphan").notes[0]
+    assert "names no teacher" in open_comparison(tmp_path / "orphan").notes[0]
 
 
 def test_fidelity_of_a_copied_layer_is_perfect_and_falls_with_depth(folders, clips):
@@ -170,41 +189,19 @@ def test_fidelity_needs_two_clips(folders, clips):
         fidelity(student, load_teacher(str(folders / "teacher")), None, clips[:1])
 
 
-def test_a_teachers_layers_are_probed_one_by_one_and_the_best_is_chosen_on_val(folders):
-    result = probe_teacher(str(folders / "teacher"), tasks=("sid",), max_clips=60)["sid"]
-    assert list(result["layers"]) == ["0", "1", "2", "3"]
-    assert result["val"] == max(layer["val"] for layer in result["layers"].values())
-    assert result["test"] == result["layers"][str(result["best_layer"])]["test"]
-    assert result["weighted"]["ci95"][0] <= result["weighted"]["test"]
-
-
 def test_probing_finds_the_layer_that_hears_something():
     deaf = Upstream(
         lambda waves: [torch.zeros(len(waves), 5, 8), log_mel(waves)[..., :8], torch.ones(len(waves), 5, 8)], False
     )
-    result = probe_layers(deaf, [make_task("sid", None, max_clips=80)])["sid"]
-    assert result["best_layer"] == 1
-    assert result["layers"]["1"]["test"] > result["layers"]["0"]["test"] + 0.2
-
-
-def test_features_are_those_of_each_clip_alone(folders):
-    keys = [(clip.path, crop) for clip in make_task("sid", None, max_clips=4).clips[:6] for crop in (None, 0.5)]
-    model = of_model(load_teacher(str(folders / "teacher")))
-    together, skipped = pool_clips({"model": model, "mel": LOG_MEL}, keys)
-    assert not skipped
-    assert together["mel"][keys[0]].shape == (1, 80)
-    for key in keys[:4]:
-        alone, _ = pool_clips({"model": model}, [key])
-        assert torch.allclose(alone["model"][key], together["model"][key], atol=1e-5)
-
-
-def test_batches_of_one_length_give_the_same_features_as_single_clips(folders, monkeypatch):
-    keys = [(clip.path, 0.5) for clip in make_task("lid", None, max_clips=8).clips]
-    model = {"model": of_model(load_teacher(str(folders / "teacher")))}
-    one_batch, _ = pool_clips(model, keys)
-    monkeypatch.setattr("speechpress.compressor.features.BATCH_S", 0.1)
-    singles, _ = pool_clips(model, keys)
-    assert all(torch.allclose(one_batch["model"][key], singles["model"][key], atol=1e-5) for key in keys)
+    task = make_task("sid", None, max_clips=80)
+    with stores(None, {"deaf": deaf}) as kept:
+        extract({"deaf": deaf}, wanted([task]), kept)
+        found = layer_scores(task, kept["deaf"], 1)
+    assert [layer["layer"] for layer in found["layers"]] == [0, 1, 2]
+    assert found["best_layer"] == 1
+    assert found["layers"][1]["val"] == max(layer["val"] for layer in found["layers"])
+    assert found["layers"][1]["test"] > found["layers"][0]["test"] + 0.2
+    assert found["weighted"]["ci95"][0] <= found["weighted"]["test"]
 
 
 def test_unreadable_clips_are_skipped_listed_and_fatal_only_if_all_are(folders, tmp_path, caplog):

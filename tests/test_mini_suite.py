@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from corpora import spoken, table
 
-from speechpress.compressor.mini_suite import DEFAULT, Sizes, mini_problem, speech_grid
+from speechpress.compressor.mini_suite import DEFAULT, Sizes, mini_task, speech_grid
 from speechpress.compressor.mini_suite import spoken as spoken_part
 from speechpress.runtime.errors import SpeechpressError
 
@@ -15,12 +15,12 @@ NAMES = ("ks", "ic", "sf", "sid", "asv", "sd", "pr", "asr", "qbe")
 
 
 @pytest.fixture(scope="module")
-def problems(mini_data):
-    return {name: mini_problem(name, mini_data, Sizes(mixtures=6)) for name in NAMES}
+def tasks(mini_data):
+    return {name: mini_task(name, mini_data, Sizes(mixtures=6)) for name in NAMES}
 
 
-def test_every_task_has_its_kind_metric_and_chance(problems):
-    found = {name: (problem.kind, problem.metric) for name, problem in problems.items()}
+def test_every_task_has_its_kind_metric_and_chance(tasks):
+    found = {name: (task.kind, task.metric) for name, task in tasks.items()}
     assert found == {
         "ks": ("classify", "accuracy"),
         "ic": ("classify", "accuracy"),
@@ -29,52 +29,52 @@ def test_every_task_has_its_kind_metric_and_chance(problems):
         "asv": ("verify", "EER"),
         "sd": ("diarize", "DER"),
         "pr": ("ctc", "PER"),
-        "asr": ("ctc", "WER"),
+        "asr": ("words", "WER"),
         "qbe": ("search", "MTWV"),
     }
-    assert all(problem.chance is not None for problem in problems.values())
+    assert all(task.chance is not None for task in tasks.values())
 
 
-def test_speakers_are_unseen_where_they_are_named_and_leakage_is_said_where_not(problems):
-    unseen = {name: problem.speaker_disjoint for name, problem in problems.items()}
+def test_speakers_are_unseen_where_they_are_named_and_leakage_is_said_where_not(tasks):
+    unseen = {name: task.speaker_disjoint for name, task in tasks.items()}
     assert unseen == {
         **dict.fromkeys(("ks", "asv", "sd", "pr", "asr"), True),
         "sid": False,
         **dict.fromkeys(("ic", "sf", "qbe")),
     }
     for name in ("ic", "sf", "qbe"):
-        assert any("the same voice may be in train and test" in note for note in problems[name].notes)
-    assert any("speakers are the classes" in note for note in problems["sid"].notes)
+        assert any("the same voice may be in train and test" in note for note in tasks[name].notes)
+    assert any("speakers are the classes" in note for note in tasks["sid"].notes)
 
 
-def test_tasks_about_the_same_sentences_share_their_clips(problems):
-    sounds = {name: {item.sound for item in problems[name].items} for name in ("pr", "asr", "asv")}
+def test_tasks_about_the_same_sentences_share_their_clips(tasks):
+    sounds = {name: {item.sound for item in tasks[name].items} for name in ("pr", "asr", "asv")}
     assert sounds["pr"] == sounds["asr"] == sounds["asv"]
-    val = {item.speaker for item in problems["pr"].part("val")}
-    assert len(val) == 2 and not val & {item.speaker for item in problems["pr"].part("train")}
+    val = {item.speaker for item in tasks["pr"].part("val")}
+    assert len(val) == 2 and not val & {item.speaker for item in tasks["pr"].part("train")}
 
 
-def test_transcripts_are_letters_and_phones_without_stress(problems):
-    phone, letter = problems["pr"].items[0].target, problems["asr"].items[0].target
+def test_transcripts_are_letters_and_phones_without_stress(tasks):
+    phone, letter = tasks["pr"].items[0].target, tasks["asr"].items[0].target
     assert set(phone) <= {"A", "B", "C"} and "".join(letter).replace(" ", "") == "".join(phone)
 
 
-def test_an_amount_is_a_slot_of_its_own(problems):
-    slots = {slot: value for item in problems["sf"].items for slot, value in item.target}
+def test_an_amount_is_a_slot_of_its_own(tasks):
+    slots = {slot: value for item in tasks["sf"].items for slot, value in item.target}
     assert slots["sugarAmount/how much"] == "some" and slots["sugarAmount"] == "sugar"
-    assert {item.target for item in problems["ic"].items} == {"latte", "mocha"}
+    assert {item.target for item in tasks["ic"].items} == {"latte", "mocha"}
 
 
-def test_mixtures_are_of_two_speakers_with_their_activity(problems):
-    item = problems["sd"].part("test")[0]
+def test_mixtures_are_of_two_speakers_with_their_activity(tasks):
+    item = tasks["sd"].part("test")[0]
     first, second = item.speaker.split("+")
     assert first != second and len(item.sound.parts) == 2
     assert item.target.any(0).all() and item.target.shape[1] == 2
 
 
-def test_mixtures_are_the_same_every_time(problems, mini_data):
-    again = mini_problem("sd", mini_data, Sizes(mixtures=6))
-    assert [item.sound for item in again.items] == [item.sound for item in problems["sd"].items]
+def test_mixtures_are_the_same_every_time(tasks, mini_data):
+    again = mini_task("sd", mini_data, Sizes(mixtures=6))
+    assert [item.sound for item in again.items] == [item.sound for item in tasks["sd"].items]
 
 
 def test_loudness_says_when_somebody_speaks():
@@ -83,11 +83,11 @@ def test_loudness_says_when_somebody_speaks():
     assert not grid[:4].any() and not grid[-4:].any() and grid[6:8].all()
 
 
-def test_a_query_is_the_word_without_the_silence_around_it(problems):
-    query = next(item for item in problems["qbe"].items if item.query)
+def test_a_query_is_the_word_without_the_silence_around_it(tasks):
+    query = next(item for item in tasks["qbe"].items if item.query)
     assert 0.3 <= query.sound.crop_s < 0.7 and query.sound.start_s > 0.1
     assert spoken_part(query.sound.place) == query.sound
-    splits = {split: {item.sound.place for item in problems["qbe"].part(split)} for split in ("val", "test")}
+    splits = {split: {item.sound.place for item in tasks["qbe"].part(split)} for split in ("val", "test")}
     assert not splits["val"] & splits["test"]
 
 
@@ -95,18 +95,18 @@ def test_emotions_are_the_users_own(mini_data, tmp_path):
     with pytest.raises(
         SpeechpressError, match=r"task 'er': no freely usable corpus .*labels\.tsv \(path, emotion, speaker\)"
     ):
-        mini_problem("er", mini_data)
+        mini_task("er", mini_data)
     rows = []
     for n in range(18):
         shutil.copy(mini_data / "arabic_speech_commands/audio/A/0-0.wav", tmp_path / f"{n}.wav")
         rows.append((f"../{n}.wav", ("sad", "glad")[n % 2], f"s{n // 3}"))
     (tmp_path / "emotion").mkdir()
     table(tmp_path / "emotion", ("path", "emotion", "speaker"), rows)
-    problem = mini_problem("er", tmp_path)
-    assert problem.speaker_disjoint and problem.metric == "accuracy"
+    task = mini_task("er", tmp_path)
+    assert task.speaker_disjoint and task.metric == "accuracy"
     table(tmp_path / "emotion", ("path", "emotion"), [row[:2] for row in rows])
     with pytest.raises(SpeechpressError, match="needs a speaker for every clip, but 18 of 18 have none"):
-        mini_problem("er", tmp_path)
+        mini_task("er", tmp_path)
 
 
 def damaged(mini_data, tmp_path, corpus, change):
@@ -147,20 +147,20 @@ def damaged(mini_data, tmp_path, corpus, change):
 )
 def test_labels_that_cannot_be_right_are_refused(task, corpus, change, said, mini_data, tmp_path):
     with pytest.raises(SpeechpressError, match=said):
-        mini_problem(task, damaged(mini_data, tmp_path, corpus, change))
+        mini_task(task, damaged(mini_data, tmp_path, corpus, change))
 
 
 def test_a_corpus_that_is_not_there_is_named_with_the_way_out(tmp_path):
     with pytest.raises(
         SpeechpressError, match=r"picovoice_barista/labels\.tsv: is not there, and task 'ic' needs it.*--tasks"
     ):
-        mini_problem("ic", tmp_path)
+        mini_task("ic", tmp_path)
     with pytest.raises(SpeechpressError, match="no task 'kws' in the mini suite; choose from ks"):
-        mini_problem("kws", tmp_path)
+        mini_task("kws", tmp_path)
 
 
 def test_sizes_bound_every_task(mini_data):
     small = replace(DEFAULT, per_speaker=2, keywords=3, words=5, queries=2)
-    assert len(mini_problem("pr", mini_data, small).part("train")) == 4 * 2
-    assert mini_problem("ks", mini_data, small).counts() == {"train": 3, "val": 3, "test": 3}
-    assert len(mini_problem("qbe", mini_data, small).part("val")) == 2 * 5
+    assert len(mini_task("pr", mini_data, small).part("train")) == 4 * 2
+    assert mini_task("ks", mini_data, small).counts() == {"train": 3, "val": 3, "test": 3}
+    assert len(mini_task("qbe", mini_data, small).part("val")) == 2 * 5

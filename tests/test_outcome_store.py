@@ -7,19 +7,19 @@ import pytest
 from known import item
 
 from speechpress.compressor.downstream import Budget
-from speechpress.compressor.outcome_store import OutcomeStore, outcome_key
-from speechpress.compressor.problems import Problem
-from speechpress.compressor.solve import Outcome
+from speechpress.compressor.outcome_store import ScoreStore, score_key
+from speechpress.compressor.problems import Task
+from speechpress.compressor.solve import TaskScore
 
-OUTCOME = Outcome(0.5, 0.6, (0.4, 0.7), (0.4, 0.6), (0.1, 0.9), 1e-3, {"CER": 0.25})
-PROBLEM = Problem("asv", "verify", "EER", (item("a", "train", "x"), item("b", "test", "y")), pairs=((0, 1, True),))
+SCORE = TaskScore(0.5, 0.6, (0.4, 0.7), (0.4, 0.6), (0.1, 0.9), 1e-3, {"CER": 0.25})
+TASK = Task("asv", "verify", (item("a", "train", "x"), item("b", "test", "y")), pairs=((0, 1, True),))
 
 
 def test_an_outcome_comes_back_as_it_was(tmp_path):
-    store = OutcomeStore(tmp_path)
+    store = ScoreStore(tmp_path)
     assert store.get("key") is None
-    store.put("key", OUTCOME)
-    assert OutcomeStore(tmp_path).get("key") == OUTCOME
+    store.put("key", SCORE)
+    assert ScoreStore(tmp_path).get("key") == SCORE
     (tmp_path / "outcomes" / "key.json").write_text("{")
     assert store.get("key") is None
     (tmp_path / "outcomes" / "key.json").write_text('{"test": 1}')
@@ -27,35 +27,35 @@ def test_an_outcome_comes_back_as_it_was(tmp_path):
 
 
 def test_without_a_cache_nothing_is_kept():
-    store = OutcomeStore(None)
-    store.put("key", OUTCOME)
+    store = ScoreStore(None)
+    store.put("key", SCORE)
     assert store.get("key") is None
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        replace(PROBLEM, pairs=((0, 1, False),)),
-        replace(PROBLEM, items=PROBLEM.items[:1]),
-        replace(PROBLEM, items=(item("a", "train", "z"), PROBLEM.items[1])),
-        replace(PROBLEM, items=(item("a", "val", "x"), PROBLEM.items[1])),
-        replace(PROBLEM, items=(item("c", "train", "x"), PROBLEM.items[1])),
-        replace(PROBLEM, recurrent=True),
-        replace(PROBLEM, folds=(PROBLEM,)),
+        replace(TASK, pairs=((0, 1, False),)),
+        replace(TASK, items=TASK.items[:1]),
+        replace(TASK, items=(item("a", "train", "z"), TASK.items[1])),
+        replace(TASK, items=(item("a", "val", "x"), TASK.items[1])),
+        replace(TASK, items=(item("c", "train", "x"), TASK.items[1])),
+        replace(TASK, kind="search"),
+        replace(TASK, folds=(TASK,)),
     ],
 )
-def test_another_problem_has_another_key(other):
-    assert outcome_key(other, "up", Budget()) != outcome_key(PROBLEM, "up", Budget())
+def test_another_task_has_another_key(other):
+    assert score_key(other, "up", Budget()) != score_key(TASK, "up", Budget())
 
 
 def test_another_budget_or_upstream_too_but_not_another_name():
-    key = outcome_key(PROBLEM, "up", Budget())
-    assert key == outcome_key(replace(PROBLEM, name="another", notes=("said",)), "up", Budget())
-    assert len({key, outcome_key(PROBLEM, "down", Budget()), outcome_key(PROBLEM, "up", Budget(steps=9))}) == 3
+    key = score_key(TASK, "up", Budget())
+    assert key == score_key(replace(TASK, name="another", notes=("said",)), "up", Budget())
+    assert len({key, score_key(TASK, "down", Budget()), score_key(TASK, "up", Budget(steps=9))}) == 3
 
 
 def test_answers_of_any_kind_are_told_apart():
     keys = set()
     for target in ("x", ("x", "y"), frozenset(["x", "y"]), np.ones((2, 2), bool), np.zeros((2, 2), bool)):
-        keys.add(outcome_key(Problem("t", "search", "MTWV", (item("a", "val", target),)), "up", Budget()))
+        keys.add(score_key(Task("t", "search", (item("a", "val", target),)), "up", Budget()))
     assert len(keys) >= 4

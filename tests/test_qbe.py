@@ -9,7 +9,7 @@ import torch
 from known import item, one_hot, store_of
 
 from speechpress.compressor import qbe
-from speechpress.compressor.problems import Problem
+from speechpress.compressor.problems import Task
 from speechpress.runtime import search
 
 X, Y = [0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]
@@ -31,27 +31,27 @@ def recordings(targets=("x", "y")):
 
 def test_words_are_found_in_recordings_that_may_hold_none(tmp_path):
     frames = recordings()
-    problem = Problem("qbe", "search", "MTWV", tuple(frames))
-    scores, targets = qbe.scored(problem, store_of(tmp_path, frames), "test", 0)
+    task = Task("qbe", "search", tuple(frames))
+    scores, targets = qbe.scored(task, store_of(tmp_path, frames), "test", 0)
     assert scores.shape == targets.shape == (2, 9) and targets.sum() == 6
     assert np.allclose(scores.mean(1), 0, atol=1e-5) and np.allclose(scores.std(1), 1, atol=1e-3)
     assert scores[targets].min() > scores[~targets].max()
-    solved = qbe.solve_search(problem, store_of(tmp_path, frames))
+    solved = qbe.solve_search(task, store_of(tmp_path, frames))
     assert solved["test"] == pytest.approx(1) and solved["ci95"] == pytest.approx((1, 1))
 
 
 def test_the_layer_is_chosen_on_val(tmp_path):
     frames = {one: torch.cat([torch.randn_like(rows), rows], 1) for one, rows in recordings().items()}
-    solved = qbe.solve_search(Problem("qbe", "search", "MTWV", tuple(frames)), store_of(tmp_path, frames))
+    solved = qbe.solve_search(Task("qbe", "search", tuple(frames)), store_of(tmp_path, frames))
     assert solved["layer_weights"] == (0.0, 1.0) and solved["val"] == pytest.approx(1)
 
 
 def test_scores_are_those_of_the_demos_search(tmp_path, monkeypatch):
     frames = recordings()
-    problem, store = Problem("qbe", "search", "MTWV", tuple(frames)), store_of(tmp_path, frames)
+    task, store = Task("qbe", "search", tuple(frames)), store_of(tmp_path, frames)
     calls = []
     monkeypatch.setattr(qbe, "search", lambda *given: calls.append(1) or search.search(*given))
-    qbe.scored(problem, store, "test", 0)
+    qbe.scored(task, store, "test", 0)
     assert len(calls) == 9
 
 

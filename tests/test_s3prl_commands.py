@@ -11,8 +11,8 @@ from speechpress.compressor.checkpoint import save_encoder
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.convert import convert
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.problems import TASKS
 from speechpress.compressor.s3prl_commands import s3prl_plan
+from speechpress.compressor.suites import TASKS
 from speechpress.runtime.errors import SpeechpressError
 
 DISTIL = EncoderConfig(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speechpress.compressor.kinds import quality
 from speechpress.compressor.scoring import (
     FALSE_ALARM_WEIGHT,
     accuracy,
@@ -18,7 +19,6 @@ from speechpress.compressor.scoring import (
     error_rate,
     max_twv,
     mean_f1,
-    quality,
     slot_cer,
     slot_counts,
     slot_f1,

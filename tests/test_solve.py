@@ -1,11 +1,13 @@
 """Solving: the sweep on val, seeds, folds, and that every upstream gets the same budget."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from known import HOP, SPLITS, item, one_hot, store_of, texts
 
 from speechpress.compressor.downstream import Budget
-from speechpress.compressor.problems import Problem, checked
+from speechpress.compressor.problems import Task, checked
 from speechpress.compressor.solve import class_parts, solve
 
 TINY = Budget(steps=8, batch=4, lrs=(1e-3, 1e-2), seeds=2)
@@ -27,21 +29,21 @@ def classes(seed=0, splits=SPLITS):
 
 def test_classes_are_solved_from_means(tmp_path):
     frames = classes()
-    problem = checked(Problem("ks", "classify", "accuracy", tuple(frames)))
-    outcome = solve(problem, store_of(tmp_path, frames), HOP, TINY)
-    assert outcome.test == 1 and len(outcome.seeds) == 2 and outcome.layer_weights == (1.0,)
-    parts, count = class_parts(problem, store_of(tmp_path, frames))
+    task = checked(Task("ks", "classify", tuple(frames)))
+    score = solve(task, store_of(tmp_path, frames), HOP, TINY)
+    assert score.test == 1 and len(score.seeds) == 2 and score.layer_weights == (1.0,)
+    parts, count = class_parts(task, store_of(tmp_path, frames))
     assert count == 3 and parts["train"].x.shape == (12, 1, 6) and parts["val"].y.tolist() == [0, 1, 2] * 4
 
 
 def test_folds_are_solved_one_by_one_and_averaged(tmp_path):
     good = classes()
     bad = {one: one_hot([0] * 5, noise=0.0) for one in classes(seed=100)}
-    folds = tuple(checked(Problem("er", "classify", "accuracy", tuple(part))) for part in (good, bad))
-    problem = Problem("er", "classify", "accuracy", tuple({**good, **bad}), folds=folds)
-    outcome = solve(problem, store_of(tmp_path, {**good, **bad}), HOP, TINY)
-    assert outcome.test == pytest.approx((1 + 1 / 3) / 2)
-    assert outcome.ci95[0] < outcome.test < outcome.ci95[1] and len(outcome.seeds) == 2
+    folds = tuple(checked(Task("er", "classify", tuple(part))) for part in (good, bad))
+    task = Task("er", "classify", tuple({**good, **bad}), folds=folds)
+    score = solve(task, store_of(tmp_path, {**good, **bad}), HOP, TINY)
+    assert score.test == pytest.approx((1 + 1 / 3) / 2)
+    assert score.ci95[0] < score.test < score.ci95[1] and len(score.seeds) == 2
 
 
 def letters():
@@ -54,16 +56,18 @@ def letters():
 
 def test_the_learning_rate_is_chosen_on_val_and_every_seed_is_tested(tmp_path):
     frames = letters()
-    outcome = solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, TINY)
-    assert outcome.lr in TINY.lrs and len(outcome.seeds) == 2
-    assert outcome.test == pytest.approx(np.mean(outcome.seeds))
-    assert outcome == solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, TINY)
+    score = solve(Task("pr", "ctc", tuple(frames)), store_of(tmp_path, frames), HOP, TINY)
+    assert score.lr in TINY.lrs and len(score.seeds) == 2
+    assert score.test == pytest.approx(np.mean(score.seeds))
+    assert score.std == pytest.approx(np.std(score.seeds, ddof=1), abs=1e-6)
+    assert replace(score, seeds=(0.5,)).std == 0.0
+    assert score == solve(Task("pr", "ctc", tuple(frames)), store_of(tmp_path, frames), HOP, TINY)
 
 
 def test_a_rate_is_tried_for_a_third_of_the_steps(tmp_path):
     frames, asked = letters(), []
     budget = Budget(steps=8, batch=4, lrs=(1e-3, 1e-2, 3e-2), seeds=2)
-    solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, budget, lambda: asked.append(1))
+    solve(Task("pr", "ctc", tuple(frames)), store_of(tmp_path, frames), HOP, budget, lambda: asked.append(1))
     assert len(asked) == 3 * 3 + 2 * 8
 
 
@@ -74,7 +78,7 @@ def test_it_can_be_ended_from_outside(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        solve(Problem("pr", "ctc", "PER", tuple(frames)), store_of(tmp_path, frames), HOP, TINY, stop)
+        solve(Task("pr", "ctc", tuple(frames)), store_of(tmp_path, frames), HOP, TINY, stop)
 
 
 def test_a_search_is_no_matter_of_training(tmp_path):
@@ -84,6 +88,6 @@ def test_a_search_is_no_matter_of_training(tmp_path):
             word = ("x", "y")[n % 2]
             shape = [0, 0, 1, 1, 2, 2] if word == "x" else [3, 3, 4, 4, 0, 0]
             frames[item(f"{split}{n}", split, word, query=n < 2)] = one_hot([-1] * 4 + shape + [-1] * 4, seed=n)
-    problem = checked(Problem("qbe", "search", "MTWV", tuple(frames)))
-    outcome = solve(problem, store_of(tmp_path, frames), HOP, TINY)
-    assert outcome.test == outcome.val == pytest.approx(1) and outcome.layer_weights == (1.0,)
+    task = checked(Task("qbe", "search", tuple(frames)))
+    score = solve(task, store_of(tmp_path, frames), HOP, TINY)
+    assert score.test == score.val == pytest.approx(1) and score.layer_weights == (1.0,)

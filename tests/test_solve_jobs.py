@@ -8,8 +8,8 @@ from known import HOP, SPLITS, item, one_hot, store_of, texts
 from speechpress.compressor import solve_jobs as jobs_module
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.features import LOG_MEL
-from speechpress.compressor.outcome_store import OutcomeStore
-from speechpress.compressor.problems import Problem
+from speechpress.compressor.outcome_store import ScoreStore
+from speechpress.compressor.problems import Task
 from speechpress.compressor.solve_jobs import Job, solve_jobs
 from speechpress.runtime.errors import SpeechpressError
 
@@ -19,14 +19,14 @@ FRAMES = {
     for split in SPLITS
     for n, text in enumerate(texts(6, seed=SPLITS.index(split)))
 }
-PROBLEM = Problem("pr", "ctc", "PER", tuple(FRAMES))
-JOBS = [Job(f"pr{n}", PROBLEM, "mel") for n in range(4)]
+TASK = Task("pr", "ctc", tuple(FRAMES))
+JOBS = [Job(f"pr{n}", TASK, "mel") for n in range(4)]
 
 
-def run(tmp_path, workers, outcomes=None, jobs=JOBS, heard=None):
+def run(tmp_path, workers, scores=None, jobs=JOBS, heard=None):
     lines = [] if heard is None else heard
     kept = {"mel": store_of(tmp_path, FRAMES)}
-    return solve_jobs(jobs, {"mel": LOG_MEL}, kept, BUDGET, OutcomeStore(outcomes), workers, lines.append)
+    return solve_jobs(jobs, {"mel": LOG_MEL}, kept, BUDGET, ScoreStore(scores), workers, lines.append)
 
 
 def test_workers_change_nothing_but_the_time(tmp_path):
@@ -59,11 +59,11 @@ def test_an_error_of_one_ends_all(tmp_path, monkeypatch, workers):
 def test_others_stop_at_their_next_step(tmp_path, monkeypatch):
     solve, turns = jobs_module.solve, []
 
-    def first_fails(problem, store, hop, budget, breathe):
+    def first_fails(task, store, hop, budget, breathe):
         turns.append(1)
         if len(turns) == 1:
             raise KeyboardInterrupt
-        return solve(problem, store, hop, Budget(steps=100_000, batch=4, lrs=(1e-2,), seeds=1), breathe)
+        return solve(task, store, hop, Budget(steps=100_000, batch=4, lrs=(1e-2,), seeds=1), breathe)
 
     monkeypatch.setattr(jobs_module, "solve", first_fails)
     with pytest.raises(KeyboardInterrupt):

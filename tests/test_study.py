@@ -12,7 +12,7 @@ from pages import CHROMIUM, check_in_browser, check_whole, read, words_of
 from speechpress.compressor import layer_probes, probes
 from speechpress.compressor.checkpoint import read_json, save_encoder, write_json
 from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.layer_probes import corpora_of, open_problems
+from speechpress.compressor.layer_probes import corpora_of, open_tasks
 from speechpress.compressor.study import study_layers
 from speechpress.compressor.study_report import write_study
 from speechpress.compressor.study_students import Training, choose_arms, verdict
@@ -52,9 +52,9 @@ def trained(tmp_path_factory, tiny_teacher, speech, student):
         patch.setattr(layer_probes, "COMPARED_S", 6.0)
         out = tmp_path_factory.mktemp("study") / "out"
         said = []
-        problems = open_problems(["sid"], None, speech)
+        tasks = open_tasks(["sid"], None, speech)
         training = Training((speech,), out, steps=2, sets=SETS, device="cpu")
-        document = study_layers(str(tiny_teacher), problems, [student], training=training, listen=said.append)
+        document = study_layers(str(tiny_teacher), tasks, [student], training=training, listen=said.append)
         return document, training, said
 
 
@@ -102,7 +102,7 @@ def test_finished_students_are_taken_as_they_are_and_others_go_on(trained, tiny_
     shutil.rmtree(gone)
     before = (training.out / "students" / arm / "model.safetensors").stat().st_mtime_ns
     said = []
-    again = study_layers(str(tiny_teacher), open_problems(["sid"], None, speech), training=training, listen=said.append)
+    again = study_layers(str(tiny_teacher), open_tasks(["sid"], None, speech), training=training, listen=said.append)
     assert (training.out / "students" / arm / "model.safetensors").stat().st_mtime_ns == before
     assert (gone / "card.json").exists() and sum("is there already" in line for line in said) == len(
         document["comparison"]["arms"]
@@ -113,7 +113,7 @@ def test_finished_students_are_taken_as_they_are_and_others_go_on(trained, tiny_
 def test_a_student_of_another_run_does_not_pass_for_one(trained, tiny_teacher, speech):
     training = replace(trained[1], steps=3)
     with pytest.raises(SpeechpressError, match=r"the run there is another one:\n.*recipe.train.steps: it has 2"):
-        study_layers(str(tiny_teacher), open_problems(["sid"], None, speech), training=training, listen=[].append)
+        study_layers(str(tiny_teacher), open_tasks(["sid"], None, speech), training=training, listen=[].append)
 
 
 def test_the_page_holds_everything_and_loads_nothing(trained, tmp_path):
@@ -171,14 +171,14 @@ def test_the_verdict_follows_the_figures(other, words):
 def test_a_teacher_of_one_layer_leaves_no_choice(tmp_path, tiny_config, speech):
     save_encoder(tmp_path / "one", Encoder(tiny_config.with_layers(1)))
     with pytest.raises(SpeechpressError, match="has one layer, so there is no choice"):
-        study_layers(str(tmp_path / "one"), open_problems(["sid"], None, speech))
+        study_layers(str(tmp_path / "one"), open_tasks(["sid"], None, speech))
 
 
 def test_a_student_of_another_frame_rate(tmp_path, tiny_config, tiny_teacher, speech):
     slow = replace(tiny_config, conv_strides=(5, 2, 2, 2, 2, 2, 4))
     save_encoder(tmp_path / "slow", Encoder(slow))
     with pytest.raises(SpeechpressError, match=r"has a frame every 40 ms, but .* has one every 20 ms"):
-        study_layers(str(tiny_teacher), open_problems(["sid"], None, speech), [tmp_path / "slow"])
+        study_layers(str(tiny_teacher), open_tasks(["sid"], None, speech), [tmp_path / "slow"])
 
 
 @pytest.mark.parametrize(
@@ -194,26 +194,26 @@ def test_a_student_of_another_frame_rate(tmp_path, tiny_config, tiny_teacher, sp
 )
 def test_tasks_and_data_that_do_not_fit(tasks, root, data, words, tmp_path):
     with pytest.raises(SpeechpressError, match=words):
-        open_problems(tasks, root and tmp_path, data and tmp_path)
+        open_tasks(tasks, root and tmp_path, data and tmp_path)
 
 
 def test_too_few_clips(tmp_path):
     few = make_labelled(tmp_path / "few", per_voice=1)
     with pytest.raises(SpeechpressError, match="fewer than two of 3 classes"):
-        open_problems(["sid"], None, few)
+        open_tasks(["sid"], None, few)
 
 
 def test_corpora_are_found_by_their_labels(speech):
-    assert corpora_of(open_problems(["sid"], None, speech)) == [speech]
+    assert corpora_of(open_tasks(["sid"], None, speech)) == [speech]
 
 
 def test_training_that_cannot_be_is_refused_before_any_work(tmp_path, tiny_teacher, speech):
-    problems = open_problems(["sid"], None, speech)
+    tasks = open_tasks(["sid"], None, speech)
     said = []
 
     def attempt(**changes):
         training = replace(Training((speech,), tmp_path / "out", 2, sets=SETS), **changes)
-        study_layers(str(tiny_teacher), problems, training=training, listen=said.append)
+        study_layers(str(tiny_teacher), tasks, training=training, listen=said.append)
 
     with pytest.raises(SpeechpressError, match=r"match\.layers is not used by style layers"):
         attempt(recipe="distill-hidden")

@@ -8,21 +8,22 @@ import pytest
 from sounds import write
 
 from speechpress.compressor.features import LOG_MEL
-from speechpress.compressor.problems import Item, Problem
-from speechpress.compressor.solve import Outcome
+from speechpress.compressor.kinds import Item
+from speechpress.compressor.problems import Task
+from speechpress.compressor.solve import TaskScore
 from speechpress.compressor.sounds import clip
-from speechpress.compressor.suite_checks import check_problems, complaints, remarks
+from speechpress.compressor.suite_checks import check_tasks, complaints, remarks
 from speechpress.runtime.errors import SpeechpressError
 
 
 @pytest.fixture
-def problem(tmp_path):
+def task(tmp_path):
     items = [Item(clip(write(tmp_path / f"{s}.wav", 0.5)), s, tuple("abcdef"), s) for s in ("train", "val", "test")]
-    return Problem("pr", "ctc", "PER", tuple(items))
+    return Task("pr", "ctc", tuple(items))
 
 
-def test_seconds_are_added_up(problem):
-    assert check_problems([problem, problem], [LOG_MEL]) == pytest.approx(1.5)
+def test_seconds_are_added_up(task):
+    assert check_tasks([task, task], [LOG_MEL]) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(
@@ -36,41 +37,39 @@ def test_seconds_are_added_up(problem):
         ({"hop_samples": 1600}, r"a frame every 100 ms has fewer frames than tokens in 1 of 1 clips"),
     ],
 )
-def test_an_upstream_that_cannot_hear_the_clips(problem, changes, said):
+def test_an_upstream_that_cannot_hear_the_clips(task, changes, said):
     with pytest.raises(SpeechpressError, match=said):
-        check_problems([problem], [LOG_MEL, replace(LOG_MEL, **changes)])
+        check_tasks([task], [LOG_MEL, replace(LOG_MEL, **changes)])
 
 
-def test_an_upstream_that_is_too_slow_for_diarisation(problem):
-    items = tuple(replace(item, target=np.ones((5, 2), bool)) for item in problem.items)
+def test_an_upstream_that_is_too_slow_for_diarisation(task):
+    items = tuple(replace(item, target=np.ones((5, 2), bool)) for item in task.items)
     with pytest.raises(SpeechpressError, match="decides every 100 ms, but an upstream has a frame every 200 ms only"):
-        check_problems([replace(problem, kind="diarize", items=items)], [replace(LOG_MEL, hop_samples=3200)])
-    check_problems([replace(problem, kind="diarize", items=items)], [LOG_MEL])
+        check_tasks([replace(task, kind="diarize", items=items)], [replace(LOG_MEL, hop_samples=3200)])
+    check_tasks([replace(task, kind="diarize", items=items)], [LOG_MEL])
 
 
-def test_a_file_that_is_gone(problem):
-    gone = replace(problem, items=(*problem.items, Item(clip("nowhere/x.wav"), "test", ("a",))))
+def test_a_file_that_is_gone(task):
+    gone = replace(task, items=(*task.items, Item(clip("nowhere/x.wav"), "test", ("a",))))
     with pytest.raises(
         SpeechpressError, match=r"task 'pr': 1 labelled files are not there, the first is nowhere/x\.wav"
     ):
-        check_problems([gone], [LOG_MEL])
+        check_tasks([gone], [LOG_MEL])
 
 
-def outcome(test):
-    return Outcome(test, test, (test - 0.05, test + 0.05), (test,))
+def score(test):
+    return TaskScore(test, test, (test - 0.05, test + 0.05), (test,))
 
 
-def test_what_is_unusual_is_remarked(problem):
-    outcomes = {
-        "pr": {"student": outcome(0.3), "teacher": outcome(0.4), "random": outcome(0.2), "logmel": outcome(0.5)}
-    }
-    said = remarks([problem], outcomes)
+def test_what_is_unusual_is_remarked(task):
+    scores = {"pr": {"student": score(0.3), "teacher": score(0.4), "random": score(0.2), "logmel": score(0.5)}}
+    said = remarks([task], scores)
     assert said == [
         "pr: the student is above its teacher",
         "pr: random above the student: here it learned nothing to keep",
     ]
-    outcomes["pr"] |= {"teacher": outcome(0.1), "random": outcome(0.9)}
-    assert remarks([problem], outcomes) == []
+    scores["pr"] |= {"teacher": score(0.1), "random": score(0.9)}
+    assert remarks([task], scores) == []
 
 
 def entry(metric="accuracy", chance=0.1, shuffled=None, spread=0.0, **values):

@@ -7,14 +7,14 @@ from speechpress.runtime.errors import SpeechpressError
 
 
 def test_all_of_mini_is_all_but_the_users_own_emotions(mini_data):
-    problems, notes = open_suite("mini", ["all"], mini_data)
-    assert [problem.name for problem in problems] == ["ks", "ic", "sf", "sid", "asv", "sd", "pr", "asr", "qbe"]
+    tasks, notes = open_suite("mini", ["all"], mini_data)
+    assert [task.name for task in tasks] == ["ks", "ic", "sf", "sid", "asv", "sd", "pr", "asr", "qbe"]
     assert len(notes) == 1 and notes[0].startswith("er is left out") and "IEMOCAP" in notes[0]
 
 
 def test_tasks_are_opened_once_each_in_the_order_asked_for(mini_data):
-    problems, notes = open_suite("mini", [" sid", "ks", "sid"], mini_data)
-    assert [problem.name for problem in problems] == ["sid", "ks"] and notes == []
+    tasks, notes = open_suite("mini", [" sid", "ks", "sid"], mini_data)
+    assert [task.name for task in tasks] == ["sid", "ks"] and notes == []
 
 
 @pytest.mark.parametrize(

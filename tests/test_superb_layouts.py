@@ -5,23 +5,22 @@ from layouts import counts, hashed, text, without
 
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import evaluate_suite
-from speechpress.compressor.problems import TASKS
 from speechpress.compressor.scoring import spelled_slots
-from speechpress.compressor.suites import open_suite
-from speechpress.compressor.superb_layouts import commands_split, superb_problem
+from speechpress.compressor.suites import TASKS, open_suite
+from speechpress.compressor.superb_layouts import commands_split, superb_task
 from speechpress.runtime.errors import SpeechpressError
 
 
 def test_keywords_have_twelve_classes_and_a_test_set_of_its_own(superb_data):
-    problem = superb_problem("ks", superb_data)
-    assert len({item.target for item in problem.items}) == 12
-    silent = [item for item in problem.items if item.target == "_silence_"]
+    task = superb_task("ks", superb_data)
+    assert len({item.target for item in task.items}) == 12
+    silent = [item for item in task.items if item.target == "_silence_"]
     assert [item.split for item in silent].count("val") == 1 and all(
         item.sound.crop_s in (1.0, None) for item in silent
     )
-    assert {item.target for item in problem.part("test")} == {"yes", "no", "_unknown_", "_silence_"}
-    assert not any(hashed("test") in item.sound.place for item in problem.items)  # of the training archive
-    assert problem.speaker_disjoint is True
+    assert {item.target for item in task.part("test")} == {"yes", "no", "_unknown_", "_silence_"}
+    assert not any(hashed("test") in item.sound.place for item in task.items)  # of the training archive
+    assert task.speaker_disjoint is True
 
 
 def test_the_split_of_a_speaker_is_that_of_the_corpus():
@@ -32,43 +31,43 @@ def test_the_split_of_a_speaker_is_that_of_the_corpus():
 
 
 def test_intents_are_three_slots_of_unseen_speakers(superb_data):
-    problem = superb_problem("ic", superb_data)
-    assert {item.target for item in problem.items} == {"increase volume none", "decrease volume none"}
-    assert counts(problem) == (4, 2, 2) and problem.speaker_disjoint is True
+    task = superb_task("ic", superb_data)
+    assert {item.target for item in task.items} == {"increase volume none", "decrease volume none"}
+    assert counts(task) == (4, 2, 2) and task.speaker_disjoint is True
 
 
 def test_slots_are_spelled_between_marks(superb_data):
-    problem = superb_problem("sf", superb_data)
-    assert (problem.kind, problem.metric, counts(problem)) == ("spell", "F1", (4, 2, 4))
-    assert problem.items[0].target == (*"PLAY", " ", "B-genre", *"COOL", " ", *"JAZZ", "E-genre")
-    assert spelled_slots(problem.items[0].target) == [("genre", "COOL JAZZ")]
-    assert problem.speaker_disjoint is True
+    task = superb_task("sf", superb_data)
+    assert (task.kind, task.metric, counts(task)) == ("spell", "F1", (4, 2, 4))
+    assert task.items[0].target == (*"PLAY", " ", "B-genre", *"COOL", " ", *"JAZZ", "E-genre")
+    assert spelled_slots(task.items[0].target) == [("genre", "COOL JAZZ")]
+    assert task.speaker_disjoint is True
 
 
 def test_emotions_are_four_and_come_in_five_folds(superb_data):
-    problem = superb_problem("er", superb_data)
-    assert len(problem.folds) == 5 and len(problem.items) == 50
-    for number, fold in enumerate(problem.folds, 1):
+    task = superb_task("er", superb_data)
+    assert len(task.folds) == 5 and len(task.items) == 50
+    for number, fold in enumerate(task.folds, 1):
         assert all(f"Session{number}" in item.sound.place for item in fold.part("test"))
         assert fold.speaker_disjoint is True and {item.target for item in fold.items} == {"neu", "hap", "ang", "sad"}
-    assert problem.chance == pytest.approx(0.4)
-    assert {item.speaker for item in problem.folds[0].part("test")} == {"Ses01F", "Ses01M"}
+    assert task.chance == pytest.approx(0.4)
+    assert {item.speaker for item in task.folds[0].part("test")} == {"Ses01F", "Ses01M"}
 
 
 def test_the_whole_suite_runs(superb_data, tiny_pair, monkeypatch):
     monkeypatch.setattr("speechpress.compressor.probes.STEPS", 25)
     monkeypatch.setattr("speechpress.compressor.probes.SWEEP", ((1e-2, 0.01),))
-    problems, notes = open_suite("superb", ["all"], superb_data, most=20)
-    assert [problem.name for problem in problems] == list(TASKS) and notes == []
+    tasks, notes = open_suite("superb", ["all"], superb_data, most=20)
+    assert [task.name for task in tasks] == list(TASKS) and notes == []
     result = evaluate_suite(
-        tiny_pair / "student", problems, budget=Budget(steps=3, batch=2, lrs=(1e-2,), seeds=1), sanity=True
+        tiny_pair / "student", tasks, budget=Budget(steps=3, batch=2, lrs=(1e-2,), seeds=1), sanity=True
     )
     assert set(result["tasks"]) == set(TASKS) and all(task["student"] is not None for task in result["tasks"].values())
 
 
 def test_clips_can_be_bounded(superb_data):
-    assert counts(superb_problem("asr", superb_data, 2)) == (2, 2, 2)
-    assert len(superb_problem("asv", superb_data, 3).part("test")) == 3
+    assert counts(superb_task("asr", superb_data, 2)) == (2, 2, 2)
+    assert len(superb_task("asv", superb_data, 3).part("test")) == 3
 
 
 DAMAGES = [
@@ -108,12 +107,12 @@ def test_a_damaged_corpus_is_refused_with_file_and_reason(superb_data, tmp_path,
         without(superb_data, tmp_path, "speech_commands_v0.01")
     change(folder / corpus)
     with pytest.raises(SpeechpressError, match=said):
-        superb_problem(task, folder)
+        superb_task(task, folder)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_corpus_that_is_not_there_is_named_with_the_way_out(task, tmp_path):
     with pytest.raises(SpeechpressError, match=rf"is not there, and task '{task}' needs it.*--tasks"):
-        superb_problem(task, tmp_path)
+        superb_task(task, tmp_path)
     with pytest.raises(SpeechpressError, match="there is no task 'x' in SUPERB; choose from"):
-        superb_problem("x", tmp_path)
+        superb_task("x", tmp_path)

@@ -3,14 +3,14 @@
 import pytest
 from layouts import counts, text, without
 
-from speechpress.compressor.superb_layouts import superb_problem
+from speechpress.compressor.superb_layouts import superb_task
 from speechpress.runtime.errors import SpeechpressError
 
 
 def test_speakers_and_trials_of_voxceleb(superb_data):
-    sid = superb_problem("sid", superb_data)
+    sid = superb_task("sid", superb_data)
     assert counts(sid) == (8, 8, 4) and len({item.target for item in sid.items}) == 4
-    asv = superb_problem("asv", superb_data)
+    asv = superb_task("asv", superb_data)
     assert {item.speaker for item in asv.part("train")} == {"id10001", "id10002"}
     assert counts(asv) == (6, 4, 4) and asv.speaker_disjoint is True
     tested = asv.part("test")
@@ -36,4 +36,4 @@ def test_a_damaged_corpus_is_refused_with_file_and_reason(superb_data, tmp_path,
     folder = without(superb_data, tmp_path, corpus)
     change(folder / corpus)
     with pytest.raises(SpeechpressError, match=said):
-        superb_problem(task, folder)
+        superb_task(task, folder)

@@ -29,7 +29,7 @@ def corpus(folder, speakers=8, words=("yes", "no", "stop"), takes=4, **more):
 
 
 def speakers_by_split(task):
-    return {split: {clip.speaker for clip in task.clips if clip.split == split} for split in ("train", "val", "test")}
+    return {split: {clip.speaker for clip in task.items if clip.split == split} for split in ("train", "val", "test")}
 
 
 def test_starter_keywords_cover_five_languages_and_never_share_a_sentence_between_splits():
@@ -100,7 +100,7 @@ def test_classes_and_clips_can_be_bounded_and_rare_classes_are_left_out(tmp_path
     assert any("1 of 7" in note for note in full.notes)
     assert len(some.classes) == 3
     assert max(some.counts().values()) <= 12
-    train = [clip.label for clip in some.clips if clip.split == "train"]
+    train = [clip.target for clip in some.items if clip.split == "train"]
     assert {train.count(name) for name in some.classes} == {4}
 
 
@@ -108,7 +108,7 @@ def test_the_same_clips_are_chosen_wherever_the_folder_lies(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b" / "deep").mkdir(parents=True)
     one, two = (make_task("ks", corpus(tmp_path / place)) for place in ("a", "b/deep"))
-    names = [[(clip.name, clip.split) for clip in task.clips] for task in (one, two)]
+    names = [[(clip.name, clip.split) for clip in task.items] for task in (one, two)]
     assert names[0] == names[1]
 
 

@@ -6,16 +6,16 @@ import torch
 from known import HOP, SPLITS, item, one_hot, store_of, texts
 
 from speechpress.compressor.downstream import Budget
-from speechpress.compressor.problems import Problem
+from speechpress.compressor.problems import Task
 from speechpress.compressor.solve import solve
-from speechpress.compressor.works import WORKS, CoarseFrames, trials
+from speechpress.compressor.works import HEADS, CoarseFrames, trials
 
 QUICK = Budget(steps=120, batch=8, lrs=(3e-2,), seeds=1)
 
 
-def solved(kind, metric, frames, tmp_path, recurrent=False, budget=QUICK):
-    problem = Problem("x", kind, metric, tuple(frames), recurrent=recurrent)
-    return solve(problem, store_of(tmp_path, frames), HOP, budget)
+def solved(kind, frames, tmp_path, budget=QUICK):
+    task = Task("x", kind, tuple(frames))
+    return solve(task, store_of(tmp_path, frames), HOP, budget)
 
 
 def said(tokens, hold=4):
@@ -44,8 +44,8 @@ def test_coarse_frames_are_means_over_the_grid_and_kept():
 
 def test_phones_are_recognised(tmp_path):
     frames = transcripts(lambda split, count: texts(count, seed=SPLITS.index(split)))
-    outcome = solved("ctc", "PER", frames, tmp_path)
-    assert outcome.test < 0.2 and outcome.ci95[0] <= outcome.test <= outcome.ci95[1] and outcome.also == {}
+    score = solved("ctc", frames, tmp_path)
+    assert score.test < 0.2 and score.ci95[0] <= score.test <= score.ci95[1] and score.also == {}
 
 
 def test_words_are_counted_between_spaces_and_letters_beside_them(tmp_path):
@@ -54,8 +54,8 @@ def test_words_are_counted_between_spaces_and_letters_beside_them(tmp_path):
         for split in SPLITS
         for n in range(8)
     }
-    outcome = solved("ctc", "WER", frames, tmp_path, recurrent=True)
-    assert outcome.test == 0 and outcome.also == {"CER": 0.0}
+    score = solved("words", frames, tmp_path)
+    assert score.test == 0 and score.also == {"CER": 0.0}
 
 
 def test_spelled_slots_are_counted_by_kind_and_value(tmp_path):
@@ -65,9 +65,9 @@ def test_spelled_slots_are_counted_by_kind_and_value(tmp_path):
         for split in SPLITS
         for n in range(8)
     }
-    outcome = solved("spell", "F1", frames, tmp_path)
-    assert outcome.test == 1 and outcome.also == {"CER": 0.0}
-    work = WORKS["spell"](Problem("x", "spell", "F1", tuple(frames)), store_of(tmp_path, frames), HOP)
+    score = solved("spell", frames, tmp_path)
+    assert score.test == 1 and score.also == {"CER": 0.0}
+    work = HEADS["spell"](Task("x", "spell", tuple(frames)), store_of(tmp_path, frames), HOP)
     assert work.compare(text, ["B-x", "a", "E-x"]) == (1.0, 1, 1)  # the right kind, a wrong letter
 
 
@@ -81,8 +81,8 @@ def test_slots_have_values_or_none(tmp_path):
             frames[item(f"{split}{n}", split, tuple(slots))] = one_hot(
                 [-1] * 6 + [drink] * 4 + [-1] * 6 + [2 + size] * 4
             )
-    outcome = solved("slots", "F1", frames, tmp_path)
-    assert outcome.test > 0.95 and outcome.also["CER"] < 0.1
+    score = solved("slots", frames, tmp_path)
+    assert score.test > 0.95 and score.also["CER"] < 0.1
 
 
 def test_voices_are_told_apart_also_those_never_heard(tmp_path):
@@ -95,18 +95,18 @@ def test_voices_are_told_apart_also_those_never_heard(tmp_path):
             own = "val" if split == "train" and take > 2 else split
             rows = voice + 0.1 * torch.randn(12, 6, generator=generator)
             frames[item(f"{n}-{take}", own, f"v{n}", f"v{n}")] = rows[:, None]
-    outcome = solved("verify", "EER", frames, tmp_path)
-    assert outcome.test < 0.25
+    score = solved("verify", frames, tmp_path)
+    assert score.test < 0.25
 
 
 def test_trials_of_the_corpus_take_the_place_of_drawn_ones(tmp_path):
     frames = {
         item(f"{s}{n}", s, f"v{n % 2}", f"v{n % 2}"): one_hot([n % 2] * 8, seed=n) for s in SPLITS for n in range(4)
     }
-    right = Problem("x", "verify", "EER", tuple(frames), pairs=((0, 2, True), (0, 1, False)))
-    wrong = Problem("x", "verify", "EER", tuple(frames), pairs=((0, 1, True), (0, 2, False)))
+    right = Task("x", "verify", tuple(frames), pairs=((0, 2, True), (0, 1, False)))
+    wrong = Task("x", "verify", tuple(frames), pairs=((0, 1, True), (0, 2, False)))
     store = store_of(tmp_path, frames)
-    assert [solve(problem, store, HOP, QUICK).test for problem in (right, wrong)] == [0.0, 1.0]
+    assert [solve(task, store, HOP, QUICK).test for task in (right, wrong)] == [0.0, 1.0]
 
 
 def test_who_speaks_is_decided_every_100_ms(tmp_path):
@@ -118,13 +118,13 @@ def test_who_speaks_is_decided_every_100_ms(tmp_path):
             rows = torch.from_numpy(np.repeat(active, 5, 0).astype(np.float32))  # five frames of 20 ms each
             noise = 0.05 * torch.randn(rows.shape, generator=torch.Generator().manual_seed(n))
             frames[item(f"{split}{n}", split, active, f"{n}+x")] = (rows + noise)[:, None]
-    assert solved("diarize", "DER", frames, tmp_path).test < 0.1
+    assert solved("diarize", frames, tmp_path).test < 0.1
 
 
 def test_other_frame_rates_meet_the_same_grid(tmp_path):
     active = np.array([[True, False], [False, True], [True, True]])
     frames = {item(f"{s}{n}", s, active, "a+b"): torch.zeros(24, 1, 2) for s in SPLITS for n in range(2)}
-    work = WORKS["diarize"](Problem("x", "diarize", "DER", tuple(frames)), store_of(tmp_path, frames), 200)
+    work = HEADS["diarize"](Task("x", "diarize", tuple(frames)), store_of(tmp_path, frames), 200)
     x, lengths, wanted = work.batch([0, 1])
     assert x.shape == (2, 3, 1, 2) and lengths.tolist() == [3, 3] and np.array_equal(wanted[0], active)
 
@@ -141,7 +141,6 @@ def test_trials_are_of_both_kinds_and_the_same_every_time():
 def test_batches_hold_every_clip_of_a_split_once(kind, tmp_path):
     target = {"ctc": ("a",), "slots": (("s", "v"),), "verify": "v", "diarize": np.ones((4, 2), bool)}[kind]
     frames = {item(f"{s}{n}", s, target): one_hot([0] * (5 + n)) for s in SPLITS for n in range(3)}
-    metric = {"ctc": "PER", "slots": "F1", "verify": "EER", "diarize": "DER"}[kind]
-    work = WORKS[kind](Problem("x", kind, metric, tuple(frames)), store_of(tmp_path, frames), HOP)
+    work = HEADS[kind](Task("x", kind, tuple(frames)), store_of(tmp_path, frames), HOP)
     numbers = [number for batch in work.batches("test") for number in batch]
     assert sorted(numbers) == [6, 7, 8] and [work.length(number) for number in numbers] == [5, 6, 7]
