@@ -16,7 +16,7 @@ import soxr
 from lhotse import AudioSource, MonoCut, MultiCut, Recording
 
 from .config import SAMPLE_RATE
-from .sound_file import MAX_WHOLE_SAMPLES, UnreadableAudio, open_sound, read_mono
+from .sound_file import MAX_WHOLE_SAMPLES, UnreadableAudio, go_to, open_sound, read_mono
 from .sound_file import Skipped as Skipped
 from .transforms import RefusedTransform, Transform, apply, file_rate, parse_transforms, speed
 
@@ -158,7 +158,7 @@ def _decode_source(
         if columns is not None and max(columns) >= file.channels:
             raise UnreadableAudio(place, f"has {file.channels} channels, fewer than its manifest says")
         lead = min(start, int(_LEAD_S * file.samplerate)) if file.format in ("MP3", "OGG") else 0
-        file.seek(start - lead)
+        go_to(file, start - lead)
         return read_mono(file, place, lead + count, columns)[lead:]
 
 

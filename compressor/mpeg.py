@@ -129,16 +129,15 @@ def with_true_header(data: Data, frames: Frames) -> bytes:
 
 def _chain(data: Data) -> Iterator[tuple[int, Header]]:
     """(offset, header) of every frame; where the chain breaks, it goes on where the next three frames follow."""
-    place, end, breaks = 0, len(data), 0
-    while place + _HEADER_BYTES <= end:
+    place: int | None = 0 if _follow(data, 0) else _resynchronise(data, _behind_id3(data, 0))
+    breaks = 0
+    while place is not None:
         header = parse_header(data, place)
         if header is None:
-            found = _resynchronise(data, _behind_id3(data, place)) if breaks < _BREAKS else None
-            if found is None:
-                return
-            place, breaks = found, breaks + 1
+            place = _resynchronise(data, _behind_id3(data, place)) if breaks < _BREAKS else None
+            breaks += 1
             continue
-        if place + header.size_bytes > end:
+        if place + header.size_bytes > len(data):
             return
         yield place, header
         place += header.size_bytes

@@ -110,6 +110,16 @@ def read_mono(
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
+def go_to(file: soundfile.SoundFile, sample: int) -> None:
+    """Stand before a sample of a file just opened, by reading where its coding has no way in (GSM)."""
+    if file.seekable():
+        file.seek(sample)
+        return
+    block = max(1, _BLOCK_SAMPLES // file.channels)
+    while sample > 0 and (read := len(file.read(min(sample, block), always_2d=True))):
+        sample -= read
+
+
 def mix_down(samples: np.ndarray) -> np.ndarray:
     """(S, channels) -> (S,)."""
     return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
@@ -135,12 +145,16 @@ class _Source:
     """The bytes of a sound: an open file, or memory.
 
     Attributes:
-        frames: of MPEG audio, if that is what the bytes begin with.
+        frames: of MPEG audio, if that is what the bytes are.
+        mpeg: whether they begin with the header of a frame.
+        text: whether they begin like a text in UTF-16, which libsndfile takes for MPEG and complains about.
     """
 
-    def __init__(self, file: int | bytes, frames: Frames | None) -> None:
+    def __init__(self, file: int | bytes, head: bytes, frames: Frames | None) -> None:
         self._file = file
         self.frames = frames
+        self.mpeg = parse_header(head, 0) is not None
+        self.text = head[:2] == b"\xff\xfe"
 
     def start(self) -> int | io.BytesIO:
         """The first byte, as soundfile takes it: without a name, whose ending would count for more than the content."""
@@ -162,7 +176,8 @@ class _Source:
 @contextmanager
 def _source(file: str | bytes, place: str) -> Iterator[_Source]:
     if isinstance(file, bytes):
-        yield _Source(file, find_frames(file) if _is_mpeg(file[:_HEAD_BYTES]) else None)
+        head = file[:_HEAD_BYTES]
+        yield _Source(file, head, find_frames(file) if _may_be_mpeg(head) else None)
         return
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not wait for its writer
@@ -175,8 +190,9 @@ def _source(file: str | bytes, place: str) -> Iterator[_Source]:
             raise UnreadableAudio(place, "is no regular file")
         if not facts.st_size:
             raise UnreadableAudio(place, "empty file")
-        mpeg = _is_mpeg(os.pread(descriptor, _HEAD_BYTES, 0))
-        yield _Source(descriptor, _frames(file, facts.st_ino, facts.st_size, facts.st_mtime_ns) if mpeg else None)
+        head = os.pread(descriptor, _HEAD_BYTES, 0)
+        identity = facts.st_ino, facts.st_size, facts.st_mtime_ns
+        yield _Source(descriptor, head, _frames(file, *identity) if _may_be_mpeg(head) else None)
     finally:
         os.close(descriptor)
 
@@ -185,7 +201,7 @@ def _said(error: OSError | ValueError) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def _is_mpeg(head: bytes) -> bool:
+def _may_be_mpeg(head: bytes) -> bool:
     return head[:3] == b"ID3" or parse_header(head, 0) is not None
 
 
@@ -199,6 +215,8 @@ def _frames(path: str, *_identity: int) -> Frames | None:
 def _decoder(source: _Source, place: str) -> Iterator[soundfile.SoundFile]:
     """libsndfile on the bytes as they are; of an mp3 that is longer or shorter than it says, on its frames."""
     frames = source.frames
+    if frames is None and source.mpeg:
+        raise UnreadableAudio(place, "not readable: begins like an mp3, but no frames follow")
     if frames is not None and frames.others_s > _OTHERS_S:
         raise UnreadableAudio(
             place,
@@ -233,7 +251,10 @@ def _libsndfile(file: int | io.BytesIO, place: str) -> Iterator[soundfile.SoundF
 def knows(path: str) -> bool:
     """Whether libsndfile takes a file for sound, by its content."""
     try:
-        with _source(path, path) as source, _libsndfile(source.start(), path):
-            return True
+        with _source(path, path) as source:
+            if source.text:
+                return False
+            with _decoder(source, path):
+                return True
     except UnreadableAudio:
         return False
