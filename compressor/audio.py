@@ -108,7 +108,9 @@ def held_samples(recording: Recording) -> int:
                 said = f"its manifest says {len(source.channels)}"
                 raise UnreadableAudio(place, f"has {file.channels} channels, but {said}")
             frames.append(file.frames)
-    return math.floor(min(frames) / speed(transforms) * recording.sampling_rate / rate)
+    held = math.floor(min(frames) / speed(transforms) * recording.sampling_rate / rate)
+    rounded = bool(transforms) and abs(held - recording.num_samples) <= _ROUNDING
+    return recording.num_samples if rounded else held
 
 
 def followed(recording: Recording) -> list[Transform]:

@@ -194,34 +194,35 @@ def _fitted(cuts: list[Cut]) -> tuple[list[Cut], list[Skipped], tuple[str, ...]]
     kept, bad, off_s = [], [], {}
     for cut in cuts:
         held = lengths[_sound_of(cut)]
-        if isinstance(held, Skipped):
-            bad.append(held)
-            continue
         try:
-            if held is not None and held != cut.recording.num_samples:
-                off_s[_sound_of(cut)] = (held - cut.recording.num_samples) / cut.sampling_rate
-                cut.duration = _until(cut, held / cut.sampling_rate)
+            if isinstance(held, Skipped):
+                raise UnreadableAudio(held.path, held.reason)
+            beyond = _fit(cut, held)
             check_duration(cut_place(cut), cut.duration)
         except UnreadableAudio as error:
             bad.append(error.skipped)
             continue
+        if off := (held - cut.recording.num_samples) or -beyond:
+            off_s[_sound_of(cut)] = abs(off) / cut.sampling_rate
         kept.append(cut)
     if not off_s:
         return kept, bad, ()
-    most_s = max(off_s.values(), key=abs)
-    note = f"{len(off_s)} recordings are longer or shorter than their manifest says, by up to {abs(most_s):.3f} s"
+    note = (
+        f"{len(off_s)} recordings are longer or shorter than their manifest says, by up to {max(off_s.values()):.3f} s"
+    )
     return kept, bad, (f"{note}; cuts end where their recordings do",)
 
 
-def _until(cut: Cut, held_s: float) -> float:
-    """Seconds of a cut of a recording that is held so long."""
-    missing_s = cut.start + cut.duration - held_s
-    if missing_s > TOLERANCE_S:
-        raise UnreadableAudio(
-            cut_place(cut), f"lasts {held_s:.3f} s, but its manifest has a cut until {cut.start + cut.duration:.3f} s"
-        )
-    samples = int((held_s - cut.start) * cut.sampling_rate + 1e-6)
-    return max(0, samples) / cut.sampling_rate if missing_s > 0 else cut.duration
+def _fit(cut: Cut, held: int) -> int:
+    """End a cut where its recording of so many samples ends; how many samples it would have gone on."""
+    start, end = round(cut.start * cut.sampling_rate), round((cut.start + cut.duration) * cut.sampling_rate)
+    if end <= held:
+        return 0
+    if end - held > TOLERANCE_S * cut.sampling_rate:
+        said = f"its manifest has a cut until {end / cut.sampling_rate:.3f} s"
+        raise UnreadableAudio(cut_place(cut), f"lasts {held / cut.sampling_rate:.3f} s, but {said}")
+    cut.duration = max(0, held - start) / cut.sampling_rate
+    return end - held
 
 
 _Sound = tuple[str, int, int, str]
@@ -234,12 +235,12 @@ def _sound_of(cut: Cut) -> _Sound:
     return repr(sources), recording.sampling_rate, recording.num_samples, repr(recording.transforms)
 
 
-def _lengths(cuts: Sequence[Cut]) -> dict[_Sound, int | Skipped | None]:
-    """Samples that recordings really have; None for those in Shar shards, which Lhotse wrote after decoding them."""
+def _lengths(cuts: Sequence[Cut]) -> dict[_Sound, int | Skipped]:
+    """Samples that recordings really have; as they say in Shar shards, which Lhotse wrote after decoding them."""
 
-    def look(recording: Recording) -> int | Skipped | None:
+    def look(recording: Recording) -> int | Skipped:
         if any(source.type == "shar" for source in recording.sources):
-            return None
+            return int(recording.num_samples)
         try:
             return held_samples(recording)
         except UnreadableAudio as error:

@@ -25,7 +25,7 @@ from .sound_file import MAX_CHANNELS, MAX_RATE, MIN_RATE, UnreadableAudio
 from .transforms import ALLOWED, RefusedTransform, parse_transforms
 
 LINE_BYTES = 8 << 20
-_UNPACKED_BYTES, _UNPACKED_TIMES = 16 << 20, 250  # real manifests shrink to a tenth or a thirtieth
+_UNPACKED_BYTES, _UNPACKED_TIMES = 2 << 20, 250  # real manifests shrink to a tenth or a thirtieth
 MAX_S = 1e6  # 11 days
 _MAX_SAMPLES = 1 << 40
 _TEXT_LETTERS = 1 << 16

@@ -64,7 +64,7 @@ def test_a_variable_rate_without_a_xing_header_is_read_to_its_end(tmp_path, rate
     corpus = open_corpus(path)
     assert corpus.cuts[0].duration == pytest.approx(6.0, abs=0.25)
     assert "1 mp3 files say that they last" in corpus.notes[0] and corpus.notes[0] in caplog.text
-    assert len(read_cut(corpus.cuts[0])) == len(samples)
+    assert abs(len(read_cut(corpus.cuts[0])) - len(samples)) <= 1  # of rounding to 16 kHz
     np.testing.assert_allclose(read_samples(corpus.cuts[0], 60_000, 8_000), samples[60_000:68_000], atol=1e-4)
 
 
