@@ -66,7 +66,7 @@ def read_folder(folder: Path) -> tuple[list[Cut], list[Skipped]]:
     if not found.audio and not found.skipped:
         raise SpeechpressError(
             f"{readable_name(folder)}: no audio in it or below it; looked for all that libsndfile reads by content "
-            "(wav, flac, ogg, opus, mp3, aiff, au, caf, w64, sph and more)"
+            "(.wav, .flac, .ogg, .opus, .mp3, .aiff, .au, .caf, .w64, .sph and more)"
         )
     cuts, skipped = read_files(folder, found.audio, found.labels)
     return cuts, [*skipped, *found.skipped]

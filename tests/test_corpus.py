@@ -84,7 +84,7 @@ def test_check_decodes_everything(tmp_path):
 
 def test_nothing_to_use_is_an_error_that_says_what_was_looked_for(tmp_path):
     (tmp_path / "notes.txt").write_text("no audio")
-    with pytest.raises(SpeechpressError, match=rf"{tmp_path}: no audio .*wav, flac, ogg, opus, mp3"):
+    with pytest.raises(SpeechpressError, match=rf"{tmp_path}: no audio .*\.wav, \.flac, \.ogg, \.opus, \.mp3"):
         open_corpus(tmp_path)
     with pytest.raises(SpeechpressError, match="no such file or folder"):
         open_corpus(tmp_path / "absent")
