@@ -145,7 +145,7 @@ def _open_one(source: Path) -> Corpus:
 def _of_files(source: Path, cuts: list[Cut], skipped: Sequence[Skipped]) -> Corpus:
     """A corpus of files, with a note on those mp3s whose headers are wrong about their length."""
     wrong = [found for cut in cuts if (found := wrong_length(cut_place(cut)))]
-    notes = ()
+    notes: tuple[str, ...] = ()
     if wrong:
         claimed_s, held_s = (sum(getattr(item, name) for item in wrong) for name in ("claimed_s", "held_s"))
         notes = (

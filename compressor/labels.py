@@ -76,9 +76,9 @@ def _lines(path: Path, said: str) -> Iterator[str]:
 def _no_column(path: Path, key: str, header: list[str]) -> dict[str, Labels]:
     if path.name == "labels.tsv":
         raise SpeechpressError(
-            f"{path}:1: no column {key!r} (tab-separated columns found: {', '.join(header) or 'none'})"
+            f"{readable_name(path)}:1: no column {key!r} (tab-separated columns found: {', '.join(header) or 'none'})"
         )
-    logger.warning("%s has no column %r, so it is not read as labels", path, key)
+    logger.warning("%s has no column %r, so it is not read as labels", readable_name(path), key)
     return {}
 
 

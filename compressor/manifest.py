@@ -21,7 +21,7 @@ from lhotse import AudioSource, MonoCut, MultiCut, Recording, SupervisionSegment
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import Cut
-from .sound_file import MAX_CHANNELS, MAX_RATE, MIN_RATE, UnreadableAudio
+from .sound_file import MAX_CHANNELS, MAX_RATE, MIN_RATE, UnreadableAudio, readable_name
 from .transforms import ALLOWED, RefusedTransform, parse_transforms
 
 LINE_BYTES = 8 << 20
@@ -44,28 +44,29 @@ def text_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         SpeechpressError: no regular file, damaged, a line longer than any manifest's, or packed beyond all reason.
     """
+    said = readable_name(path)
     if not path.is_file():
-        raise SpeechpressError(f"{path}: is no regular file")
+        raise SpeechpressError(f"{said}: is no regular file")
     number = 0
     try:
         with path.open("rb") as packed:
             file: Any = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed
-            for number, line in enumerate(_bounded(path, file, packed), 1):
+            for number, line in enumerate(_bounded(said, file, packed), 1):
                 if not line.isspace():
                     yield number, line
     except (OSError, EOFError, zlib.error) as error:
-        raise SpeechpressError(f"{path}:{number + 1}: cannot be read ({error})") from error
+        raise SpeechpressError(f"{said}:{number + 1}: cannot be read ({error})") from error
 
 
-def _bounded(path: Path, file: BinaryIO, packed: BinaryIO) -> Iterator[bytes]:
+def _bounded(said: str, file: BinaryIO, packed: BinaryIO) -> Iterator[bytes]:
     number = unpacked = 0
     while line := file.readline(LINE_BYTES + 1):
         number += 1
         unpacked += len(line)
         if len(line) > LINE_BYTES:
-            raise SpeechpressError(f"{path}:{number}: longer than {LINE_BYTES >> 20} MiB, which no line of text is")
+            raise SpeechpressError(f"{said}:{number}: longer than {LINE_BYTES >> 20} MiB, which no line of text is")
         if unpacked > max(_UNPACKED_BYTES, _UNPACKED_TIMES * packed.tell()):
-            raise SpeechpressError(f"{path}:{number}: packed more than {_UNPACKED_TIMES} times, which no manifest is")
+            raise SpeechpressError(f"{said}:{number}: packed more than {_UNPACKED_TIMES} times, which no manifest is")
         yield line
 
 

@@ -26,6 +26,7 @@ from .manifest import (
     refuse_inside,
     text_lines,
 )
+from .sound_file import readable_name
 
 
 class _Member(NamedTuple):
@@ -52,24 +53,26 @@ def shar_cuts(folder: Path) -> Iterator[tuple[str, Cut | Skipped]]:
         tar = folder / f"recording{number}.tar"
         if not tar.is_file():
             packed = " (a compressed tar cannot be read at random: unpack it)" if Path(f"{tar}.gz").is_file() else ""
-            raise SpeechpressError(f"{manifest}: its recordings must be in {tar}, which is not there{packed}")
+            raise SpeechpressError(
+                f"{readable_name(manifest)}: its recordings must be in {readable_name(tar)}, which is not there{packed}"
+            )
         yield from _shard(manifest, tar)
 
 
 def _shard(manifest: Path, tar: Path) -> Iterator[tuple[str, Cut | Skipped]]:
-    line = 0
+    line, said = 0, readable_name(manifest)
     members = _members(tar)
     try:
         for line, text in text_lines(manifest):
-            where = f"{manifest}:{line}"
+            where = f"{said}:{line}"
             member = next(members, None)
             if member is None:
-                raise SpeechpressError(f"{where}: {tar} has fewer recordings than the manifest has cuts")
+                raise SpeechpressError(f"{where}: {readable_name(tar)} has fewer recordings than the manifest has cuts")
             yield where, _filled(text, member, where, tar)
     except BadValue as error:
-        raise SpeechpressError(f"{manifest}:{line}: not a line of a Shar manifest ({error})") from error
+        raise SpeechpressError(f"{said}:{line}: not a line of a Shar manifest ({error})") from error
     except (OSError, EOFError, tarfile.TarError, UnicodeError) as error:
-        raise SpeechpressError(f"{manifest}:{line}: the shard cannot be read ({error})") from error
+        raise SpeechpressError(f"{said}:{line}: the shard cannot be read ({error})") from error
 
 
 def _members(tar: Path) -> Iterator[_Member]:
@@ -90,7 +93,7 @@ def _filled(text: bytes, member: _Member, where: str, tar: Path) -> Cut | Skippe
         cut = read_cut_line(parse_json(text), where, None)
         if member.name.rpartition(".")[0] != cut.id:
             raise SpeechpressError(
-                f"{where}: cut {cut.id!r} meets {member.name!r} in {tar}: they do not belong together"
+                f"{where}: cut {cut.id!r} meets {member.name!r} in {readable_name(tar)}: they do not belong together"
             )
         if member.described is None:
             raise UnreadableAudio(where, f"cut {cut.id!r} has no recording")

@@ -1,5 +1,7 @@
 """Manifests that would run or open something, values that no field should hold, an ear on the interpreter's events."""
 
+import json
+import resource
 import sys
 from contextlib import contextmanager
 
@@ -146,3 +148,18 @@ def hostile_items(wav, owned):
     items["an unknown kind"] = cut(recording({**file, "type": "exec"}))
     items["a device"] = cut(recording({**file, "source": "/dev/zero"}))
     return items
+
+
+def manifest(folder, *items, name="c.jsonl"):
+    path = folder / name
+    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+    return path
+
+
+def good(wav, name="good", **more):
+    return cut(recording({"type": "file", "channels": [0], "source": str(wav)}, name), name, **more)
+
+
+def megabytes(before):
+    """How much the most memory that this process has held grew, since it was `before` KiB."""
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

@@ -110,6 +110,18 @@ def test_a_name_that_is_not_utf_8_is_a_recording_like_others(tmp_path):
         assert all(len(read_cut(cut)) == 16_000 for cut in corpus.cuts)
 
 
+@pytest.mark.parametrize("name", ["c.jsonl", "cuts.000000.jsonl", "labels.tsv", "notes.txt"])
+def test_errors_about_names_that_are_not_utf_8_can_be_printed(tmp_path, name):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / name).write_text("[not what it should be\n")
+    (folder / "recording.000000.tar").write_bytes(b"no tar")
+    source = folder / name if name == "c.jsonl" else folder
+    with pytest.raises(SpeechpressError, match=r"caf\\xe9") as caught:
+        open_corpus(source)
+    str(caught.value).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [("a.wav", "a.wav"), ("é.wav", "é.wav"), ("\udce9.wav", "\\xe9.wav"), ("é\udce9", "é\\xe9"), ("\ud800", "\\ud800")],
