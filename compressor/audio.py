@@ -7,53 +7,34 @@ parts differ by some 50 dB below the speech, rarely 26; but the same part is the
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import math
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import soundfile
 import soxr
 from lhotse import AudioSource, MonoCut, MultiCut, Recording
 
-from speechpress.runtime.errors import SpeechpressError
-
 from .config import SAMPLE_RATE
+from .sound_file import MAX_WHOLE_SAMPLES, UnreadableAudio, go_to, open_sound, read_mono
+from .sound_file import Skipped as Skipped
+from .transforms import RefusedTransform, Transform, apply, file_rate, parse_transforms, speed
 
-EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 MIN_DURATION_S = 0.1  # four receptive fields of a HuBERT front end
 GRID_SAMPLES = 640  # 40 ms: a whole number of samples at 8, 11.025, 22.05, 24, 32, 44.1, 48 and 96 kHz too
 _HEAD_S = 0.1
 _LEAD_S = 0.2  # after a seek, MP3 lacks its bit reservoir and Opus its prediction for the first frames
 _UNKNOWN_FRAMES = 1 << 40
+_DENSEST = 1 << 16  # samples that a byte of any format can stand for: silence in FLAC comes nearest
+_ROUNDING = 32  # samples; a chain of transforms may end so much before what was reckoned
 
 Cut: TypeAlias = MonoCut | MultiCut
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A recording that was left out, and why."""
-
-    path: str
-    reason: str
-
-
-class UnreadableAudio(SpeechpressError):
-    """A recording that cannot be used; `skipped` says which and why."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.skipped = Skipped(path, reason)
-
-
 def read_audio(path: str | Path) -> np.ndarray:
     """A whole file as (S,) float32, mono, 16 kHz. Raises UnreadableAudio."""
-    with _open(str(path), str(path)) as file:
-        samples = _mono(file.read(dtype="float32", always_2d=True))
-        rate = file.samplerate
+    with open_sound(str(path), str(path)) as file:
+        samples, rate = read_mono(file, str(path)), file.samplerate
     if not len(samples):
         raise UnreadableAudio(str(path), "holds no samples")
     return _finite(_resample(samples, rate), str(path))
@@ -75,8 +56,8 @@ def read_samples(cut: Cut, start: int, count: int) -> np.ndarray:
     if start < 0 or count < 0 or start + count > cut_samples(cut):
         raise ValueError(f"{cut.id}: samples {start}..{start + count} of a cut that has {cut_samples(cut)}")
     place = cut_place(cut)
-    if cut.recording.transforms or len(cut.recording.sources) != 1 or cut.recording.sources[0].type == "url":
-        samples = _read_with_lhotse(cut, place)[start : start + count]
+    if cut.recording.transforms or len(cut.recording.sources) != 1:
+        samples = _read_whole(cut, place)[start : start + count]
     else:
         samples = _read_part(cut, start, count, place)
     if len(samples) < count:
@@ -92,24 +73,52 @@ def cut_samples(cut: Cut) -> int:
 def cut_place(cut: Cut) -> str:
     """Where a cut's audio is, for people: its file, or its id where it has none of its own."""
     source = cut.recording.sources[0]
-    return str(source.source) if source.type in ("file", "url") else cut.id
+    return str(source.source) if source.type == "file" else cut.id
 
 
 def probe(path: str, recording_id: str) -> Recording:
     """Look at a file's header and its first 0.1 s, and describe it. Raises UnreadableAudio if it cannot be used."""
-    if Path(path).is_file() and not Path(path).stat().st_size:
-        raise UnreadableAudio(path, "empty file")
-    with _open(path, path) as file:
+    with open_sound(path, path) as file:
         frames, rate, channels = file.frames, file.samplerate, file.channels
-        head = file.read(int(_HEAD_S * rate), dtype="float32", always_2d=True)
+        head = read_mono(file, path, int(_HEAD_S * rate))
     if not 0 <= frames < _UNKNOWN_FRAMES:
         raise UnreadableAudio(path, "its header does not say how long it is (rewrite it with any converter)")
     check_duration(path, frames / rate)
-    if len(head) < int(_HEAD_S * rate):
+    if len(head) < int(_HEAD_S * rate) or frames > _DENSEST * Path(path).stat().st_size:
         raise UnreadableAudio(path, "damaged: the header promises samples that are not there")
     _finite(head, path)
     source = AudioSource(type="file", channels=list(range(channels)), source=path)
     return Recording(id=recording_id, sources=[source], sampling_rate=rate, num_samples=frames, duration=frames / rate)
+
+
+def held_samples(recording: Recording) -> int:
+    """How many samples a recording really has, at its own rate, by its files' headers (an mp3: by its frames).
+
+    Raises:
+        UnreadableAudio: a file cannot be opened, or has another rate or number of channels than the recording says.
+    """
+    transforms = followed(recording)
+    rate = file_rate(recording.sampling_rate, transforms)
+    frames = []
+    for source in recording.sources:
+        place = _place(source, recording.id)
+        with open_sound(_opened(source, place), place) as file:
+            _check_rate(file.samplerate, rate, place)
+            if file.channels != len(source.channels):
+                said = f"its manifest says {len(source.channels)}"
+                raise UnreadableAudio(place, f"has {file.channels} channels, but {said}")
+            frames.append(file.frames)
+    held = math.floor(min(frames) / speed(transforms) * recording.sampling_rate / rate)
+    rounded = bool(transforms) and abs(held - recording.num_samples) <= _ROUNDING
+    return recording.num_samples if rounded else held
+
+
+def followed(recording: Recording) -> list[Transform]:
+    """The transforms of a recording. Raises UnreadableAudio for one that is not allowed."""
+    try:
+        return parse_transforms(recording.transforms)
+    except RefusedTransform as error:
+        raise UnreadableAudio(recording.id, str(error)) from error
 
 
 def check_duration(place: str, duration_s: float) -> None:
@@ -136,64 +145,85 @@ def _read_part(cut: Cut, start: int, count: int, place: str) -> np.ndarray:
 def _decode(cut: Cut, start: int, count: int, place: str) -> np.ndarray:
     """(count,) samples at the file's own rate, fewer where the file ends early."""
     source = cut.recording.sources[0]
-    with _open(_opened(source), place) as file:
-        if file.samplerate != cut.sampling_rate:
-            raise UnreadableAudio(place, f"is {file.samplerate} Hz, but its manifest says {cut.sampling_rate} Hz")
+    return _decode_source(source, cut.sampling_rate, _columns(cut, source, place), start, count, place)
+
+
+def _decode_source(
+    source: AudioSource, rate: int, columns: list[int] | None, start: int, count: int, place: str
+) -> np.ndarray:
+    with open_sound(_opened(source, place), place) as file:
+        _check_rate(file.samplerate, rate, place)
         if start > file.frames:
             raise UnreadableAudio(
                 place, f"ends at {file.frames / file.samplerate:.3f} s, before the part that is wanted"
             )
+        if columns is not None and max(columns) >= file.channels:
+            raise UnreadableAudio(place, f"has {file.channels} channels, fewer than its manifest says")
         lead = min(start, int(_LEAD_S * file.samplerate)) if file.format in ("MP3", "OGG") else 0
-        file.seek(start - lead)
-        samples = file.read(lead + count, dtype="float32", always_2d=True)[lead:]
+        go_to(file, start - lead)
+        return read_mono(file, place, lead + count, columns)[lead:]
+
+
+def _check_rate(rate: int, said: int, place: str) -> None:
+    if rate != said:
+        raise UnreadableAudio(place, f"is {rate} Hz, but its manifest says {said} Hz")
+
+
+def _columns(cut: Cut, source: AudioSource, place: str) -> list[int] | None:
+    """Which channels of a file a cut wants; None for all of them. Raises UnreadableAudio if it has none of them."""
     wanted = cut.channel if isinstance(cut.channel, list) else [cut.channel]
     columns = [index for index, channel in enumerate(source.channels) if channel in wanted]
-    if samples.shape[1] == len(source.channels) > len(columns) > 0:
-        samples = samples[:, columns]
-    return _mono(samples)
+    if not columns and len(cut.recording.sources) == 1:
+        raise UnreadableAudio(place, f"has no channel {', '.join(map(str, wanted))}")
+    return None if len(columns) == len(source.channels) else columns
 
 
-def _opened(source: AudioSource) -> str | io.BytesIO:
-    if source.type == "memory":
-        return io.BytesIO(source.source)
-    if source.type != "shar":
+def _place(source: AudioSource, recording_id: str) -> str:
+    return str(source.source) if source.type == "file" else recording_id
+
+
+def _opened(source: AudioSource, place: str) -> str | bytes:
+    """A path, or bytes. A manifest never makes anything run or connect: only these three kinds are read."""
+    if source.type == "file":
         return str(source.source)
+    if source.type == "memory" and isinstance(source.source, bytes):
+        return source.source
+    if source.type != "shar" or not source.source:
+        raise UnreadableAudio(place, f"its audio is a {source.type}, which is never opened")
     tar, offset, size_bytes = str(source.source).rsplit(":", 2)
-    with Path(tar).open("rb") as file:
-        file.seek(int(offset))
-        return io.BytesIO(file.read(int(size_bytes)))
-
-
-@contextmanager
-def _open(file: str | io.BytesIO, place: str) -> Iterator[soundfile.SoundFile]:
-    """A file open for reading; what libsndfile and the system say against it becomes UnreadableAudio."""
     try:
-        if isinstance(file, str) and not Path(file).is_file():
-            raise UnreadableAudio(place, "no such file")
-        with soundfile.SoundFile(file) as opened:
-            yield opened
-    except soundfile.LibsndfileError as error:
-        raise UnreadableAudio(place, f"not readable: {error.error_string}") from error
+        with Path(tar).open("rb") as file:
+            file.seek(int(offset))
+            return file.read(int(size_bytes))
     except OSError as error:
         raise UnreadableAudio(place, f"not readable: {error.strerror or error}") from error
 
 
-def _read_with_lhotse(cut: Cut, place: str) -> np.ndarray:
-    """What only lhotse knows how to read: several files per recording, lazy transforms, addresses."""
-    try:
-        samples = cut.load_audio()
-    except Exception as error:  # every backend of lhotse has its own kinds
-        raise UnreadableAudio(place, f"not readable: {str(error).splitlines()[0]}") from error
-    return _resample(_mono(np.asarray(samples, dtype=np.float32).T), cut.sampling_rate)
-
-
-def _mono(samples: np.ndarray) -> np.ndarray:
-    """(S, channels) -> (S,)."""
-    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+def _read_whole(cut: Cut, place: str) -> np.ndarray:
+    """(S,) of a cut whose recording has several files or lazy transforms, at 16 kHz."""
+    transforms = followed(cut.recording)
+    rate = file_rate(cut.sampling_rate, transforms)
+    longer = speed(transforms)
+    start, count = round(cut.start * longer * rate), math.ceil(cut.duration * longer * rate)
+    if count > MAX_WHOLE_SAMPLES:
+        raise UnreadableAudio(place, f"{count / rate / 3600:.1f} h in one piece with transforms: cut it into pieces")
+    parts, weights = [], []
+    for source in cut.recording.sources:
+        columns = _columns(cut, source, place)
+        if columns is None or columns:
+            parts.append(_decode_source(source, rate, columns, start, count, _place(source, place)))
+            weights.append(len(source.channels if columns is None else columns))
+    if not parts:
+        raise UnreadableAudio(place, "has none of the channels that its manifest wants")
+    shortest = min(map(len, parts))
+    mixed = np.average([part[:shortest] for part in parts], axis=0, weights=weights).astype(np.float32)
+    samples = _resample(apply(mixed, transforms), cut.sampling_rate)
+    missing = cut_samples(cut) - len(samples)
+    return np.pad(samples, (0, missing), mode="edge") if 0 < missing <= _ROUNDING and len(samples) else samples
 
 
 def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    return samples if rate == SAMPLE_RATE else soxr.resample(samples, rate, SAMPLE_RATE)
+    return samples if rate == SAMPLE_RATE or not len(samples) else soxr.resample(samples, rate, SAMPLE_RATE)
 
 
 def _finite(samples: np.ndarray, place: str) -> np.ndarray:

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import logging
-import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lhotse import CutSet, MonoCut, MultiCut, Recording
-from lhotse.serialization import deserialize_item
+from lhotse import CutSet, Recording
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .audio import EXTENSIONS, Cut, Skipped, UnreadableAudio, check_duration, cut_place, probe, read_cut
+from .audio import Cut, Skipped, UnreadableAudio, check_duration, cut_place, cut_samples, held_samples, read_samples
 from .config import SAMPLE_RATE
-from .labels import LABEL_FILES, Labels, attach, label, librispeech_speakers, read_labels, speakers
+from .labels import label, speakers
+from .manifest import TOLERANCE_S, BadValue, parse_json, read_cut_line, text_lines
 from .shar import is_shar, shar_cuts
+from .sound_file import readable_name, wrong_length
+from .speech_folder import THREADS, read_files, read_folder
 
 logger = logging.getLogger(__name__)
 
-_PROBE_THREADS = 8
 _LISTED = 5
+_CHECKED_S = 60
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Recordings that can be used, and those that cannot with the reason."""
+    """Recordings that can be used, and those that cannot with the reason.
+
+    Attributes:
+        notes: what was found to be other than it says, and how it is read.
+    """
 
     source: str
     cuts: CutSet
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def hours(self) -> float:
@@ -67,16 +73,17 @@ class Corpus:
         text = f"{self.source}: {len(self.cuts)} recordings, {self.hours:.2f} h{people}"
         if self.resampled:
             text += f"; {resampling_note(self)}"
+        text += "".join(f"; {note}" for note in self.notes)
         return text + (f"; {len(self.skipped)} skipped ({list_skipped(self.skipped)})" if self.skipped else "")
 
 
 def open_corpus(*sources: str | Path, check: bool = False) -> Corpus:
     """Open one or several sources as one corpus, ordered by id.
 
-    A source is a folder of audio (searched recursively, names that start with a dot left out), one audio file, a Lhotse
-    cuts manifest (.jsonl, .jsonl.gz) or a folder of Lhotse Shar shards (read at random from their tar files). Labels of
-    a folder come from every `labels.tsv` or `metadata.csv` in it. Of several sources, ids and speakers get the source's
-    name in front.
+    A source is a folder of audio (searched recursively, names that start with a dot left out; what is audio is decided
+    by content), one audio file, a Lhotse cuts manifest (.jsonl, .jsonl.gz) or a folder of Lhotse Shar shards (read at
+    random from their tar files). Labels of a folder come from every `labels.tsv` or `metadata.csv` in it. Of several
+    sources, ids and speakers get the source's name in front.
 
     Args:
         sources: what to open.
@@ -97,8 +104,8 @@ def open_corpus(*sources: str | Path, check: bool = False) -> Corpus:
         logger.warning(
             "%s: %d recordings skipped: %s", corpus.source, len(corpus.skipped), list_skipped(corpus.skipped)
         )
-    if corpus.resampled:
-        logger.warning("%s: %s", corpus.source, resampling_note(corpus))
+    for note in [*([resampling_note(corpus)] if corpus.resampled else []), *corpus.notes]:
+        logger.warning("%s: %s", corpus.source, note)
     return corpus
 
 
@@ -114,142 +121,139 @@ def resampling_note(corpus: Corpus) -> str:
 
 
 def _open_one(source: Path) -> Corpus:
-    if source.is_dir():
-        if is_shar(source):
-            return _corpus(source, shar_cuts(source))
-        return _open_folder(source)
-    if not source.exists():
-        raise SpeechpressError(
-            f"{source}: no such file or folder. Give a folder of audio, a Lhotse manifest or Shar shards"
-        )
-    if source.suffix.lower() in EXTENSIONS:
-        return _probe_all(source, source.parent, [source], {})
-    if source.name.endswith((".jsonl", ".jsonl.gz")):
-        return _corpus(source, _manifest_cuts(source))
-    raise SpeechpressError(
-        f"{source}: neither audio ({', '.join(EXTENSIONS)}) nor a Lhotse cuts manifest (.jsonl, .jsonl.gz)"
-    )
-
-
-def _open_folder(folder: Path) -> Corpus:
-    """Walk a folder once for audio and label files, then look at every recording's header."""
-    audio: list[Path] = []
-    labels: dict[str, Labels] = {}
-    for path in _walk(folder):
-        if path.name in LABEL_FILES:
-            labels.update(read_labels(path))
-        elif path.suffix.lower() in EXTENSIONS:
-            audio.append(path)
-    if not audio:
-        raise SpeechpressError(f"{folder}: no audio in it or below it; looked for {', '.join(EXTENSIONS)} in any case")
-    return _probe_all(folder, folder, audio, labels)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder in a fixed order, through links to folders but never twice into the same one."""
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(parent)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield Path(parent, name)
-
-
-def _probe_all(source: Path, root: Path, audio: list[Path], labels: dict[str, Labels]) -> Corpus:
-    def look(path: Path) -> Recording | Skipped:
-        try:
-            return probe(str(path), path.relative_to(root).as_posix())
-        except UnreadableAudio as error:
-            return error.skipped
-
-    with ThreadPoolExecutor(_PROBE_THREADS) as pool:
-        found = list(pool.map(look, audio))
-    cuts = [item.to_cut() for item in found if isinstance(item, Recording)]
-    if labels:
-        _attach_labels(source, cuts, labels, {str(path) for path in audio})
-    elif people := librispeech_speakers(cut.id for cut in cuts):
-        logger.info("%s: laid out like LibriSpeech, so the first folder names the speaker", source)
-        for cut in cuts:
-            attach(cut, {"speaker": people[cut.id]})
-    return _sorted(source, cuts, [item for item in found if isinstance(item, Skipped)])
-
-
-def _attach_labels(source: Path, cuts: Sequence[Cut], labels: dict[str, Labels], audio: set[str]) -> None:
-    for cut in cuts:
-        if row := labels.get(cut_place(cut)):
-            attach(cut, row)
-    if missing := sorted(set(labels) - audio):
-        logger.warning("%s: %d labelled files are not there, the first is %s", source, len(missing), missing[0])
-    if unlabelled := sum(cut_place(cut) not in labels for cut in cuts):
-        logger.warning("%s: %d of %d recordings have no row in a label file", source, unlabelled, len(cuts))
-
-
-def _manifest_cuts(path: Path) -> Iterator[tuple[str, Any]]:
-    """(file:line, item) for every line of a Lhotse manifest."""
-    opened: Any = gzip.open if path.suffix == ".gz" else open
-    line = 0
+    name = readable_name(source)
     try:
-        with opened(path, "rt", encoding="utf-8") as file:
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    yield f"{path}:{line}", _at_hand(deserialize_item(json.loads(text)), path.parent)
-    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
-        raise SpeechpressError(f"{path}:{line}: not a line of a Lhotse cuts manifest ({error!r})") from error
-    except (OSError, EOFError) as error:
-        raise SpeechpressError(f"{path}:{line + 1}: cannot be read ({error})") from error
+        mode = source.stat().st_mode
+    except (OSError, ValueError) as error:
+        wanted = "Give a folder of audio, a Lhotse manifest or Shar shards"
+        found = isinstance(error, OSError) and error.strerror
+        absent = not found or isinstance(error, FileNotFoundError)
+        raise SpeechpressError(f"{name}: {'no such file or folder' if absent else found}. {wanted}") from error
+    if stat.S_ISDIR(mode):
+        return _of_manifest(source, shar_cuts(source)) if is_shar(source) else _of_files(source, *read_folder(source))
+    if source.name.endswith((".jsonl", ".jsonl.gz")):
+        return _of_manifest(source, _manifest_cuts(source))
+    cuts, skipped = read_files(source.parent, [source], {})
+    if skipped and "not readable" in skipped[0].reason:
+        raise SpeechpressError(
+            f"{name}: neither audio that libsndfile reads nor a Lhotse cuts manifest (.jsonl, .jsonl.gz); "
+            f"{skipped[0].reason}"
+        )
+    return _of_files(source, cuts, skipped)
 
 
-def _at_hand(item: Any, folder: Path) -> Any:
-    """Find files that are named relative to the manifest; Lhotse itself names them relative to the working folder."""
-    for source in getattr(getattr(item, "recording", item), "sources", ()):
-        beside = folder / str(source.source)
-        if source.type == "file" and not Path(source.source).is_file() and beside.is_file():
-            source.source = str(beside)
-    return item
+def _of_files(source: Path, cuts: list[Cut], skipped: Sequence[Skipped]) -> Corpus:
+    """A corpus of files, with a note on those mp3s whose headers are wrong about their length."""
+    wrong = [found for cut in cuts if (found := wrong_length(cut_place(cut)))]
+    notes: tuple[str, ...] = ()
+    if wrong:
+        claimed_s, held_s = (sum(getattr(item, name) for item in wrong) for name in ("claimed_s", "held_s"))
+        notes = (
+            f"{len(wrong)} mp3 files say that they last {claimed_s:.1f} s and hold {held_s:.1f} s, all of which is "
+            f"read; the first is {min(item.path for item in wrong)}",
+        )
+    return _sorted(source, cuts, skipped, notes)
 
 
-def _corpus(source: Path, items: Iterator[tuple[str, Any]]) -> Corpus:
-    """Check what a manifest says, line by line."""
+def _manifest_cuts(path: Path) -> Iterator[tuple[str, Cut | Skipped]]:
+    """(file:line, cut or why it is left out) for every line of a Lhotse manifest."""
+    for line, text in text_lines(path):
+        where = f"{readable_name(path)}:{line}"
+        try:
+            yield where, read_cut_line(parse_json(text), where, path.parent)
+        except UnreadableAudio as error:
+            yield where, error.skipped
+        except BadValue as error:
+            raise SpeechpressError(f"{where}: not a line of a Lhotse cuts manifest ({error})") from error
+
+
+def _of_manifest(source: Path, items: Iterator[tuple[str, Cut | Skipped]]) -> Corpus:
+    """Check what a manifest says against the files that it names."""
     cuts: dict[str, Cut] = {}
     skipped = []
     for where, item in items:
-        item = item.to_cut() if isinstance(item, Recording) else item
-        try:
-            cut = _usable(where, item)
-        except UnreadableAudio as error:
-            skipped.append(error.skipped)
+        if isinstance(item, Skipped):
+            skipped.append(item)
             continue
-        if cut.id in cuts:
-            raise SpeechpressError(f"{where}: the id {cut.id!r} occurs twice; ids must be unique")
-        cuts[cut.id] = cut
+        if item.id in cuts:
+            raise SpeechpressError(f"{where}: the id {item.id!r} occurs twice; ids must be unique")
+        cuts[item.id] = item
     if not cuts and not skipped:
-        raise SpeechpressError(f"{source}: holds no cuts")
-    return _sorted(source, list(cuts.values()), skipped)
+        raise SpeechpressError(f"{readable_name(source)}: holds no cuts")
+    kept, bad, notes = _fitted(list(cuts.values()))
+    return _sorted(source, kept, [*skipped, *bad], notes)
 
 
-def _usable(where: str, cut: Any) -> Cut:
-    if not isinstance(cut, MonoCut | MultiCut):
-        raise UnreadableAudio(where, f"a {type(cut).__name__}, but only plain cuts are read (lhotse: cuts.save_audios)")
-    if not cut.has_recording:
-        raise UnreadableAudio(where, f"cut {cut.id!r} has no recording")
-    for source in cut.recording.sources:
-        if source.type == "command":
-            raise UnreadableAudio(where, "would run a shell command to get its audio, which is refused")
-        if source.type == "shar" and not source.source:
-            raise UnreadableAudio(where, "is part of Shar shards: open their folder, not this file")
-        if source.type == "file" and not Path(source.source).is_file():
-            raise UnreadableAudio(str(source.source), "no such file")
-    check_duration(cut_place(cut), cut.duration)
-    return cut
+def _fitted(cuts: list[Cut]) -> tuple[list[Cut], list[Skipped], tuple[str, ...]]:
+    """Cuts that end where their recordings do, what cannot be used, and a note on what the manifest has wrong.
+
+    Like Lhotse, half a second of difference is tolerated (decoders of mp3 differ in what they cut off); unlike it, what
+    is missing is not filled up: the cut ends there.
+    """
+    lengths = _lengths(cuts)
+    kept, bad, off_s = [], [], {}
+    for cut in cuts:
+        held = lengths[_sound_of(cut)]
+        try:
+            if isinstance(held, Skipped):
+                raise UnreadableAudio(held.path, held.reason)
+            beyond = _fit(cut, held)
+            check_duration(cut_place(cut), cut.duration)
+        except UnreadableAudio as error:
+            bad.append(error.skipped)
+            continue
+        if off := (held - cut.recording.num_samples) or -beyond:
+            off_s[_sound_of(cut)] = abs(off) / cut.sampling_rate
+        kept.append(cut)
+    if not off_s:
+        return kept, bad, ()
+    note = (
+        f"{len(off_s)} recordings are longer or shorter than their manifest says, by up to {max(off_s.values()):.3f} s"
+    )
+    return kept, bad, (f"{note}; cuts end where their recordings do",)
 
 
-def _sorted(source: Path, cuts: list[Cut], skipped: Sequence[Skipped]) -> Corpus:
+def _fit(cut: Cut, held: int) -> int:
+    """End a cut where its recording of so many samples ends; how many samples it would have gone on."""
+    start, end = round(cut.start * cut.sampling_rate), round((cut.start + cut.duration) * cut.sampling_rate)
+    if end <= held:
+        return 0
+    if end - held > TOLERANCE_S * cut.sampling_rate:
+        said = f"its manifest has a cut until {end / cut.sampling_rate:.3f} s"
+        raise UnreadableAudio(cut_place(cut), f"lasts {held / cut.sampling_rate:.3f} s, but {said}")
+    cut.duration = max(0, held - start) / cut.sampling_rate
+    return end - held
+
+
+_Sound = tuple[str, int, int, str]
+
+
+def _sound_of(cut: Cut) -> _Sound:
+    """What tells apart the recordings whose length is looked up."""
+    recording = cut.recording
+    sources = [(str(source.source), tuple(source.channels)) for source in recording.sources]
+    return repr(sources), recording.sampling_rate, recording.num_samples, repr(recording.transforms)
+
+
+def _lengths(cuts: Sequence[Cut]) -> dict[_Sound, int | Skipped]:
+    """Samples that recordings really have; as they say in Shar shards, which Lhotse wrote after decoding them."""
+
+    def look(recording: Recording) -> int | Skipped:
+        if any(source.type == "shar" for source in recording.sources):
+            return int(recording.num_samples)
+        try:
+            return held_samples(recording)
+        except UnreadableAudio as error:
+            return error.skipped
+
+    recordings = {_sound_of(cut): cut.recording for cut in cuts}
+    with ThreadPoolExecutor(THREADS) as pool:
+        return dict(zip(recordings, pool.map(look, recordings.values()), strict=True))
+
+
+def _sorted(source: Path, cuts: list[Cut], skipped: Sequence[Skipped], notes: tuple[str, ...] = ()) -> Corpus:
     ordered = CutSet.from_cuts(sorted(cuts, key=lambda cut: cut.id))
-    return Corpus(str(source), ordered, tuple(sorted(skipped, key=lambda item: item.path)))
+    return Corpus(readable_name(source), ordered, tuple(sorted(skipped, key=lambda item: item.path)), notes)
 
 
 def _join(corpora: Sequence[Corpus]) -> Corpus:
@@ -265,14 +269,16 @@ def _join(corpora: Sequence[Corpus]) -> Corpus:
                 supervision.speaker = supervision.speaker and f"{name}/{supervision.speaker}"
     cuts = [cut for corpus in corpora for cut in corpus.cuts]
     skipped = [item for corpus in corpora for item in corpus.skipped]
-    joined = _sorted(Path(), cuts, skipped)
-    return Corpus(" + ".join(corpus.source for corpus in corpora), joined.cuts, joined.skipped)
+    notes = tuple(f"{corpus.source}: {note}" for corpus in corpora for note in corpus.notes)
+    return replace(_sorted(Path(), cuts, skipped, notes), source=" + ".join(corpus.source for corpus in corpora))
 
 
 def _decode_all(corpus: Corpus) -> Corpus:
     def look(cut: Cut) -> Skipped | None:
         try:
-            read_cut(cut)
+            samples, step = cut_samples(cut), _CHECKED_S * SAMPLE_RATE
+            for start in range(0, samples, step):
+                read_samples(cut, start, min(step, samples - start))
         except UnreadableAudio as error:
             return error.skipped
         return None
@@ -281,7 +287,7 @@ def _decode_all(corpus: Corpus) -> Corpus:
         found = list(pool.map(look, corpus.cuts))
     good = [cut for cut, item in zip(corpus.cuts, found, strict=True) if item is None]
     bad = [item for item in found if item is not None]
-    return Corpus(corpus.source, CutSet.from_cuts(good), (*corpus.skipped, *bad))
+    return replace(corpus, cuts=CutSet.from_cuts(good), skipped=(*corpus.skipped, *bad))
 
 
 def _fingerprint_line(cut: Cut) -> str:

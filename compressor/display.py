@@ -155,7 +155,7 @@ def plan_table(event: dict[str, Any]) -> Table:
     table.add_row(
         "speech",
         f"{event['train_h']:.2f} h to train on, {event['valid_h'] * 60:.1f} min held out"
-        f" ({data['recordings']} recordings{speakers}{skipped})",
+        f" ({event['train_recordings']} of {data['recordings']} recordings to train on{speakers}{skipped})",
     )
     table.add_row("run", f"{event['steps']} steps on {event['device']}, {event['processes']} process(es)")
     return table

@@ -24,7 +24,7 @@ from .checkpoint import parameters
 from .config import SAMPLE_RATE
 from .corpus import Corpus, open_corpus
 from .costs import macs_per_s
-from .heldout import split_heldout
+from .heldout import left_out, split_heldout
 from .interrupt import Interrupt
 from .plan import Plan, plan
 from .pretrained import Teacher, load_teacher
@@ -77,6 +77,7 @@ def set_up(recipe: Recipe, where: Where) -> Setup:
     job = plan(recipe, teacher)
     corpus = open_corpus(*where.data)
     train_part, valid_part = hold_out(corpus, recipe)
+    job.notes += [*corpus.notes, *filter(None, [left_out(corpus, train_part, valid_part)])]
     batches = make_batches(recipe, train_part, where.workers)
     if job.statistics_missing:
         measure_statistics(job, batches)
@@ -171,6 +172,7 @@ def describe(made: Setup) -> dict[str, Any]:
         "notes": job.notes,
         "steps": job.recipe.train.steps,
         "data": summary(made.corpus),
+        "train_recordings": len(made.train_part.cuts),
         "train_h": made.train_part.hours,
         "valid_h": made.valid_part.hours,
         "device": str(made.fabric.device),

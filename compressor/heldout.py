@@ -49,14 +49,43 @@ def split_heldout(
                 f"{corpus.source}: every recording is marked held-out or test, none is left to train on"
             )
         _warn_overlap(corpus.source, trainable, marked)
-        return _part(corpus, trainable), _part(corpus, marked)
+        return _said(corpus, trainable, marked)
     total_s = _seconds(trainable)
     wanted_s = seconds if seconds is not None else (fraction or 0.0) * total_s
     if wanted_s <= 0:
         raise SpeechpressError(f"{corpus.source}: the held-out part must be more than 0 seconds")
     groups = _groups(corpus.source, trainable)
     train, held = _choose(groups, min(wanted_s, total_s / 2), seed)
-    return _part(corpus, train), _part(corpus, _trim(corpus.source, held, wanted_s, seed))
+    return _said(corpus, train, _trim(held, wanted_s, seed))
+
+
+def left_out(corpus: Corpus, train: Corpus, held: Corpus) -> str | None:
+    """What of a corpus is on neither side of its split, and why; None if all of it is used."""
+    used = {cut.id for part in (train, held) for cut in part.cuts}
+    rest = [cut for cut in corpus.cuts if cut.id not in used]
+    if not rest:
+        return None
+    test = [cut for cut in rest if _side(label(cut, "split") or "train") == "test"]
+    reasons = []
+    if test:
+        reasons.append(f"{_amount(test)} marked as test in its labels")
+    if others := [cut for cut in rest if _side(label(cut, "split") or "train") != "test"]:
+        reasons.append(f"{_amount(others)} of held-out speakers beyond what is held out")
+    sides = f"{len(train.cuts)} of {len(corpus.cuts)} recordings are trained on, {len(held.cuts)} held out"
+    return f"{sides}; on neither side are {' and '.join(reasons)}"
+
+
+def _said(corpus: Corpus, train: list[Cut], held: list[Cut]) -> tuple[Corpus, Corpus]:
+    """Both sides, and a warning about what is on neither."""
+    sides = _part(corpus, train), _part(corpus, held)
+    if note := left_out(corpus, *sides):
+        logger.warning("%s: %s", corpus.source, note)
+    return sides
+
+
+def _amount(cuts: Sequence[Cut]) -> str:
+    hours = _seconds(cuts) / 3600
+    return f"{len(cuts)} recordings ({f'{hours:.2f} h' if hours >= 0.1 else f'{hours * 60:.1f} min'})"
 
 
 def _by_label(corpus: Corpus) -> tuple[list[Cut], list[Cut]]:
@@ -69,8 +98,6 @@ def _by_label(corpus: Corpus) -> tuple[list[Cut], list[Cut]]:
         unknown[name] += not name.startswith((*_TRAIN, *_VALID, *_TEST))
     if strange := sorted(+unknown):
         logger.warning("%s: split is %s, which is taken as train", corpus.source, ", ".join(map(repr, strange)))
-    if sides["test"]:
-        logger.info("%s: %d recordings marked as test are left out of training", corpus.source, len(sides["test"]))
     if not sides["train"] and not sides["valid"]:
         raise SpeechpressError(
             f"{corpus.source}: every recording is marked as test in its labels, none may be trained on"
@@ -79,6 +106,7 @@ def _by_label(corpus: Corpus) -> tuple[list[Cut], list[Cut]]:
 
 
 def _side(name: str) -> str:
+    name = name.lower()
     return "test" if name.startswith(_TEST) else "valid" if name.startswith(_VALID) else "train"
 
 
@@ -131,7 +159,7 @@ def _choose(groups: list[list[Cut]], wanted_s: float, seed: int) -> tuple[list[C
     return [cut for group in order if id(group) not in taken for cut in group], [cut for group in held for cut in group]
 
 
-def _trim(source: str, held: list[Cut], wanted_s: float, seed: int) -> list[Cut]:
+def _trim(held: list[Cut], wanted_s: float, seed: int) -> list[Cut]:
     """Where the smallest speaker is far bigger than what is wanted: a part of its cuts."""
     if _seconds(held) <= _OVERSHOOT * wanted_s:
         return held
@@ -140,9 +168,6 @@ def _trim(source: str, held: list[Cut], wanted_s: float, seed: int) -> list[Cut]
         if _seconds(kept) >= wanted_s:
             break
         kept.append(cut)
-    if len(kept) < len(held):
-        unused = f"{len(held) - len(kept)} recordings ({(_seconds(held) - _seconds(kept)) / 60:.1f} min)"
-        logger.warning("%s: %s of the held-out speakers are on neither side", source, unused)
     return kept
 
 

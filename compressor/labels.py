@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +14,12 @@ from lhotse import MonoCut, MultiCut, SupervisionSegment
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .sound_file import readable_name
+
 logger = logging.getLogger(__name__)
 
 LABEL_FILES = {"labels.tsv": ("path", "\t"), "metadata.csv": ("file_name", ",")}
+_LINE_LETTERS = 1 << 20
 _LIBRISPEECH = re.compile(r"(?:^|/)(\d+)/(\d+)/\1-\2-\d+\.\w+$")
 
 Labels = dict[str, str]
@@ -30,36 +34,55 @@ def read_labels(path: Path) -> dict[str, Labels]:
         SpeechpressError: with file:line, for a missing column, a row of the wrong length, or a path given twice.
     """
     key, delimiter = LABEL_FILES[path.name]
+    said = readable_name(path)
     quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     rows: dict[str, Labels] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
-            header = [re.sub(r"\s*\(.*\)\s*$", "", name).strip() for name in next(reader, [])]
-            if key not in header:
-                return _no_column(path, key, header)
-            for row in reader:
-                if row:
-                    labels = _row(path, reader.line_num, header, row)
-                    place = str(path.parent / Path(labels.pop(key)))
-                    if place in rows:
-                        raise SpeechpressError(f"{path}:{reader.line_num}: {place} has two rows; keep one of them")
-                    rows[place] = labels
+        reader = csv.reader(_lines(path, said), delimiter=delimiter, quoting=quoting)
+        header = [re.sub(r"\s*\(.*\)\s*$", "", name).strip() for name in next(reader, [])]
+        if key not in header:
+            return _no_column(path, key, header)
+        for row in filter(None, reader):
+            labels = _row(said, reader.line_num, header, row)
+            if key not in labels:
+                raise SpeechpressError(f"{said}:{reader.line_num}: names no file in its column {key!r}")
+            place = str(path.parent / labels.pop(key))
+            if place in rows:
+                raise SpeechpressError(f"{said}:{reader.line_num}: {place} has two rows; keep one of them")
+            rows[place] = labels
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SpeechpressError(f"{path}: not a UTF-8 table ({error})") from error
+        raise SpeechpressError(f"{said}: not a UTF-8 table ({error})") from error
+    except OSError as error:
+        raise SpeechpressError(f"{said}: cannot be read ({error.strerror or error})") from error
     return rows
+
+
+def _lines(path: Path, said: str) -> Iterator[str]:
+    """Lines of text, none so long that it fills the memory."""
+    if not path.is_file():
+        raise SpeechpressError(f"{said}: is no regular file, so it holds no labels")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for number in count(1):
+            line = file.readline(_LINE_LETTERS + 1)
+            if len(line) > _LINE_LETTERS:
+                raise SpeechpressError(
+                    f"{said}:{number}: longer than {_LINE_LETTERS} letters, which no row of labels is"
+                )
+            if not line:
+                return
+            yield line
 
 
 def _no_column(path: Path, key: str, header: list[str]) -> dict[str, Labels]:
     if path.name == "labels.tsv":
         raise SpeechpressError(
-            f"{path}:1: no column {key!r} (tab-separated columns found: {', '.join(header) or 'none'})"
+            f"{readable_name(path)}:1: no column {key!r} (tab-separated columns found: {', '.join(header) or 'none'})"
         )
-    logger.warning("%s has no column %r, so it is not read as labels", path, key)
+    logger.warning("%s has no column %r, so it is not read as labels", readable_name(path), key)
     return {}
 
 
-def _row(path: Path, line: int, header: list[str], row: list[str]) -> Labels:
+def _row(path: str, line: int, header: list[str], row: list[str]) -> Labels:
     if len(row) != len(header):
         raise SpeechpressError(f"{path}:{line}: {len(row)} fields, but the header has {len(header)}")
     labels = dict(zip(header, row, strict=True))

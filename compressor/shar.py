@@ -6,17 +6,35 @@ any time, so the tar files are indexed once (their headers only) and a cut's sou
 
 from __future__ import annotations
 
-import gzip
-import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from lhotse import AudioSource
-from lhotse.serialization import deserialize_item
 
 from speechpress.runtime.errors import SpeechpressError
+
+from .audio import Cut, Skipped, UnreadableAudio
+from .manifest import (
+    LINE_BYTES,
+    BadValue,
+    check_inside,
+    parse_json,
+    read_cut_line,
+    read_recording,
+    refuse_inside,
+    text_lines,
+)
+from .sound_file import readable_name
+
+
+class _Member(NamedTuple):
+    """A recording in a tar file; no description where a cut has no recording."""
+
+    name: str
+    place: str
+    described: bytes | None
 
 
 def is_shar(folder: Path) -> bool:
@@ -24,8 +42,8 @@ def is_shar(folder: Path) -> bool:
     return any(folder.glob("cuts*.jsonl*")) and any(folder.glob("recording*.tar*"))
 
 
-def shar_cuts(folder: Path) -> Iterator[tuple[str, Any]]:
-    """(file:line, cut) for every cut of a folder of shards; the cuts' audio lies in the tar files.
+def shar_cuts(folder: Path) -> Iterator[tuple[str, Cut | Skipped]]:
+    """(file:line, cut or why it is left out) for every cut of a folder of shards; the audio lies in the tar files.
 
     Raises:
         SpeechpressError: a shard has no tar file, or the two do not belong together, or the tar is compressed.
@@ -35,45 +53,58 @@ def shar_cuts(folder: Path) -> Iterator[tuple[str, Any]]:
         tar = folder / f"recording{number}.tar"
         if not tar.is_file():
             packed = " (a compressed tar cannot be read at random: unpack it)" if Path(f"{tar}.gz").is_file() else ""
-            raise SpeechpressError(f"{manifest}: its recordings must be in {tar}, which is not there{packed}")
+            raise SpeechpressError(
+                f"{readable_name(manifest)}: its recordings must be in {readable_name(tar)}, which is not there{packed}"
+            )
         yield from _shard(manifest, tar)
 
 
-def _shard(manifest: Path, tar: Path) -> Iterator[tuple[str, Any]]:
-    opened: Any = gzip.open if manifest.suffix == ".gz" else open
-    line = 0
+def _shard(manifest: Path, tar: Path) -> Iterator[tuple[str, Cut | Skipped]]:
+    line, said = 0, readable_name(manifest)
     members = _members(tar)
     try:
-        with opened(manifest, "rt", encoding="utf-8") as file:
-            for line, text in enumerate(file, 1):
-                cut = deserialize_item(json.loads(text))
-                yield f"{manifest}:{line}", _fill(cut, next(members, None), f"{manifest}:{line}", tar)
-    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
-        raise SpeechpressError(f"{manifest}:{line}: not a line of a Shar manifest ({error!r})") from error
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise SpeechpressError(f"{manifest}:{line}: the shard cannot be read ({error})") from error
+        for line, text in text_lines(manifest):
+            where = f"{said}:{line}"
+            member = next(members, None)
+            if member is None:
+                raise SpeechpressError(f"{where}: {readable_name(tar)} has fewer recordings than the manifest has cuts")
+            yield where, _filled(text, member, where, tar)
+    except BadValue as error:
+        raise SpeechpressError(f"{said}:{line}: not a line of a Shar manifest ({error})") from error
+    except (OSError, EOFError, tarfile.TarError, UnicodeError) as error:
+        raise SpeechpressError(f"{said}:{line}: the shard cannot be read ({error})") from error
 
 
-def _members(tar: Path) -> Iterator[tuple[tarfile.TarInfo, dict[str, Any] | None]]:
-    """(audio, its manifest) for every recording in a tar; the manifest is None where a cut has no recording."""
+def _members(tar: Path) -> Iterator[_Member]:
     with tarfile.open(tar, "r:") as archive:
         members = iter(archive)
         for audio in members:
             described = next(members, None)
-            content = archive.extractfile(described) if described and described.name.endswith(".json") else None
-            yield audio, json.loads(content.read()) if content else None
+            content = None
+            if described and described.name.endswith(".json") and described.size <= LINE_BYTES:
+                content = archive.extractfile(described)
+            place = f"{tar}:{audio.offset_data}:{audio.size}"
+            yield _Member(audio.name, place, content.read() if content else None)
 
 
-def _fill(cut: Any, member: tuple[tarfile.TarInfo, dict[str, Any] | None] | None, where: str, tar: Path) -> Any:
-    if member is None:
-        raise SpeechpressError(f"{where}: {tar} has fewer recordings than the manifest has cuts")
-    audio, described = member
-    if audio.name.rpartition(".")[0] != cut.id:
-        raise SpeechpressError(f"{where}: cut {cut.id!r} meets {audio.name!r} in {tar}: they do not belong together")
-    if described is None:
-        cut.recording = None
-        return cut
-    cut.recording = deserialize_item(described)
-    place = f"{tar}:{audio.offset_data}:{audio.size}"
-    cut.recording.sources = [AudioSource(type="shar", channels=cut.recording.sources[0].channels, source=place)]
+def _filled(text: bytes, member: _Member, where: str, tar: Path) -> Cut | Skipped:
+    """The cut of a line with its recording out of the tar file."""
+    try:
+        cut = read_cut_line(parse_json(text), where, None)
+        if member.name.rpartition(".")[0] != cut.id:
+            raise SpeechpressError(
+                f"{where}: cut {cut.id!r} meets {member.name!r} in {readable_name(tar)}: they do not belong together"
+            )
+        if member.described is None:
+            raise UnreadableAudio(where, f"cut {cut.id!r} has no recording")
+        described = parse_json(member.described)
+        refuse_inside(described, f"{tar}: {member.name}")
+        recording = read_recording(described, "recording.", where, None)
+        check_inside(
+            recording, cut.channel if isinstance(cut.channel, list) else [cut.channel], cut.start + cut.duration
+        )
+    except UnreadableAudio as error:
+        return error.skipped
+    recording.sources = [AudioSource("shar", recording.sources[0].channels, member.place)]
+    cut.recording = recording
     return cut

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import MIN_DURATION_S, UnreadableAudio, read_audio
 from .config import SAMPLE_RATE
+from .sound_file import open_sound
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ def durations_s(sounds: Iterable[Sound]) -> dict[Sound, float]:
 
 def _header_s(path: str) -> float:
     try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError):
+        with open_sound(path, path) as file:
+            return file.frames / file.samplerate
+    except UnreadableAudio:
         return 0.0
-    return info.frames / info.samplerate
 
 
 def check_sounds(sounds: Iterable[Sound], receptive_s: float, where: str) -> float:

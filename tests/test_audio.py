@@ -173,12 +173,12 @@ def test_a_manifest_that_is_wrong_about_a_file(tmp_path):
         read_cut(cut, 0, 0.5)
 
 
-def test_recordings_of_several_files_are_read_by_lhotse(tmp_path):
+def test_recordings_of_several_files_are_mixed_down(tmp_path):
     one, two = write(tmp_path / "1.wav", 1.0, seed=1), write(tmp_path / "2.wav", 1.0, seed=2)
     sources = [AudioSource(type="file", channels=[index], source=str(path)) for index, path in enumerate((one, two))]
     cut = Recording(id="pair", sources=sources, sampling_rate=16_000, num_samples=16_000, duration=1.0).to_cut()
     mean = (read_audio(one) + read_audio(two)) / 2
     np.testing.assert_allclose(read_cut(cut, 0.25, 0.5), mean[4000:12_000], atol=1e-6)
     two.unlink()
-    with pytest.raises(UnreadableAudio, match="not readable"):
+    with pytest.raises(UnreadableAudio, match="no such file"):
         read_cut(cut)

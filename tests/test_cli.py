@@ -3,6 +3,8 @@ import json
 import pytest
 import soundfile
 import yaml
+from hostile import command, reverb
+from lhotse import Recording
 
 QUICK = [
     "--set",
@@ -105,6 +107,22 @@ def test_bad_recordings_are_counted_and_the_rest_is_used(cli, tmp_path, tiny_tea
     assert done.returncode == 0 and "broken.wav" in done.stderr
     card = json.loads((tmp_path / "run" / "card.json").read_text())
     assert sorted(item["path"].split("/")[-1] for item in card["data"]["skipped"]) == ["broken.wav", "empty.flac"]
+
+
+def test_a_strangers_manifest_runs_nothing_and_its_test_part_is_said(cli, tmp_path, tiny_teacher, few_clips):
+    clips = sorted(few_clips.iterdir())[:8]
+    lines = [json.loads(json.dumps(Recording.from_file(path).to_cut().to_dict())) for path in clips]
+    for index, line in enumerate(lines):
+        spoken = {"id": line["id"], "recording_id": line["id"], "start": 0, "duration": line["duration"], "channel": 0}
+        line["supervisions"] = [{**spoken, "custom": {"split": "test" if index % 2 else "train"}}]
+    lines[0]["recording"]["transforms"] = [reverb(command(tmp_path / "owned"))]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = distill(cli, tiny_teacher, tmp_path / "c.jsonl", "--json", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "owned").exists() and "ReverbWithImpulseResponse" in done.stderr
+    notes = json.loads((tmp_path / "run" / "card.json").read_text())["notes"]
+    left = [note for note in notes if "on neither side are 4 recordings" in note and "marked as test" in note]
+    assert len(left) == 1 and left[0] in " ".join(done.stderr.split())
 
 
 def test_a_read_only_place_is_a_clean_error(cli, tmp_path, tiny_teacher, few_clips):

@@ -7,7 +7,7 @@ from lhotse import CutSet, MonoCut, SupervisionSegment
 from lhotse.testing.dummies import dummy_recording
 
 from speechpress.compressor.corpus import Corpus
-from speechpress.compressor.heldout import split_heldout
+from speechpress.compressor.heldout import left_out, split_heldout
 from speechpress.compressor.labels import attach
 from speechpress.runtime.errors import SpeechpressError
 
@@ -79,7 +79,7 @@ def test_never_more_than_half_is_held_out():
 def test_a_speaker_far_bigger_than_what_is_wanted_is_held_out_in_part_and_that_is_said(caplog):
     train, held = split_heldout(by_speaker(2, each=100), seconds=50)
     assert len(held.cuts) == 10 and len(train.cuts) == 100
-    assert "90 recordings (7.5 min) of the held-out speakers are on neither side" in caplog.text
+    assert "on neither side are 90 recordings (0.12 h) of held-out speakers beyond what is held out" in caplog.text
 
 
 def test_one_speaker_is_split_by_recording_aloud(caplog):
@@ -144,3 +144,20 @@ def test_splits_that_leave_nothing():
         split_heldout(by_speaker(3), fraction=0.0)
     with pytest.raises(ValueError, match="either"):
         split_heldout(by_speaker(3))
+
+
+def test_what_a_split_leaves_out_is_said_with_its_amount(caplog):
+    corpus = corpus_of([(i, 5.0, {"split": ("train", "test")[i % 2], "speaker": f"s{i}"}) for i in range(500)])
+    train, held = split_heldout(corpus, fraction=0.05)
+    note = left_out(corpus, train, held)
+    assert note == (
+        f"{len(train.cuts)} of 500 recordings are trained on, {len(held.cuts)} held out; on neither side are "
+        f"250 recordings ({250 * corpus.cuts[0].duration / 3600:.2f} h) marked as test in its labels"
+    )
+    assert [record.message for record in caplog.records] == [f"here: {note}"]
+
+
+def test_a_split_that_uses_everything_says_nothing(caplog):
+    corpus = by_speaker(8)
+    assert left_out(corpus, *split_heldout(corpus, fraction=0.1)) is None
+    assert not caplog.records

@@ -1,5 +1,7 @@
 """Labels: tables beside the audio end up on the cuts, and a malformed table is an error with file:line."""
 
+import os
+
 import pytest
 from lhotse import MonoCut
 from lhotse.testing.dummies import dummy_recording
@@ -42,6 +44,9 @@ def test_a_metadata_csv_of_another_kind_is_passed_over_aloud(tmp_path, caplog):
         ("path\tspeaker\na.wav\tx\nb.wav\n", r"labels\.tsv:3: 1 fields, but the header has 2"),
         ("path\na.wav\na.wav\n", r"labels\.tsv:3: .*a\.wav has two rows"),
         ("", r"labels\.tsv:1: no column 'path' .*none"),
+        ("path\tspeaker\na.wav\tx\n\ty\n", r"labels\.tsv:3: names no file in its column 'path'"),
+        ("path\n" + "x" * 200_000 + "\n", "not a UTF-8 table"),
+        ("path\n" + "\t" * 2_000_000 + "\n", r"labels\.tsv:2: longer than"),
     ],
 )
 def test_malformed_tables(tmp_path, text, message):
@@ -52,6 +57,12 @@ def test_malformed_tables(tmp_path, text, message):
 def test_a_table_in_another_encoding(tmp_path):
     with pytest.raises(SpeechpressError, match="not a UTF-8 table"):
         read_labels(table(tmp_path, "path\tspeaker\na.wav\tZoë\n", encoding="latin-1"))
+
+
+def test_a_table_that_is_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "labels.tsv")
+    with pytest.raises(SpeechpressError, match="no regular file"):
+        read_labels(tmp_path / "labels.tsv")
 
 
 def test_labels_on_a_cut():
