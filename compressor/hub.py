@@ -1,22 +1,27 @@
 """Models in transformers' format: a local folder or a hub id, read into `Weights`."""
 
+import contextlib
+import logging
 import re
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from . import preprocessor
 from .bundles import torchaudio_problem
 from .checkpoint import read_json, read_tensors
-from .config import SAMPLE_RATE
+from .config import TRANSFORMERS_EPS
+from .families import family_of
 from .foreign import read_foreign
-from .weights import Weights
+from .preprocessor import Preprocessor, read_preprocessor
+from .weights import Weights, unwrapped
 
 HUB_TIMEOUT_S = 5.0
-SUPERVISED_FAMILIES = ("whisper", "moonshine", "speech_to_text")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _NOT_HUB_SUFFIXES = (".pt", ".ckpt", ".bin", ".safetensors", ".json", ".yaml", ".yml")
 
@@ -27,6 +32,26 @@ def import_transformers() -> ModuleType:
     import transformers
 
     return transformers
+
+
+@contextlib.contextmanager
+def hushed_transformers() -> Iterator[None]:
+    """Keep back what transformers and what it imports say of a model: progress bars, tables, parts that they miss.
+
+    What of it a person should know, callers say themselves.
+    """
+    bars = import_transformers().utils.logging
+    shown, previous = bars.is_progress_bar_enabled(), logging.root.manager.disable
+    bars.disable_progress_bar()
+    logging.disable(max(previous, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+        if shown:
+            bars.enable_progress_bar()
 
 
 def fetch(source: str) -> Path:
@@ -91,7 +116,7 @@ def _wanted_files(names: list[str]) -> list[str]:
     weights = [name for name in names if re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?", name)]
     if not weights:
         weights = [name for name in names if re.fullmatch(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?", name)]
-    return ["config.json", "preprocessor_config.json", *weights]
+    return ["config.json", *preprocessor.FILES, *weights]
 
 
 def weights_files(folder: Path) -> list[Path]:
@@ -104,9 +129,14 @@ def weights_files(folder: Path) -> list[Path]:
             # Only the last part of each name: an index must not lead out of its folder.
             shards = sorted({Path(shard).name for shard in read_json(index).get("weight_map", {}).values()})
             return [folder / shard for shard in shards]
-        if name == "model.safetensors" and len(single := sorted(folder.glob("*.safetensors"))) == 1:
+        if name == "model.safetensors" and len(single := _other_safetensors(folder)) == 1:
             return single
     return []
+
+
+def _other_safetensors(folder: Path) -> list[Path]:
+    """Files that may hold a whole model; adapters (MMS has one per language) hold a small part of one."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if not path.name.startswith("adapter")]
 
 
 def read_folder(folder: Path) -> Weights:
@@ -122,21 +152,26 @@ def read_folder(folder: Path) -> Weights:
         raise SpeechpressError(f"{folder / 'config.json'}: has no model_type")
     files = weights_files(folder)
     if not files:
-        raise SpeechpressError(f"{folder}: has no weights (looked for model.safetensors and pytorch_model.bin)")
+        adapters = sorted(path.name for path in folder.glob("adapter*"))
+        only = f"; {adapters[0]} is an adapter, no whole model" if adapters else ""
+        raise SpeechpressError(f"{folder}: has no weights (looked for model.safetensors and pytorch_model.bin){only}")
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors |= read_tensors(file)[0] if file.suffix == ".safetensors" else _read_bin(file)
-    normalize, notes = _preprocessor(folder) if config["model_type"] != "whisper" else (False, ())
+    family = family_of(config["model_type"], config)
+    tensors = unwrapped(tensors, str(files[0]), held=bool(family.prefix))
+    asked = read_preprocessor(folder) if config["model_type"] != "whisper" else Preprocessor(normalize=False)
     tuned = any("For" in name and "PreTraining" not in name for name in config.get("architectures") or ())
     return Weights(
         format="transformers",
         family=config["model_type"],
         config=config,
         tensors=tensors,
-        normalize_input=normalize,
+        normalize_input=asked.normalize,
+        eps=TRANSFORMERS_EPS,
+        doubts=asked.doubts,
         files=tuple(files),
-        notes=notes,
-        supervised=tuned or config["model_type"] in SUPERVISED_FAMILIES,
+        supervised=tuned or family.supervised,
         folder=folder,
     )
 
@@ -146,15 +181,3 @@ def _read_bin(file: Path) -> dict[str, Tensor]:
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise SpeechpressError(f"{file}: should hold nothing but tensors")
     return tensors
-
-
-def _preprocessor(folder: Path) -> tuple[bool, tuple[str, ...]]:
-    """Whether the waveform is normalised, as preprocessor_config.json says, and a note when there is none."""
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        return False, ("no preprocessor_config.json: the waveform is taken as it is",)
-    values: dict[str, Any] = read_json(path)
-    rate = values.get("sampling_rate", SAMPLE_RATE)
-    if rate != SAMPLE_RATE:
-        raise SpeechpressError(f"{path}: the model wants {rate} Hz, but teachers must take {SAMPLE_RATE} Hz")
-    return bool(values.get("do_normalize", True)), ()

@@ -29,6 +29,7 @@ class WhisperBackbone(nn.Module):
     window: Tensor
     filters: Tensor
     can_mask = False
+    hears_waves = True
 
     NOTES = (
         "Whisper's encoder: trained with supervision (transcripts), not self-supervised",
@@ -58,7 +59,10 @@ class WhisperBackbone(nn.Module):
         return cls(encoder)
 
     def frames(self, samples: Any) -> Any:
-        return (samples // HOP_SAMPLES + 1) // 2
+        counts = (samples // HOP_SAMPLES + 1) // 2
+        if isinstance(samples, Tensor):
+            return counts.masked_fill(samples < FFT_SAMPLES, 0)
+        return counts if samples >= FFT_SAMPLES else 0
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> None:
         limit = self.model.config.max_source_positions
