@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from . import preprocessor
 from .bundles import torchaudio_problem
 from .checkpoint import read_json, read_tensors
 from .config import TRANSFORMERS_EPS
@@ -20,10 +18,6 @@ from .families import family_of
 from .foreign import read_foreign
 from .preprocessor import Preprocessor, read_preprocessor
 from .weights import Weights, unwrapped
-
-HUB_TIMEOUT_S = 5.0
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_NOT_HUB_SUFFIXES = (".pt", ".ckpt", ".bin", ".safetensors", ".json", ".yaml", ".yml")
 
 
 def import_transformers() -> ModuleType:
@@ -52,71 +46,6 @@ def hushed_transformers() -> Iterator[None]:
         logging.disable(previous)
         if shown:
             bars.enable_progress_bar()
-
-
-def fetch(source: str) -> Path:
-    """The local folder of hub model `source`, from the cache or downloaded.
-
-    Raises:
-        SpeechpressError: within seconds, when it is not there or the hub cannot be reached; says what was tried.
-    """
-    tried = [f"folder or file {Path(source).expanduser()} (not there)"]
-    if not looks_like_hub_id(source):
-        tried.append("not tried on the Hugging Face hub: it is a path, not an id such as facebook/hubert-base-ls960")
-        raise _not_found(source, tried)
-    import_transformers()
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
-
-    cached = _from_cache(source)
-    if cached is not None:
-        return cached
-    tried.append("the Hugging Face cache (not in it)")
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
-        tried.append("the hub was not asked, because HF_HUB_OFFLINE is set")
-        raise _not_found(source, tried)
-    try:
-        # One request without retries: someone without network gets the answer at once.
-        siblings = huggingface_hub.HfApi().model_info(source, timeout=HUB_TIMEOUT_S).siblings or []
-        wanted = _wanted_files([sibling.rfilename for sibling in siblings])
-        return Path(huggingface_hub.snapshot_download(source, allow_patterns=wanted))
-    except HfHubHTTPError as error:
-        tried.append(f"{huggingface_hub.constants.ENDPOINT}/{source} ({str(error).strip().splitlines()[0]})")
-    except Exception as error:
-        # Network trouble comes as another exception type with every HTTP library that huggingface_hub has used.
-        tried.append(f"{huggingface_hub.constants.ENDPOINT}/{source} (cannot be reached: {error})")
-    raise _not_found(source, tried)
-
-
-def looks_like_hub_id(source: str) -> bool:
-    return _HUB_ID.fullmatch(source) is not None and not source.endswith(_NOT_HUB_SUFFIXES)
-
-
-def _not_found(source: str, tried: list[str]) -> SpeechpressError:
-    return SpeechpressError(
-        f"teacher {source!r} was not found. Tried: {'; '.join(tried)}. Give the path of a local folder or checkpoint "
-        "file, or use --starter, which needs no download"
-    )
-
-
-def _from_cache(source: str) -> Path | None:
-    """The cached folder, when it is complete enough to be read."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        folder = Path(snapshot_download(source, local_files_only=True))
-    except (OSError, HFValidationError):
-        return None
-    return folder if (folder / "config.json").is_file() and weights_files(folder) else None
-
-
-def _wanted_files(names: list[str]) -> list[str]:
-    """Configs, and the weights in one format: safetensors before pickles."""
-    weights = [name for name in names if re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?", name)]
-    if not weights:
-        weights = [name for name in names if re.fullmatch(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?", name)]
-    return ["config.json", *preprocessor.FILES, *weights]
 
 
 def weights_files(folder: Path) -> list[Path]:

@@ -25,7 +25,8 @@ from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
 from .fairseq import read_checkpoint
 from .families import family_of
-from .hub import fetch, read_folder
+from .hub import read_folder
+from .hub_folder import fetch
 from .layer_states import CANNOT_RUN, passing_states
 from .preprocessor import say
 from .starter import TEACHER

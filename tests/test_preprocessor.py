@@ -5,8 +5,7 @@ import re
 import pytest
 import torch
 import transformers
-from tiny_models import save, tiny, waves
-from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+from tiny_models import save, save_processor, tiny, waves
 
 from speechpress.compressor.checkpoint import load_encoder
 from speechpress.compressor.preprocessor import NESTED, PLAIN, read_preprocessor
@@ -22,15 +21,6 @@ FAMILIES = [
     ("wavlm", "large"),
     ("data2vec-audio", "base"),
 ]
-
-
-def save_processor(folder, do_normalize):
-    """As transformers 5 does it: one processor_config.json, with the feature extractor inside."""
-    vocabulary = folder / "words.json"
-    vocabulary.write_text(json.dumps({"<pad>": 0, "<unk>": 1, "|": 2, "a": 3}))
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=do_normalize)
-    Wav2Vec2Processor(extractor, Wav2Vec2CTCTokenizer(str(vocabulary))).save_pretrained(folder)
-    assert (folder / NESTED).is_file() and not (folder / PLAIN).exists()
 
 
 @pytest.mark.parametrize("saved", ["processor", "extractor"])

@@ -1,5 +1,7 @@
 """Tiny transformers models with random weights for parity tests; a change of any tensor changes their hidden states."""
 
+import json
+
 import torch
 import transformers
 
@@ -53,6 +55,17 @@ def save(model, folder, do_normalize=None):
     if do_normalize is not None:
         transformers.Wav2Vec2FeatureExtractor(do_normalize=do_normalize).save_pretrained(folder)
     return str(folder)
+
+
+def save_processor(folder, do_normalize):
+    """As transformers 5 does it: one processor_config.json, with the feature extractor inside."""
+    vocabulary = folder / "words.json"
+    vocabulary.write_text(json.dumps({"<pad>": 0, "<unk>": 1, "|": 2, "a": 3}))
+    extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=do_normalize)
+    transformers.Wav2Vec2Processor(extractor, transformers.Wav2Vec2CTCTokenizer(str(vocabulary))).save_pretrained(
+        folder
+    )
+    assert (folder / "processor_config.json").is_file() and not (folder / "preprocessor_config.json").exists()
 
 
 def waves(*lengths, seed=0):
