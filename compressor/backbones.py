@@ -145,7 +145,9 @@ def _found_kind(family: Family, weights: Weights) -> Built:
                 weights.folder, trust_remote_code=False
             )
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
-        raise SpeechpressError(f"{weights.folder}: no feature extractor could be made ({error})") from error
+        own = "it is code in the folder, which is never run here"
+        reason = own if "trust_remote_code" in str(error) else _first_lines(error)
+        raise SpeechpressError(f"{weights.folder}: no feature extractor could be made ({reason})") from error
     return FeatureBackbone(model, extractor), None, notes
 
 

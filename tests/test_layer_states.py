@@ -2,10 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-import transformers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny_models import save, shake, tiny, tiny_whisper, waves
+from tiny_models import save, tiny, tiny_whisper, w2v_bert, waves
 
 from speechpress.compressor.backbones import KINDS, EncoderBackbone, WaveformBackbone
 from speechpress.compressor.encoder import Encoder
@@ -16,16 +15,6 @@ from speechpress.runtime.errors import SpeechpressError
 
 DATA2VEC = {"conv_pos_kernel_size": 19, "feat_extract_norm": "layer"}
 SMALL = {"num_hidden_layers": 1, "conv_dim": [8] * 7, "hidden_size": 16, "intermediate_size": 16}
-
-
-def w2v_bert(folder):
-    config = transformers.Wav2Vec2BertConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=4, intermediate_size=16, vocab_size=8
-    )
-    shake(transformers.Wav2Vec2BertModel(config)).save_pretrained(folder)
-    extractor = transformers.SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80, sampling_rate=16000)
-    extractor.save_pretrained(folder)
-    return str(folder)
 
 
 def with_adapter(folder):

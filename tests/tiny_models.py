@@ -68,6 +68,16 @@ def save_processor(folder, do_normalize):
     assert (folder / "processor_config.json").is_file() and not (folder / "preprocessor_config.json").exists()
 
 
+def w2v_bert(folder):
+    config = transformers.Wav2Vec2BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=4, intermediate_size=16, vocab_size=8
+    )
+    shake(transformers.Wav2Vec2BertModel(config)).save_pretrained(folder)
+    extractor = transformers.SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80, sampling_rate=16000)
+    extractor.save_pretrained(folder)
+    return str(folder)
+
+
 def waves(*lengths, seed=0):
     """Noise, (B, S) with zeros after each row's end, and the lengths."""
     generator = torch.Generator().manual_seed(seed)
