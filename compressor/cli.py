@@ -64,7 +64,7 @@ def show(
     thing: Annotated[
         str,
         typer.Argument(
-            help="A recipe (by name or path), a target, a teacher, or the folder of a checkpoint or bundle."
+            help="A recipe (name or path), a target, a teacher (name, file or folder), or a checkpoint's or bundle's folder."
         ),
     ],
     sets: Sets = None,

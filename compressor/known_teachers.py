@@ -14,7 +14,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .config import EncoderConfig
 from .families import family_of
-from .preprocessor import read_preprocessor
+from .preprocessor import read_preprocessor, say
 from .teacher_facts import KnownTeacher, data2vec, hubert_like, wavlm, whisper
 
 SCHEMA = 1  # of config.json, as `checkpoint` writes it
@@ -166,5 +166,9 @@ def _from_transformers(values: dict[str, Any], family: str, source: str, folder:
         raise UnknownFamilyError(
             f"{source}/config.json: nothing is known of models of type {family!r} before they are loaded"
         )
-    normalize = isinstance(folder, Path) and family != "whisper" and read_preprocessor(folder).normalize
+    normalize = False
+    if isinstance(folder, Path) and family != "whisper":
+        asked = read_preprocessor(folder)
+        say(source, asked.doubts)
+        normalize = asked.normalize
     return facts(source, values, family, normalize)
