@@ -16,7 +16,7 @@ from speechpress.runtime.errors import SpeechpressError
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder, normalize
 from .families import Family, family_of
-from .hub import hushed_transformers, import_transformers
+from .hub import hushed_transformers
 from .layer_states import FrameCount, conv_frames, find_layers
 from .weights import Weights, hubert_names, is_head
 from .whisper import WhisperBackbone, whisper_tensors
@@ -139,11 +139,9 @@ def _found_kind(family: Family, weights: Weights) -> Built:
     if weights.folder is None:
         raise SpeechpressError(f"{_where(weights)}: a {family.name} model needs its preprocessor_config.json")
     try:
-        with hushed_transformers():
+        with hushed_transformers() as transformers:
             # Code in the folder is never run, nor is anybody asked whether it may.
-            extractor = import_transformers().AutoFeatureExtractor.from_pretrained(
-                weights.folder, trust_remote_code=False
-            )
+            extractor = transformers.AutoFeatureExtractor.from_pretrained(weights.folder, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
         own = "it is code in the folder, which is never run here"
         reason = own if "trust_remote_code" in str(error) else _first_lines(error)
@@ -166,7 +164,8 @@ def _with_defaults(weights: Weights) -> dict[str, Any]:
     sizes = {"conv_dim", "conv_kernel", "conv_stride", "hidden_size", "num_hidden_layers", "intermediate_size"}
     if sizes | {"num_attention_heads"} <= set(weights.config):
         return weights.config
-    return import_transformers().AutoConfig.for_model(weights.family, **_keywords(weights)).to_dict()
+    with hushed_transformers() as transformers:
+        return transformers.AutoConfig.for_model(weights.family, **_keywords(weights)).to_dict()
 
 
 def _encoder(config: EncoderConfig, weights: Weights) -> Encoder:
@@ -185,7 +184,26 @@ def _encoder(config: EncoderConfig, weights: Weights) -> Encoder:
 
 def _transformers_model(weights: Weights) -> tuple[Any, tuple[str, ...]]:
     """transformers' own module with the weights in it, and a note on tensors that it has no place for."""
-    transformers = import_transformers()
+    with hushed_transformers() as transformers:
+        config, model_class = _model_class(weights, transformers)
+        try:
+            model, report = model_class.from_pretrained(
+                None, config=config, state_dict=weights.tensors, output_loading_info=True, dtype=torch.float32
+            )
+        except (RuntimeError, ValueError) as error:
+            raise SpeechpressError(
+                f"{_where(weights)}: tensors do not fit the config: {_first_lines(error)}"
+            ) from error
+    missing = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
+    if missing:
+        raise SpeechpressError(f"{_where(weights)}: {len(missing)} tensors are missing, among them {missing[:5]}")
+    unused = sorted(key for key in report["unexpected_keys"] if not is_head(key))
+    notes = [f"{len(unused)} tensors have no place in it and are left out, such as {unused[0]}"] if unused else []
+    return (model.get_encoder() if config.is_encoder_decoder else model), tuple(notes)
+
+
+def _model_class(weights: Weights, transformers: Any) -> tuple[Any, Any]:
+    """Config and class; raises SpeechpressError when this transformers has none."""
     try:
         config = transformers.AutoConfig.for_model(weights.family, **_keywords(weights))
         model_class = transformers.AutoModel._model_mapping[type(config)]
@@ -193,20 +211,7 @@ def _transformers_model(weights: Weights) -> tuple[Any, tuple[str, ...]]:
         raise SpeechpressError(
             f"{_where(weights)}: transformers {transformers.__version__} has no model for model_type {weights.family!r}"
         ) from error
-    model_class = model_class[0] if isinstance(model_class, tuple) else model_class
-    try:
-        with hushed_transformers():
-            model, report = model_class.from_pretrained(
-                None, config=config, state_dict=weights.tensors, output_loading_info=True, dtype=torch.float32
-            )
-    except (RuntimeError, ValueError) as error:
-        raise SpeechpressError(f"{_where(weights)}: tensors do not fit the config: {_first_lines(error)}") from error
-    missing = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
-    if missing:
-        raise SpeechpressError(f"{_where(weights)}: {len(missing)} tensors are missing, among them {missing[:5]}")
-    unused = sorted(key for key in report["unexpected_keys"] if not is_head(key))
-    notes = [f"{len(unused)} tensors have no place in it and are left out, such as {unused[0]}"] if unused else []
-    return (model.get_encoder() if config.is_encoder_decoder else model), tuple(notes)
+    return config, (model_class[0] if isinstance(model_class, tuple) else model_class)
 
 
 def _keywords(weights: Weights) -> dict[str, Any]:

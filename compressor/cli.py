@@ -64,7 +64,7 @@ def show(
     thing: Annotated[
         str,
         typer.Argument(
-            help="A recipe (name or path), a target, a teacher (name, file or folder), or a checkpoint's or bundle's folder."
+            help="A recipe, a target, a teacher (by name or path), or the folder of a checkpoint or bundle."
         ),
     ],
     sets: Sets = None,

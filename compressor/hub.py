@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
@@ -29,19 +30,20 @@ def import_transformers() -> ModuleType:
 
 
 @contextlib.contextmanager
-def hushed_transformers() -> Iterator[None]:
-    """Keep back what transformers and what it imports say of a model: progress bars, tables, parts that they miss.
+def hushed_transformers() -> Iterator[Any]:
+    """transformers, while what it and its imports say is kept back: progress bars, tables, parts that they miss.
 
     What of it a person should know, callers say themselves.
     """
-    bars = import_transformers().utils.logging
-    shown, previous = bars.is_progress_bar_enabled(), logging.root.manager.disable
+    transformers, previous = import_transformers(), logging.root.manager.disable
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
     logging.disable(max(previous, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            yield
+            yield transformers
     finally:
         logging.disable(previous)
         if shown:

@@ -10,6 +10,7 @@ from tiny_models import save, tiny, tiny_whisper, w2v_bert, waves
 from speechpress.compressor.backbones import KINDS
 from speechpress.compressor.checkpoint import write_tensors
 from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.export_source import open_source
 from speechpress.compressor.families import TABLE, WITH_ADAPTERS, family_of
 from speechpress.compressor.foreign import read_foreign
 from speechpress.compressor.plan import plan
@@ -19,6 +20,7 @@ from speechpress.compressor.weights import unwrapped
 from speechpress.runtime.errors import SpeechpressError
 
 DATA = Path(__file__).parent / "data"
+DATA2VEC = {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "feat_extract_norm": "layer"}
 
 
 def test_every_row_can_be_built_and_a_model_of_no_row_is_found_by_its_structure():
@@ -145,3 +147,18 @@ def test_code_in_a_folder_is_never_run(tmp_path):
     with pytest.raises(SpeechpressError, match="code in the folder, which is never run"):
         load_teacher(str(tmp_path))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [("wavlm", {}), ("wav2vec2", {"adapter_attn_dim": 4}), ("wav2vec2-conformer", {}), ("data2vec-audio", DATA2VEC)],
+)
+def test_what_our_encoder_does_not_compute_exactly_is_not_exported_as_if_it_did(family, changes, tmp_path):
+    folder = save(tiny(family, **changes), tmp_path / "it", do_normalize=False)
+    assert load_teacher(folder).card.encoder is not None
+    with pytest.raises(SpeechpressError, match="computes otherwise than HuBERT"):
+        open_source(folder)
+    hubert = open_source(save(tiny("hubert"), tmp_path / "hubert", do_normalize=False)).encoder
+    batch, _ = waves(8000)
+    wanted = load_teacher(str(tmp_path / "hubert")).hidden_states(batch)[3]
+    assert torch.equal(hubert.hidden_states(batch)[3], wanted)
