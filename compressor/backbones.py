@@ -3,9 +3,9 @@
 Shapes: B batch, S samples, T frames, N log-mel frames, M mel bins, D width.
 """
 
-import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,8 +15,10 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder, normalize
-from .hub import import_transformers
-from .weights import HUBERT_LIKE, Weights, hubert_names
+from .families import Family, family_of
+from .hub import hushed_transformers
+from .layer_states import FrameCount, conv_frames, find_layers
+from .weights import Weights, hubert_names, is_head
 from .whisper import WhisperBackbone, whisper_tensors
 
 
@@ -24,6 +26,7 @@ class EncoderBackbone(nn.Module):
     """Our own encoder: HuBERT, wav2vec 2.0, DistilHuBERT and every checkpoint of this project."""
 
     can_mask = True
+    hears_waves = True
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -31,31 +34,40 @@ class EncoderBackbone(nn.Module):
         self.layers: Sequence[nn.Module] = encoder.encoder.in_order()
 
     def frames(self, samples: Any) -> Any:
-        return self.model.config.frames(samples)
+        count = self.model.config.frames(samples)
+        return count.clamp(min=0) if isinstance(count, Tensor) else max(0, count)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> None:
         self.model.hidden_states(waves, lengths)
 
 
 class WaveformBackbone(nn.Module):
-    """A transformers model that takes (B, S) waveforms and an attention mask over samples."""
+    """A transformers model that takes (B, S) waveforms and an attention mask over samples.
 
-    def __init__(self, model: Any, normalize_input: bool) -> None:
+    Its frames are those of its convolutions, unless `convolutions` is false: then they are counted as they come.
+    """
+
+    hears_waves = True
+
+    def __init__(self, model: Any, weights: Weights, convolutions: bool = True) -> None:
         super().__init__()
         self.model = model
-        self.normalize_input = normalize_input
+        self.normalize_input, self.eps = weights.normalize_input, weights.eps
         self.layers = find_layers(model)
         names = inspect.signature(model.forward).parameters
         self.takes_mask = "attention_mask" in names
         spec_augment = getattr(model.config, "apply_spec_augment", True) and hasattr(model, "masked_spec_embed")
         self.can_mask = "mask_time_indices" in names and spec_augment
+        self.convolutions = convolutions
+        self.counted = FrameCount(self)
 
     def frames(self, samples: Any) -> Any:
-        count = self.model._get_feat_extract_output_lengths(torch.as_tensor(samples))
-        return count if isinstance(samples, Tensor) else int(count)
+        if not self.convolutions:
+            return self.counted(samples)
+        return conv_frames(samples, self.model.config.conv_kernel, self.model.config.conv_stride)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None, masked: Tensor | None = None) -> None:
-        waves = normalize(waves, lengths) if self.normalize_input else waves
+        waves = normalize(waves, lengths, self.eps) if self.normalize_input else waves
         mask = {} if masked is None else {"mask_time_indices": masked}
         if lengths is not None and self.takes_mask:
             mask["attention_mask"] = (torch.arange(waves.shape[1], device=waves.device) < lengths[:, None]).long()
@@ -66,55 +78,83 @@ class FeatureBackbone(nn.Module):
     """A transformers model behind its own feature extractor, which runs on the CPU (filter banks, log-mel)."""
 
     can_mask = False
+    hears_waves = False
 
     def __init__(self, model: Any, extractor: Any) -> None:
         super().__init__()
         self.model, self.extractor = model, extractor
         self.layers = find_layers(model)
         self.takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
-        self.hop_samples = SAMPLE_RATE // 50
-
-    def frames(self, samples: Any) -> Any:
-        return samples // self.hop_samples
+        self.frames = FrameCount(self)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> None:
         ends = [waves.shape[1]] * len(waves) if lengths is None else lengths.tolist()
         rows = [wave[:end].cpu().numpy() for wave, end in zip(waves, ends, strict=True)]
         inputs = self.extractor(rows, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding=True)
+        if not torch.isfinite(inputs[self.model.main_input_name]).all():
+            raise SpeechpressError(
+                f"{type(self.extractor).__name__} gives numbers that are none for a recording of {min(ends)} samples; "
+                "it is too short for it, or holds such numbers itself"
+            )
         known = {self.model.main_input_name} | ({"attention_mask"} if self.takes_mask else set())
         self.model(**{name: value.to(waves.device) for name, value in inputs.items() if name in known})
 
 
 Backbone = EncoderBackbone | WaveformBackbone | FeatureBackbone | WhisperBackbone
+Built = tuple[Backbone, EncoderConfig | None, tuple[str, ...]]
 
 
-def build(weights: Weights) -> tuple[Backbone, EncoderConfig | None, tuple[str, ...]]:
+def build(weights: Weights) -> Built:
     """The module for `weights`, the student config that fits it (None when it has no such front end), and notes.
 
     Raises:
         SpeechpressError: tensors are missing or do not fit the config, or the family is not known.
     """
-    if weights.family == "whisper":
-        backbone = WhisperBackbone.from_tensors(weights.config, whisper_tensors(weights.tensors))
-        return backbone, None, backbone.NOTES
-    if weights.family in HUBERT_LIKE and not weights.config.get("adapter_attn_dim"):
-        config = encoder_config(weights)
-        return EncoderBackbone(_encoder(config, weights)), config, ()
-    model = _transformers_model(weights)
-    if weights.family == "wavlm":
-        note = "a student starts from its front end and layers, but without its relative position bias"
-        return WaveformBackbone(model, weights.normalize_input), encoder_config(weights), (note,)
-    if weights.family == "data2vec-audio":
-        note = "a student starts from its front end and layers, but with a position convolution of its own"
-        values = {**weights.config, "num_conv_pos_embeddings": 128, "feat_extract_norm": "layer"}
-        config = EncoderConfig.from_hubert({**values, "do_stable_layer_norm": False}, weights.normalize_input)
-        return WaveformBackbone(model, weights.normalize_input), config, (note,)
-    return _generic(model, weights)
+    family = family_of(weights.family, weights.config)
+    return KINDS[family.kind](family, weights)
+
+
+def _encoder_kind(family: Family, weights: Weights) -> Built:
+    config = encoder_config(weights)
+    return EncoderBackbone(_encoder(config, weights)), config, ()
+
+
+def _waveform_kind(family: Family, weights: Weights) -> Built:
+    model, notes = _transformers_model(weights)
+    config = encoder_config(replace(weights, config={**_with_defaults(weights), **family.student}))
+    return WaveformBackbone(model, weights), config, (*notes, family.note)
+
+
+def _whisper_kind(family: Family, weights: Weights) -> Built:
+    backbone = WhisperBackbone.from_tensors(weights.config, whisper_tensors(weights.tensors))
+    return backbone, None, backbone.NOTES
+
+
+def _found_kind(family: Family, weights: Weights) -> Built:
+    """Any other audio encoder; what it takes is told by its main input."""
+    model, notes = _transformers_model(weights)
+    notes += (f"a {family.name} encoder; its layers were found by their structure",)
+    if getattr(model, "main_input_name", "") == "input_values" and hasattr(model, "_get_feat_extract_output_lengths"):
+        return WaveformBackbone(model, weights, convolutions=False), None, notes
+    if weights.folder is None:
+        raise SpeechpressError(f"{_where(weights)}: a {family.name} model needs its preprocessor_config.json")
+    try:
+        with hushed_transformers() as transformers:
+            # Code in the folder is never run, nor is anybody asked whether it may.
+            extractor = transformers.AutoFeatureExtractor.from_pretrained(weights.folder, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError) as error:
+        own = "it is code in the folder, which is never run here"
+        reason = own if "trust_remote_code" in str(error) else _first_lines(error)
+        raise SpeechpressError(f"{weights.folder}: no feature extractor could be made ({reason})") from error
+    return FeatureBackbone(model, extractor), None, notes
+
+
+KINDS = {"encoder": _encoder_kind, "waveform": _waveform_kind, "whisper": _whisper_kind, "found": _found_kind}
 
 
 def encoder_config(weights: Weights) -> EncoderConfig:
     try:
-        return EncoderConfig.from_hubert(_with_defaults(weights), weights.normalize_input)
+        return EncoderConfig.from_hubert(_with_defaults(weights), weights.normalize_input, weights.eps)
     except KeyError as error:
         raise SpeechpressError(f"{_where(weights)}: the config has no {error}") from error
 
@@ -124,7 +164,8 @@ def _with_defaults(weights: Weights) -> dict[str, Any]:
     sizes = {"conv_dim", "conv_kernel", "conv_stride", "hidden_size", "num_hidden_layers", "intermediate_size"}
     if sizes | {"num_attention_heads"} <= set(weights.config):
         return weights.config
-    return import_transformers().AutoConfig.for_model(weights.family, **_keywords(weights)).to_dict()
+    with hushed_transformers() as transformers:
+        return transformers.AutoConfig.for_model(weights.family, **_keywords(weights)).to_dict()
 
 
 def _encoder(config: EncoderConfig, weights: Weights) -> Encoder:
@@ -141,8 +182,28 @@ def _encoder(config: EncoderConfig, weights: Weights) -> Encoder:
     return encoder
 
 
-def _transformers_model(weights: Weights) -> Any:
-    transformers = import_transformers()
+def _transformers_model(weights: Weights) -> tuple[Any, tuple[str, ...]]:
+    """transformers' own module with the weights in it, and a note on tensors that it has no place for."""
+    with hushed_transformers() as transformers:
+        config, model_class = _model_class(weights, transformers)
+        try:
+            model, report = model_class.from_pretrained(
+                None, config=config, state_dict=weights.tensors, output_loading_info=True, dtype=torch.float32
+            )
+        except (RuntimeError, ValueError) as error:
+            raise SpeechpressError(
+                f"{_where(weights)}: tensors do not fit the config: {_first_lines(error)}"
+            ) from error
+    missing = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
+    if missing:
+        raise SpeechpressError(f"{_where(weights)}: {len(missing)} tensors are missing, among them {missing[:5]}")
+    unused = sorted(key for key in report["unexpected_keys"] if not is_head(key))
+    notes = [f"{len(unused)} tensors have no place in it and are left out, such as {unused[0]}"] if unused else []
+    return (model.get_encoder() if config.is_encoder_decoder else model), tuple(notes)
+
+
+def _model_class(weights: Weights, transformers: Any) -> tuple[Any, Any]:
+    """Config and class; raises SpeechpressError when this transformers has none."""
     try:
         config = transformers.AutoConfig.for_model(weights.family, **_keywords(weights))
         model_class = transformers.AutoModel._model_mapping[type(config)]
@@ -150,62 +211,7 @@ def _transformers_model(weights: Weights) -> Any:
         raise SpeechpressError(
             f"{_where(weights)}: transformers {transformers.__version__} has no model for model_type {weights.family!r}"
         ) from error
-    model_class = model_class[0] if isinstance(model_class, tuple) else model_class
-    try:
-        with _no_progress_bar(transformers):
-            model, report = model_class.from_pretrained(
-                None, config=config, state_dict=weights.tensors, output_loading_info=True, dtype=torch.float32
-            )
-    except (RuntimeError, ValueError) as error:
-        raise SpeechpressError(f"{_where(weights)}: tensors do not fit the config: {_first_lines(error)}") from error
-    missing = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
-    if missing:
-        raise SpeechpressError(f"{_where(weights)}: {len(missing)} tensors are missing, among them {missing[:5]}")
-    return model.get_encoder() if config.is_encoder_decoder else model
-
-
-@contextlib.contextmanager
-def _no_progress_bar(transformers: Any) -> Iterator[None]:
-    """transformers draws one for loading tensors that are in memory already."""
-    logging = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _generic(model: Any, weights: Weights) -> tuple[Backbone, None, tuple[str, ...]]:
-    """Any other audio encoder; a short trial makes sure that its layers are frames over time."""
-    raw = getattr(model, "main_input_name", "") == "input_values"
-    backbone: WaveformBackbone | FeatureBackbone
-    if raw and hasattr(model, "_get_feat_extract_output_lengths"):
-        backbone = WaveformBackbone(model, weights.normalize_input)
-    else:
-        if weights.folder is None:
-            raise SpeechpressError(f"{_where(weights)}: a {weights.family} model needs its preprocessor_config.json")
-        try:
-            extractor = import_transformers().AutoFeatureExtractor.from_pretrained(weights.folder)
-        except (OSError, ValueError, ImportError) as error:
-            raise SpeechpressError(f"{weights.folder}: no feature extractor could be made ({error})") from error
-        backbone = FeatureBackbone(model, extractor)
-    return backbone, None, (f"a {weights.family} encoder; its layers were found by their structure",)
-
-
-def find_layers(model: nn.Module) -> Sequence[nn.Module]:
-    """The Transformer layers of a model: its ModuleList as long as the config says, of modules of one class.
-
-    Raises SpeechpressError when there is none.
-    """
-    config: Any = model.config
-    depth = getattr(config, "encoder_layers", None) or getattr(config, "num_hidden_layers", None)
-    for name, module in model.named_modules():
-        named = name.rpartition(".")[2] in ("layers", "layer", "blocks")
-        if isinstance(module, nn.ModuleList) and named and len(module) == depth and len({type(x) for x in module}) == 1:
-            return list(module)
-    raise SpeechpressError(f"{type(model).__name__}: no list of its {depth} Transformer layers was found in it")
+    return config, (model_class[0] if isinstance(model_class, tuple) else model_class)
 
 
 def _keywords(weights: Weights) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from torch import Tensor
 from speechpress.runtime.atomic import atomic, cannot_write, write_json
 from speechpress.runtime.errors import SpeechpressError
 
-from .config import SAMPLE_RATE, EncoderConfig
+from .config import SAMPLE_RATE, TRANSFORMERS_EPS, EncoderConfig
 from .encoder import Encoder
+from .preprocessor import read_preprocessor, say
 
 SCHEMA = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.json"
@@ -112,13 +113,11 @@ def read_config(folder: Path) -> EncoderConfig:
     """
     document = read_json(folder / CONFIG)
     own = document.get("speechpress")
-    preprocessor = folder / "preprocessor_config.json"
-    said = read_json(preprocessor) if preprocessor.exists() else {"do_normalize": False}
-    if said.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
-        raise SpeechpressError(f"{preprocessor}: the model wants {said['sampling_rate']} Hz, not {SAMPLE_RATE} Hz")
+    asked = read_preprocessor(folder)
     if own is None:
+        say(str(folder), asked.doubts)
         try:
-            return EncoderConfig.from_hubert(document, normalize_input=said.get("do_normalize", True))
+            return EncoderConfig.from_hubert(document, asked.normalize, TRANSFORMERS_EPS)
         except KeyError as error:
             raise SpeechpressError(f"{folder / CONFIG}: is no HuBERT-like encoder (no {error})") from error
     if own.get("schema") != SCHEMA:

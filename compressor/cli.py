@@ -64,7 +64,7 @@ def show(
     thing: Annotated[
         str,
         typer.Argument(
-            help="A recipe (by name or path), a target, a teacher, or the folder of a checkpoint or bundle."
+            help="A recipe, a target, a teacher (by name or path), or the folder of a checkpoint or bundle."
         ),
     ],
     sets: Sets = None,
@@ -117,6 +117,7 @@ def distill(
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
     from . import starter as at_hand
     from .display import RunView, Screen, dry_run_table, fidelity_table
+    from .hub_folder import check_at_hand
     from .recipe_file import load_recipe
     from .runs import choose_folder
 
@@ -129,6 +130,7 @@ def distill(
     if not data:
         raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
     loaded = load_recipe(recipe, settings)
+    check_at_hand(loaded.teacher)
     folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
     from .distill import try_out
@@ -161,6 +163,9 @@ def convert(
     """Write a checkpoint in the form that s3prl or transformers opens."""
     from dataclasses import asdict
 
+    from .hub_folder import check_at_hand
+
+    check_at_hand(source)
     from .convert import convert
     from .display import Screen
 
@@ -198,12 +203,14 @@ def export_bundle(
     """Make a bundle for a device: lowered to ExecuTorch, run, and compared with the checkpoint before it is written."""
     from .bundle_tables import export_table
     from .display import Screen
+    from .hub_folder import check_at_hand
     from .runs import choose_folder, newest
     from .targets import check_scheme, target_of
 
     screen, place = Screen(json), target_of(target)
     check_scheme(place, quantize or place.quantize)
     source_name = checkpoint or str(newest(RUNS, screen.say))
+    check_at_hand(source_name)
     from .export import export, plan
     from .export_source import open_source
 

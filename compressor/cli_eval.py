@@ -76,10 +76,12 @@ def evaluate(
     Without --suite, quick linear probes on the starter speech or on --data. With --suite, the tasks of SUPERB.
     """
     from .eval_report import reported
+    from .hub_folder import check_at_hand
     from .runs import newest
 
     screen, finish = Screen(json), reported(report)
     source = checkpoint or str(newest(RUNS, screen.say))
+    check_at_hand(source)
     if s3prl:
         return _print_commands(screen, source, data_root)
     chosen = suite or ("mini" if data_root is not None else None)

@@ -52,6 +52,9 @@ def layers(
     """Which layer knows what, how alike layers are, and which to distil; with --train-heads also whether that holds."""
     if not train_heads and (sets or train_data):
         raise SpeechpressError("study: --set and --train-data are about students; add --train-heads")
+    from .hub_folder import check_at_hand
+
+    check_at_hand(teacher)
     from .display import Screen
     from .feature_store import cache_folder
     from .layer_probes import corpora_of, open_tasks

@@ -14,6 +14,7 @@ from speechpress.runtime.spec import StreamSpec
 SAMPLE_RATE = 16_000
 CONV_NORMS = ("group", "layer", "frame", "static")
 INPUT_NORMS = ("none", "utterance", "running")
+FAIRSEQ_EPS, TRANSFORMERS_EPS = 1e-5, 1e-7  # added to the waveform's variance: layer_norm's, the extractor's
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class EncoderConfig:
     (statistics fixed before training, which fold into the convolution). `projection_norm` is the LayerNorm before the
     projection, which DistilHuBERT leaves out. `input_norm`: the waveform is scaled to zero mean and unit variance by
     the statistics of the whole "utterance" (the large models) or of its past ("running"), or not ("none").
+    `input_norm_eps` is added to the variance of the utterance; quiet ones come out weaker the larger it is.
 
     `pos_conv_future` is how many later frames the position convolution sees (None: it is centred, as in HuBERT).
     `left_context` is how many frames before its chunk a frame attends to when the encoder runs in chunks.
@@ -60,6 +62,7 @@ class EncoderConfig:
     attention_dropout: float = 0.1
     activation_dropout: float = 0.1
     layer_norm_eps: float = 1e-5
+    input_norm_eps: float = FAIRSEQ_EPS
 
     def __post_init__(self) -> None:
         for name in ("conv_channels", "conv_kernels", "conv_strides", "num_heads", "ffn_widths", "reuse_attention"):
@@ -286,8 +289,10 @@ class EncoderConfig:
         }
 
     @classmethod
-    def from_hubert(cls, values: dict[str, Any], normalize_input: bool = False) -> "EncoderConfig":
-        """Read a HubertConfig or Wav2Vec2Config, as a dict; `normalize_input` stands in preprocessor_config.json.
+    def from_hubert(
+        cls, values: dict[str, Any], normalize_input: bool = False, eps: float = FAIRSEQ_EPS
+    ) -> "EncoderConfig":
+        """Read a HubertConfig or Wav2Vec2Config, as a dict; how its waveform is normalised stands elsewhere.
 
         Raises SpeechpressError when the config asks for something that this encoder has no counterpart of.
         """
@@ -318,4 +323,5 @@ class EncoderConfig:
             attention_dropout=values.get("attention_dropout", 0.1),
             activation_dropout=values.get("activation_dropout", 0.1),
             layer_norm_eps=values.get("layer_norm_eps", 1e-5),
+            input_norm_eps=eps if normalize_input else FAIRSEQ_EPS,
         )

@@ -257,7 +257,7 @@ class Encoder(nn.Module):
             last: the highest layer that is computed.
         """
         if self.config.input_norm == "utterance":
-            waves = normalize(waves, lengths)
+            waves = normalize(waves, lengths, self.config.input_norm_eps)
         elif self.config.input_norm == "running":
             waves = running_normalize(waves, self.config.stream_spec(1))
         features = self.feature_extractor(waves)

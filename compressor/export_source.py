@@ -12,6 +12,7 @@ import numpy as np
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import read_audio
+from .backbones import EncoderBackbone
 from .checkpoint import CONFIG, WEIGHTS, load_checkpoint, parameters, sha256
 from .config import SAMPLE_RATE
 from .encoder import Encoder
@@ -66,21 +67,13 @@ def _of_checkpoint(folder: Path) -> Source:
 
 def _of_teacher(source: str) -> Source:
     teacher = load_teacher(source)
-    config, weights = teacher.card.encoder, teacher.hubert_weights()
-    if config is None:
+    if not isinstance(teacher.backbone, EncoderBackbone):
         raise SpeechpressError(
-            f"{source}: is a {teacher.card.family}, which cannot be exported; only encoders of HuBERT's and "
-            "wav2vec 2.0's kind can. Distil a student from it and export that"
+            f"{source}: is a {teacher.card.family} that computes otherwise than HuBERT, so it cannot be exported; only "
+            "encoders of HuBERT's and wav2vec 2.0's kind can. Distil a student from it and export that"
         )
-    encoder = Encoder(config)
-    weights.setdefault("masked_spec_embed", encoder.masked_spec_embed.data)
-    missing = sorted(set(encoder.state_dict()) - set(weights))
-    if missing:
-        raise SpeechpressError(
-            f"{source}: cannot be exported, because its {teacher.card.family} computes otherwise than HuBERT "
-            f"({len(missing)} tensors do not fit, such as {missing[0]}). Distil a student from it and export that"
-        )
-    encoder.load_state_dict(weights)
+    encoder = Encoder(teacher.backbone.model.config)
+    encoder.load_state_dict(teacher.backbone.model.state_dict())
     nothing: dict[str, Any] = dict.fromkeys(("recipe", "teacher", "steps", "data", "fidelity", "scores"))
     own = {"checkpoint_sha256": teacher.card.sha256, "parents": [], "parameters": parameters(encoder)}
     return Source(Path(source).name.replace(":", "-"), encoder.eval(), {**nothing, **own})

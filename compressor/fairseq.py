@@ -13,10 +13,9 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .families import OF_FAIRSEQ
 from .foreign import parse_conv_layers, read_foreign
-from .weights import Weights
-
-FAMILIES = {"hubert": "hubert", "wav2vec2": "wav2vec2", "data2vec_audio": "data2vec-audio"}
+from .weights import Weights, unwrapped
 
 _PROJECTIONS = "(q_proj|k_proj|v_proj|out_proj)"
 _RENAMES = tuple(
@@ -61,7 +60,7 @@ def read_checkpoint(path: Path) -> Weights:
     Raises:
         SpeechpressError: it is damaged, hostile, of another layout, fine-tuned for CTC, or of another architecture.
     """
-    state = read_foreign(path)
+    state = _unwrapped(read_foreign(path), path)
     keys = set(state) if isinstance(state, dict) else set()
     if {"Config", "Distiller"} <= keys:
         return _distiller(state, path)
@@ -75,6 +74,21 @@ def read_checkpoint(path: Path) -> Weights:
         f"{path}: a pickle of an unknown layout (keys: {sorted(map(str, keys))[:8]}); known are fairseq's, unilm's "
         "WavLM and s3prl's Distiller"
     )
+
+
+def _unwrapped(state: Any, path: Path) -> Any:
+    """The same file with the names that its tensors have in the model alone."""
+    if not isinstance(state, dict):
+        return state
+    return state | {
+        key: unwrapped(value, str(path))
+        for key, value in state.items()
+        if key in ("model", "model_weight", "Distiller") and isinstance(value, dict) and all(map(_is_text, value))
+    }
+
+
+def _is_text(name: Any) -> bool:
+    return isinstance(name, str)
 
 
 def _fairseq_or_unilm(state: dict[str, Any], path: Path) -> Weights:
@@ -91,7 +105,7 @@ def _fairseq_or_unilm(state: dict[str, Any], path: Path) -> Weights:
 def _fairseq(model: dict[str, Any], task: dict[str, Any], tensors: dict[str, Any], source: str, path: Path) -> Weights:
     name = str(model.get("_name") or model.get("arch") or "hubert")
     _refuse_other_architectures(name, model, tensors, path)
-    family = FAMILIES[name]
+    family = OF_FAIRSEQ[name]
     config = _common_config(model, tensors, path)
     if family == "data2vec-audio":
         _require(model, {"layer_norm_first": False, "extractor_mode": "layer_norm"}, path)
@@ -105,6 +119,7 @@ def _fairseq(model: dict[str, Any], task: dict[str, Any], tensors: dict[str, Any
         config={**config, "model_type": family},
         tensors=_with_projection(_rename(tensors, path), config),
         normalize_input=bool(task.get("normalize", False)),
+        doubts=_doubts(task, "task"),
         files=(path,),
     )
 
@@ -119,6 +134,7 @@ def _wavlm(config: dict[str, Any], tensors: dict[str, Any], path: Path) -> Weigh
         config={**values, "model_type": "wavlm"},
         tensors=_with_projection(_rename(tensors, path), values),
         normalize_input=bool(config.get("normalize", False)),
+        doubts=_doubts(config, "config"),
         files=(path,),
     )
 
@@ -155,6 +171,12 @@ def _distiller(state: dict[str, Any], path: Path) -> Weights:
     )
 
 
+def _doubts(values: dict[str, Any], kind: str) -> tuple[str, ...]:
+    if "normalize" in values:
+        return ()
+    return (f"its {kind} does not say whether the waveform is normalised; it is taken as it is, fairseq's default",)
+
+
 def _refuse_other_architectures(name: str, model: dict[str, Any], tensors: dict[str, Any], path: Path) -> None:
     tuned = "w2v_args" in model or "w2v_path" in model or any(key.startswith("w2v_encoder.") for key in tensors)
     if tuned or name.endswith(("_ctc", "_seq2seq")):
@@ -170,8 +192,8 @@ def _refuse_other_architectures(name: str, model: dict[str, Any], tensors: dict[
             f"{path}: a {kind} encoder; only Transformer layers at one frame rate are known. A model that "
             "`transformers` has can be given as its folder or hub id"
         )
-    if name not in FAMILIES:
-        raise SpeechpressError(f"{path}: a fairseq {name!r} model; known are {', '.join(FAMILIES)}")
+    if name not in OF_FAIRSEQ:
+        raise SpeechpressError(f"{path}: a fairseq {name!r} model; known are {', '.join(OF_FAIRSEQ)}")
 
 
 def _require(config: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:

@@ -11,27 +11,28 @@ from torch import Tensor
 
 from speechpress.runtime.spec import StreamSpec
 
-from .config import SAMPLE_RATE
+from .config import FAIRSEQ_EPS, SAMPLE_RATE
 
-EPS = 1e-5
+EPS = FAIRSEQ_EPS
 MEMORY_S = 4.0  # after so long, what was heard counts 1/e
 PRIOR_S, PRIOR_RMS = 0.5, 0.05  # a stream starts as if it had heard half a second of speech at -26 dB of full scale
 SEGMENT = 256  # blocks that are worked off at once
 MAX_AT_ONCE_S = 300.0  # where float32 still holds e to the power of this over MEMORY_S
 
 
-def normalize(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+def normalize(waves: Tensor, lengths: Tensor | None = None, eps: float = EPS) -> Tensor:
     """Zero mean and unit variance per row over its valid samples, (B, S) -> (B, S), padding stays zero.
 
-    fairseq's form: layer_norm with eps 1e-5 (the Hugging Face extractor uses 1e-7, which differs for very quiet input).
+    `eps` is 1e-5 in fairseq (layer_norm's) and 1e-7 in the Hugging Face extractor: what is as quiet as its square root
+    comes out weaker.
     """
     if lengths is None:
-        return F.layer_norm(waves, waves.shape[-1:])
+        return F.layer_norm(waves, waves.shape[-1:], eps=eps)
     valid = torch.arange(waves.shape[1], device=waves.device) < lengths[:, None]
     count = lengths[:, None].to(waves.dtype)
     mean = (waves * valid).sum(1, keepdim=True) / count
     variance = ((waves - mean).square() * valid).sum(1, keepdim=True) / count
-    return (waves - mean) * (variance + EPS).rsqrt() * valid
+    return (waves - mean) * (variance + eps).rsqrt() * valid
 
 
 def initial_sums(batch: int, device: torch.device | str = "cpu") -> Tensor:

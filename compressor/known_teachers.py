@@ -4,7 +4,7 @@ A teacher that is not listed works as well: nothing is told of it until it is lo
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,75 +12,17 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from . import costs
 from .config import EncoderConfig
+from .families import family_of
+from .preprocessor import read_preprocessor, say
+from .teacher_facts import KnownTeacher, data2vec, hubert_like, wavlm, whisper
 
 SCHEMA = 1  # of config.json, as `checkpoint` writes it
 BUILT_IN = ("starter", "hubert-mini")
 
 
-@dataclass(frozen=True)
-class KnownTeacher:
-    """One teacher. `parameters` is the encoder as this project and `transformers` count it.
-
-    `pretraining_parameters` is what the published file holds besides (label embeddings, quantiser and projections of
-    its own pre-training), which papers often count in. `encoder` is what a student of it starts from; None where the
-    teacher has no waveform front end. Parts of a teacher that no student has are counted in `parameters` all the same.
-    """
-
-    source: str
-    family: str
-    depth: int
-    width: int
-    parameters: int
-    macs_per_s: float
-    encoder: EncoderConfig | None = None
-    pretraining_parameters: int = 0
-    about: str = ""
-
-
-def hubert_like(
-    source: str, family: str, encoder: EncoderConfig, pretraining: int = 0, about: str = ""
-) -> KnownTeacher:
-    """HuBERT and wav2vec 2.0, of which an encoder here is an exact copy."""
-    count, macs = costs.parameters(encoder), costs.macs_per_s(encoder)
-    depth, width = encoder.num_layers, encoder.width
-    return KnownTeacher(source, family, depth, width, count, macs, encoder, pretraining, about)
-
-
-def wavlm(
-    source: str, encoder: EncoderConfig, pretraining: int = 0, about: str = "", buckets: int = 320
-) -> KnownTeacher:
-    """HuBERT with a gated relative position bias: one table of buckets, and per layer a gate on each head."""
-    plain = hubert_like(source, "wavlm", encoder, pretraining, about)
-    gate = 8 * encoder.head_dim
-    extra = buckets * encoder.num_heads[0] + sum(gate + 8 + heads for heads in encoder.num_heads)
-    macs = gate * sum(encoder.num_heads) * costs.frames_per_s(encoder)
-    return replace(plain, parameters=plain.parameters + extra, macs_per_s=plain.macs_per_s + macs)
-
-
-def data2vec(
-    source: str, encoder: EncoderConfig, pretraining: int = 0, about: str = "", convs: int = 5, kernel: int = 19
-) -> KnownTeacher:
-    """HuBERT with several short position convolutions, without weight norm, in place of a long one."""
-    plain = hubert_like(source, "data2vec-audio", encoder, pretraining, about)
-    long, width = costs.parts(encoder)["position_conv"], encoder.width
-    weights = convs * width * (width // encoder.pos_conv_groups) * kernel
-    count = plain.parameters - long.parameters + weights + convs * width + 2 * width
-    macs = plain.macs_per_s - long.macs_per_s + weights * costs.frames_per_s(encoder)
-    return replace(plain, parameters=count, macs_per_s=macs)
-
-
-def whisper(
-    source: str, width: int, depth: int, mels: int = 80, positions: int = 1500, about: str = ""
-) -> KnownTeacher:
-    """Whisper's encoder: two convolutions over a log-mel spectrogram, fixed positions, pre-norm layers."""
-    convs = 3 * mels * width + width, 3 * width * width + width
-    layer = 12 * width * width + 12 * width  # keys have no bias
-    count = sum(convs) + positions * width + depth * layer + 2 * width
-    macs = 3 * mels * width * 100 + (3 * width * width + 12 * width * width * depth) * 50
-    about = about or "encoder only; trained with transcripts"
-    return KnownTeacher(source, "whisper", depth, width, count, float(macs), about=about)
+class UnknownFamilyError(SpeechpressError):
+    """A model folder of a family of which nothing is known before it is loaded."""
 
 
 BASE = EncoderConfig()
@@ -142,7 +84,10 @@ _BUNDLES = {
 
 
 def known_teacher(source: str) -> KnownTeacher | None:
-    """What is known of a teacher by its name, or from the config.json of its local folder; None where nothing is."""
+    """What is known of a teacher by its name, or from the config.json of its local folder; None where nothing is.
+
+    Raises SpeechpressError for a folder whose config.json is damaged.
+    """
     named = {teacher.source: teacher for teacher in KNOWN}
     if source in named:
         return named[source]
@@ -151,7 +96,12 @@ def known_teacher(source: str) -> KnownTeacher | None:
     if source in BUILT_IN:
         return _built_in(source)
     folder = Path(source)
-    return from_folder(folder, source) if (folder / "config.json").is_file() else None
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        return from_folder(folder, source)
+    except UnknownFamilyError:
+        return None
 
 
 def built_in_teachers() -> list[KnownTeacher]:
@@ -172,7 +122,7 @@ def from_folder(folder: Traversable, source: str) -> KnownTeacher:
         if own is not None:
             _check_schema(own, f"{source}/config.json")
             return hubert_like(source, "hubert", EncoderConfig.from_dict(own["encoder"]))
-        return _from_transformers(values, str(family), source)
+        return _from_transformers(values, str(family), source, folder)
     except KeyError as error:
         raise SpeechpressError(
             f"{source}/config.json: has no {error}, which an encoder of type {family!r} needs"
@@ -210,18 +160,15 @@ def _built_in(source: str) -> KnownTeacher | None:
     return replace(from_folder(folder, source), about="ships with speechpress; small")
 
 
-def _from_transformers(values: dict[str, Any], family: str, source: str) -> KnownTeacher:
-    if family == "whisper":
-        return whisper(source, values["d_model"], values["encoder_layers"], values["num_mel_bins"])
-    if family not in ("hubert", "wav2vec2", "wavlm", "data2vec-audio"):
-        raise SpeechpressError(
+def _from_transformers(values: dict[str, Any], family: str, source: str, folder: Traversable) -> KnownTeacher:
+    facts = family_of(family, values).facts
+    if facts is None:
+        raise UnknownFamilyError(
             f"{source}/config.json: nothing is known of models of type {family!r} before they are loaded"
         )
-    if family == "data2vec-audio":
-        convs, kernel = values["num_conv_pos_embeddings"], values["conv_pos_kernel_size"]
-        encoder = EncoderConfig.from_hubert(values | {"num_conv_pos_embeddings": BASE.pos_conv_kernel})
-        return data2vec(source, replace(encoder, conv_norm="layer"), convs=convs, kernel=kernel)
-    encoder = EncoderConfig.from_hubert(values)
-    if family == "wavlm":
-        return wavlm(source, encoder, buckets=values.get("num_buckets", 320))
-    return hubert_like(source, family, encoder)
+    normalize = False
+    if isinstance(folder, Path) and family != "whisper":
+        asked = read_preprocessor(folder)
+        say(source, asked.doubts)
+        normalize = asked.normalize
+    return facts(source, values, family, normalize)

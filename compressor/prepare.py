@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .attention import Attention, Cache
 from .config import EncoderConfig
 from .encoder import ConvLayer, Encoder, FrontEnd, PositionConv, TimeReduction
-from .input_norm import EPS, initial_sums, real_samples, running_blocks
+from .input_norm import initial_sums, real_samples, running_blocks
 from .streaming import StreamingEncoder, folded
 
 
@@ -92,7 +92,7 @@ class Offline(nn.Module):
         if self.config.input_norm == "utterance":
             x = waves[:, None, :, None]
             x = x - x.mean((2, 3), keepdim=True)
-            return (x * (x.square().mean((2, 3), keepdim=True) + EPS).rsqrt())[:, 0, :, 0]
+            return (x * (x.square().mean((2, 3), keepdim=True) + self.config.input_norm_eps).rsqrt())[:, 0, :, 0]
         return running(waves, self.config) if self.config.input_norm == "running" else waves
 
 

@@ -6,9 +6,9 @@ Layer k has one meaning for every source: layer 0 is the input of the first Tran
 layer k. A final LayerNorm, which large models have, belongs to no layer.
 """
 
+import bisect
 import hashlib
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,23 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .backbones import Backbone, EncoderBackbone, FeatureBackbone, build
+from .backbones import Backbone, EncoderBackbone, build
 from .bundles import read_bundle
 from .checkpoint import CARD, CONFIG, WEIGHTS, load_encoder, parameters, read_json, sha256
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
 from .fairseq import read_checkpoint
-from .hub import fetch, read_folder
+from .families import family_of
+from .hub import read_folder
+from .hub_folder import fetch
+from .layer_states import CANNOT_RUN, passing_states
+from .preprocessor import say
 from .starter import TEACHER
 from .weights import Weights
 
 STARTER_NAMES = ("starter", "hubert-mini")
+PROBE_SAMPLES = (8_000, 14_000)  # two lengths: with one, a matrix of frames might be as wide as it is long
+HOP_SAMPLES = 20 * SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class TeacherCard:
     depth: int
     width: int
     normalize_input: bool
+    input_norm_eps: float
     hop_samples: int
     parameters: int
     sha256: str
@@ -60,10 +67,6 @@ class TeacherCard:
         return {**values, "encoder": encoder, "notes": list(self.notes)}
 
 
-class _EnoughLayersError(Exception):
-    """Raised by a hook to leave a forward pass after the last layer that was asked for."""
-
-
 class Teacher(nn.Module):
     """A pretrained encoder that only yields hidden states: always in eval mode, never with gradients."""
 
@@ -71,6 +74,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.card = card
         self.backbone = backbone
+        self.min_samples = _shortest(backbone)
         self.requires_grad_(False)
         self.eval()
 
@@ -103,7 +107,8 @@ class Teacher(nn.Module):
             masked: (B, frames), True on frames that are hidden behind the mask vector.
 
         Raises:
-            SpeechpressError: a layer that the teacher does not have, or frames to hide where there is no mask vector.
+            SpeechpressError: a layer that the teacher does not have, audio too short for one frame, or frames to hide
+                where there is no mask vector.
         """
         depth = self.card.depth
         wanted = set(range(depth + 1) if layers is None else layers)
@@ -117,7 +122,23 @@ class Teacher(nn.Module):
                 f"{self.card.source}: has no mask vector ({self.card.family}), so no frames can be hidden from it; "
                 "masking distillation needs a teacher of HuBERT's kind, or leave out match.mask_prob"
             )
+        self._check_input(waves, lengths)
         return collect(self.backbone, waves, lengths, wanted, masked)
+
+    def _check_input(self, waves: Tensor, lengths: Tensor | None) -> None:
+        source = self.card.source
+        if waves.ndim != 2 or not len(waves) or not waves.is_floating_point():
+            raise SpeechpressError(
+                f"{source}: was given {tuple(waves.shape)} of {waves.dtype}, but takes (rows, samples) of floats"
+            )
+        if lengths is not None and (lengths.shape != waves.shape[:1] or int(lengths.max()) > waves.shape[1]):
+            raise SpeechpressError(f"{source}: lengths {lengths.tolist()} do not fit waves of {tuple(waves.shape)}")
+        shortest = waves.shape[1] if lengths is None else int(lengths.min())
+        if shortest < self.min_samples:
+            raise SpeechpressError(
+                f"{source}: was given {shortest} samples, but makes its first frame of {self.min_samples} "
+                f"({1000 * self.min_samples / SAMPLE_RATE:g} ms); leave out recordings that are so short"
+            )
 
     def hubert_weights(self) -> dict[str, Tensor]:
         """Tensors under HubertModel's names that a student may start from; empty when nothing fits."""
@@ -126,7 +147,12 @@ class Teacher(nn.Module):
         with torch.device("meta"):
             shapes = {name: tensor.shape for name, tensor in Encoder(self.card.encoder).state_dict().items()}
         state = self.backbone.model.state_dict()
-        return {name: tensor.clone() for name, tensor in state.items() if shapes.get(name) == tensor.shape}
+        given = family_of(self.card.family, vars(self.backbone.model.config)).inherits
+        return {
+            name: tensor.clone()
+            for name, tensor in state.items()
+            if shapes.get(name) == tensor.shape and name.startswith(given)
+        }
 
 
 def collect(
@@ -136,32 +162,11 @@ def collect(
 
     Foreign modules run with hooks that keep the layers and stop after the last.
     """
-    last = max(wanted)
     if isinstance(backbone, EncoderBackbone):
-        states = backbone.model.hidden_states(waves, lengths, masked=masked, last=last)
+        states = backbone.model.hidden_states(waves, lengths, masked=masked, last=max(wanted))
         return {layer: states[layer] for layer in sorted(wanted)}
-    kept: dict[int, Tensor] = {}
     more = {} if masked is None else {"masked": masked}
-
-    def keep(index: int, value: Any) -> None:
-        kept[index] = value[0] if isinstance(value, tuple) else value
-        if index == last:
-            raise _EnoughLayersError
-
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        keep(0, args[0] if args else kwargs["hidden_states"])
-
-    with ExitStack() as stack:
-        if 0 in wanted:
-            stack.callback(backbone.layers[0].register_forward_pre_hook(before, with_kwargs=True).remove)
-        for index in sorted(wanted - {0}):
-            hook = backbone.layers[index - 1].register_forward_hook(lambda m, a, out, k=index: keep(k, out))
-            stack.callback(hook.remove)
-        try:
-            backbone(waves, lengths, **more)
-        except _EnoughLayersError:
-            return kept
-    raise AssertionError("the highest wanted layer never ran")
+    return passing_states(backbone.layers, lambda: backbone(waves, lengths, **more), wanted)
 
 
 def load_teacher(source: str) -> Teacher:
@@ -207,6 +212,7 @@ def _own(folder: Path, source: str, form: str) -> Teacher:
         config={},
         tensors={},
         normalize_input=encoder.config.input_norm == "utterance",
+        eps=encoder.config.input_norm_eps,
         files=(folder / WEIGHTS,),
         supervised=bool(card.get("supervised", False)),
     )
@@ -217,13 +223,18 @@ def _own(folder: Path, source: str, form: str) -> Teacher:
 def _teacher(weights: Weights, source: str) -> Teacher:
     backbone, config, notes = build(weights)
     backbone.eval()
-    return Teacher(_card(backbone, config, weights, notes, source), backbone)
+    doubts = weights.doubts if backbone.hears_waves else ()  # an extractor of its own knows what it does
+    say(source, doubts)
+    return Teacher(_card(backbone, config, weights, (*doubts, *notes), source), backbone)
 
 
 def _card(
     backbone: Backbone, config: EncoderConfig | None, weights: Weights, notes: tuple[str, ...], source: str
 ) -> TeacherCard:
-    width, hop = (config.width, config.hop_samples) if config else _probe(backbone, source)
+    width = config.width if config else None
+    if not isinstance(backbone, EncoderBackbone):
+        width = check_states(backbone, width, source)
+    assert width is not None
     hashes = [sha256(file) for file in weights.files]
     if len(hashes) != 1:
         hashes = [hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""]
@@ -234,7 +245,8 @@ def _card(
         depth=len(backbone.layers),
         width=width,
         normalize_input=weights.normalize_input,
-        hop_samples=hop,
+        input_norm_eps=weights.eps,
+        hop_samples=config.hop_samples if config else _hop_samples(backbone),
         parameters=parameters(backbone.model),
         sha256=hashes[0],
         supervised=weights.supervised,
@@ -243,24 +255,42 @@ def _card(
     )
 
 
-@torch.no_grad()
-def _probe(backbone: Backbone, source: str) -> tuple[int, int]:
-    """Width and hop in samples, measured with one and three seconds of noise.
+def check_states(backbone: Backbone, width: int | None, source: str) -> int:
+    """Run a model on short noise and compare all of its layers with frames x width; the width that was found.
 
-    Raises SpeechpressError when the layers are no frames over time.
+    Raises SpeechpressError when it cannot be run, or a layer yields anything but (B, T, D).
     """
-    wanted = {0, len(backbone.layers)}
-    shapes = []
-    for seconds in (1, 3):
-        noise = torch.randn(1, seconds * SAMPLE_RATE, generator=torch.Generator().manual_seed(0)) * 0.1
+    wanted = set(range(len(backbone.layers) + 1))
+    counts = []
+    for samples in PROBE_SAMPLES:
+        noise = torch.randn(1, samples, generator=torch.Generator().manual_seed(0)) * 0.1
         try:
-            shapes.append([tuple(state.shape) for state in collect(backbone, noise, None, wanted).values()])
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+            states = collect(backbone, noise, None, wanted)
+            frames = backbone.frames(samples)
+        except CANNOT_RUN as error:
             raise SpeechpressError(f"{source}: cannot be run on a waveform ({str(error)[:200]})") from error
-    (first, *others), (longer, *_) = shapes
-    if len(first) != 3 or any(shape != first for shape in others) or longer[1] <= first[1]:
-        raise SpeechpressError(f"{source}: its layers yield {first}, which are no frames over time (B, T, D)")
-    hop = round(2 * SAMPLE_RATE / (longer[1] - first[1]))
-    if isinstance(backbone, FeatureBackbone):
-        backbone.hop_samples = hop
-    return first[2], hop
+        width = width or states[0].shape[-1]
+        for layer, state in sorted(states.items()):
+            if state.shape != (1, frames, width):
+                raise SpeechpressError(
+                    f"{source}: layer {layer} yields {tuple(state.shape)} for {samples} samples, which are no frames "
+                    f"over time; {(1, frames, width)} was expected, so these are not its Transformer layers"
+                )
+        counts.append(frames)
+    if counts[1] <= counts[0]:
+        raise SpeechpressError(
+            f"{source}: its layers yield {counts[0]} frames of any recording, which are no frames over time"
+        )
+    assert width is not None
+    return width
+
+
+def _hop_samples(backbone: Backbone) -> int:
+    """Samples from one frame to the next, told by the frames of a long recording."""
+    more = backbone.frames(SAMPLE_RATE + HOP_SAMPLES) - backbone.frames(SAMPLE_RATE)
+    return round(HOP_SAMPLES / more)
+
+
+def _shortest(backbone: Backbone) -> int:
+    """The fewest samples that give a frame."""
+    return bisect.bisect_left(range(SAMPLE_RATE), 1, key=backbone.frames)

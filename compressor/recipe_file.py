@@ -164,7 +164,7 @@ def _encoder_limits(name: str, kind: Any) -> dict[str, Any]:
     if name == "reuse_attention":
         return {}
     if kind is float:
-        return {"above": 0} if name == "layer_norm_eps" else {"low": 0, "below": 1}
+        return {"above": 0} if name in ("layer_norm_eps", "input_norm_eps") else {"low": 0, "below": 1}
     return {} if kind is bool else {"low": 1}
 
 

@@ -1,4 +1,4 @@
-"""What `compress ls` and `compress show` tell, as plain data: no network, no weights, no torch.
+"""What `compress ls` and `compress show` tell, as plain data: no network, and torch only to load an unknown teacher.
 
 Milliseconds and bytes are null where there is no limit, or nothing is known before a teacher is loaded.
 """
@@ -9,7 +9,7 @@ from typing import Any
 from speechpress.runtime.bundle import is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-from . import costs
+from . import costs, show_teacher
 from .config import SAMPLE_RATE, EncoderConfig
 from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher, read_json
 from .recipe import Match, Recipe, resolve_match, student_config
@@ -24,7 +24,7 @@ KINDS = ("recipes", "teachers", "targets", "devices")
 def show(thing: str) -> dict[str, Any]:
     """What is known of a shipped recipe, a bundle, a target, a checkpoint folder, a teacher or a recipe file.
 
-    They are looked for in this order.
+    They are looked for in this order. Teachers of which nothing is known beforehand are loaded, none is fetched.
 
     Raises SpeechpressError when it is none of them.
     """
@@ -40,11 +40,13 @@ def show(thing: str) -> dict[str, Any]:
     teacher = known_teacher(thing)
     if teacher is not None:
         return {"kind": "teacher", **_teacher(teacher)}
-    if "/" in thing and not thing.endswith((".yaml", ".yml")) and not folder.exists():
-        names = ", ".join(known.source for known in KNOWN)
-        raise SpeechpressError(
-            f"{thing}: there is no such folder, and no teacher of this name is known. Known: {names}"
-        )
+    if folder.is_file() and show_teacher.is_teacher_file(folder):
+        return show_teacher.show_loaded(thing)
+    if not folder.exists() and not thing.endswith((".yaml", ".yml")):
+        if show_teacher.cached(thing) is not None:
+            return show_teacher.show_loaded(thing)
+        if "/" in thing or thing.startswith(show_teacher.TORCHAUDIO):
+            raise show_teacher.unknown(thing)
     return show_recipe(load_recipe(thing))
 
 
@@ -133,7 +135,7 @@ def after_pruning(recipe: Recipe, config: EncoderConfig) -> tuple[dict[str, Any]
 
 
 def show_checkpoint(folder: str | Path) -> dict[str, Any]:
-    """What config.json and card.json of a checkpoint folder say; weights are not opened.
+    """What config.json and card.json of a checkpoint folder say; weights are opened only where that does not do.
 
     Raises SpeechpressError when the folder is no checkpoint.
     """
@@ -141,7 +143,13 @@ def show_checkpoint(folder: str | Path) -> dict[str, Any]:
     if not (folder / "config.json").is_file():
         advice = "`compress distill` makes one, and `compress ls recipes` lists what else can be shown"
         raise SpeechpressError(f"{folder}: is no checkpoint (it has no config.json); {advice}")
-    facts = from_folder(folder, str(folder))
+    try:
+        facts = from_folder(folder, str(folder))
+    except SpeechpressError:
+        # Its config.json may leave out what transformers knows, or be of a family that is found out by loading.
+        if not show_teacher.has_weights(folder):
+            raise
+        return show_teacher.show_loaded(str(folder))
     card = read_json(folder / "card.json", f"{folder}/card.json") if (folder / "card.json").is_file() else {}
     if facts.encoder is None or facts.family not in ("hubert", "wav2vec2"):
         return {"kind": "teacher", **_teacher(facts)}

@@ -30,7 +30,8 @@ _ENDLESS = {"input_scaling": "input scaling", "group_norm": "GroupNorm over time
 def show_table(info: dict[str, Any]) -> RenderableType:
     """What `show` told, for a terminal."""
     if info["kind"] == "teacher":
-        return _facts(info["source"], info["about"], _teacher_rows(info))
+        notes = [Text(f"note: {note}", style="yellow") for note in info.get("notes", ())]
+        return Group(_facts(info["source"], info["about"], _teacher_rows(info)), *notes)
     if info["kind"] == "target":
         return _facts(info["name"], info["about"], target_rows(info))
     if info["kind"] == "bundle":
@@ -190,7 +191,15 @@ def _teacher_rows(teacher: dict[str, Any]) -> list[tuple[str, str]]:
     if teacher["published_parameters"]:
         count += f" ({millions(teacher['published_parameters'])} with its pre-training heads, as often published)"
     shape = f"{teacher['layers']} layers, {teacher['width']} wide"
-    return [("", f"{teacher['family']}, {shape}"), ("", count), ("", giga_macs(teacher["macs_per_s"]))]
+    rows = [("", f"{teacher['family']}, {shape}"), ("", count)]
+    if teacher["macs_per_s"] is not None:
+        rows.append(("", giga_macs(teacher["macs_per_s"])))
+    if "normalize_input" in teacher:
+        scaled = "normalised" if teacher["normalize_input"] else "as it is"
+        rows.append(("", f"takes the waveform {scaled}; a frame every {teacher['hop_ms']:g} ms"))
+    if not teacher["waveform_front_end"]:
+        rows.append(("", "no waveform front end that a student could start from"))
+    return rows
 
 
 def _parts_table(info: dict[str, Any]) -> Table:

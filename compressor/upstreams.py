@@ -47,7 +47,7 @@ def teacher_upstream(teacher: Teacher) -> Upstream:
     receptive = card.encoder.receptive_samples if card.encoder else card.hop_samples
     return replace(
         of_model(teacher),
-        key=weights_key(teacher, "teacher", card.family, card.normalize_input, card.depth),
+        key=weights_key(teacher, "teacher", card.family, card.normalize_input and card.input_norm_eps, card.depth),
         layers=card.depth + 1,
         width=card.width,
         hop_samples=card.hop_samples,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE
-from .hub import import_transformers
+from .hub import hushed_transformers, import_transformers
 
 FFT_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms; the encoder halves the rate, so its frames are 320 samples apart
@@ -29,6 +29,7 @@ class WhisperBackbone(nn.Module):
     window: Tensor
     filters: Tensor
     can_mask = False
+    hears_waves = True
 
     NOTES = (
         "Whisper's encoder: trained with supervision (transcripts), not self-supervised",
@@ -45,12 +46,12 @@ class WhisperBackbone(nn.Module):
     @classmethod
     def from_tensors(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> "WhisperBackbone":
         """Raises SpeechpressError when the tensors do not fit the config."""
-        transformers = import_transformers()
-        from transformers.models.whisper.modeling_whisper import WhisperEncoder
-
         own = ("model_type", "architectures", "transformers_version", "torch_dtype", "dtype")
         values = {key: value for key, value in config.items() if key not in own}
-        encoder = WhisperEncoder(transformers.WhisperConfig(**values))
+        with hushed_transformers() as transformers:
+            from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+            encoder = WhisperEncoder(transformers.WhisperConfig(**values))
         try:
             encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except RuntimeError as error:
@@ -58,7 +59,10 @@ class WhisperBackbone(nn.Module):
         return cls(encoder)
 
     def frames(self, samples: Any) -> Any:
-        return (samples // HOP_SAMPLES + 1) // 2
+        counts = (samples // HOP_SAMPLES + 1) // 2
+        if isinstance(samples, Tensor):
+            return counts.masked_fill(samples < FFT_SAMPLES, 0)
+        return counts if samples >= FFT_SAMPLES else 0
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> None:
         limit = self.model.config.max_source_positions

@@ -139,7 +139,7 @@ def test_do_normalize_is_applied_inside(family, tmp_path):
     batch[1, 9000:] = 0
     scaled = torch.zeros_like(batch)
     for row, end in enumerate(lengths.tolist()):
-        scaled[row, :end] = F.layer_norm(batch[row, :end], (end,))
+        scaled[row, :end] = F.layer_norm(batch[row, :end], (end,), eps=1e-7)
     theirs = load_teacher(plain).hidden_states(scaled, lengths)
     ours = load_teacher(normal).hidden_states(batch, lengths)
     for k in ours:
@@ -255,18 +255,41 @@ def test_weights_in_several_files_are_put_together(tmp_path):
     assert len(teacher.card.sha256) == 64
 
 
-def test_an_encoder_of_a_family_without_a_table_entry_is_found_by_its_structure(tmp_path):
-    model = tiny("wav2vec2-conformer")
+def test_a_conformer_gives_its_front_end_to_a_student_and_no_layers(tmp_path):
+    model = tiny("wav2vec2-conformer", hidden_act="swish")
     teacher = load_teacher(save(model, tmp_path, do_normalize=True))
     batch, _ = waves(8000)
-    scaled = F.layer_norm(batch, batch.shape[-1:])
+    scaled = F.layer_norm(batch, batch.shape[-1:], eps=1e-7)
     states = model(scaled, output_hidden_states=True).hidden_states
     ours = teacher.hidden_states(batch)
     for k in range(3):
         assert (ours[k] - states[k]).abs().max() < TOLERANCE
     card = teacher.card
-    assert (card.depth, card.width, card.hop_samples, card.encoder) == (3, 48, 320, None)
-    assert card.normalize_input and teacher.hubert_weights() == {}
+    assert (card.depth, card.width, card.hop_samples, card.encoder.width) == (3, 48, 320, 48)
+    assert card.normalize_input and "layers of its own" in card.notes[-1]
+    given = teacher.hubert_weights()
+    assert {name.partition(".")[0] for name in given} == {
+        "feature_extractor",
+        "feature_projection",
+        "masked_spec_embed",
+    }
+    student = Encoder(card.encoder).eval()
+    student.load_state_dict(given, strict=False)
+    assert torch.equal(student.feature_extractor(scaled), model.feature_extractor(scaled).transpose(1, 2))
+
+
+def test_an_encoder_of_a_family_without_a_table_entry_is_found_by_its_structure(tmp_path):
+    """SEW runs its layers at half the rate of its convolutions."""
+    model = tiny("sew", squeeze_factor=2)
+    teacher = load_teacher(save(model, tmp_path, do_normalize=False))
+    batch, _ = waves(16000)
+    states = model(batch, output_hidden_states=True).hidden_states
+    ours = teacher.hidden_states(batch)
+    for k in range(3):
+        assert ours[k].shape == (1, 24, 48)
+    assert (teacher.card.depth, teacher.card.hop_samples, teacher.card.encoder) == (3, 640, None)
+    assert teacher.frames(16000) == 24 and teacher.hubert_weights() == {}
+    assert len(states) == 4
 
 
 def test_an_encoder_behind_its_own_feature_extractor(tmp_path):

@@ -1,17 +1,22 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from rich.console import Console
+from tiny_models import save, tiny
 
 from speechpress.compressor.checkpoint import config_document
 from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe_file import load_recipe, recipe_names
 from speechpress.compressor.show import KINDS, ls, show, show_checkpoint, show_recipe
 from speechpress.compressor.tables import ls_table, show_table
 from speechpress.runtime.errors import SpeechpressError
 
+DATA = Path(__file__).parent / "data"
 FIELDS = ("parameters", "macs_per_s", "receptive_field_ms", "lookahead_ms", "chunk_ms", "size_bytes")
 
 
@@ -123,3 +128,60 @@ def test_ls() -> None:
     assert "targets: none yet" in text and "microsoft/wavlm-base-plus" in text
     with pytest.raises(SpeechpressError, match=r"there is nothing called 'recipe' to list\. Kinds: recipes"):
         ls("recipe")
+
+
+def test_show_describes_every_teacher_that_distill_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of other toolkits, folders of any family, configs that leave out defaults, and what lies in the cache."""
+    conformer = save(tiny("wav2vec2-conformer"), tmp_path / "conformer", do_normalize=True)
+    sparse = save(tiny("hubert"), tmp_path / "sparse", do_normalize=True)
+    config = json.loads((tmp_path / "sparse" / "config.json").read_text())
+    del config["conv_stride"], config["conv_kernel"]  # transformers' own defaults
+    (tmp_path / "sparse" / "config.json").write_text(json.dumps(config))
+    nameless = tmp_path / "hubert_base"
+    shutil.copy(DATA / "fairseq_hubert_base.pt", nameless)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached = tmp_path / "hub" / "models--someone--thing"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("0" * 40)
+    save(tiny("wavlm"), cached / "snapshots" / ("0" * 40), do_normalize=True)
+    sources = [conformer, sparse, nameless, "someone/thing", *sorted(DATA.glob("*.pt"))]
+    for source in map(str, sources):
+        info = show(source)
+        card = load_teacher(source).card
+        assert (info["kind"], info["source"], info["family"]) == ("teacher", source, card.family)
+        assert (info["layers"], info["width"], info["parameters"]) == (card.depth, card.width, card.parameters)
+        assert json.loads(json.dumps(info)) == info
+        text = printed(show_table(info), 400)
+        assert all(note in text for note in card.notes)
+        assert ("takes the waveform normalised" in text) == card.normalize_input
+    assert show(str(DATA / "fairseq_hubert_base.pt"))["macs_per_s"] > 0
+    assert show(conformer)["macs_per_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.pt", b"nonsense", "a.pt: (truncated|not a checkpoint|damaged)"),
+        ("b.ckpt", b"", "b.ckpt: the file is empty"),
+        ("c", b"PK\x03\x04 cut off", "c: the file is truncated"),
+        ("d.safetensors", b"x", "d.safetensors: holds weights only; give its folder"),
+        ("e.yaml", b"\xff\xfe", "e.yaml.*UTF-8"),
+        ("f.txt", b"name: [", "f.txt"),
+    ],
+)
+def test_show_a_file_that_is_nothing(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SpeechpressError, match=said):
+        show(str(tmp_path / name))
+
+
+def test_show_a_name_of_torchaudio_downloads_nothing() -> None:
+    assert show("torchaudio:HUBERT_BASE")["parameters"] == 94_371_712
+    with pytest.raises(SpeechpressError, match="torchaudio would have to download it"):
+        show("torchaudio:HUBERT_ASR_LARGE")
+
+
+def test_show_a_recipe_for_a_teacher_that_must_be_loaded(tmp_path: Path) -> None:
+    folder = save(tiny("wav2vec2-conformer"), tmp_path, do_normalize=True)
+    info = show_recipe(load_recipe("distilhubert", [f"teacher={folder}"]))
+    assert any("nothing is known" in note for note in info["notes"])

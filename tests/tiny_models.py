@@ -1,5 +1,7 @@
 """Tiny transformers models with random weights for parity tests; a change of any tensor changes their hidden states."""
 
+import json
+
 import torch
 import transformers
 
@@ -52,6 +54,27 @@ def save(model, folder, do_normalize=None):
     model.save_pretrained(folder)
     if do_normalize is not None:
         transformers.Wav2Vec2FeatureExtractor(do_normalize=do_normalize).save_pretrained(folder)
+    return str(folder)
+
+
+def save_processor(folder, do_normalize):
+    """As transformers 5 does it: one processor_config.json, with the feature extractor inside."""
+    vocabulary = folder / "words.json"
+    vocabulary.write_text(json.dumps({"<pad>": 0, "<unk>": 1, "|": 2, "a": 3}))
+    extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=do_normalize)
+    transformers.Wav2Vec2Processor(extractor, transformers.Wav2Vec2CTCTokenizer(str(vocabulary))).save_pretrained(
+        folder
+    )
+    assert (folder / "processor_config.json").is_file() and not (folder / "preprocessor_config.json").exists()
+
+
+def w2v_bert(folder):
+    config = transformers.Wav2Vec2BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=4, intermediate_size=16, vocab_size=8
+    )
+    shake(transformers.Wav2Vec2BertModel(config)).save_pretrained(folder)
+    extractor = transformers.SeamlessM4TFeatureExtractor(feature_size=80, num_mel_bins=80, sampling_rate=16000)
+    extractor.save_pretrained(folder)
     return str(folder)
 
 
