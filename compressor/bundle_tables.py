@@ -1,5 +1,6 @@
 """Tables of bundles and exports for people."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich import box
@@ -52,25 +53,32 @@ def target_rows(target: dict[str, Any]) -> list[tuple[str, str]]:
 
 def bundle_table(document: dict[str, Any]) -> RenderableType:
     """What bundle.json says, for a terminal."""
-    target, features, lineage = document["target"], document["features"], document["lineage"]
-    table = Table(title=f"{document['path']}: {document['name']}", title_justify="left", box=None, show_header=False)
+    title = Text(f"{document['path']}: {document['name']}", style="table.title")
+    table = Table(title=title, title_justify="left", box=None, show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("target", f"{target['name']}: {target['description']} ({target['backend']})")
-    table.add_row("quantisation", document["quantize"])
-    table.add_row("program", f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB")
-    table.add_row("features", f"{output_words(features)}, {features['width']} wide")
+    for name, words in bundle_rows(document):
+        table.add_row(name, Text(words))  # Text: what a bundle says of itself is never markup
+    return table
+
+
+def bundle_rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What `show` tells of a bundle."""
+    target, features, lineage = document["target"], document["features"], document["lineage"]
+    yield "target", f"{target['name']}: {target['description']} ({target['backend']})"
+    yield "quantisation", document["quantize"]
+    yield "program", f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB"
+    yield "features", f"{output_words(features)}, {features['width']} wide"
     for stream in document["streams"]:
         waits = f"look-ahead {stream['lookahead_ms']:g} ms, worst age of a sample {stream['worst_age_ms']:g} ms"
-        table.add_row("live", f"chunks of {stream['chunk_ms']:g} ms, {waits}")
+        yield "live", f"chunks of {stream['chunk_ms']:g} ms, {waits}"
     if document["window"]:
-        table.add_row("live", f"no; windows of {document['window']['ms']:g} ms")
+        yield "live", f"no; windows of {document['window']['ms']:g} ms"
     longest_s = document["offline"]["max_s"]
-    table.add_row("whole recordings", f"up to {longest_s:g} s" if longest_s else "none")
+    yield "whole recordings", f"up to {longest_s:g} s" if longest_s else "none"
     for method, figures in document["parity"].items():
         share = document["delegation"][method]["time_share"]
-        table.add_row(method, f"{describe(figures)}; {share:.1%} of the time on the backend")
+        yield method, f"{describe(figures)}; {share:.1%} of the time on the backend"
     for line in score_lines(lineage.get("scores")):
-        table.add_row("scores", line)
-    table.add_row("made", f"{document['created']} from {(lineage['teacher'] or {}).get('source', 'a checkpoint')}")
-    return table
+        yield "scores", line
+    yield "made", f"{document['created']} from {(lineage['teacher'] or {}).get('source', 'a checkpoint')}"

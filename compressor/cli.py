@@ -229,20 +229,22 @@ def export_bundle(
 
 @app.command("verify")
 def verify_bundle(
-    bundle: Annotated[Path | None, typer.Argument(help="Folder of a bundle; the newest under ./bundles.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a bundle; the newest under ./bundles that runs here, else the shipped."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to run with.")] = None,
     json: Json = False,
 ) -> None:
     """Check a bundle: its hashes, its facts, and its golden clip, run here."""
-    from speechpress.runtime.bundle import newest_bundle
+    from speechpress.runtime.choice import choose_bundle
     from speechpress.runtime.verify import verify
 
     from .display import Screen, checks_table
 
     screen = Screen(json)
     if bundle is None:
-        bundle = newest_bundle(BUNDLES)
-        screen.say(f"no bundle was named; taking the newest: {bundle}")
+        bundle = choose_bundle(BUNDLES, screen.say)
     document = verify(bundle, threads)
     screen.result(document, checks_table([{"fix": "", **check} for check in document["checks"]]))
     if not document["ok"]:

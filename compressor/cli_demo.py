@@ -27,7 +27,8 @@ BUNDLES = Path("bundles")
 
 def demo(
     bundle: Annotated[
-        Path | None, typer.Argument(help="Folder of a bundle; the newest under ./bundles, else the one that ships.")
+        Path | None,
+        typer.Argument(help="Folder of a bundle; the newest under ./bundles that runs here, else the shipped."),
     ] = None,
     mic: Annotated[str | None, typer.Option(help="Number or name of a microphone, see --list-mics.")] = None,
     wav: Annotated[Path | None, typer.Option(help="Hear an audio file instead, of any format.")] = None,
@@ -90,17 +91,13 @@ class Opened:
 
 
 def open_model(folder: Path | None, chunk_ms: float | None, screen: "Screen") -> Opened:
-    """The bundle that was named, else the newest under ./bundles, else the shipped one; which one is said."""
-    from speechpress.runtime.bundle import DOCUMENT, newest_bundle, read_bundle
-    from speechpress.runtime.demo import SHIPPED
+    """The bundle that was named, else the newest under ./bundles that runs here, else the shipped one; it is said."""
+    from speechpress.runtime.bundle import read_bundle
+    from speechpress.runtime.choice import choose_bundle
     from speechpress.runtime.engine import PteEngine
 
-    if folder is None and any(BUNDLES.glob(f"**/{DOCUMENT}")):
-        folder = newest_bundle(BUNDLES)
-        screen.say(f"no bundle was named; taking the newest: {folder}")
-    elif folder is None:
-        folder = SHIPPED
-        screen.say("no bundle was named and there is none under bundles; taking the one that comes with the package")
+    if folder is None:
+        folder = choose_bundle(BUNDLES, screen.say, live=True)
     opened = read_bundle(folder)
     # One thread: a chunk is so small that more of them only wait for each other, and the machine has other work.
     return Opened(opened, PteEngine(opened, chunk_ms, threads=1))

@@ -14,7 +14,10 @@ PACES = {"both": ("real", "flat"), "real": ("real",), "flat": ("flat",)}
 
 
 def profile(
-    bundle: Annotated[Path | None, typer.Argument(help="Folder of a bundle; the newest under ./bundles.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a bundle; the newest under ./bundles that runs here, else the shipped."),
+    ] = None,
     device: Annotated[str, typer.Option(help="host, ssh:user@host, ssh:user@host:port or adb:SERIAL.")] = "host",
     chunk_ms: Annotated[float | None, typer.Option(help="One of the bundle's chunk sizes; else its first.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; else the known device's, else 1.")] = None,
@@ -39,7 +42,8 @@ def profile(
     from speechpress.devices.measuring import Wish
     from speechpress.devices.measuring import profile as measure
     from speechpress.runtime.atomic import write_json
-    from speechpress.runtime.bundle import newest_bundle, read_bundle
+    from speechpress.runtime.bundle import read_bundle
+    from speechpress.runtime.choice import choose_bundle
 
     from .display import Screen
     from .measure_tables import ProfileView, profile_table, summary
@@ -48,8 +52,7 @@ def profile(
         raise SpeechpressError(f"--pace {pace}: must be one of {', '.join(PACES)}")
     screen = Screen(json)
     if bundle is None:
-        bundle = newest_bundle(BUNDLES)
-        screen.say(f"no bundle was named; taking the newest: {bundle}")
+        bundle = choose_bundle(BUNDLES, screen.say)
     wish = Wish(chunk_ms, threads, cores, chunks, duration, PACES[pace], budget_ms, per_op, timeout, runner)
     opened, place = read_bundle(bundle), open_device(device, python)
     with ProfileView(screen) as view:

@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 
 @dataclass
@@ -195,6 +196,7 @@ def checks_table(checks: list[dict[str, Any]]) -> Table:
     """Checks with what to do about those that fail."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for check in checks:
-        mark = "[green]ok[/]" if check["ok"] else "[red]fails[/]"
-        table.add_row(mark, check["name"], check["detail"], check["fix"])
+        marks = {True: "[green]ok[/]", False: "[red]fails[/]", None: "[yellow]not run here[/]"}
+        mark = marks[check["ok"]]
+        table.add_row(mark, *(Text(check[key]) for key in ("name", "detail", "fix")))  # Text: never markup
     return table

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speechpress.runtime.bundle import PROGRAM, Bundle
+from speechpress.runtime.bundle import DOCUMENT, PROGRAM, Bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parity import compare_layers, within
 
@@ -69,7 +69,7 @@ class NativeSide:
         self.bundle = bundle
         write_clip(folder / CLIP, bundle.golden["audio"], bundle.document["audio"]["sample_rate"])
         libraries = sorted(self.runner.parent.glob("libexecutorch*.so*"))
-        return [self.runner, *libraries, bundle.program, folder / CLIP]
+        return [self.runner, *libraries, bundle.program, bundle.path / DOCUMENT, folder / CLIP]
 
     def events(self, folder: str, phase: str, settings: dict[str, Any]) -> "NativeEvents":
         assert self.bundle is not None

@@ -16,13 +16,13 @@ schema 1. Times in ms, memory in bytes, clocks in kHz; null where something is n
     warnings    [{name, text}]
 """
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.bundle import PROGRAM, Bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
 
 SCHEMA, KIND = 1, "speechpress-profile"
 Record = dict[str, Any]
@@ -174,10 +174,7 @@ def _cpu_ms(pace: dict[str, Any], threads: int) -> float | None:
 
 def read_record(path: Path) -> Record:
     """A record from disk; raises SpeechpressError when the file is none, or a newer one."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpeechpressError(f"{path}: cannot be read as JSON ({error}); `compress profile` writes one") from error
+    record = read_json(path, "`compress profile` writes one")
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise SpeechpressError(f"{path}: is no profile; `compress profile` writes one")
     schema = record.get("schema")

@@ -3,11 +3,12 @@
 A quality is a task's score on a scale on which 1 is perfect and more is better.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from speechpress.runtime.bundle import Bundle
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
 
 from .profile import Record
 
@@ -31,12 +32,12 @@ def scores_of(bundle: Bundle) -> dict[str, Any] | None:
 
 def _own_result(bundle: Bundle) -> dict[str, Any] | None:
     try:
-        found = json.loads((bundle.path / EVAL).read_text(encoding="utf-8"))
+        found = read_json(bundle.path / EVAL, "measure it again")
         if found["of"].get("digest") != bundle.document["digest"]:
             return None
         qualities = {name: task["quality"]["student"] for name, task in found["tasks"].items()}
         return {"of": "bundle", **_settings(found, (found["latency"] or {}).get("chunk_ms")), "qualities": qualities}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (SpeechpressError, KeyError, TypeError, AttributeError):
         return None  # an eval.json of something else, or none
 
 

@@ -10,7 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bundle_schema import LAST_SCHEMA, check_document
 from .errors import SpeechpressError
+from .json_file import read_json
+from .regular import check_regular, open_regular
+from .schema import Unfit
 from .spec import StreamSpec
 
 if TYPE_CHECKING:
@@ -84,16 +88,18 @@ class Bundle:
     def golden(self) -> dict[str, "np.ndarray"]:
         """The clip "audio" (S,) and the checkpoint's own frames for it, each (T, D) float32.
 
-        Raises SpeechpressError when the file is missing or damaged.
+        Raises SpeechpressError when the file is missing, damaged, or lacks what the bundle's methods give.
         """
         from .tensor_file import read_tensors
 
+        path = self.path / GOLDEN
+        check_hash(self, GOLDEN)
         try:
-            return read_tensors(self.path / GOLDEN)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SpeechpressError(
-                f"{self.path / GOLDEN}: cannot be read ({error}); export the bundle again"
-            ) from error
+            tensors = read_tensors(path)
+        except (OSError, ValueError) as error:
+            raise SpeechpressError(f"{path}: cannot be read ({error}); export the bundle again") from error
+        _check_golden(tensors, self.document, path)
+        return tensors
 
 
 def output_layers(features: dict[str, Any]) -> tuple[int, ...]:
@@ -104,15 +110,16 @@ def output_layers(features: dict[str, Any]) -> tuple[int, ...]:
 def read_bundle(folder: str | Path) -> Bundle:
     """Open a bundle: its document is complete, unchanged and of a schema that this version reads.
 
-    Files are checked for their sizes only, which notices one that was cut short; `check_hashes` reads them whole.
+    Files are checked for their sizes only, which notices one that was cut short; whoever loads one calls `check_hash`.
 
     Raises:
-        SpeechpressError: it is no bundle, a newer one, changed by hand, or files are missing or of another size.
+        SpeechpressError: it is no bundle, a newer one, changed by hand, holds what it must not, or files are missing
+            or of another size.
     """
     folder = Path(folder)
     document = _read_document(folder / DOCUMENT)
     schema = document.get("schema")
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if isinstance(schema, int) and SCHEMA < schema <= LAST_SCHEMA:
         raise SpeechpressError(
             f"{folder / DOCUMENT}: has schema {schema}, but this speechpress reads up to {SCHEMA}; "
             "upgrade with: pip install -U speechpress"
@@ -121,6 +128,10 @@ def read_bundle(folder: str | Path) -> Bundle:
         raise SpeechpressError(
             f"{folder / DOCUMENT}: was changed after the export (its digest does not fit); export the bundle again"
         )
+    try:
+        check_document(document, (PROGRAM, GOLDEN))
+    except Unfit as error:
+        raise SpeechpressError(f"{folder / DOCUMENT}: {error}; export the bundle again") from error
     for name, facts in document["files"].items():
         _check_size(folder / name, facts["size_bytes"])
     return Bundle(folder, document)
@@ -134,48 +145,44 @@ def digest(document: dict[str, Any]) -> str:
 
 
 def check_hashes(bundle: Bundle) -> None:
-    """Raises SpeechpressError when a file is not the one that was exported."""
-    for name, facts in bundle.document["files"].items():
-        path = bundle.path / name
-        with path.open("rb") as file:
+    """Raises SpeechpressError at the first file that is not the one that was exported."""
+    for name in bundle.document["files"]:
+        check_hash(bundle, name)
+
+
+def check_hash(bundle: Bundle, name: str) -> None:
+    """Raises SpeechpressError when this file is not the one that was exported."""
+    path, wanted = bundle.path / name, bundle.document["files"][name]["sha256"]
+    try:
+        with open_regular(path) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != facts["sha256"]:
-            raise SpeechpressError(
-                f"{path}: is damaged or was exchanged (sha256 {found[:12]}..., exported {facts['sha256'][:12]}...); "
-                "copy or export the bundle again"
-            )
+    except OSError as error:
+        raise SpeechpressError(f"{path}: cannot be read ({error}); copy or export the bundle again") from error
+    if found != wanted:
+        raise SpeechpressError(
+            f"{path}: is damaged or was exchanged (sha256 {found[:12]}..., exported {wanted[:12]}...); "
+            "copy or export the bundle again"
+        )
 
 
 def is_bundle(folder: str | Path) -> bool:
     return (Path(folder) / DOCUMENT).is_file()
 
 
-def newest_bundle(bundles: Path) -> Path:
-    """The bundle under `bundles` that was written last; raises SpeechpressError when there is none."""
-    found = list(bundles.glob(f"**/{DOCUMENT}"))
-    if not found:
-        raise SpeechpressError(
-            f"no bundle was named and there is none under {bundles}; make one with `compress export`"
-        )
-    return max(found, key=lambda path: path.stat().st_mtime).parent
-
-
 def _read_document(path: Path) -> dict[str, Any]:
     if not path.parent.is_dir():
         raise SpeechpressError(f"{path.parent}: there is no such folder; `compress export` makes a bundle")
-    if not path.is_file():
+    if not path.exists():
         raise SpeechpressError(f"{path.parent}: is no bundle (it has no {DOCUMENT}); `compress export` makes one")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpeechpressError(f"{path}: cannot be read as JSON ({error}); export the bundle again") from error
+    document = read_json(path, "export the bundle again")
     if not isinstance(document, dict):
         raise SpeechpressError(f"{path}: holds no JSON object; export the bundle again")
     return document
 
 
 def _check_size(path: Path, size_bytes: int) -> None:
-    if not path.is_file():
+    check_regular(path)
+    if not path.exists():
         raise SpeechpressError(f"{path}: is missing; copy or export the bundle again")
     found = path.stat().st_size
     if found != size_bytes:
@@ -183,6 +190,21 @@ def _check_size(path: Path, size_bytes: int) -> None:
             f"{path}: has {found:,} bytes instead of {size_bytes:,}: it was cut short or exchanged; "
             "copy or export the bundle again"
         )
+
+
+def _check_golden(tensors: "dict[str, np.ndarray]", document: dict[str, Any], path: Path) -> None:
+    """Raises SpeechpressError when a clip lacks what there must be for every method, or is of another shape."""
+    width, wanted = document["features"]["width"], [f"frames_{entry['chunk_frames']}" for entry in document["streams"]]
+    wanted += ["frames_offline"] * bool(document["offline"]["max_samples"])
+    wanted += ["frames_window"] * (document["window"] is not None)
+    for name, dimensions in {"audio": 1, **dict.fromkeys(wanted, 2)}.items():
+        found = tensors.get(name)
+        if found is None or found.dtype != "float32" or found.ndim != dimensions or not len(found):
+            raise SpeechpressError(f"{path}: has no {name} in float32; export the bundle again")
+        if dimensions == 2 and found.shape[1] != width:
+            raise SpeechpressError(
+                f"{path}: {name} is {found.shape[1]} wide instead of {width}; export the bundle again"
+            )
 
 
 def _filled(entry: dict[str, Any]) -> "np.ndarray":

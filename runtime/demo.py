@@ -7,18 +7,17 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .choice import SHIPPED as SHIPPED
 from .colours import Colours
 from .sources import Block, Source, mono
 from .spotting import Hit, Spotter
 from .stream import Engine, Frames, StreamingExtractor
 from .teaching import Teaching
 
-SHIPPED = Path(__file__).parent / "demo-bundle"
 SILENCE_DB = -100.0
 READ_S = 0.2  # how long a source is waited for before the worker looks around
 

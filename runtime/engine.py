@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle, read_bundle
+from .bundle import PROGRAM, Bundle, check_hash, read_bundle
 from .errors import SpeechpressError
+from .regular import check_regular
 from .spec import StreamSpec
 from .stream import State
 
+MOST_THREADS = 256  # more than a device has, and far from what ends a process for want of memory
 BACKENDS = {"xnnpack": "XnnpackBackend", "coreml": "CoreMLBackend", "vulkan": "VulkanBackend"}
 
 
@@ -41,9 +43,13 @@ class Program:
         self._library = import_executorch()
         if threads is not None:
             set_threads(threads)
+        check_regular(path)
+        whole = self._library.Verification.InternalConsistency
         try:
             with quiet():
-                self._program = self._library._load_program(str(path), enable_etdump=trace, debug_buffer_size=0)
+                self._program = self._library._load_program(
+                    str(path), enable_etdump=trace, debug_buffer_size=0, program_verification=whole
+                )
         except RuntimeError as error:
             raise SpeechpressError(f"{path}: ExecuTorch cannot read it ({_short(error)}); is it complete?") from error
         self._methods: dict[str, Any] = {}
@@ -105,12 +111,14 @@ class PteModel:
         trace: keep the time of every operator, see `Program.write_trace`.
 
     Raises:
-        SpeechpressError: the bundle is damaged or too new, or its backend is not in this installation.
+        SpeechpressError: the bundle is damaged or too new, its program is not the exported one, or its backend is not
+            in this installation.
     """
 
     def __init__(self, bundle: Bundle | str | Path, threads: int | None = None, trace: bool = False) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         check_backend(self.bundle)
+        check_hash(self.bundle, PROGRAM)
         self.program = Program(self.bundle.program, threads, trace)
 
     @property
@@ -190,14 +198,19 @@ class PteEngine(PteModel):
 
 def check_backend(bundle: Bundle) -> None:
     """Raises SpeechpressError when this installation cannot run the bundle's backend."""
-    target = bundle.document["target"]
-    backend = target["backend"]
-    if BACKENDS.get(backend) in import_executorch()._get_registered_backend_names():
+    if has_backend(bundle):
         return
+    target = bundle.document["target"]
     raise SpeechpressError(
-        f"{bundle.path}: is for {target['name']} and needs the backend {backend}, which ExecuTorch has not on this "
-        "machine. Run it on the device, or export another one with --target host"
+        f"{bundle.path}: is for {target['name']} and needs the backend {target['backend']}, which ExecuTorch has "
+        "not on this machine. Run it on the device, or export another one with --target host"
     )
+
+
+def has_backend(bundle: Bundle) -> bool:
+    """Whether this installation can run the bundle's backend; raises SpeechpressError when it is none at all."""
+    backend = BACKENDS.get(bundle.document["target"]["backend"])
+    return backend in import_executorch()._get_registered_backend_names()
 
 
 def import_executorch() -> Any:
@@ -221,8 +234,8 @@ def import_executorch() -> Any:
 
 def set_threads(threads: int) -> None:
     """Threads that ExecuTorch computes with, in the whole process; not to be called while a program runs."""
-    if threads < 1:
-        raise SpeechpressError(f"threads is {threads}, but must be at least 1")
+    if not 1 <= threads <= MOST_THREADS:
+        raise SpeechpressError(f"threads is {threads}, but must be at least 1 and at most {MOST_THREADS}")
     library = import_executorch()
     with quiet():
         if library._threadpool_get_thread_count() != threads:

@@ -1,14 +1,19 @@
 """Reads the tensors of a safetensors file with numpy alone, so that a board that runs a bundle needs nothing more."""
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .json_file import parse_json
+from .regular import open_regular
+from .schema import check, fields, list_of, map_of, one_of, whole
 
 if TYPE_CHECKING:
     import numpy as np
 
 _DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4"}
+_SIZES = list_of(whole(0, 2**40), 0, 8)
+_ENTRY = fields({"dtype": one_of(*_DTYPES), "shape": _SIZES, "data_offsets": list_of(whole(0, 2**40), 2, 2)})
 _LENGTH_BYTES = 8  # of the header's own length, little-endian, before it
 
 
@@ -18,15 +23,20 @@ def read_tensors(path: Path) -> "dict[str, np.ndarray]":
     Raises:
         OSError: it cannot be opened.
         ValueError: it is no such file, or is cut short.
+        SpeechpressError: it is no file at all, but a pipe or a folder.
     """
     import numpy as np
 
-    data = path.read_bytes()
+    with open_regular(path) as file:
+        data = file.read()
     start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     if len(data) < start or start == _LENGTH_BYTES:
         raise ValueError("its header is cut short")
-    header = json.loads(data[_LENGTH_BYTES:start])
+    header = parse_json(data[_LENGTH_BYTES:start])
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    check(map_of(_ENTRY), entries)
     for name, entry in entries.items():
         _check(name, entry, len(data) - start)
     return {
@@ -38,8 +48,6 @@ def read_tensors(path: Path) -> "dict[str, np.ndarray]":
 
 
 def _check(name: str, entry: dict[str, Any], size_bytes: int) -> None:
-    if entry["dtype"] not in _DTYPES:
-        raise ValueError(f"{name} is of type {entry['dtype']}")
     first, last = entry["data_offsets"]
     wanted = math.prod(entry["shape"]) * int(_DTYPES[entry["dtype"]][-1])
     if last - first != wanted or last > size_bytes:

@@ -87,7 +87,7 @@ def test_the_newest_bundle_else_the_one_that_ships(cli, tmp_path, small_bundle, 
     assert objects(done) and "comes with the package" in done.stderr
     copied(small_bundle, tmp_path / "bundles")
     done = cli("demo", "--wav", clips / "0.wav", "--json")
-    assert objects(done) and "taking the newest: bundles/small-host" in done.stderr
+    assert objects(done) and "taking the newest that runs here: bundles/small-host" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from toolchain import CPP, Toolchain, package_folder, sign
 
 from speechpress.compressor.bundle_document import facts
 from speechpress.compressor.config import EncoderConfig
@@ -40,11 +41,6 @@ if importlib.util.find_spec("executorch") is None:
     pytest.skip("needs ExecuTorch", allow_module_level=True)
 
 ROOT = Path(__file__).parent.parent
-CPP = ROOT / "runtime" / "cpp"
-FLAGS = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror")
-DEFINED = ("-DC10_USING_CUSTOM_GENERATED_MACROS", "-DSPEECHPRESS_ETDUMP")
-PARTS = ("threadpool", "etdump", "kernels_optimized", "kernels_quantized", "backend_xnnpack")
-C10 = "executorch/runtime/core/portable_type/c10"
 TOLERANCE = 1e-4
 # Of an encoder with random weights, which int8 does not suit: against the checkpoint, and between two processors.
 INT8_COSINE, INT8_SAME = 0.95, 0.995
@@ -63,46 +59,6 @@ CONFIG = EncoderConfig(
     pos_conv_future=3,
     left_context=10,
 )
-
-
-class Toolchain:
-    """A compiler, ExecuTorch's package for what it compiles for, and what runs the result."""
-
-    def __init__(self, compiler, package, runner=()):
-        self.compiler, self.package, self.runner = compiler, Path(package), list(runner)
-
-    def compile(self, source, folder):
-        include = self.package / "include"
-        system = ["-isystem", include, "-isystem", include / C10]
-        own = [f"-I{CPP / 'include'}", f"-I{CPP / 'run'}"]
-        done = folder / f"{source.parent.name}-{source.stem}.o"
-        run([self.compiler, *FLAGS, *DEFINED, *own, *system, "-c", source, "-o", done])
-        return done
-
-    def link(self, objects, program):
-        lib = self.package / "lib"
-        found = (f"-L{lib}", f"-Wl,-rpath,{lib}", f"-Wl,-rpath-link,{lib}", "-Wl,--no-as-needed", "-lexecutorch")
-        parts = [f"-lexecutorch_{part}" for part in PARTS]
-        run([self.compiler, *objects, "-o", program, "-pthread", *found, *parts])
-        return [*self.runner, program]
-
-    def build(self, folder):
-        """Commands that run the runner and the C++ tests."""
-        sources = [*CPP.glob("src/*.cpp"), *CPP.glob("run/*.cpp")]
-        objects = {source.relative_to(CPP).as_posix(): self.compile(source, folder) for source in sources}
-        runner = self.link(objects.values(), folder / "speechpress-run")
-        parts = [path for name, path in objects.items() if name != "run/main.cpp"]
-        tests = [self.compile(source, folder) for source in CPP.glob("tests/*.cpp")]
-        return runner, self.link([*parts, *tests], folder / "speechpress-tests")
-
-
-def run(words):
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def package_folder():
-    return importlib.util.find_spec("executorch").submodule_search_locations[0]
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +90,7 @@ def order_of(encoder, scheme="none"):
 
 def write_program(path, methods, constants, scheme="none"):
     path.write_bytes(lower(methods, constants, "xnnpack", scheme).program)
+    sign(path.parent)
     return path
 
 
@@ -209,7 +166,28 @@ def test_parts_and_streams_in_c(native, program, tmp_path):
     audio.write_bytes(speech(0, 1.2).tobytes())
     code, out, err = call(native[2], program, audio)
     assert code == 0, out.decode() + err
-    assert out.count(b"ok ") >= 20
+    assert out.count(b"ok ") >= 25
+
+
+def test_no_flipped_bit_is_run_in_c(native, program, tmp_path):
+    """200 of 200 programs with one flipped bit are refused, the whole one is not."""
+    whole, draw = program.read_bytes(), np.random.default_rng(17)
+    (tmp_path / "whole.pte").write_bytes(whole)
+    for number, bit in enumerate(draw.choice(8 * len(whole), 200, replace=False)):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << (bit % 8)
+        (tmp_path / f"{number:03}.pte").write_bytes(data)
+    sign(tmp_path, {path.name: whole for path in tmp_path.glob("*.pte")})
+    code, out, err = call(native[2], "--corpus", tmp_path)
+    lines = out.decode().splitlines()
+    assert code == 0 and lines.pop() == "whole.pte taken", err
+    assert len(lines) == 200 and all("refused" in line and "was exchanged" in line for line in lines)
+
+
+def test_no_chunk_at_all_of_frames_and_as_many_threads_as_there_may_be(runner, program):
+    """Raw output of no frames at all, and the most threads, which must end as cleanly as one does."""
+    frames, report = frames_of(runner, program, "--threads", 256, stdin=b"")
+    assert len(frames) == 0 and report["threads"] == 256
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -332,8 +310,12 @@ def inspect(trace):
         (["{no step}"], "cannot load step_4"),
         (["{no width}"], "its method 'width' is missing"),
         (["{state}"], "'state_initial' is missing or gives something unexpected"),
-        (["{truncated}"], "no ExecuTorch program, or a damaged one"),
-        (["{text}"], "no ExecuTorch program, or a damaged one"),
+        (["{truncated}", "--unchecked"], "no ExecuTorch program, or a damaged one"),
+        (["{text}", "--unchecked"], "no ExecuTorch program, or a damaged one"),
+        (["{truncated}"], "there is no {folder}/bundle.json to hold"),
+        (["{program}", "--threads", 100_000], "the number of threads is 100000, but must be at most 256"),
+        (["{program}", "--wav", "pipe.wav"], "pipe.wav is a pipe, a device or a folder, but must be a file"),
+        (["pipe.wav"], "pipe.wav is a pipe, a device or a folder, but must be a file"),
         (["missing.pte"], "cannot open missing.pte: No such file"),
         (["{program}", "--wav", "missing.wav"], "cannot open missing.wav"),
         (["{program}", "--wav", "stereo.wav"], "2 channels, but must be mono"),
@@ -355,13 +337,14 @@ def test_what_the_user_can_mend_is_said(runner, program, other_programs, tmp_pat
     (tmp_path / "cut.wav").write_bytes((tmp_path / "good.wav").read_bytes()[:-1000])
     (tmp_path / "truncated.pte").write_bytes(program.read_bytes()[:-5000])
     (tmp_path / "text.pte").write_text("no program at all, " * 20)
+    os.mkfifo(tmp_path / "pipe.wav")
     names = {"program": program, **other_programs}
     names |= {"truncated": tmp_path / "truncated.pte", "text": tmp_path / "text.pte"}
     words = [str(word).format(**names) for word in words]
     code, _, err = call(runner, *words, stdin=b"odd", cwd=tmp_path)
     assert code == 1, err
     last = err.strip().splitlines()[-1]
-    assert last.startswith("speechpress-run: ") and says in last, err
+    assert last.startswith("speechpress-run: ") and says.format(folder=tmp_path) in last, err
 
 
 def test_a_wrong_command_shows_the_right_one(runner):

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechpress.compressor.checkpoint import load_encoder
-from speechpress.runtime.bundle import digest
+from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.engine import Program, PteEngine, PteModel, set_threads, threads
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.stream import StreamingExtractor
@@ -87,6 +88,41 @@ def test_no_program_at_all(tmp_path):
     path.write_bytes(b"not a program")
     with pytest.raises(SpeechpressError, match="ExecuTorch cannot read it"):
         Program(path)
+
+
+def test_no_flipped_bit_is_run(small_bundle, tmp_path):
+    """200 of 200: in the head, where ExecuTorch looks, and in the weights, where it does not."""
+    folder = copied(small_bundle, tmp_path)
+    path = folder / "encoder.pte"
+    whole, draw = path.read_bytes(), np.random.default_rng(17)
+    opened, refused = read_bundle(folder), 0
+    for bit in draw.choice(8 * len(whole), 200, replace=False):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(data)
+        for load in (PteEngine, PteModel):
+            with pytest.raises(SpeechpressError, match="damaged or was exchanged"):
+                load(opened)
+        refused += 1
+    assert refused == 200
+    path.write_bytes(whole)
+    assert PteEngine(opened).spec.width == 32
+
+
+def test_a_program_that_is_cut_is_inconsistent_in_itself(small_bundle, tmp_path):
+    """ExecuTorch's own check, which needs no hash: the same that the C++ runtime asks for."""
+    path = tmp_path / "encoder.pte"
+    data = bytearray((small_bundle / "encoder.pte").read_bytes())
+    data[60:200] = bytes(255 for _ in range(140))
+    path.write_bytes(data)
+    with pytest.raises(SpeechpressError, match="ExecuTorch cannot read it"):
+        Program(path)
+
+
+def test_a_pipe_is_no_program(tmp_path):
+    os.mkfifo(tmp_path / "encoder.pte")
+    with pytest.raises(SpeechpressError, match="is a named pipe"):
+        Program(tmp_path / "encoder.pte")
 
 
 def test_an_unknown_method(small_bundle):

@@ -1,6 +1,5 @@
 #include "audio.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "speechpress/error.h"
+#include "speechpress/file.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "samples are taken as they lie in memory, which must be little-endian"
@@ -95,11 +95,8 @@ ReadBytes read_descriptor(int descriptor) {
 }
 
 ReadBytes read_file(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw Error("cannot open " + path + ": " + std::strerror(errno));
-  const std::shared_ptr<void> closer(nullptr, [descriptor](void*) { ::close(descriptor); });
-  return [closer, read = read_descriptor(descriptor)](char* bytes, size_t count) {
-    return read(bytes, count);
+  return [file = std::make_shared<File>(path)](char* bytes, size_t count) {
+    return file->read(bytes, count);
   };
 }
 

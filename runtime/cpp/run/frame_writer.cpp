@@ -29,7 +29,7 @@ FrameWriter::FrameWriter(const std::string& path, FrameFormat format, int64_t wi
 void FrameWriter::write(const Frames& frames) {
   if (format_ == FrameFormat::kCsv) {
     write_csv(frames);
-  } else {
+  } else if (!frames.values.empty()) {  // the data of no frames may be a null pointer
     std::fwrite(frames.values.data(), sizeof(float), frames.values.size(), file_.get());
   }
   if (std::fflush(file_.get()) != 0 || std::ferror(file_.get()) != 0) {

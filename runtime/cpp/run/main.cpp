@@ -121,7 +121,8 @@ void hear(StreamingExtractor& stream, AudioInput audio, Pace pace, FrameWriter* 
 std::shared_ptr<Engine> load(const Options& options, Report& report) {
   const auto start = Clock::now();
   auto engine = Engine::load(options.program,
-                             {options.chunk_frames, options.threads, !options.etdump.empty()});
+                             {options.chunk_frames, options.threads, !options.etdump.empty(),
+                              options.unchecked});
   report.load_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   report.threads = engine->threads();
   report.spec = engine->spec();

@@ -45,6 +45,7 @@ const std::map<std::string, bool Options::*>& flags() {
       {"--csv", &Options::csv},
       {"--json", &Options::json},
       {"--pace", &Options::pace},
+      {"--unchecked", &Options::unchecked},
       {"--help", &Options::help}};
   return flags;
 }
@@ -85,6 +86,7 @@ Audio is mono at the model's rate, which is 16 kHz. It comes from stdin as raw l
   --wav FILE          this file instead of stdin: PCM of 16 bits or floats of 32
   --chunk-frames N    one of the program's chunk sizes; its first unless told
   --threads N         of ExecuTorch's pool; its own choice unless told
+  --unchecked         run a program that no bundle.json lies beside, without knowing whether it is whole
   --pace              hear no faster than audio comes from a microphone
   --repeat N          hear the wav file N times, each as a new stream, for timings; frames of the first
 Results

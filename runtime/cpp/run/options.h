@@ -26,6 +26,7 @@ struct Options {
   std::string etdump;
   std::string times;  // empty: nowhere; "-": stdout
   bool pace = false;
+  bool unchecked = false;
   bool json = false;
   bool help = false;
 };

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "bundle_hash.h"
 #include "program.h"
 #include "state_layout.h"
 #include "thread_pool.h"
@@ -53,6 +54,11 @@ const void* data_of(const EValue& output, size_t bytes) {
   return output.toTensor().const_data_ptr();
 }
 
+/// A tensor without elements has no memory, and memcpy takes no null pointer.
+void copy(void* to, const void* from, size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
 }  // namespace
 
 struct Engine::Impl {
@@ -72,6 +78,7 @@ struct Engine::Impl {
 
 Engine::Impl::Impl(const std::string& path, const EngineOptions& options)
     : pool(options.threads), trace(options.trace), module(path, Module::LoadMode::Mmap) {
+  if (!options.unchecked) check_hash(path);
   load_program(module, path);
   const ProgramFacts facts = read_facts(module, path);
   spec = facts.spec;
@@ -132,10 +139,10 @@ void Engine::step(const float* chunk, State& state, float* frames) {
   // An output may be one of the inputs, that is the caller's own memory; so copy beside it first.
   for (size_t i = 0; i < self.next.tensors.size(); ++i) {
     auto& tensor = self.next.tensors[i];
-    std::memcpy(tensor.data(), data_of(outputs->at(i + 1), tensor.size()), tensor.size());
+    copy(tensor.data(), data_of(outputs->at(i + 1), tensor.size()), tensor.size());
   }
   const size_t bytes = self.layout.frames_bytes;
-  std::memcpy(frames, data_of(outputs->at(0), bytes), bytes);
+  copy(frames, data_of(outputs->at(0), bytes), bytes);
   std::swap(state, self.next);
 }
 

@@ -1,11 +1,10 @@
 #include "program.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
+#include <cstdint>
 #include <numeric>
 
 #include "speechpress/error.h"
+#include "speechpress/file.h"
 
 namespace speechpress {
 namespace {
@@ -14,6 +13,7 @@ using executorch::runtime::EValue;
 using executorch::runtime::Program;
 
 constexpr int64_t kNewestSchema = 1;
+constexpr int64_t kMost = INT32_MAX;  // of any number, so that products fit
 
 /// Reads the constant methods of one program.
 class Constants {
@@ -27,7 +27,7 @@ class Constants {
 
   int64_t integer(const std::string& name, int64_t least) {
     const auto values = integers(name);
-    if (values.size() != 1 || values[0] < least) throw damaged(name);
+    if (values.size() != 1 || values[0] < least || values[0] > kMost) throw damaged(name);
     return values[0];
   }
 
@@ -79,10 +79,13 @@ void check_schema(Constants& constants, const std::string& path) {
 }
 
 void check_state(const ProgramFacts& facts, const Constants& constants) {
-  for (const int64_t size : facts.state_sizes) {
-    if (size < 0) throw constants.damaged("state_sizes");
-  }
   const auto initial = static_cast<int64_t>(facts.state_initial.size());
+  for (const int64_t size : facts.state_sizes) {
+    if (size < 0 || size > initial) throw constants.damaged("state_sizes");
+  }
+  for (const int64_t frames : facts.chunk_frames) {
+    if (frames < 1 || frames > kMost) throw constants.damaged("chunk_frames");
+  }
   const auto& sizes = facts.state_sizes;
   if (std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) != initial) {
     throw constants.damaged("state_initial");
@@ -96,7 +99,7 @@ void check_state(const ProgramFacts& facts, const Constants& constants) {
 }  // namespace
 
 void load_program(Module& module, const std::string& path) {
-  if (!std::ifstream(path)) throw Error("cannot open " + path + ": " + std::strerror(errno));
+  { const File readable(path); }
   const auto error = module.load(Program::Verification::InternalConsistency);
   if (error != executorch::runtime::Error::Ok) {
     throw Error(path + " is no ExecuTorch program, or a damaged one (" +

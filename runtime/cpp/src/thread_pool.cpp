@@ -27,6 +27,9 @@ namespace {
 
 using executorch::extension::threadpool::get_threadpool;
 
+// More than a device has, and far from what ends a process for want of memory.
+constexpr int kMostThreads = 256;
+
 // Of the process, because the pool is.
 struct Claims {
   std::mutex mutex;
@@ -45,7 +48,10 @@ int pool_threads() {
 }  // namespace
 
 ThreadPoolClaim::ThreadPoolClaim(int threads) {
-  if (threads < 0) throw Error("the number of threads is " + std::to_string(threads));
+  if (threads < 0 || threads > kMostThreads) {
+    throw Error("the number of threads is " + std::to_string(threads) + ", but must be at most " +
+                std::to_string(kMostThreads));
+  }
   const std::lock_guard<std::mutex> lock(claims().mutex);
   if (threads > 0 && threads != pool_threads()) {
     if (claims().alive > 0) {

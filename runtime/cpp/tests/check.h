@@ -17,6 +17,9 @@ struct Test {
 /// Those that need nothing but themselves.
 std::vector<Test> tests_of_parts();
 
+/// Those that write to the folder for temporary files.
+std::vector<Test> tests_of_files();
+
 /// Those that run a program, on float32 samples.
 std::vector<Test> tests_of_streams(const std::string& program, const std::string& audio);
 

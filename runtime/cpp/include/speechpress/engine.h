@@ -20,14 +20,16 @@ struct EngineOptions {
   int64_t chunk_frames = 0;  ///< 0: the program's first, which is what its target asks for
   int threads = 0;           ///< of ExecuTorch's pool; 0 leaves it as it is
   bool trace = false;        ///< record an ETDump, which grows with every chunk
+  bool unchecked = false;    ///< take a program as it is, without the bundle.json beside it
 };
 
 /// A loaded program that runs one chunk. It keeps nothing between calls, so one engine serves any
 /// number of streams, also from several threads, which then wait for each other.
 class Engine {
  public:
-  /// Throws Error: no such file, no speechpress program, a newer schema, no such chunk size, or
-  /// another number of threads while other engines use the pool, of which a process has but one.
+  /// Throws Error: no such file, one that is not as bundle.json beside it says, no speechpress
+  /// program, a newer schema, no such chunk size, more threads than there can be, or another number of threads
+  /// while other engines use the pool, of which a process has but one.
   static std::shared_ptr<Engine> load(const std::string& path, const EngineOptions& options = {});
   ~Engine();
   Engine(const Engine&) = delete;

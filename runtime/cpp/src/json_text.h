@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace speechpress {
+
+/// The text at a place in a JSON document, such as {"files", "encoder.pte", "sha256"}.
+/// Throws Error when there is none, or the document is not JSON up to there.
+std::string text_at(std::string_view json, const std::vector<std::string>& path);
+
+}  // namespace speechpress

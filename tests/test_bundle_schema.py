@@ -1,0 +1,207 @@
+"""bundle.json with every field replaced by every wrong type and extreme, signed anew: an error with the key's path, or
+a document on which everything that reads one works."""
+
+import copy
+import io
+import json
+import shutil
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from speechpress.compressor.bundle_card import card
+from speechpress.compressor.bundle_document import summary
+from speechpress.compressor.bundle_tables import bundle_table
+from speechpress.devices.measuring import Wish, settled
+from speechpress.devices.profile import begin, settle
+from speechpress.devices.report import build
+from speechpress.devices.scores import scores_of
+from speechpress.runtime.bundle import digest, read_bundle
+from speechpress.runtime.choice import SHIPPED, runs_here
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.verify import constants
+
+SCORES = {
+    "suite": "mini",
+    "layers": "last",
+    "chunk_ms": 80.0,
+    "tasks": {"ks": {"metric": "acc", "value": 0.9, "quality": 0.9, "ci95": [0.8, 1.0], "teacher": None}},
+}
+WRONG = [
+    *(None, True, False, 0, -1, 1.5, -0.0, 2**31, 10**30, 10**4000, 1e300, 5e-324),
+    *("", "text", "[/x]", "x" * 200_000, "\x1b[2J", "../../etc/passwd", "\u202e"),
+    *([], {}, [[]], [None], {"a": None}, [1] * 1000, {"": {"": {}}}),
+]
+DEEP = json.loads("[" * 100 + "]" * 100)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A folder with a bundle that says all that one can say, and its document."""
+    folder = tmp_path_factory.mktemp("bundle") / "demo"
+    shutil.copytree(SHIPPED, folder)
+    document = json.loads((folder / "bundle.json").read_text())
+    document["lineage"] |= {"scores": SCORES, "fidelity": {"4": {"cosine": 0.9, "l1": 0.1}}}
+    document["lineage"] |= {"parameters": 5, "quantization": {"scheme": "int8"}}
+    document["features"]["outputs"] = [2, 4]
+    document["window"] = {"method": "window", "samples": 16_000, "ms": 1000.0}
+    share = document["delegation"]["step_4"]
+    share["fallback"] = share["fallback"][:2]
+    # Of what there are many of a kind, one says it all.
+    document["delegation"], document["state"] = {"step_4": share}, document["state"][:4]
+    document["parity"], document["lineage"]["recipe"] = {"step_4": document["parity"]["step_4"]}, "name: demo\n"
+    share["layers"] = {"kernels": {"add": ["encoder", None]}, "partitions": [["encoder"], [None]]}
+    return folder, document
+
+
+def write(folder, document):
+    document["digest"] = digest(document)
+    (folder / "bundle.json").write_text(json.dumps(document))
+
+
+def paths(value, path=()):
+    """Every place in the document, from the outside in; of long lists the first two. What is free to hold anything, the
+    lineage's own records of teacher and data, is one place each."""
+    if path != ("digest",):
+        yield path
+    if path in (("lineage", "data"), ("lineage", "teacher", "encoder")):
+        return
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield from paths(item, (*path, key))
+
+
+def places_in(document):
+    return [path for path in paths(document) if path]
+
+
+@contextmanager
+def replaced(document, path, value):
+    """The document with another value there, for as long as the block lasts."""
+    place = document
+    for key in path[:-1]:
+        place = place[key]
+    before, place[path[-1]] = place[path[-1]], value
+    yield document
+    place[path[-1]] = before
+
+
+def use(folder):
+    """All that a bundle's document is read for, short of running its program."""
+    bundle = read_bundle(folder)
+    document = bundle.document
+    table = bundle_table({"kind": "bundle", "path": str(folder), **document})
+    if '"[/x]"' in (folder / "bundle.json").read_text():
+        Console(file=io.StringIO()).print(table)
+    card(document, "x"), summary(folder, document | {"features": {"outputs": [0]} | document["features"]})
+    runs_here(bundle)
+    state = bundle.initial_state()
+    assert all(list(state[entry["name"]].shape) == entry["shape"] for entry in document["state"])
+    constants(document)
+    facts = {"cores": [], "model": "x", "load_1min": 0.0}
+    settings = settled(bundle, Wish(), facts, None) | {"side": "python"}
+    record = begin(bundle, settings, {"address": "host", "known": None, **facts})
+    record["accuracy"]["scores"] = scores_of(bundle)
+    settle(record)
+    build([record], [])
+    for entry in document["streams"]:
+        bundle.spec(entry["chunk_ms"])
+
+
+def outcome(folder, document):
+    """The error's text; None when the document was taken, and everything worked on it."""
+    write(folder, document)
+    try:
+        use(folder)
+    except SpeechpressError as error:
+        return str(error)
+    return None
+
+
+def test_the_original_is_taken(original):
+    folder, document = original
+    assert outcome(folder, copy.deepcopy(document)) is None
+
+
+def test_every_field_replaced_by_every_wrong_value(original):
+    folder, document = original
+    places, refused = places_in(document), 0
+    for path in places:
+        for value in WRONG:
+            with replaced(document, path, value):
+                said = outcome(folder, document)
+            if said is not None:
+                refused += 1
+                assert " bytes instead of " in said or ("bundle.json: " in said and path[0] in said), (path, value)
+                assert len(said) < 600, (path, value)
+    assert outcome(folder, document) is None
+    assert len(places) > 120 and refused > 10 * len(places)
+
+
+def test_deep_values_are_errors_everywhere(original):
+    folder, document = original
+    for path in places_in(document):
+        with replaced(document, path, DEEP):
+            assert "nested deeper" in outcome(folder, document), path
+
+
+def test_whatever_is_missing_is_an_error_or_not_needed(original):
+    folder, document = original
+    for path in [path for path in places_in(document) if isinstance(path[-1], str)]:
+        changed = copy.deepcopy(document)
+        del read(changed, path[:-1])[path[-1]]
+        outcome(folder, changed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_numbers_that_contradict_each_other(original, data):
+    folder, document = original
+    numbers = [path for path in places_in(document) if isinstance(read(document, path), int | float)]
+    changed = copy.deepcopy(document)
+    for path in data.draw(st.lists(st.sampled_from(numbers), min_size=1, max_size=3)):
+        read(changed, path[:-1])[path[-1]] = data.draw(st.integers(-3, 2**33) | st.floats(-1e15, 1e15))
+    outcome(folder, changed)
+
+
+def read(document, path):
+    for key in path:
+        document = document[key]
+    return document
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["streams"][1].update(chunk_ms="80"), 'streams[1].chunk_ms is "80", but must be a number'),
+        (lambda d: d["streams"][0].update(first_frame=0), "streams[0].first_frame is 0, but must be -1"),
+        (lambda d: d["state"][0].update(shape=[10**6, 10**6]), "state has shapes of 8,000,"),
+        (lambda d: d["state"][2].update(initial=[0.0] * 79), "state[2].initial has 79 values"),
+        (lambda d: d["state"][3].update(name="count"), "state[3].name is 'count', as that of another"),
+        (lambda d: d["state"].pop(1), "no entry named 'end'"),
+        (
+            lambda d: d["files"].update({"../x": d["files"]["encoder.pte"]}),
+            'files is "../x", but must be an object with',
+        ),
+        (lambda d: d["files"].pop("encoder.pte"), "files.encoder.pte is missing"),
+        (lambda d: d["lineage"]["teacher"].update(source=7), "lineage.teacher.source is 7, but must be a text"),
+        (lambda d: d["features"].update(outputs=[1, 2, 3]), "features.width is 256, but must be a multiple of 3"),
+        (lambda d: d["tolerance"].update(cosine="high"), 'tolerance.cosine is "high"'),
+    ],
+)
+def test_the_error_names_the_key(original, change, said):
+    folder, document = original
+    changed = copy.deepcopy(document)
+    change(changed)
+    assert said in outcome(folder, changed)
+
+
+def test_json_that_is_nested_deep_or_has_huge_numbers(original):
+    folder, _ = original
+    for text in ("[" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, '{"schema": ' + "9" * 10_000 + "}"):
+        (folder / "bundle.json").write_text(text)
+        with pytest.raises(SpeechpressError, match="cannot be read as JSON"):
+            read_bundle(folder)

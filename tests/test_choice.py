@@ -1,0 +1,58 @@
+import json
+import os
+
+import pytest
+from bundled import copied
+
+from speechpress.runtime.bundle import digest
+from speechpress.runtime.choice import SHIPPED, choose_bundle
+
+
+def changed(folder, **changes):
+    path = folder / "bundle.json"
+    document = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({**document, "digest": digest(document)}))
+    return folder
+
+
+@pytest.fixture
+def bundles(tmp_path):
+    """Three bundles, the newest last: one that runs here, one that is damaged, one for another backend."""
+    here = copied(SHIPPED, tmp_path / "bundles" / "a")
+    damaged = copied(SHIPPED, tmp_path / "bundles" / "b")
+    (damaged / "encoder.pte").write_bytes(b"short")
+    target = {"name": "ios-coreml", "backend": "coreml", "description": "an iPhone", "runs_here": False}
+    other = changed(copied(SHIPPED, tmp_path / "bundles" / "c"), target=target)
+    for age, folder in enumerate((other, damaged, here)):
+        os.utime(folder / "bundle.json", (1e9 - age, 1e9 - age))
+    return tmp_path / "bundles"
+
+
+def test_the_newest_that_runs_here(bundles):
+    said = []
+    assert choose_bundle(bundles, said.append) == bundles / "a" / "demo-bundle"
+    assert "for ios-coreml and its backend coreml does not run here" in said[0]
+    assert "cut short" in said[1] and "newest that runs here" in said[2] and len(said) == 3
+
+
+def test_live_needs_one_that_streams(bundles):
+    changed(bundles / "a" / "demo-bundle", streams=[], state=[])
+    said = []
+    assert choose_bundle(bundles, said.append) == bundles / "a" / "demo-bundle"
+    assert choose_bundle(bundles, said.append, live=True) == SHIPPED
+    assert any("passed over, it does not stream" in line for line in said) and "none that runs here" in said[-1]
+
+
+def test_the_shipped_one_when_there_is_no_other(tmp_path):
+    said = []
+    assert choose_bundle(tmp_path, said.append) == SHIPPED
+    assert len(said) == 1 and "there is none under" in said[0]
+
+
+def test_the_commands_take_it_and_say_so(bundles, cli, tmp_path):
+    words = ("--chunks", 2, "--pace", "flat", "--json")
+    for name, more in (("verify", ("--json",)), ("profile", words)):
+        done = cli(name, *more)
+        assert done.returncode == 0, done.stderr
+        text = " ".join(done.stderr.split())
+        assert "passed over" in text and "newest that runs here: bundles/a/demo-bundle" in text

@@ -1,0 +1,61 @@
+"""Compilers for the C++ runtime, and what its tests lay beside a program."""
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+
+CPP = Path(__file__).parent.parent / "runtime" / "cpp"
+FLAGS = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror")
+DEFINED = ("-DC10_USING_CUSTOM_GENERATED_MACROS", "-DSPEECHPRESS_ETDUMP")
+PARTS = ("threadpool", "etdump", "kernels_optimized", "kernels_quantized", "backend_xnnpack")
+C10 = "executorch/runtime/core/portable_type/c10"
+
+
+class Toolchain:
+    """A compiler, ExecuTorch's package for what it compiles for, and what runs the result."""
+
+    def __init__(self, compiler, package, runner=(), flags=()):
+        self.compiler, self.package, self.runner = compiler, Path(package), list(runner)
+        self.flags = [*FLAGS, *flags]
+
+    def compile(self, source, folder):
+        include = self.package / "include"
+        system = ["-isystem", include, "-isystem", include / C10]
+        own = [f"-I{CPP / part}" for part in ("include", "run", "src")]
+        done = folder / f"{source.parent.name}-{source.stem}.o"
+        run([self.compiler, *self.flags, *DEFINED, *own, *system, "-c", source, "-o", done])
+        return done
+
+    def link(self, objects, program):
+        lib = self.package / "lib"
+        found = (f"-L{lib}", f"-Wl,-rpath,{lib}", f"-Wl,-rpath-link,{lib}", "-Wl,--no-as-needed", "-lexecutorch")
+        parts = [f"-lexecutorch_{part}" for part in PARTS]
+        run([self.compiler, *self.flags, *objects, "-o", program, "-pthread", *found, *parts])
+        return [*self.runner, program]
+
+    def build(self, folder):
+        """Commands that run the runner and the C++ tests."""
+        sources = [*CPP.glob("src/*.cpp"), *CPP.glob("run/*.cpp")]
+        objects = {source.relative_to(CPP).as_posix(): self.compile(source, folder) for source in sources}
+        runner = self.link(objects.values(), folder / "speechpress-run")
+        parts = [path for name, path in objects.items() if name != "run/main.cpp"]
+        tests = [self.compile(source, folder) for source in CPP.glob("tests/*.cpp")]
+        return runner, self.link([*parts, *tests], folder / "speechpress-tests")
+
+
+def run(words):
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def package_folder():
+    return importlib.util.find_spec("executorch").submodule_search_locations[0]
+
+
+def sign(folder, contents=None):
+    """Lay a bundle.json beside programs, with what the runtime reads; `contents` instead of the files'."""
+    contents = contents or {path.name: path.read_bytes() for path in folder.glob("*.pte")}
+    files = {name: {"sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
+    (folder / "bundle.json").write_text(json.dumps({"schema": 1, "files": files}))
