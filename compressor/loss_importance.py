@@ -12,9 +12,9 @@ from torch import Tensor
 
 from .cutting import cut
 from .distill import Setup, chunk_drawer
+from .distill_step import Distiller
 from .encoder import Encoder
 from .objectives import loss_sums
-from .training import Distiller
 from .validation import align
 
 BATCHES = 8  # for the importance of units

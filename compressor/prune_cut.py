@@ -20,6 +20,7 @@ from .checkpoint import CARD, Checkpoint, save_encoder, write_json
 from .config import EncoderConfig
 from .cutting import cut
 from .distill import Setup, heldout_waves
+from .distill_step import Distiller
 from .encoder import Encoder
 from .importance import magnitude, taylor, width_importance
 from .lineage import ancestry
@@ -32,7 +33,6 @@ from .prune_order import Order
 from .prune_search import Found, search
 from .prune_target import Target
 from .show import describe_encoder
-from .training import Distiller
 from .units import check_prunable, removed
 from .validation import validate
 
