@@ -36,6 +36,28 @@ def test_taylor_is_the_derivative_of_a_gate():
         torch.testing.assert_close(found[group], masks[group].grad.abs(), atol=1e-6, rtol=1e-3)
 
 
+def test_importance_is_of_the_loss_and_not_of_scaled_gradients():
+    """A student's front end learns slower, by a tenth; its channels do not matter a tenth as much."""
+    encoder = make(SMALL)
+    wanted, across = taylor(encoder, [loss]), width_importance(encoder, [loss])
+    encoder.front_end_grad = 0.1
+    for group, values in taylor(encoder, [loss]).items():
+        torch.testing.assert_close(values, wanted[group], msg=group.title)
+    torch.testing.assert_close(width_importance(encoder, [loss]), across)
+
+
+def test_dimensions_that_batches_pull_apart_matter_all_the_same():
+    """Losses of opposite sign cancel in a mean of changes, not in that of their sizes."""
+    encoder = make(SMALL)
+    alone = width_importance(encoder, [loss])
+    both = width_importance(encoder, [loss, lambda whole: -loss(whole)])
+    assert alone.max() > 1e-4
+    torch.testing.assert_close(both, alone)
+    units = taylor(encoder, [loss, lambda whole: -loss(whole)])
+    for group, values in taylor(encoder, [loss]).items():
+        torch.testing.assert_close(units[group], values, msg=group.title)
+
+
 def test_units_without_effect_matter_least():
     encoder = make(BASE)
     layer = encoder.encoder.layers[0]
