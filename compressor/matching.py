@@ -34,7 +34,7 @@ class Objective:
 def objective(default: float | None, *, doc: str, words: str, compares: Compares, layers: int = 1) -> Any:
     """A key of `match` that is the weight of an objective: its row in the table, see `Objective`."""
     row = {"doc": doc, "words": words, "compares": compares, "layers": layers}
-    return field(default=default, metadata={**key(default, low=0, doc=doc).metadata, "objective": row})
+    return field(default=default, metadata={**key(default, low=0, high=1e9, doc=doc).metadata, "objective": row})
 
 
 @dataclass(frozen=True)

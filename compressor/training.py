@@ -67,8 +67,8 @@ class Loop:
                     self.settle()
                 progress.train_s += time.perf_counter() - started
                 self.since.seconds += time.perf_counter() - started
-                if self._due(self.log_every):
-                    self.listen(self._log_line())
+                if self._due(self.log_every) and (line := self._log_line()) is not None:
+                    self.listen(line)
                 after_step()
                 if self._interrupted(interrupt):
                     self.settle()
@@ -134,13 +134,17 @@ class Loop:
                 scaled=scales_gradients(self.trainer.fabric),
             )
 
-    def _log_line(self) -> Event:
-        """Means since the last line, over all processes."""
+    def _log_line(self) -> Event | None:
+        """Means since the last line, over all processes; None when nothing could be read since then."""
         since, self.since = self.since, self._nothing()
-        sums, layers, penalty = since.sums, sorted(since.sums.layers), self.trainer.penalty
+        sums, layers, penalty = since.sums, sorted(set(self.trainer.match.teacher_layers)), self.trainer.penalty
+        nothing = sums.loss.new_zeros(2)  # so that processes add up the same layers, whatever each of them heard
         flat = torch.stack([sums.loss, torch.tensor(float(sums.frames), device=sums.loss.device)])
-        flat = summed(self.trainer.fabric, torch.cat([flat, *(sums.layers[layer].float() for layer in layers)]))
-        values = (flat / flat[1].clamp(min=1)).tolist()
+        flat = torch.cat([flat, *(sums.layers.get(layer, nothing).float() for layer in layers)])
+        flat = summed(self.trainer.fabric, flat)
+        if not flat[1]:
+            return None
+        values = (flat / flat[1]).tolist()
         pairs = zip(values[2::2], values[3::2], strict=True)
         return {
             "event": "train",

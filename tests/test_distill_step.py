@@ -215,7 +215,8 @@ def test_a_batch_that_nobody_could_read_is_no_measure_for_others(make_trainer):
     loop = Loop(make_trainer(Train(steps=5)), silent)
     loop.step(batch(rows=0))
     loop.settle()
-    assert loop.progress.step == 1 and loop.progress.loss_ema is None and loop.since.sums.frames == 0
+    assert loop.progress.step == 1 and loop.progress.loss_ema is None and loop._log_line() is None
     loop.step(batch())
     loop.settle()
     assert loop.progress.best_ema > 0.1
+    assert loop._log_line()["loss"] == pytest.approx(loop.progress.loss_ema)
