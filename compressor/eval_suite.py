@@ -15,7 +15,8 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .contest import OWN_NAMES, contest_fidelity, open_contest
 from .downstream import Budget
-from .extraction import Listener, extract, stores
+from .events import OnText
+from .extraction import extract, stores
 from .features import some_waves
 from .outcome_store import OutcomeStore
 from .problems import FEATURES, Problem, shuffled
@@ -46,7 +47,7 @@ def evaluate_suite(
     sanity: bool = False,
     workers: int = 1,
     device: str = "cpu",
-    listen: Listener = logger.info,
+    listen: OnText = logger.info,
 ) -> dict[str, Any]:
     """Measure a checkpoint or bundle on tasks; the result is plain JSON.
 
