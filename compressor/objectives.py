@@ -55,7 +55,7 @@ class PredictionHeads(nn.Module):
     """
 
     def __init__(
-        self, layers: Sequence[int], width: int, teacher_width: int, factor: int = 1, upsample: str = "repeat"
+        self, layers: Sequence[int], width: int, teacher_width: int, *, factor: int = 1, upsample: str = "repeat"
     ) -> None:
         super().__init__()
         self.layers = tuple(layers)
@@ -88,6 +88,7 @@ class LayerPairs(nn.Module):
         width: int,
         teacher_width: int,
         projections: Sequence[int] | None = None,
+        *,
         bare: bool = False,
         factor: int = 1,
         upsample: str = "repeat",
@@ -127,9 +128,9 @@ def make_heads(match: Match, width: int, teacher_width: int, factor: int = 1) ->
     """The heads that a recipe asks for; a student's frame lasts as long as `factor` of the teacher's."""
     upsample = match.upsample or "repeat"
     if match.style == "heads":
-        return PredictionHeads(match.teacher_layers, width, teacher_width, factor, upsample)
+        return PredictionHeads(match.teacher_layers, width, teacher_width, factor=factor, upsample=upsample)
     bare = match.relations_only and not match.projections
-    return LayerPairs(match.pairs, width, teacher_width, match.projections, bare, factor, upsample)
+    return LayerPairs(match.pairs, width, teacher_width, match.projections, bare=bare, factor=factor, upsample=upsample)
 
 
 def l1_and_cosine(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,12 +269,13 @@ def load_heads(folder: Path, width: int, teacher_width: int) -> Heads | None:
     kind, _, factor = metadata.get("upsample", "repeat:1").partition(":")
     heads: Heads
     if metadata["style"] == "heads":
-        heads = PredictionHeads(numbers, width, teacher_width, int(factor), kind)
+        heads = PredictionHeads(numbers, width, teacher_width, factor=int(factor), upsample=kind)
     else:
         shared = metadata.get("projections")
         groups = None if shared in (None, "none") else [int(number) for number in shared.split(",")]
+        bare = shared == "none"
         pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
-        heads = LayerPairs(pairs, width, teacher_width, groups, shared == "none", int(factor), kind)
+        heads = LayerPairs(pairs, width, teacher_width, groups, bare=bare, factor=int(factor), upsample=kind)
     tensors.pop("none", None)
     try:
         heads.load_state_dict(tensors)

@@ -201,7 +201,10 @@ def test_frames_of_a_time_reduced_student_meet_the_teachers(kind):
         for tap in (0, 1):
             naive = x @ upsample.conv.weight[:, :, tap] + upsample.conv.bias
             torch.testing.assert_close(y[:, tap::2], naive)
-    for heads in (PredictionHeads([4, 8], 8, 6, 2, kind), LayerPairs([(1, 4)], 8, 6, factor=2, upsample=kind)):
+    for heads in (
+        PredictionHeads([4, 8], 8, 6, factor=2, upsample=kind),
+        LayerPairs([(1, 4)], 8, 6, factor=2, upsample=kind),
+    ):
         assert heads(states())[4].shape == (2, 10, 6)
 
 
@@ -216,7 +219,7 @@ def test_half_precision_states_with_large_norms_stay_finite():
     ("heads", "width", "teacher_width"),
     [
         (PredictionHeads([1, 3], 8, 6), 8, 6),
-        (PredictionHeads([1, 3], 8, 6, 2, "conv"), 8, 6),
+        (PredictionHeads([1, 3], 8, 6, factor=2, upsample="conv"), 8, 6),
         (LayerPairs([(0, 1), (2, 4)], 8, 6), 8, 6),
         (LayerPairs([(1, 2)], 6, 6), 6, 6),
         (LayerPairs([(0, 1), (1, 2), (2, 4)], 6, 6, [0, 1, 1]), 6, 6),
