@@ -24,12 +24,12 @@ from real_run import STUDENT, TRAIN, compress
 from speechpress.compressor.checkpoint import load_encoder
 from speechpress.compressor.corpus import open_corpus
 from speechpress.compressor.distill import heldout_waves
+from speechpress.compressor.distill_step import Distiller
 from speechpress.compressor.heldout import split_heldout
 from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.starter import TEACHER
 from speechpress.compressor.streaming import StreamingEncoder
-from speechpress.compressor.training import Distiller
 from speechpress.compressor.validation import validate
 
 VARIANTS = [*itertools.product(("static", "frame"), ("none", "running")), ("layer", "none")]

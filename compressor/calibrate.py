@@ -24,6 +24,7 @@ from .config import SAMPLE_RATE
 from .corpus import open_corpus
 from .distill import heldout_waves
 from .encoder import Encoder
+from .events import OnText
 from .fake_quant import feeds_gelu, kinds, operators
 from .heldout import split_heldout
 from .quantization import FIRST_CONV, FLOAT, LEVELS, Operator, Range, scale_of
@@ -33,7 +34,6 @@ from .streaming import TorchEngine, folded
 SPEECH_S, CROP_S = 120.0, 15.625
 SILENCE_RMS = 1e-4  # -80 dB of full scale
 BINS, CLIPS = 2048, torch.linspace(1.0, 0.2, 33)
-Say = Callable[[str], None]
 Ranges = dict[str, tuple[Range, Range]]  # of input and output
 
 
@@ -107,7 +107,7 @@ class Seen:
         return best
 
 
-def calibrate(encoder: Encoder, waves: Sequence[Tensor], chunks: Sequence[int], say: Say) -> Ranges:
+def calibrate(encoder: Encoder, waves: Sequence[Tensor], chunks: Sequence[int], say: OnText) -> Ranges:
     """The ranges of every operator on clips of (1, S), over whole recordings and over streams in chunks of frames.
 
     Twice: a histogram needs to know its limits.

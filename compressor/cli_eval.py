@@ -84,16 +84,10 @@ def evaluate(
     check_at_hand(source)
     if s3prl:
         return _print_commands(screen, source, data_root)
-    chosen = suite or ("mini" if data_root is not None else None)
-    if chosen is None:
+    if (chosen := suite or ("mini" if data_root is not None else None)) is None:
+        another = layers != "weighted"
         _only_with_suite(
-            against=against,
-            layers=layers != "weighted",
-            steps=steps,
-            clips=clips,
-            sanity=sanity,
-            cache=cache,
-            no_cache=no_cache,
+            against=against, layers=another, steps=steps, clips=clips, sanity=sanity, cache=cache, no_cache=no_cache
         )
         quick = _quick(screen, source, data, tasks or QUICK_TASKS, teacher, chunk_ms, seeds, device)
         return _tell(screen, quick, finish, source)
@@ -117,8 +111,13 @@ def evaluate(
         device=device,
     )
     _tell(screen, document, finish, source)
-    if sanity and not document["sanity"]["ok"]:
-        sys.stderr.write(f"error: sanity: {'; '.join(document['sanity']['complaints'])}\n")
+    _require_sane(document["sanity"] if sanity else None)
+
+
+def _require_sane(sanity: dict[str, Any] | None) -> None:
+    """Raises typer.Exit when something is out of order."""
+    if sanity is not None and not sanity["ok"]:
+        sys.stderr.write(f"error: sanity: {'; '.join(sanity['complaints'])}\n")
         raise typer.Exit(3)
 
 

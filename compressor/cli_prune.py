@@ -9,50 +9,68 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .cli_options import RUNS, Json, resume_words
 
+Checkpoint = Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")]
+ToMacs = Annotated[str | None, typer.Option(help="Multiply-accumulates per second of audio, such as 1.2G.")]
+ToParams = Annotated[str | None, typer.Option(help="Parameters, such as 10M.")]
+ToLatency = Annotated[
+    str | None, typer.Option(help="Measured time of a chunk: 5ms@host, 8ms@ssh:user@host, 10ms@adb:SERIAL.")
+]
+Sparsity = Annotated[
+    float | None, typer.Option(help="Share of the parameters to remove; of the weights for parp and one-shot.")
+]
+Method = Annotated[
+    str, typer.Option(help="taylor or magnitude take out units; parp or one-shot set single weights to zero.")
+]
+Layers = Annotated[int | None, typer.Option(min=1, help="Transformer layers to keep; else all stay.")]
+Width = Annotated[int | None, typer.Option(min=1, help="Dimensions of a frame between layers to keep; else all stay.")]
+Recover = Annotated[
+    int | None,
+    typer.Option(
+        "--recover",
+        "--steps",
+        min=0,
+        help="Steps of distillation: after units went (with --starter 120, else a "
+        "tenth of the recipe's; none without speech), or while weights go.",
+    ),
+]
+Teacher = Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")]
+Data = Annotated[
+    list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
+]
+Starter = Annotated[bool, typer.Option("--starter", help="The speech that comes with the package.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the checkpoint's recipe.")
+]
+ChunkMs = Annotated[float | None, typer.Option(help="Chunk whose time --to-latency is; else the target's.")]
+Quantize = Annotated[
+    str | None, typer.Option(help="Quantisation of the program that is timed; else the usual one there.")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the result; by default a new one under ./runs.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the recovery in --out (or the newest).")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
+Device = Annotated[str, typer.Option(help="Where it is trained: auto, cpu, cuda or mps.")]
+
 
 def prune(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")] = None,
-    to_macs: Annotated[str | None, typer.Option(help="Multiply-accumulates per second of audio, such as 1.2G.")] = None,
-    to_params: Annotated[str | None, typer.Option(help="Parameters, such as 10M.")] = None,
-    to_latency: Annotated[
-        str | None, typer.Option(help="Measured time of a chunk: 5ms@host, 8ms@ssh:user@host, 10ms@adb:SERIAL.")
-    ] = None,
-    sparsity: Annotated[
-        float | None, typer.Option(help="Share of the parameters to remove; of the weights for parp and one-shot.")
-    ] = None,
-    method: Annotated[
-        str, typer.Option(help="taylor or magnitude take out units; parp or one-shot set single weights to zero.")
-    ] = "taylor",
-    layers: Annotated[int | None, typer.Option(min=1, help="Transformer layers to keep; else all stay.")] = None,
-    width: Annotated[
-        int | None, typer.Option(min=1, help="Dimensions of a frame between layers to keep; else all stay.")
-    ] = None,
-    recover: Annotated[
-        int | None,
-        typer.Option(
-            "--recover",
-            "--steps",
-            min=0,
-            help="Steps of distillation: after units went (with --starter 120, else a "
-            "tenth of the recipe's; none without speech), or while weights go.",
-        ),
-    ] = None,
-    teacher: Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
-    ] = None,
-    starter: Annotated[bool, typer.Option("--starter", help="The speech that comes with the package.")] = False,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the checkpoint's recipe.")
-    ] = None,
-    chunk_ms: Annotated[float | None, typer.Option(help="Chunk whose time --to-latency is; else the target's.")] = None,
-    quantize: Annotated[
-        str | None, typer.Option(help="Quantisation of the program that is timed; else the usual one there.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the result; by default a new one under ./runs.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the recovery in --out (or the newest).")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    device: Annotated[str, typer.Option(help="Where it is trained: auto, cpu, cuda or mps.")] = "auto",
+    checkpoint: Checkpoint = None,
+    to_macs: ToMacs = None,
+    to_params: ToParams = None,
+    to_latency: ToLatency = None,
+    sparsity: Sparsity = None,
+    method: Method = "taylor",
+    layers: Layers = None,
+    width: Width = None,
+    recover: Recover = None,
+    teacher: Teacher = None,
+    data: Data = None,
+    starter: Starter = False,
+    sets: Sets = None,
+    chunk_ms: ChunkMs = None,
+    quantize: Quantize = None,
+    out: Out = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time; distil again."""

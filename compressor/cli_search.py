@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,9 @@ from speechpress.runtime.errors import SpeechpressError
 from .cli_options import Json, resume_words
 
 if TYPE_CHECKING:
+    from .display import Screen
     from .recipe import Recipe
+    from .search_walk import Search
 
 SEARCHES = Path("searches")
 
@@ -30,36 +32,43 @@ Against = Annotated[
 ]
 
 
+BudgetMs = Annotated[float, typer.Option(min=0.001, help="The median time that one chunk may take on the device.")]
+Steps = Annotated[int, typer.Option(min=1, help="Training steps of each student: a cheap proxy, not a full run.")]
+Origin = Annotated[str, typer.Option(help="Whose student is changed: a shipped recipe's name, or a YAML file.")]
+Device = Annotated[str, typer.Option(help="Where it will run: host, ssh:user@host[:port] or adb:SERIAL.")]
+Trials = Annotated[int, typer.Option(min=1, help="Shapes to look at; those over the budget count too.")]
+Teacher = Annotated[str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")]
+Starter = Annotated[bool, typer.Option("--starter", help="Teacher and speech that come with the package.")]
+Space = Annotated[Path | None, typer.Option(help="YAML with the choices per key; else the one that ships.")]
+Jobs = Annotated[int, typer.Option(min=1, max=64, help="Trials side by side; they stand still while one is timed.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the search; by default a new one under ./searches.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the search in --out (or the newest one).")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of a program on the device.")]
+Chunks = Annotated[int, typer.Option(min=5, help="Chunks that are timed of each shape.")]
+Python = Annotated[str | None, typer.Option(help="The interpreter on the device; python3 by default.")]
+TrainDevice = Annotated[str, typer.Option(help="Where students are trained: auto, cpu, cuda or mps.")]
+
+
 def search(
-    budget_ms: Annotated[float, typer.Option(min=0.001, help="The median time that one chunk may take on the device.")],
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each student: a cheap proxy, not a full run.")],
-    recipe: Annotated[
-        str, typer.Option(help="Whose student is changed: a shipped recipe's name, or a YAML file.")
-    ] = "pocket",
-    device: Annotated[str, typer.Option(help="Where it will run: host, ssh:user@host[:port] or adb:SERIAL.")] = "host",
-    trials: Annotated[int, typer.Option(min=1, help="Shapes to look at; those over the budget count too.")] = 30,
-    teacher: Annotated[
-        str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")
-    ] = None,
+    budget_ms: BudgetMs,
+    steps: Steps,
+    recipe: Origin = "pocket",
+    device: Device = "host",
+    trials: Trials = 30,
+    teacher: Teacher = None,
     data: Data = None,
-    starter: Annotated[bool, typer.Option("--starter", help="Teacher and speech that come with the package.")] = False,
-    space: Annotated[Path | None, typer.Option(help="YAML with the choices per key; else the one that ships.")] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, max=64, help="Trials side by side; they stand still while one is timed.")
-    ] = 1,
+    starter: Starter = False,
+    space: Space = None,
+    jobs: Jobs = 1,
     against: Against = "chunk",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the search; by default a new one under ./searches.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the search in --out (or the newest one).")
-    ] = False,
+    out: Out = None,
+    resume: Resume = False,
     sets: Sets = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of a program on the device.")] = 1,
-    chunks: Annotated[int, typer.Option(min=5, help="Chunks that are timed of each shape.")] = 60,
-    python: Annotated[str | None, typer.Option(help="The interpreter on the device; python3 by default.")] = None,
+    threads: Threads = 1,
+    chunks: Chunks = 60,
+    python: Python = None,
     runner: Runner = None,
-    train_device: Annotated[str, typer.Option(help="Where students are trained: auto, cpu, cuda or mps.")] = "auto",
+    train_device: TrainDevice = "auto",
     json: Json = False,
 ) -> None:
     """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
@@ -69,7 +78,7 @@ def search(
     from .display import Screen
     from .search_rows import AXES
     from .search_space import load_space, narrowed
-    from .search_tables import SearchView, search_table
+    from .search_tables import search_table
 
     if against not in AXES:
         raise SpeechpressError(f"--against {against}: must be one of {', '.join(AXES)}")
@@ -81,9 +90,7 @@ def search(
     choices, notes = narrowed(load_space(space), proxy)
     folder, screen = _folder(out, whole.name, resume), Screen(json)
     clock = DeviceClock(device, threads, chunks, python, runner)
-    from .search_trial import SearchStopped
     from .search_walk import Search
-    from .shape_search import search as walk
 
     order = Search(
         *(whole, proxy, choices, speech, folder),
@@ -96,17 +103,27 @@ def search(
         resume=resume,
         notes=tuple(notes),
     )
-    with SearchView(screen, trials, notes) as view:
+    document = _walked(order, screen)
+    screen.result(document, search_table(document), f"table: {document['table']}   plot: {document['plot']}")
+    screen.say(f"recipe: {document['best_recipe']}   next: compress distill --recipe {document['best_recipe']}")
+
+
+def _walked(order: "Search", screen: "Screen") -> dict[str, Any]:
+    """The document of a finished search; raises typer.Exit when it was interrupted."""
+    from .search_tables import SearchView
+    from .search_trial import SearchStopped
+    from .shape_search import search as walk
+
+    again = f"go on with: compress {resume_words(order.out)}"
+    with SearchView(screen, order.trials, list(order.notes)) as view:
         try:
             outcome = walk(order, view)
         except SearchStopped as error:
-            raise SpeechpressError(f"{error}. Then go on with: compress {resume_words(folder)}") from error
+            raise SpeechpressError(f"{error}. Then {again}") from error
     if not outcome.finished:
-        screen.say(f"interrupted; go on with: compress {resume_words(folder)}")
+        screen.say(f"interrupted; {again}")
         raise typer.Exit(130)
-    document = outcome.document
-    screen.result(document, search_table(document), f"table: {document['table']}   plot: {document['plot']}")
-    screen.say(f"recipe: {document['best_recipe']}   next: compress distill --recipe {document['best_recipe']}")
+    return outcome.document
 
 
 def _recipes(

@@ -20,33 +20,44 @@ def about() -> None:
     """Study a teacher before it is distilled."""
 
 
+Teacher = Annotated[str, typer.Argument(help="Hub id, folder, file or torchaudio:NAME.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the mini suite's corpora.")]
+Data = Annotated[Path | None, typer.Option(help="One folder of audio with a labels.tsv; else the starter.")]
+Tasks = Annotated[str | None, typer.Option(help="Comma-separated: ks, sid, lid, er; with --data-root ks, ic, sid, er.")]
+Student = Annotated[list[Path] | None, typer.Option(help="Checkpoint folder to compare with it; may be repeated.")]
+TrainHeads = Annotated[
+    bool, typer.Option("--train-heads", help="Also distil students on these and other layers, at equal steps.")
+]
+Steps = Annotated[int, typer.Option(min=1, help="Of each student.")]
+Recipe = Annotated[str, typer.Option(help="Recipe of the students, with heads.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of that recipe.")]
+TrainData = Annotated[
+    list[Path] | None, typer.Option(help="What students are trained on; else the corpora of the tasks.")
+]
+Heads = Annotated[int, typer.Option(min=1, max=4, help="Heads at most.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Probes for each layer and task.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder in which features are kept; else the user's.")]
+Device = Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the study; by default a new one in ./studies.")]
+
+
 @study.command("layers")
 def layers(
-    teacher: Annotated[str, typer.Argument(help="Hub id, folder, file or torchaudio:NAME.")] = "hubert-mini",
-    data_root: Annotated[Path | None, typer.Option(help="Folder of the mini suite's corpora.")] = None,
-    data: Annotated[Path | None, typer.Option(help="One folder of audio with a labels.tsv; else the starter.")] = None,
-    tasks: Annotated[
-        str | None, typer.Option(help="Comma-separated: ks, sid, lid, er; with --data-root ks, ic, sid, er.")
-    ] = None,
-    student: Annotated[
-        list[Path] | None, typer.Option(help="Checkpoint folder to compare with it; may be repeated.")
-    ] = None,
-    train_heads: Annotated[
-        bool, typer.Option("--train-heads", help="Also distil students on these and other layers, at equal steps.")
-    ] = False,
-    steps: Annotated[int, typer.Option(min=1, help="Of each student.")] = 200,
-    recipe: Annotated[str, typer.Option(help="Recipe of the students, with heads.")] = "distilhubert",
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of that recipe.")
-    ] = None,
-    train_data: Annotated[
-        list[Path] | None, typer.Option(help="What students are trained on; else the corpora of the tasks.")
-    ] = None,
-    heads: Annotated[int, typer.Option(min=1, max=4, help="Heads at most.")] = 3,
-    seeds: Annotated[int, typer.Option(min=1, help="Probes for each layer and task.")] = 1,
-    cache: Annotated[Path | None, typer.Option(help="Folder in which features are kept; else the user's.")] = None,
-    device: Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")] = "cpu",
-    out: Annotated[Path | None, typer.Option(help="Folder of the study; by default a new one in ./studies.")] = None,
+    teacher: Teacher = "hubert-mini",
+    data_root: DataRoot = None,
+    data: Data = None,
+    tasks: Tasks = None,
+    student: Student = None,
+    train_heads: TrainHeads = False,
+    steps: Steps = 200,
+    recipe: Recipe = "distilhubert",
+    sets: Sets = None,
+    train_data: TrainData = None,
+    heads: Heads = 3,
+    seeds: Seeds = 1,
+    cache: Cache = None,
+    device: Device = "cpu",
+    out: Out = None,
     json: Json = False,
 ) -> None:
     """Which layer knows what, how alike layers are, and which to distil; with --train-heads also whether that holds."""

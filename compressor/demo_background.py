@@ -5,7 +5,6 @@ Shapes: S samples, T frames, D width.
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from speechpress.runtime.stream import Engine
 from .audio import read_audio
 from .checkpoint import read_tensors, write_tensors
 from .config import SAMPLE_RATE
+from .events import OnText
 from .starter import SPEECH
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def with_pauses(clips: list[np.ndarray]) -> list[np.ndarray]:
     return [piece for clip in clips for piece in (np.zeros(round(PAUSE_S * SAMPLE_RATE), np.float32), clip)]
 
 
-def background_of(bundle: Bundle, engine: Engine, say: Callable[[str], None]) -> Background:
+def background_of(bundle: Bundle, engine: Engine, say: OnText) -> Background:
     """What this bundle makes of `background_clips`; computed once, then read from the user's cache.
 
     Raises SpeechpressError as `background_clips` does.

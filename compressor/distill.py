@@ -1,6 +1,7 @@
 """Distillation: recipe × teacher × audio -> checkpoint.
 
-`plan` decides what will be trained, `Run` keeps the folder, `Loop` trains; here they are put together.
+`plan` decides what will be trained, `distill_step` is the step (teacher, student, heads, loss), `Loop` repeats it and
+`Run` keeps the folder; here they are put together.
 """
 
 import hashlib
@@ -24,6 +25,8 @@ from .checkpoint import parameters
 from .config import SAMPLE_RATE
 from .corpus import Corpus, open_corpus
 from .costs import macs_per_s
+from .distill_step import Distiller, Trainer
+from .events import OnEvent, silent
 from .heldout import left_out, split_heldout
 from .interrupt import Interrupt
 from .plan import Plan, plan
@@ -35,14 +38,14 @@ from .quantized_training import QuantizedTraining
 from .recipe import Recipe
 from .run import Outcome, Run, Where, check_folder, summary
 from .show import describe_encoder
-from .training import Distiller, Event, Listener, Loop, Progress
+from .training import Loop
 
 logger = logging.getLogger(__name__)
 
 VALIDATION_S, VALIDATION_SHARE = 120.0, 0.05
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Setup:
     """Everything that a run takes, built and on its device; `module` is `distiller` without Fabric's wrapper."""
 
@@ -58,13 +61,20 @@ class Setup:
     optimizer: torch.optim.Optimizer
     quantized: QuantizedTraining | None = None
 
-    def loop(self, listen: Listener) -> Loop:
+    def loop(self, listen: OnEvent) -> Loop:
         """The training loop, at its first step."""
-        train, match, draw = self.job.recipe.train, self.job.match, chunk_drawer(self.job)
-        parts = (self.fabric, self.distiller, self.teacher, self.optimizer)
-        before_step = self.quantized.at if self.quantized is not None else lambda step: None
-        penalty = penalty_of(self.module, self.job.recipe)
-        return Loop(*parts, match, train, Progress(), listen, draw, penalty, before_step)
+        trainer = Trainer(
+            fabric=self.fabric,
+            teacher=self.teacher,
+            distiller=self.distiller,
+            optimizer=self.optimizer,
+            match=self.job.match,
+            train=self.job.recipe.train,
+            draw_chunk=chunk_drawer(self.job),
+            penalty=penalty_of(self.module, self.job.recipe),
+            before_step=self.quantized.at if self.quantized is not None else lambda step: None,
+        )
+        return Loop(trainer, listen)
 
 
 def set_up(recipe: Recipe, where: Where) -> Setup:
@@ -85,8 +95,20 @@ def set_up(recipe: Recipe, where: Where) -> Setup:
     teacher = teacher.to(fabric.device)
     module = make_distiller(job).train()
     quantized = train_quantized(job, module)
-    distiller, optimizer = fabric.setup(module, optimizer_of(module, recipe))
-    return Setup(fabric, teacher, job, corpus, train_part, valid_part, batches, module, distiller, optimizer, quantized)
+    distiller, optimizer = fabric.setup(module, optimizer_of(module, recipe, fabric))
+    return Setup(
+        fabric=fabric,
+        teacher=teacher,
+        job=job,
+        corpus=corpus,
+        train_part=train_part,
+        valid_part=valid_part,
+        batches=batches,
+        module=module,
+        distiller=distiller,
+        optimizer=optimizer,
+        quantized=quantized,
+    )
 
 
 def train_quantized(job: Plan, module: Distiller) -> QuantizedTraining | None:
@@ -105,7 +127,7 @@ def train_quantized(job: Plan, module: Distiller) -> QuantizedTraining | None:
     return quantized
 
 
-def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
+def distill(recipe: Recipe, where: Where, listen: OnEvent) -> Outcome:
     """Train a student and write its checkpoint folder. `listen` hears every event (plan, train, valid, saved, end).
 
     Raises SpeechpressError for bad input, a folder in use, or a loss that is no number.
@@ -117,8 +139,19 @@ def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
     listen({"event": "plan", **describe(made)})
     waves = heldout_waves(made.valid_part, recipe.train.crop_s)
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
-    parts = (made.job, made.module, made.optimizer, made.fabric)
-    run = Run(where.out, recipe, *parts, identity, made.batches, waves, listen, quantized=made.quantized)
+    run = Run(
+        out=where.out,
+        recipe=recipe,
+        job=made.job,
+        module=made.module,
+        optimizer=made.optimizer,
+        fabric=made.fabric,
+        identity=identity,
+        batches=made.batches,
+        waves=waves,
+        listen=listen,
+        quantized=made.quantized,
+    )
     loop, pruning = made.loop(run.hear), pruning_of(made.job, made.module)
 
     def after_step() -> None:
@@ -137,15 +170,12 @@ def distill(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
     return run.end(loop, finished, made.corpus)
 
 
-def silent(event: Event) -> None:
-    """What all processes but the first report."""
-
-
 def try_out(recipe: Recipe, where: Where) -> dict[str, Any]:
     """A dry run: build everything, take one batch forward and backward, write nothing, and say what it takes."""
     made = set_up(recipe, where)
-    batch = first_batch(made.batches)
-    loss = float(made.loop(silent).step(batch))
+    batch, loop = first_batch(made.batches), made.loop(silent)
+    loss = float(loop.step(batch))
+    loop.settle()
     return {
         **describe(made),
         **describe_encoder(made.job.student.config),

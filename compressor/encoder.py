@@ -183,12 +183,18 @@ class Context(nn.Module):
             if self.time_reduction is not None:
                 valid = valid[:, self.time_reduction.factor - 1 :: self.time_reduction.factor]
             mask = valid[:, None, None] if mask is None else valid[:, None, None] & mask
+            # A frame of padding may see nothing at all. Softmax over nothing is NaN, and the layers above would take
+            # 0 x NaN into valid frames; so it sees everything instead, and nobody looks at what it makes of that.
+            mask = mask | ~mask.any(-1, keepdim=True)
         x = self.reduced(self.dropout(self.first(x + self.pos_conv_embed(x))))
         states, weights = [x], None
         for index, layer in enumerate(self.in_order()[:last]):
             x, _, weights = layer(x, mask, None, weights)
             state = x
             if self.scale_layer_grads and x.requires_grad:
+                # `layer_grad_scale` of ARMHuBERT's published code (arXiv:2305.11685; github.com/sungnyun/ARMHuBERT,
+                # `extract_features` of the encoder): the gradient from the layers above is scaled by this share, that
+                # of the layer's own match by the share and by what is left of it.
                 share = (self.depth - index) / (self.depth - index + 1)
                 x = _ScaleGrad.apply(x, share)
                 state = _ScaleGrad.apply(x, 1 - share)

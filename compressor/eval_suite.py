@@ -17,7 +17,8 @@ from speechpress.runtime.errors import SpeechpressError
 from .audio import Skipped
 from .contest import OWN_NAMES, comparison_fidelity, open_comparison
 from .downstream import Budget
-from .extraction import Listener, extract, stores
+from .events import OnText
+from .extraction import extract, stores
 from .features import Upstream, some_waves
 from .kinds import KINDS, is_error, quality
 from .outcome_store import ScoreStore
@@ -64,7 +65,7 @@ def score_tasks(
     sanity: bool = False,
     workers: int = 1,
     device: str = "cpu",
-    listen: Listener = logger.info,
+    listen: OnText = logger.info,
 ) -> ScoredTasks:
     """Solve every task, each of a name of its own, on every upstream; this is how all evaluations are made.
 
@@ -107,7 +108,7 @@ def evaluate_suite(
     sanity: bool = False,
     workers: int = 1,
     device: str = "cpu",
-    listen: Listener = logger.info,
+    listen: OnText = logger.info,
 ) -> dict[str, Any]:
     """Measure a checkpoint or bundle on tasks; the result is plain JSON.
 

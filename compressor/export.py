@@ -24,6 +24,7 @@ from .bundle_document import Order, facts, min_samples, summary
 from .checkpoint import sha256, write_json, write_tensors
 from .config import SAMPLE_RATE
 from .encoder import Encoder
+from .events import OnText
 from .export_source import Source, golden_clip
 from .fake_quant import simulated
 from .half import HalfOffline, HalfStep
@@ -36,7 +37,6 @@ from .streaming import StreamingEncoder, chunk_frames_of
 from .targets import MIN_DELEGATED, WINDOW_MS, Target, check_scheme
 
 OFFLINE_S, GOLDEN_S, RANDOM_S = 10.0, 2.0, 1.3
-Say = Callable[[str], None]
 
 
 def plan(
@@ -114,7 +114,7 @@ def choose_quantization(source: Source, target: Target, quantize: str | None) ->
 
 
 def export(
-    order: Order, out: Path, overwrite: bool = False, allow_fallback: bool = False, say: Say = print
+    order: Order, out: Path, overwrite: bool = False, allow_fallback: bool = False, say: OnText = print
 ) -> dict[str, Any]:
     """Write a bundle, or nothing: what stood at `out` is only replaced by one that passed its checks.
 

@@ -5,7 +5,7 @@ Shapes: B sounds of one length, S samples, T frames, L layers, D width.
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from speechpress.runtime.errors import SpeechpressError
 from .allocator import keep_freed_memory
 from .audio import Skipped
 from .config import SAMPLE_RATE
+from .events import OnText
 from .feature_store import FeatureStore, check_space
 from .features import Upstream, equal_lengths, framed
 from .probes import pooled
@@ -24,7 +25,6 @@ from .sounds import Sound, durations_s, identity, read_sound
 
 logger = logging.getLogger(__name__)
 
-Listener = Callable[[str], None]
 Wanted = Mapping[str, Sequence[Sound]]  # of "frames" and "means"
 PROGRESS_S = 600.0  # audio between two lines about how far it is
 
@@ -46,7 +46,7 @@ def extract(
     wanted: Wanted,
     kept: Mapping[str, FeatureStore],
     device: str = "cpu",
-    listen: Listener = logger.info,
+    listen: OnText = logger.info,
 ) -> list[Skipped]:
     """Fill the stores with what is wanted; returns the sounds that could not be read.
 
@@ -112,7 +112,7 @@ def _hear(
 
 
 def _with_progress(
-    groups: Iterator[tuple[list[Sound], Tensor]], whole_s: float, listen: Listener
+    groups: Iterator[tuple[list[Sound], Tensor]], whole_s: float, listen: OnText
 ) -> Iterator[tuple[list[Sound], Tensor]]:
     done_s, said_s = 0.0, 0.0
     for group, waves in groups:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .objectives import Heads, closeness
+from .objectives import Heads, l1_and_cosine
 
 RIDGE = 1e-3
 
@@ -56,7 +56,7 @@ def fidelity(
         for layer, guess in (heads(states) if heads is not None else {}).items():
             if layer == 0:
                 continue
-            l1, cosine = closeness(guess[:, :frames], targets[layer][None, :frames])
+            l1, cosine = l1_and_cosine(guess[:, :frames], targets[layer][None, :frames])
             predicted.setdefault(layer, []).append(torch.stack([cosine[0], l1[0]]))
     (fit_x, fit_y), (test_x, test_y) = halves
     x, z = torch.cat(fit_x), torch.cat(test_x)

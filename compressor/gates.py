@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from . import costs
 from .config import EncoderConfig
+from .distill_step import Distiller, make_optimizer
 from .encoder import Encoder
 from .objectives import Heads
 from .prune_recipe import Prune
 from .recipe import Train
 from .selection import choose
-from .training import Distiller, make_optimizer
 from .unit_costs import UnitCost
 from .unit_masks import attach
 from .units import Group, Masks, sizes_of
@@ -116,9 +116,9 @@ class GatedDistiller(Distiller):
         return super().forward(*args, **kwargs)
 
 
-def gated_optimizer(distiller: GatedDistiller, train: Train, prune: Prune) -> torch.optim.AdamW:
+def gated_optimizer(distiller: GatedDistiller, train: Train, prune: Prune, *, scaled: bool) -> torch.optim.AdamW:
     """AdamW of student and heads, and with a rate of their own of the gates and the multipliers, which ascend."""
-    optimizer = make_optimizer(nn.ModuleList([distiller.encoder, distiller.heads]), train)
+    optimizer = make_optimizer(nn.ModuleList([distiller.encoder, distiller.heads]), train, scaled=scaled)
     own = {"weight_decay": 0.0, "lr_factor": prune.lr / train.lr}
     optimizer.add_param_group({"params": list(distiller.gates.parameters()), **own})
     optimizer.add_param_group({"params": [distiller.multipliers], "maximize": True, **own})

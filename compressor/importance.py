@@ -72,8 +72,8 @@ def _batches(whole: Encoder, losses: Iterable[Callable[[Encoder], Tensor]]) -> I
 def width_importance(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tensor]] | None) -> Tensor:
     """(D,) of the dimensions of the residual stream: over everything that a dimension is written by or read by.
 
-    By the loss, the sum over these of its first-order change, its absolute value averaged over batches; without
-    `losses` the squares of their weights.
+    By the loss, the sum over these of the size of its first-order change (torch-pruning takes the absolute value for
+    each of them, so that they cannot cancel), averaged over batches; without `losses` the squares of their weights.
     """
     import torch_pruning
 
@@ -83,7 +83,7 @@ def width_importance(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tens
         score: Any = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None, group_reduction="sum")
         return score(group).detach().cpu()
     score = torch_pruning.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None, multivariable=True)
-    return torch.stack([score(group).detach().abs().cpu() for _ in _batches(whole, losses)]).mean(0)
+    return torch.stack([score(group).detach().cpu() for _ in _batches(whole, losses)]).mean(0)
 
 
 def _width_group(graph: Any, whole: Encoder) -> Any:

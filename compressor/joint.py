@@ -10,14 +10,14 @@ from pathlib import Path
 from .checkpoint import CARD, read_config, read_json
 from .config import EncoderConfig
 from .distill import distill
+from .events import OnEvent
 from .recipe import Recipe, Student
 from .resume import STATE
 from .run import Outcome, Where, check_folder
 from .runs import JOINT
-from .training import Listener
 
 
-def distill_in_stages(recipe: Recipe, where: Where, listen: Listener) -> Outcome:
+def distill_in_stages(recipe: Recipe, where: Where, listen: OnEvent) -> Outcome:
     """`distill`, and when the recipe prunes by gates, the distillation that follows.
 
     An interrupted one goes on in the stage in which it was. Raises SpeechpressError as `distill` does.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .extraction import Listener
+from .events import OnText
 from .feature_store import FeatureStore
 from .features import some_waves
 from .mini_suite import mini_task
@@ -49,7 +49,7 @@ def open_tasks(tasks: Sequence[str], data_root: Path | None = None, data: Path |
     return [make_task(name, data, MOST_CLASSES, MOST_CLIPS) for name in names]
 
 
-def probe_task(task: Task, kept: Mapping[str, FeatureStore], seeds: int, listen: Listener) -> dict[str, Any]:
+def probe_task(task: Task, kept: Mapping[str, FeatureStore], seeds: int, listen: OnText) -> dict[str, Any]:
     """Every layer of the teacher alone, the learned sum of all of them, and the floors; plain JSON.
 
     `kept` has the features of "teacher", of "logmel", and of "random" where there is one.

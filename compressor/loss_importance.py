@@ -12,9 +12,10 @@ from torch import Tensor
 
 from .cutting import cut
 from .distill import Setup, chunk_drawer
+from .distill_step import Distiller
 from .encoder import Encoder
+from .events import OnText
 from .objectives import loss_sums
-from .training import Distiller
 from .validation import align
 
 BATCHES = 8  # for the importance of units
@@ -45,7 +46,7 @@ def batch_loss(made: Setup, waves: Tensor, chunk_frames: int | None, encoder: En
 
 
 @torch.no_grad()
-def layers_to_keep(encoder: Encoder, layers: int, losses: Sequence[Loss], say: Callable[[str], None]) -> list[int]:
+def layers_to_keep(encoder: Encoder, layers: int, losses: Sequence[Loss], say: OnText) -> list[int]:
     """Which Transformer layers stay, counted from 0, when those go one by one that the losses mind least."""
     kept = list(range(encoder.config.num_layers))
     while len(kept) > layers:

@@ -4,10 +4,8 @@ The time is the median of chunks one right after the other on one thread (or the
 """
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from speechpress.devices.device import parse
 
@@ -15,6 +13,7 @@ from .bundle_document import Order
 from .checkpoint import parameters
 from .clock import DeviceClock
 from .encoder import Encoder
+from .events import OnEvent, silent
 from .export import export, plan
 from .export_source import Source
 from .targets import target_of
@@ -42,7 +41,7 @@ def measure(
     address: str,
     chunk_ms: float | None = None,
     quantize: str | None = None,
-    listen: Callable[[dict[str, Any]], None] = lambda event: None,
+    listen: OnEvent = silent,
 ) -> Measured:
     """Export an encoder to a folder that is thrown away, and time it on the device.
 

@@ -83,7 +83,7 @@ def narrow_heads(heads: Heads, kept: Tensor, teacher_width: int) -> Heads:
 
 @torch.no_grad()
 def _narrow_predictions(heads: PredictionHeads, kept: Tensor, teacher_width: int) -> PredictionHeads:
-    small = PredictionHeads(heads.layers, len(kept), teacher_width, heads.factor, heads.upsample_kind)
+    small = PredictionHeads(heads.layers, len(kept), teacher_width, factor=heads.factor, upsample=heads.upsample_kind)
     count, width = len(heads.layers), heads.expand.in_features
     rows = heads.expand.weight.view(count, width, width)[:, :, kept]
     strength = rows.norm(dim=2) * heads.weight.norm(dim=2)
@@ -100,7 +100,8 @@ def _narrow_predictions(heads: PredictionHeads, kept: Tensor, teacher_width: int
 @torch.no_grad()
 def _narrow_pairs(heads: LayerPairs, kept: Tensor, teacher_width: int) -> LayerPairs:
     kind = heads.upsample_kind
-    small = LayerPairs(heads.pairs, len(kept), teacher_width, heads.shared or None, heads.bare, heads.factor, kind)
+    shared, bare, factor = heads.shared or None, heads.bare, heads.factor
+    small = LayerPairs(heads.pairs, len(kept), teacher_width, shared, bare=bare, factor=factor, upsample=kind)
     for new, old in zip(small.projections, heads.projections, strict=True):
         if isinstance(new, torch.nn.Linear):
             plain = not isinstance(old, torch.nn.Linear)  # the widths agreed

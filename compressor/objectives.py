@@ -2,15 +2,16 @@
 
 Shapes: B batch, T frames, D width of the student, E width of the teacher, N matched teacher layers.
 
-Heads make predictions {teacher layer: (B, T, E)} of a student's hidden states; an objective is a function of the
-prediction and the target of one layer that yields one number per frame, (B, T). A recipe's `match` says which are added
-up, with which weights. The default is DistilHuBERT's (arXiv:2110.01900, eq. 1): the mean absolute difference plus
-`cosine` times -log sigmoid(cosine similarity).
+Heads make predictions {teacher layer: (B, T, E)} of a student's hidden states; an objective is a function of one
+`Matched` layer that yields one number per frame, (B, T): FUNCTIONS has them by name, `matching.OBJECTIVES` what is said
+of them. A recipe's `match` says which are added up, with which weights. The default is DistilHuBERT's
+(arXiv:2110.01900, eq. 1): the mean absolute difference plus `cosine` times -log sigmoid(cosine similarity).
 """
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -54,7 +55,7 @@ class PredictionHeads(nn.Module):
     """
 
     def __init__(
-        self, layers: Sequence[int], width: int, teacher_width: int, factor: int = 1, upsample: str = "repeat"
+        self, layers: Sequence[int], width: int, teacher_width: int, *, factor: int = 1, upsample: str = "repeat"
     ) -> None:
         super().__init__()
         self.layers = tuple(layers)
@@ -87,6 +88,7 @@ class LayerPairs(nn.Module):
         width: int,
         teacher_width: int,
         projections: Sequence[int] | None = None,
+        *,
         bare: bool = False,
         factor: int = 1,
         upsample: str = "repeat",
@@ -126,16 +128,19 @@ def make_heads(match: Match, width: int, teacher_width: int, factor: int = 1) ->
     """The heads that a recipe asks for; a student's frame lasts as long as `factor` of the teacher's."""
     upsample = match.upsample or "repeat"
     if match.style == "heads":
-        return PredictionHeads(match.teacher_layers, width, teacher_width, factor, upsample)
+        return PredictionHeads(match.teacher_layers, width, teacher_width, factor=factor, upsample=upsample)
     bare = match.relations_only and not match.projections
-    return LayerPairs(match.pairs, width, teacher_width, match.projections, bare, factor, upsample)
+    return LayerPairs(match.pairs, width, teacher_width, match.projections, bare=bare, factor=factor, upsample=upsample)
 
 
-def distance(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def l1_and_cosine(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Per frame: mean absolute difference and cosine similarity of two (B, T, E), each (B, T), always in float32.
 
-    Half precision is not enough here: the norms of data2vec's deeper layers overflow it, and the loss turns NaN.
+    Where the widths differ (a student that nothing projects), those of the rows of their Gram matrices. Half precision
+    is not enough here: the norms of data2vec's deeper layers overflow it, and the loss turns NaN.
     """
+    if prediction.shape[-1] != target.shape[-1]:
+        prediction, target = gram(prediction, prediction), gram(target, target)
     prediction, target = prediction.float(), target.float()
     l1 = (prediction - target).abs().mean(-1)
     return l1, F.cosine_similarity(prediction, target, dim=-1)
@@ -146,7 +151,7 @@ def squared(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.float() - target.float()).square().mean(-1)
 
 
-def relations(x: Tensor, y: Tensor) -> Tensor:
+def gram(x: Tensor, y: Tensor) -> Tensor:
     """Products of each frame of x with each of y, (B, T, D) x 2 -> (B, T, T): STaR's temporal Gram matrix.
 
     arXiv:2312.09040; divided by the width, so that encoders of different widths compare.
@@ -154,31 +159,58 @@ def relations(x: Tensor, y: Tensor) -> Tensor:
     return x.float() @ y.float().transpose(1, 2) / x.shape[-1]
 
 
-def closeness(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """`distance`, or that of the Gram matrices' rows where the widths differ (a student without projections)."""
-    if prediction.shape[-1] == target.shape[-1]:
-        return distance(prediction, target)
-    return distance(relations(prediction, prediction), relations(target, target))
+@dataclass(frozen=True)
+class Matched:
+    """One matched layer, as an objective sees it.
 
-
-def frame_loss(prediction: Tensor, target: Tensor, match: Match, l1: Tensor, cosine: Tensor) -> Tensor:
-    """What one layer's frames cost, (B, T): the weighted sum of the objectives that are functions of this layer alone.
-
-    `l1` and `cosine` are their `closeness`.
+    Attributes:
+        prediction: (B, T, E) of the student; (B, T, D) where nothing projects it onto the teacher's width.
+        target: (B, T, E) of the teacher.
+        l1, cosine: their `l1_and_cosine`, (B, T) each.
+        below: prediction and target of the matched layer below; None for the lowest.
+        match: the recipe's section, for options of an objective.
     """
-    terms = []
-    if match.l1:
-        terms.append(match.l1 * l1)
-    if match.cosine:
-        terms.append(match.cosine * (-cosine if match.cosine_form == "raw" else -F.logsigmoid(cosine)))
-    if match.l2:
-        terms.append(match.l2 * squared(prediction, target))
-    if match.gram:
-        terms.append(match.gram * squared(relations(prediction, prediction), relations(target, target)))
-    total = terms[0] if terms else torch.zeros_like(l1)
-    for term in terms[1:]:
-        total = total + term
-    return total
+
+    prediction: Tensor
+    target: Tensor
+    l1: Tensor
+    cosine: Tensor
+    below: tuple[Tensor, Tensor] | None
+    match: Match
+
+
+def cosine_term(layer: Matched) -> Tensor:
+    """-log sigmoid of the cosine similarity, or the similarity itself, which goes down to -1."""
+    return -layer.cosine if layer.match.cosine_form == "raw" else -F.logsigmoid(layer.cosine)
+
+
+def gram_term(layer: Matched) -> Tensor:
+    """STaR's layer-wise temporal relations."""
+    prediction, target = layer.prediction, layer.target
+    return squared(gram(prediction, prediction), gram(target, target))
+
+
+def gram_intra_term(layer: Matched) -> Tensor:
+    """STaR's temporal relations between a layer and the one below; nothing for the lowest."""
+    if layer.below is None:
+        return torch.zeros_like(layer.l1)
+    prediction, target = layer.below
+    return squared(gram(prediction, layer.prediction), gram(target, layer.target))
+
+
+FUNCTIONS: dict[str, Callable[[Matched], Tensor]] = {
+    "l1": lambda layer: layer.l1,
+    "cosine": cosine_term,
+    "l2": lambda layer: squared(layer.prediction, layer.target),
+    "gram": gram_term,
+    "gram_intra": gram_intra_term,
+}
+
+
+def frame_loss(layer: Matched) -> Tensor:
+    """What one layer's frames cost, (B, T): the weighted sum of the objectives."""
+    terms = (weight * FUNCTIONS[name](layer) for name, weight in layer.match.terms.items())
+    return sum(terms, torch.zeros_like(layer.l1))
 
 
 def loss_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor], match: Match) -> tuple[Tensor, Parts]:
@@ -192,20 +224,18 @@ def loss_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor], 
     layers = sorted(targets)
     for index, layer in enumerate(layers):
         prediction, target = predictions[layer], targets[layer]
-        l1, cosine = closeness(prediction, target)
-        loss = frame_loss(prediction, target, match, l1, cosine)
-        if match.gram_intra and index:
-            below = layers[index - 1]
-            across = relations(predictions[below], prediction), relations(targets[below], target)
-            loss = loss + match.gram_intra * squared(*across)
+        l1, cosine = l1_and_cosine(prediction, target)
+        below = layers[index - 1] if index else None
+        pair = None if below is None else (predictions[below], targets[below])
+        loss = frame_loss(Matched(prediction, target, l1, cosine, pair, match))
         total = total + (loss.sum() if weights.get(layer, 1.0) == 1.0 else weights[layer] * loss.sum())
         parts[layer] = (l1.detach().sum(), cosine.detach().sum())
     return total, parts
 
 
-def closeness_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor]) -> Parts:
+def l1_and_cosine_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor]) -> Parts:
     """Per layer the sums of L1 and cosine similarity over the frames."""
-    pairs = {layer: closeness(predictions[layer], target) for layer, target in targets.items()}
+    pairs = {layer: l1_and_cosine(predictions[layer], target) for layer, target in targets.items()}
     return {layer: (l1.sum(), cosine.sum()) for layer, (l1, cosine) in pairs.items()}
 
 
@@ -239,12 +269,13 @@ def load_heads(folder: Path, width: int, teacher_width: int) -> Heads | None:
     kind, _, factor = metadata.get("upsample", "repeat:1").partition(":")
     heads: Heads
     if metadata["style"] == "heads":
-        heads = PredictionHeads(numbers, width, teacher_width, int(factor), kind)
+        heads = PredictionHeads(numbers, width, teacher_width, factor=int(factor), upsample=kind)
     else:
         shared = metadata.get("projections")
         groups = None if shared in (None, "none") else [int(number) for number in shared.split(",")]
+        bare = shared == "none"
         pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
-        heads = LayerPairs(pairs, width, teacher_width, groups, shared == "none", int(factor), kind)
+        heads = LayerPairs(pairs, width, teacher_width, groups, bare=bare, factor=int(factor), upsample=kind)
     tensors.pop("none", None)
     try:
         heads.load_state_dict(tensors)

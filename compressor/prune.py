@@ -5,7 +5,6 @@ that lies beside the result, in OUT-cut.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from speechpress.runtime.errors import SpeechpressError
 from . import costs
 from .checkpoint import CARD, Checkpoint, load_checkpoint, read_json
 from .distill import distill, set_up
+from .events import OnEvent, OnText
 from .joint import starting_from
 from .lineage import ancestry
 from .prune_cut import check_cut, cut_down, write_stump
@@ -29,12 +29,9 @@ from .recipe_file import parse_recipe
 from .resume import STATE
 from .run import Outcome, Where, check_folder
 from .runs import CUT
-from .training import Listener
-
-Say = Callable[[str], None]
 
 
-def prune(order: Order, where: Where, listen: Listener, say: Say) -> dict[str, Any]:
+def prune(order: Order, where: Where, listen: OnEvent, say: OnText) -> dict[str, Any]:
     """Write a smaller checkpoint to `where.out`.
 
     Args:
@@ -73,7 +70,7 @@ def prune(order: Order, where: Where, listen: Listener, say: Say) -> dict[str, A
     return _document(order, opened, distill(recovering(recipe, order), place, listen))
 
 
-def settled(order: Order, where: Where, say: Say) -> Order:
+def settled(order: Order, where: Where, say: OnText) -> Order:
     """With a number of steps of recovery where none was given: a tenth of the recipe's, and none without speech."""
     if order.recover is not None:
         return order

@@ -4,7 +4,6 @@ First whole layers and then dimensions of the width, where that was asked for; t
 """
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -20,7 +19,9 @@ from .checkpoint import CARD, Checkpoint, save_encoder, write_json
 from .config import EncoderConfig
 from .cutting import cut
 from .distill import Setup, heldout_waves
+from .distill_step import Distiller
 from .encoder import Encoder
+from .events import OnText
 from .importance import magnitude, taylor, width_importance
 from .lineage import ancestry
 from .loss_importance import LAYER_BATCHES, layers_to_keep, losses
@@ -32,11 +33,8 @@ from .prune_order import Order
 from .prune_search import Found, search
 from .prune_target import Target
 from .show import describe_encoder
-from .training import Distiller
 from .units import check_prunable, removed
 from .validation import validate
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def _timing(order: Order) -> dict[str, Any]:
     return {"address": str(order.target.device), "chunk_ms": order.chunk_ms, "quantize": order.quantize}
 
 
-def cut_down(order: Order, opened: Checkpoint, made: Setup | None, say: Say) -> Cut:
+def cut_down(order: Order, opened: Checkpoint, made: Setup | None, say: OnText) -> Cut:
     """Choose what goes, and take it out.
 
     Args:
@@ -121,7 +119,7 @@ def _with(made: Setup, heads: Heads | None) -> Setup:
     return replace(made, job=replace(made.job, heads=heads.to(made.fabric.device)))
 
 
-def _layers_to_keep(order: Order, encoder: Encoder, made: Setup | None, say: Say) -> list[int] | None:
+def _layers_to_keep(order: Order, encoder: Encoder, made: Setup | None, say: OnText) -> list[int] | None:
     if order.layers is None:
         return None
     if made is None or order.method != "taylor" or made.job.match.style != "heads":

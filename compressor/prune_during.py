@@ -3,17 +3,18 @@
 from dataclasses import replace
 
 import torch
+from lightning_fabric import Fabric
 
 from speechpress.runtime.errors import SpeechpressError
 
 from . import costs
 from .config import EncoderConfig
 from .cutting import cut
+from .distill_step import Distiller, make_optimizer, scales_gradients
 from .gates import GatedDistiller, SparsityPenalty, gated_optimizer
 from .plan import Plan
 from .recipe import Recipe
 from .sparse import WeightPruner
-from .training import Distiller, make_optimizer
 from .unit_costs import UnitCost
 from .units import check_prunable, removed, sizes_of
 
@@ -84,11 +85,12 @@ def make_distiller(job: Plan) -> Distiller:
     return GatedDistiller(job.student, job.heads, prune)
 
 
-def optimizer_of(module: Distiller, recipe: Recipe) -> torch.optim.AdamW:
+def optimizer_of(module: Distiller, recipe: Recipe, fabric: Fabric) -> torch.optim.AdamW:
+    scaled = scales_gradients(fabric)
     if isinstance(module, GatedDistiller):
         assert recipe.prune is not None
-        return gated_optimizer(module, recipe.train, recipe.prune)
-    return make_optimizer(module, recipe.train)
+        return gated_optimizer(module, recipe.train, recipe.prune, scaled=scaled)
+    return make_optimizer(module, recipe.train, scaled=scaled)
 
 
 def penalty_of(module: Distiller, recipe: Recipe) -> SparsityPenalty | None:

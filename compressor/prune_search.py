@@ -13,6 +13,7 @@ from speechpress.runtime.errors import SpeechpressError
 from . import costs
 from .cutting import cut
 from .encoder import Encoder
+from .events import OnText
 from .measured import Measured
 from .prune_target import Target
 from .selection import OutOfReachError, choose
@@ -20,7 +21,6 @@ from .unit_costs import UnitCost
 from .units import Masks, counts, floors_of
 
 Clock = Callable[[Encoder], Measured]
-Say = Callable[[str], None]
 
 ROUNDS = 5  # of measuring a candidate
 CLOSE = 0.9  # of the budget: nearer is not sought
@@ -42,7 +42,7 @@ def search(
     importance: Masks,
     per_cost: bool,
     clock: Clock,
-    say: Say = lambda text: None,
+    say: OnText = lambda text: None,
     whole: int | None = None,
 ) -> Found:
     """The units of `encoder` that stay.
@@ -81,7 +81,7 @@ def out_of_reach(asked: str, nearest: str) -> SpeechpressError:
     )
 
 
-def _timed(target: Target, encoder: Encoder, importance: Masks, per_cost: bool, clock: Clock, say: Say) -> Found:
+def _timed(target: Target, encoder: Encoder, importance: Masks, per_cost: bool, clock: Clock, say: OnText) -> Found:
     before, notes = clock(encoder), list[str]()
     say(
         f"whole: {before.ms:.2f} ms per chunk of {before.chunk_ms:g} ms, {before.quantize}, {before.threads} thread(s)"

@@ -15,10 +15,11 @@ from speechpress.runtime.atomic import write_json
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-from .calibrate import Say, Speech, calibrate, heldout_speech, static_operators
+from .calibrate import Speech, calibrate, heldout_speech, static_operators
 from .checkpoint import CARD, CONFIG, WEIGHTS, Checkpoint, load_checkpoint, parameters, sha256
 from .costs import frames_per_s, macs_per_s
 from .encoder import Encoder
+from .events import OnText
 from .fake_quant import kinds, operators
 from .objectives import HEADS
 from .quantization import CALIBRATED, GROUP, Operator, Quantization, load_quantization, save_quantization
@@ -86,7 +87,7 @@ def prepare(folder: Path, data: Path | None, needs_speech: bool) -> Prepared:
 
 
 def settle(
-    prepared: Prepared, scheme: str, say: Say, budget_db: float = BUDGET_DB
+    prepared: Prepared, scheme: str, say: OnText, budget_db: float = BUDGET_DB
 ) -> tuple[Quantization, list[Cost] | None]:
     """A scheme settled for every operator, and of `mixed` what each of them costs."""
     plain = Quantization("int8" if scheme == "mixed" else scheme)
@@ -105,7 +106,7 @@ def settle(
 
 
 def quantize(
-    prepared: Prepared, scheme: str, out: Path, say: Say, budget_db: float = BUDGET_DB, overwrite: bool = False
+    prepared: Prepared, scheme: str, out: Path, say: OnText, budget_db: float = BUDGET_DB, overwrite: bool = False
 ) -> dict[str, Any]:
     """Write a quantised checkpoint folder.
 

@@ -24,12 +24,12 @@ from speechpress.runtime.spec import StreamSpec
 from speechpress.runtime.stream import State, StreamingExtractor
 
 from . import delegation
-from .calibrate import Say
 from .config import SAMPLE_RATE
 from .contest import comparison_fidelity, open_comparison
 from .downstream import Budget
 from .encoder import Encoder
 from .eval_suite import score_tasks
+from .events import OnText
 from .export import offline_module, step_method
 from .fake_quant import simulated
 from .features import of_model
@@ -59,7 +59,7 @@ class Wish:
     rounds: int = ROUNDS
 
 
-def report(prepared: Prepared, wish: Wish, say: Say) -> dict[str, Any]:
+def report(prepared: Prepared, wish: Wish, say: OnText) -> dict[str, Any]:
     """Everything as plain JSON: {"checkpoint", "method", "speech", "schemes": {scheme: {...}}, "notes"}.
 
     Of a scheme: size_bytes, median_ms and q1_ms, q3_ms of a call on one thread, time_share on the backend, program
@@ -94,7 +94,7 @@ def report(prepared: Prepared, wish: Wish, say: Say) -> dict[str, Any]:
     }
 
 
-def _settled(prepared: Prepared, wish: Wish, notes: list[str], say: Say) -> dict[str, Quantization]:
+def _settled(prepared: Prepared, wish: Wish, notes: list[str], say: OnText) -> dict[str, Quantization]:
     found = {}
     for scheme in dict.fromkeys(["none", *wish.schemes]):
         try:
@@ -145,7 +145,7 @@ def lowered_alone(encoder: Encoder, quantization: Quantization) -> tuple[Lowered
 
 
 def _programs(
-    prepared: Prepared, settled: dict[str, Quantization], folder: Path, rounds: int, say: Say
+    prepared: Prepared, settled: dict[str, Quantization], folder: Path, rounds: int, say: OnText
 ) -> dict[str, dict[str, Any]]:
     """Lower, run and time each of them; times in turn, so that what disturbs one disturbs all."""
     encoder, name = prepared.encoder, _method_name(prepared.encoder)
@@ -242,7 +242,7 @@ def _layers(prepared: Prepared, quantised: Encoder) -> list[dict[str, float]]:
 
 
 def _add_heads(
-    prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: Say
+    prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: OnText
 ) -> None:
     """Cosine of the heads to the teacher, where there are both."""
     comparison, waves = open_comparison(prepared.opened.path, (), wish.teacher), _some(prepared, PROGRAM_S)
@@ -257,7 +257,7 @@ def _add_heads(
 
 
 def _add_probes(
-    prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: Say
+    prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: OnText
 ) -> None:
     for row in rows.values():
         row["probes"] = {}

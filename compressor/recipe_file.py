@@ -11,6 +11,7 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 
 from .config import CONV_NORMS, INPUT_NORMS, EncoderConfig
+from .matching import OBJECTIVES
 from .prune_recipe import Final, Prune
 from .recipe import Match, Published, Quantize, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places
@@ -276,9 +277,10 @@ def _check_terms(recipe: Recipe) -> None:
     if match.mask_length is not None and match.mask_prob is None:
         where = recipe.where("match.mask_length")
         raise SpeechpressError(f"{where}: match.mask_length is only used with match.mask_prob, such as 0.8")
-    if match.gram_intra and count < 2:
-        where = recipe.where("match.gram_intra")
-        raise SpeechpressError(f"{where}: match.gram_intra compares a matched layer with the one below it; match two")
+    for name in match.terms:
+        if OBJECTIVES[name].layers > count:
+            where = recipe.where(f"match.{name}")
+            raise SpeechpressError(f"{where}: match.{name} compares a matched layer with the one below it; match two")
 
 
 def _flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -19,6 +19,8 @@ from .batching import Batches
 from .checkpoint import CARD, SCHEMA, parameters, save_encoder
 from .corpus import Corpus
 from .costs import macs_per_s
+from .distill_step import Distiller
+from .events import Event, OnEvent
 from .metrics import MetricsLog
 from .objectives import save_heads
 from .plan import Plan
@@ -28,7 +30,7 @@ from .quantized_training import QuantizedTraining
 from .recipe import Recipe
 from .resume import STATE, load_state, save_state
 from .show import describe_encoder
-from .training import Distiller, Event, Listener, Loop
+from .training import Loop
 from .validation import validate
 
 
@@ -90,7 +92,7 @@ class Run:
     identity: dict[str, Any]
     batches: Batches
     waves: list[Tensor]
-    listen: Listener
+    listen: OnEvent
     valid: dict[str, Any] = field(default_factory=dict)
     quantized: QuantizedTraining | None = None
 
@@ -128,7 +130,7 @@ class Run:
 
     def validate(self, loop: Loop, name: str) -> None:
         if self.fabric.is_global_zero:
-            measure = partial(validate, self.module, loop.teacher, self.job.match.teacher_layers, self.waves)
+            measure = partial(validate, self.module, self.job.teacher, self.job.match.teacher_layers, self.waves)
             self.valid[name] = measure()
             event = {"event": "valid", "step": loop.progress.step, "layers": self.valid[name]}
             if self.recipe.streaming is not None:

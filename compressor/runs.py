@@ -1,9 +1,10 @@
 """Which folder a run gets, and which is the newest."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
+
+from .events import OnText
 
 JOINT, CUT = "-joint", "-cut"  # of the folders beside a run in which pruning leaves what the run starts from
 
@@ -27,7 +28,7 @@ def choose_folder(out: Path | None, runs: Path, name: str, resume: bool) -> Path
     return folder
 
 
-def newest(runs: Path, say: Callable[[str], None]) -> Path:
+def newest(runs: Path, say: OnText) -> Path:
     """The newest checkpoint under `runs`, said aloud."""
     from .checkpoint import newest_checkpoint
 

@@ -1,7 +1,6 @@
 """A search as it goes on: which shape is next, what is skipped, what a worker's answer means, and when to give up."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
 from .clock import DeviceClock
+from .events import OnEvent
 from .recipe import Recipe
 from .search_rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, front, nearest
 from .search_sampler import Sampler
@@ -20,7 +20,6 @@ STUDENTS = "students"
 WEIGHTS = ("model.safetensors", "heads.safetensors", "resume.safetensors")
 FAR, ENOUGH = 1.5, 3  # times the budget, by the best of so many measurements: not even measured
 ATTEMPTS, STREAK = 2, 3  # of a trial whose process is killed; of failures after which it is no accident
-Listen = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Walk:
     order: Search
     facts: Facts
     found: list[Row]
-    listen: Listen
+    listen: OnEvent
     rows: dict[int, Row] = field(init=False)
     queue: list[tuple[int | None, Shape]] = field(default_factory=list)  # with a number: was running before
     probes: list[Shape] = field(default_factory=list)  # the cheapest: if none of them meets the budget, none does

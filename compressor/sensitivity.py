@@ -13,8 +13,8 @@ from torch import Tensor
 
 from speechpress.runtime.parity import compare
 
-from .calibrate import Say
 from .encoder import Encoder
+from .events import OnText
 from .fake_quant import simulated
 from .quantization import FIRST_CONV, FLOAT, Operator, Quantization
 
@@ -45,7 +45,7 @@ class Yardstick:
         """Signal to error of the last layer under a quantisation, which names every operator."""
         return compare(self._features(simulated(self.encoder, quantization)).numpy(), self.wanted.numpy())["snr_db"]
 
-    def costs(self, quantization: Quantization, say: Say) -> list[Cost]:
+    def costs(self, quantization: Quantization, say: OnText) -> list[Cost]:
         """Every quantised operator alone, the costliest first."""
         nothing, found = dict.fromkeys(quantization.operators, FLOAT), []
         quantised = {name: item for name, item in quantization.operators.items() if item.how != "float"}
@@ -57,7 +57,7 @@ class Yardstick:
 
 
 def mixed(
-    yardstick: Yardstick, quantised: Quantization, first: Operator, budget_db: float, say: Say
+    yardstick: Yardstick, quantised: Quantization, first: Operator, budget_db: float, say: OnText
 ) -> tuple[Quantization, list[Cost], float]:
     """Leave the costliest operators in float, as few as are needed for a closeness of `budget_db`.
 

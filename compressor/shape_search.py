@@ -15,13 +15,14 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .events import OnEvent
 from .search_folder import LOG, begin, check_folder, check_sources, go_on
 from .search_report import Report
 from .search_rows import RUNNING, Row, finished
 from .search_sampler import require_optuna
 from .search_space import check_choices
 from .search_trial import survey
-from .search_walk import Listen, Search, Walk, no_shape
+from .search_walk import Search, Walk, no_shape
 from .workers import Workers
 
 
@@ -33,7 +34,7 @@ class Outcome:
     document: dict[str, Any]
 
 
-def search(order: Search, listen: Listen) -> Outcome:
+def search(order: Search, listen: OnEvent) -> Outcome:
     """Search, or go on with a search; `listen` hears events: begin, note, stage, trial.
 
     Returns:
@@ -113,5 +114,5 @@ def report(order: Search, rows: list[Row]) -> dict[str, Any]:
     return Report(*places, order.proxy.train.steps, order.proxy.teacher).write(rows)
 
 
-def _stage(listen: Listen, words: str) -> None:
+def _stage(listen: OnEvent, words: str) -> None:
     listen({"event": "stage", "trial": None, "text": words})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from . import probes
 from .downstream import Budget
-from .extraction import Listener
+from .events import OnText
 from .feature_store import FeatureStore
 from .features import Upstream
 from .outcome_store import ScoreStore, score_key
@@ -37,7 +37,7 @@ def solve_jobs(
     budget: Budget,
     scores: ScoreStore,
     workers: int,
-    listen: Listener,
+    listen: OnText,
 ) -> dict[tuple[str, str], TaskScore]:
     """Scores by (label, upstream); the same numbers whatever `workers` is.
 
@@ -62,7 +62,7 @@ class _Run:
         kept: Mapping[str, FeatureStore],
         budget: Budget,
         scores: ScoreStore,
-        listen: Listener,
+        listen: OnText,
         count: int,
     ) -> None:
         self.upstreams, self.kept, self.budget, self.scores = upstreams, kept, budget, scores

@@ -15,7 +15,8 @@ from speechpress.runtime.errors import SpeechpressError
 from .checkpoint import Checkpoint, load_checkpoint
 from .config import SAMPLE_RATE
 from .eval_suite import wanted
-from .extraction import Listener, extract, stores
+from .events import OnText
+from .extraction import extract, stores
 from .features import LOG_MEL, Upstream, of_model, random_copy
 from .layer_choice import Suggestion, suggest
 from .layer_probes import clips_to_compare, probe_task
@@ -40,7 +41,7 @@ def study_layers(
     most: int = 3,
     cache: Path | None = None,
     device: str = "cpu",
-    listen: Listener = logger.info,
+    listen: OnText = logger.info,
 ) -> dict[str, Any]:
     """Study a teacher; the result is plain JSON.
 

@@ -19,7 +19,8 @@ from .checkpoint import CARD, Checkpoint, parameters, read_json
 from .corpus import open_corpus
 from .distill import distill, hold_out
 from .eval_suite import wanted
-from .extraction import Listener, extract, stores
+from .events import Event, OnText
+from .extraction import extract, stores
 from .fidelity import fidelity
 from .layer_choice import Suggestion, evenly
 from .layer_probes import brief
@@ -33,7 +34,6 @@ from .recipe_file import load_recipe
 from .resume import STATE, check_identity
 from .run import Where
 from .solve import class_parts
-from .training import Event
 from .upstreams import encoder_upstream
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def choose_arms(suggestion: Suggestion, depth: int, most: int, out: Path) -> lis
     ]
 
 
-def train_arms(runs: Runs, suggestion: Suggestion, listen: Listener) -> list[Arm]:
+def train_arms(runs: Runs, suggestion: Suggestion, listen: OnText) -> list[Arm]:
     """Distil every arm; a finished run is taken as it is, an unfinished one goes on.
 
     Raises KeyboardInterrupt when it is interrupted, with the run kept, and SpeechpressError when a folder holds another
@@ -163,7 +163,7 @@ def _check_same(folder: Path, recipe: Recipe, runs: Runs) -> None:
     check_identity(folder, saved, now)
 
 
-def _told(name: str, recipe: Recipe, listen: Listener) -> Any:
+def _told(name: str, recipe: Recipe, listen: OnText) -> Any:
     told = max(1, recipe.train.steps // 10)
 
     def hear(event: Event) -> None:
@@ -183,7 +183,7 @@ class Measuring:
     seeds: int
     cache: Path | None
     device: str
-    listen: Listener
+    listen: OnText
 
 
 def measure_students(opened: Mapping[str, Checkpoint], on: Measuring) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .bundle_tables import bundle_table, target_rows
+from .matching import OBJECTIVES
 
 _PARTS = {
     "front_end": "convolutional front end",
@@ -16,13 +17,6 @@ _PARTS = {
     "time_reduction": "time reduction",
     "layers": "Transformer layers",
     "mask": "mask vector",
-}
-_TERMS = {
-    "l1": "absolute difference",
-    "l2": "squared difference",
-    "cosine": "cosine",
-    "gram": "temporal relations",
-    "gram_intra": "temporal relations across layers",
 }
 _ENDLESS = {"input_scaling": "input scaling", "group_norm": "GroupNorm over time", "attention": "attention"}
 
@@ -148,7 +142,7 @@ def _recipe_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
         only = info["training_only_parameters"]
         heads = f"projections of {millions(only)} parameters, dropped later" if only else "no heads"
         rows.append(("matched", f"student -> teacher layer {pairs}; {heads}"))
-    rows.append(("by", ", ".join(f"{weight:g} x {_TERMS[name]}" for name, weight in match["terms"].items())))
+    rows.append(("by", ", ".join(f"{weight:g} x {OBJECTIVES[name].words}" for name, weight in match["terms"].items())))
     batch = f"{train['batch']} x up to {train['crop_s']:g} s"
     rows.append(("training", f"{train['steps']:,} steps of {batch}, lr {train['lr']:g}, {train['precision']}"))
     return [*rows, ("paper", info["paper"])] if info["paper"] else rows

@@ -1,56 +1,24 @@
-"""The training loop of distillation: one function, any device and precision, any number of processes.
+"""The training loop of distillation: `distill_step` again and again, in a way that can be stopped and gone on with.
 
-Shapes: B batch, S samples, T frames, L layers, D width.
-
-The loss is a sum over frames divided by the frames of the *global* batch, so one process, several processes and
-several micro-batches follow the same path. Random state is set from (seed, step, process, micro-batch) at every step
-and batches are a pure function of their index: a resumed run needs weights, optimizer state and a step number.
+Batches are a pure function of their index, and so is a step's random state: a resumed run needs weights, optimizer
+state and `Progress`.
 """
 
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
 from .batching import Batch, Batches
-from .encoder import Encoder
+from .distill_step import Sums, Taken, Trainer, distillation_step, scales_gradients, summed
+from .events import Event, OnEvent
 from .interrupt import Interrupt
-from .masking import draw_masks, masked_targets
-from .objectives import Heads, loss_sums
-from .pretrained import Teacher
-from .recipe import Match, Train
-from .validation import align
-
-MASK_LENGTH = 10  # frames, HuBERT's
-
-Event = dict[str, Any]
-Listener = Callable[[Event], None]
-
-
-class Distiller(nn.Module):
-    """Student and heads as one module, so that the forward pass goes through DDP's wrapper."""
-
-    def __init__(self, encoder: Encoder, heads: Heads) -> None:
-        super().__init__()
-        self.encoder, self.heads = encoder, heads
-
-    def forward(
-        self, waves: Tensor, chunk_frames: int | None = None, masked: Tensor | None = None
-    ) -> dict[int, Tensor]:
-        """(B, S) -> predictions {teacher layer: (B, T, teacher width)}, as if the audio came in chunks, if given.
-
-        `masked` (B, frames of the front end) is True on frames that are hidden.
-        """
-        return self.heads(self.encoder.hidden_states(waves, chunk_frames=chunk_frames, masked=masked))
+from .recipe import Train
 
 
 @dataclass
@@ -66,236 +34,138 @@ class Progress:
 
 
 @dataclass
-class Sums:
-    """Sums over the frames since the last log line, on the training device."""
+class Since:
+    """What there is to say since the last log line."""
 
-    loss: Tensor
-    frames: int = 0
+    sums: Sums
     audio_s: float = 0.0
     seconds: float = 0.0
     grad_norm: float = 0.0
-    layers: dict[int, Tensor] = field(default_factory=dict)
-
-
-class Penalty(Protocol):
-    """What is added to the loss at a step, the same on every process, and what of it goes into the log."""
-
-    def __call__(self, step: int) -> Tensor: ...
-
-    def facts(self, step: int) -> dict[str, float]: ...
-
-
-def learning_rate(train: Train, step: int) -> float:
-    """Linear warm-up over the first `warmup` share of the steps, then linear decay to zero (or none)."""
-    warm = max(1, round(train.warmup * train.steps))
-    if step < warm:
-        return train.lr * (step + 1) / warm
-    if train.schedule == "constant":
-        return train.lr
-    return train.lr * (train.steps - step) / max(1, train.steps - warm)
-
-
-def make_optimizer(distiller: nn.Module, train: Train) -> torch.optim.AdamW:
-    trainable = [parameter for parameter in distiller.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(
-        trainable,
-        lr=train.lr,
-        betas=(train.betas[0], train.betas[1]),
-        eps=train.eps,
-        weight_decay=train.weight_decay,
-        fused=train.precision != "fp16",  # the gradient scaler cannot clip for an optimizer that unscales by itself
-    )
 
 
 class Loop:
     """The state of one running distillation. `run` goes from `progress.step` to `train.steps`."""
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        distiller: nn.Module,
-        teacher: Teacher,
-        optimizer: torch.optim.Optimizer,
-        match: Match,
-        train: Train,
-        progress: Progress,
-        listen: Listener,
-        draw_chunk: Callable[[int], int | None] = lambda step: None,
-        penalty: Penalty | None = None,
-        before_step: Callable[[int], None] = lambda step: None,
-    ) -> None:
-        self.fabric, self.distiller, self.teacher, self.optimizer = fabric, distiller, teacher, optimizer
-        self.match, self.train, self.progress, self.listen = match, train, progress, listen
-        self.draw_chunk, self.penalty, self.before_step = draw_chunk, penalty, before_step
-        self.log_every = max(1, min(50, train.steps // 100))
-        self.sums = self._zero()
+    def __init__(self, trainer: Trainer, listen: OnEvent) -> None:
+        self.trainer, self.listen, self.progress = trainer, listen, Progress()
+        self.log_every = max(1, min(50, trainer.train.steps // 100))
+        self.since = self._nothing()
+        self.unsettled: list[Taken] = []  # steps whose numbers nobody has looked at
 
-    def _zero(self) -> Sums:
-        return Sums(torch.zeros((), device=self.fabric.device))
+    def _nothing(self) -> Since:
+        return Since(Sums(torch.zeros((), device=self.trainer.fabric.device)))
 
     def run(self, batches: Batches, interrupt: Interrupt, after_step: Callable[[], None]) -> bool:
         """Train to the end (True) or until interrupted (False). `after_step` saves and validates when it is due."""
-        stream = batches.start(self.progress.step, self.fabric.global_rank, self.fabric.world_size)
+        fabric, train, progress = self.trainer.fabric, self.trainer.train, self.progress
+        stream = batches.start(progress.step, fabric.global_rank, fabric.world_size)
         try:
-            while self.progress.step < self.train.steps:
+            while progress.step < train.steps:
                 started = time.perf_counter()
-                loss = self.step(next(stream))
-                self.progress.train_s += time.perf_counter() - started
-                self.sums.seconds += time.perf_counter() - started
-                self._watch(loss)
-                if self.progress.step % self.log_every == 0 or self.progress.step == self.train.steps:
-                    self.listen(self._log_line())
+                self.step(next(stream))
+                if self._due(self.log_every, train.checkpoint_every, train.validate_every):
+                    self.settle()
+                progress.train_s += time.perf_counter() - started
+                self.since.seconds += time.perf_counter() - started
+                if self._due(self.log_every) and (line := self._log_line()) is not None:
+                    self.listen(line)
                 after_step()
                 if self._interrupted(interrupt):
+                    self.settle()
                     return False
         finally:
             stream.close()
         return True
 
-    def _interrupted(self, interrupt: Interrupt) -> bool:
-        if self.fabric.world_size == 1:
-            return interrupt.requested
-        flag = torch.tensor(float(interrupt.requested), device=self.fabric.device)
-        return bool(_tensor(self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
-
     def step(self, batch: Batch) -> Tensor:
-        """One optimizer step on this process's share of a global batch; returns the mean loss over the global batch."""
-        train, progress = self.train, self.progress
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(train, progress.step) * group.get("lr_factor", 1.0)
-        self.before_step(progress.step)
-        rows, chunk = self._global_rows(batch), self.draw_chunk(progress.step)
-        loss = torch.zeros((), device=self.fabric.device)
-        for micro in range(train.accumulate):
-            torch.manual_seed(hash((train.seed, progress.step, self.fabric.global_rank, micro)) % 2**63)
-            last = micro == train.accumulate - 1
-            with self._no_sync(not last):
-                waves = batch.waves[micro :: train.accumulate]
-                loss = loss + self._backward(waves, rows, chunk, self._hidden_frames(waves, micro))
-        loss = _tensor(self.fabric.all_reduce(loss, reduce_op="sum")) if self.fabric.world_size > 1 else loss
-        self._require_finite(loss)
-        self._update()
-        progress.step += 1
-        progress.audio_s += batch.audio_s
-        self.sums.audio_s += batch.audio_s
-        return loss
+        """The next step; returns its loss, the mean over the global batch, for which `settle` waits."""
+        taken = distillation_step(self.trainer, batch, self.progress.step)
+        self.unsettled.append(taken)
+        self.since.sums.add(taken.sums.loss, taken.sums.frames, taken.sums.layers)
+        self.since.audio_s += batch.audio_s
+        self.progress.step += 1
+        self.progress.audio_s += batch.audio_s
+        return taken.loss
 
-    def _global_rows(self, batch: Batch) -> int:
-        if self.fabric.world_size == 1:
-            return max(1, len(batch.waves))
-        count = torch.tensor(float(len(batch.waves)), device=self.fabric.device)
-        return max(1, int(_tensor(self.fabric.all_reduce(count, reduce_op="sum"))))
+    def settle(self) -> None:
+        """Look at the losses and gradients since the last time: the one place where the loop waits for the GPU.
 
-    def _no_sync(self, enabled: bool) -> Any:
-        if isinstance(self.distiller, _FabricModule):
-            return self.fabric.no_backward_sync(self.distiller, enabled=enabled)
-        return nullcontext()
+        It comes before every log line, validation and save, so that nothing is written of a run gone wrong.
 
-    def _hidden_frames(self, waves: Tensor, micro: int) -> Tensor | None:
-        """(B, frames): which frames of a micro-batch are hidden from student and teacher; None without masking."""
-        match = self.match
-        if match.mask_prob is None:
-            return None
-        rank, world, rounds = self.fabric.global_rank, self.fabric.world_size, self.train.accumulate
-        rows = [rank + world * (micro + rounds * row) for row in range(max(1, len(waves)))]
-        frames, length = int(self.teacher.frames(waves.shape[1])), match.mask_length or MASK_LENGTH
-        return draw_masks(rows, frames, match.mask_prob, length, self.train.seed, self.progress.step)
+        Raises SpeechpressError for a loss or gradient that is no number, and for a loss that has risen far.
+        """
+        if not self.unsettled:
+            return
+        taken, self.unsettled = self.unsettled, []
+        values = torch.stack([torch.stack([one.loss, one.grad_norm.to(one.loss), one.rows]) for one in taken]).tolist()
+        for step, (loss, grad_norm, rows) in enumerate(values, self.progress.step - len(taken)):
+            self._require_finite(step, loss, grad_norm)
+            if rows:  # the loss of a batch that nobody could read is 0, and no measure for others
+                self._watch(step, loss)
+        self.since.grad_norm = values[-1][1]
 
-    def _backward(
-        self, waves: Tensor, global_rows: int, chunk_frames: int | None, masked: Tensor | None = None
-    ) -> Tensor:
-        """Backward pass of one micro-batch (B, S), which may have no rows; returns its part of the global mean loss."""
-        idle = len(waves) == 0
-        if idle:
-            waves = waves.new_zeros(1, waves.shape[1])  # DDP needs every process to take part
-        waves = waves.to(self.fabric.device, non_blocking=True)
-        layers = self.match.teacher_layers
-        targets = self.teacher.hidden_states(waves, layers=layers)
-        if masked is not None:
-            masked = masked.to(self.fabric.device)
-            hidden = self.teacher.hidden_states(waves, layers=layers, masked=masked)
-            targets = masked_targets(targets, hidden, masked)
-        predictions = self.distiller(waves, chunk_frames, masked)
-        predictions, targets = align(predictions, targets)
-        total, parts = loss_sums(predictions, targets, self.match)
-        frames = next(iter(targets.values())).shape[1]
-        loss = total / (global_rows * frames * len(targets)) * (0.0 if idle else 1.0)
-        self.fabric.backward(loss * self.fabric.world_size + self._penalty())
-        if not idle:
-            self._count(total.detach() / len(targets), parts, frames * len(waves))
-        return loss.detach()
+    def _due(self, *periods: int) -> bool:
+        step = self.progress.step
+        return step == self.trainer.train.steps or any(step % period == 0 for period in periods)
 
-    def _penalty(self) -> Tensor | float:
-        """Its share of one micro-batch."""
-        return 0.0 if self.penalty is None else self.penalty(self.progress.step) / self.train.accumulate
+    def _interrupted(self, interrupt: Interrupt) -> bool:
+        fabric = self.trainer.fabric
+        if fabric.world_size == 1:
+            return interrupt.requested
+        return bool(summed(fabric, torch.tensor(float(interrupt.requested), device=fabric.device)) > 0)
 
-    def _count(self, loss: Tensor, parts: dict[int, tuple[Tensor, Tensor]], frames: int) -> None:
-        self.sums.loss = self.sums.loss + loss
-        self.sums.frames += frames
-        for layer, pair in parts.items():
-            self.sums.layers[layer] = self.sums.layers.get(layer, 0) + torch.stack(pair)
+    def _require_finite(self, step: int, loss: float, grad_norm: float) -> None:
+        scaled = scales_gradients(self.trainer.fabric)
+        if not math.isfinite(loss):
+            raise diverged(f"the loss is {loss} at step {step}", self.trainer.train, scaled=scaled)
+        if not math.isfinite(grad_norm) and not scaled:  # else the scaler leaves the step out and scales less
+            raise diverged(f"the gradient is {grad_norm} at step {step}", self.trainer.train, scaled=scaled)
 
-    def _update(self) -> None:
-        if self.train.clip > 0:
-            norm = self.fabric.clip_gradients(
-                self.distiller, self.optimizer, max_norm=self.train.clip, error_if_nonfinite=False
-            )
-            self.sums.grad_norm = float(_tensor(norm))
-            if not math.isfinite(self.sums.grad_norm) and self.train.precision != "fp16":
-                raise diverged(f"the gradient is {self.sums.grad_norm} at step {self.progress.step}", self.train)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def _require_finite(self, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise diverged(f"the loss is {float(loss)} at step {self.progress.step}", self.train)
-
-    def _watch(self, loss: Tensor) -> None:
+    def _watch(self, step: int, loss: float) -> None:
         """Stop a run whose smoothed loss has risen to far above the best it has had."""
-        progress, value = self.progress, float(loss)
-        progress.loss_ema = value if progress.loss_ema is None else 0.98 * progress.loss_ema + 0.02 * value
+        progress = self.progress
+        progress.loss_ema = loss if progress.loss_ema is None else 0.98 * progress.loss_ema + 0.02 * loss
         progress.best_ema = min(progress.best_ema, progress.loss_ema)
         if progress.loss_ema > progress.best_ema + abs(progress.best_ema) + 1:  # a raw cosine goes down to -1
             raise diverged(
                 f"the loss has risen from {progress.best_ema:.3f} to {progress.loss_ema:.3f} (smoothed) "
-                f"by step {progress.step}",
-                self.train,
+                f"by step {step + 1}",
+                self.trainer.train,
+                scaled=scales_gradients(self.trainer.fabric),
             )
 
-    def _log_line(self) -> Event:
-        """Means since the last line, over all processes."""
-        sums, self.sums = self.sums, self._zero()
-        layers = sorted(sums.layers)
+    def _log_line(self) -> Event | None:
+        """Means since the last line, over all processes; None when nothing could be read since then."""
+        since, self.since = self.since, self._nothing()
+        sums, layers, penalty = since.sums, sorted(set(self.trainer.match.teacher_layers)), self.trainer.penalty
+        nothing = sums.loss.new_zeros(2)  # so that processes add up the same layers, whatever each of them heard
         flat = torch.stack([sums.loss, torch.tensor(float(sums.frames), device=sums.loss.device)])
-        flat = torch.cat([flat, *(sums.layers[layer].float() for layer in layers)])
-        if self.fabric.world_size > 1:
-            flat = _tensor(self.fabric.all_reduce(flat, reduce_op="sum"))
-        values = (flat / flat[1].clamp(min=1)).tolist()
+        flat = torch.cat([flat, *(sums.layers.get(layer, nothing).float() for layer in layers)])
+        flat = summed(self.trainer.fabric, flat)
+        if not flat[1]:
+            return None
+        values = (flat / flat[1]).tolist()
         pairs = zip(values[2::2], values[3::2], strict=True)
         return {
             "event": "train",
             "step": self.progress.step,
             "loss": values[0],
             "layers": {str(n): {"l1": l1, "cosine": cos} for n, (l1, cos) in zip(layers, pairs, strict=True)},
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "grad_norm": sums.grad_norm,
+            "lr": self.trainer.optimizer.param_groups[0]["lr"],
+            "grad_norm": since.grad_norm,
             "audio_s": self.progress.audio_s,
-            "audio_s_per_s": sums.audio_s / max(sums.seconds, 1e-9),
-            **({} if self.penalty is None else self.penalty.facts(self.progress.step)),
+            "audio_s_per_s": since.audio_s / max(since.seconds, 1e-9),
+            **({} if penalty is None else penalty.facts(self.progress.step)),
         }
 
 
-def diverged(what: str, train: Train) -> SpeechpressError:
-    """The error of a run that cannot go on, with what to try."""
+def diverged(what: str, train: Train, *, scaled: bool) -> SpeechpressError:
+    """The error of a run that cannot go on, with what to try; `scaled` says whether it runs in fp16."""
     tries = [f"--set train.lr={train.lr / 4:g}"]
-    if train.precision == "fp16":
+    if scaled:
         tries.insert(0, "--set train.precision=bf16 (or fp32)")
     tries.append("a longer warm-up (--set train.warmup=0.15)" if train.warmup < 0.15 else "--set train.clip=1.0")
     return SpeechpressError(
         f"{what}; the run was stopped and its last checkpoint kept. Start again in a new folder with "
         + ", or with ".join(tries)
     )
-
-
-def _tensor(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.as_tensor(value)

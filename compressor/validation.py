@@ -6,7 +6,7 @@ Shapes: B batch, S samples, T frames, D width.
 import torch
 from torch import Tensor, nn
 
-from .objectives import closeness_sums
+from .objectives import l1_and_cosine_sums
 from .pretrained import Teacher
 
 
@@ -35,7 +35,7 @@ def validate(
     device = next(distiller.parameters()).device
     for wave in (wave.to(device) for wave in waves):
         predictions, targets = align(distiller(wave, chunk_frames), teacher.hidden_states(wave, layers=layers))
-        parts = closeness_sums(predictions, targets)
+        parts = l1_and_cosine_sums(predictions, targets)
         frames += next(iter(targets.values())).shape[1]
         sums = {layer: sums[layer] + torch.stack(parts[layer]).cpu() for layer in layers}
     distiller.train(training)

@@ -1,7 +1,7 @@
 """One profile from beginning to end: reach the device, push, check the golden clip, time, trace, pull, judge."""
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,12 +18,11 @@ from .operators import operators
 from .probe import probe
 from .profile import Record, begin, hear, settle
 from .scores import scores_of
-from .workspace import workspace
+from .workspace import OnEvent, workspace
 
 CHUNKS, REAL_S, WARMUP = 100, 32.0, 5  # by default; the pace of real audio is limited in time
 MARGIN_S = 900.0  # that a folder outlives the plan
 TRACE, XNNPACK = "trace.etdp", "xnnpack"
-Listen = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Session:
     bundle: Bundle
     side: Side
     record: Record
-    listen: Listen
+    listen: OnEvent
     interrupted: bool = field(default=False)
 
     def phase(self, folder: str, name: str, settings: dict[str, Any]) -> None:
@@ -92,7 +91,7 @@ class Session:
             self.listen(event)
 
 
-def profile(bundle: Bundle, device: Device, wish: Wish, listen: Listen) -> Record:
+def profile(bundle: Bundle, device: Device, wish: Wish, listen: OnEvent) -> Record:
     """Measure a bundle on a device.
 
     Args:

@@ -33,12 +33,12 @@ rm -rf {folder}
 [ ! -e {folder} ]
 """
 TICK_S = 10
-Listen = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[dict[str, Any]], None]
 NO_ROOM = 4
 
 
 @contextlib.contextmanager
-def workspace(device: Device, needed_bytes: int, life_s: float, listen: Listen) -> Iterator[str]:
+def workspace(device: Device, needed_bytes: int, life_s: float, listen: OnEvent) -> Iterator[str]:
     """A new folder on the device.
 
     Args:

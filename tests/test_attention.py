@@ -5,6 +5,7 @@ import torch
 from bundled import SMALL
 
 from speechpress.compressor.attention import Attention, Layer, attention_weights
+from speechpress.compressor.encoder import Encoder
 
 CONFIG = replace(SMALL, attention_dropout=0.0, dropout=0.0, activation_dropout=0.0)
 
@@ -78,3 +79,23 @@ def test_a_layer_knows_whether_the_next_one_reuses_its_attention():
     layers = [Layer(config, index).attention for index in range(4)]
     assert [layer.kept for layer in layers] == [True, True, False, False]
     assert [layer.reuses for layer in layers] == [False, True, True, False]
+
+
+REUSING = replace(CONFIG, num_heads=(2,) * 4, ffn_widths=(64,) * 4, reuse_attention=(False, True) * 2)
+
+
+@pytest.mark.parametrize("config", [REUSING, replace(REUSING, reuse_attention=())], ids=["reused", "own"])
+@pytest.mark.parametrize("chunk_frames", [None, 2])
+@torch.no_grad()
+def test_padding_changes_no_valid_frame(config, chunk_frames):
+    """Frames of padding that see nothing but padding, and a row that has no frame at all."""
+    torch.manual_seed(0)
+    encoder = Encoder(replace(config, left_context=2)).eval()
+    lengths = torch.tensor([16_000, 4_000, 10])
+    waves = torch.randn(3, 16_000, generator=torch.Generator().manual_seed(1)) * 0.1
+    states = encoder.hidden_states(waves, lengths, chunk_frames)
+    assert all(bool(state.isfinite().all()) for state in states)
+    for row in (0, 1):
+        alone = encoder.hidden_states(waves[row : row + 1, : lengths[row]], None, chunk_frames)
+        for state, wanted in zip(states, alone, strict=True):
+            torch.testing.assert_close(state[row, : wanted.shape[1]], wanted[0], atol=1e-5, rtol=0)

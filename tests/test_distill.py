@@ -94,6 +94,22 @@ def test_statistics_of_another_number_of_channels_are_measured_anew(tiny_teacher
     assert not same.statistics_missing and more.statistics_missing
 
 
+@pytest.mark.parametrize(("value", "layer_grads"), [(0.25, "even"), (1.0, "scaled")])
+def test_the_student_scales_its_gradients_as_the_recipe_says(tiny_teacher, value, layer_grads):
+    """The gradient that its front end gets, against that of the same student without the factor."""
+    settings = [f"train.front_end_grad={value}", f"train.layer_grads={layer_grads}", "student.dropout=0"]
+    student = plan(recipe(tiny_teacher, *settings), load_teacher(str(tiny_teacher))).student.eval()
+    waves = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)) * 0.1
+    found = []
+    for factor, scaled in ((student.front_end_grad, student.encoder.scale_layer_grads), (1.0, False)):
+        student.front_end_grad, student.encoder.scale_layer_grads = factor, scaled
+        student.zero_grad()
+        student.hidden_states(waves)[-1].square().sum().backward()
+        found.append(student.feature_extractor.first.conv.weight.grad.clone())
+    # Two layers, scaled: 2/3 x 1/2 on the way down, and half of what the last one's own match is.
+    torch.testing.assert_close(found[0], found[1] * (value if layer_grads == "even" else 2 / 3 * 1 / 2 * 1 / 2))
+
+
 def test_layers_are_taken_at_the_same_fractions_and_said(tiny_teacher):
     job = plan(recipe(tiny_teacher), load_teacher(str(tiny_teacher)))
     assert job.match.teacher_layers == (1, 3, 4)

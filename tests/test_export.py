@@ -7,6 +7,7 @@ import torch
 from bundled import BASE, SMALL, copied, make, speech_like
 
 from speechpress.compressor import export as exporting
+from speechpress.compressor.bundle_document import min_samples
 from speechpress.compressor.checkpoint import save_encoder, write_json
 from speechpress.compressor.export import export, plan
 from speechpress.compressor.export_source import golden_clip, open_source
@@ -85,6 +86,17 @@ def test_too_far_from_the_checkpoint_is_not_written(order, lowered_once, tmp_pat
     strict = replace(order, target=replace(HOST, tolerances={"none": {"max_abs": 1e-12}}))
     with pytest.raises(CheckFailed, match=r"too far from the checkpoint.*must keep error 1e-12"):
         export(strict, tmp_path / "out", allow_fallback=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("which", ["shortest", "longest"])
+def test_a_program_that_is_wrong_at_the_limits_is_not_written(which, order, lowered_once, tmp_path, monkeypatch):
+    """Right for the golden clip and for a second of noise, but not for the shortest or longest recording it allows."""
+    wrong = {"shortest": min_samples(order), "longest": order.max_samples}[which]
+    offline = PteModel.offline
+    monkeypatch.setattr(PteModel, "offline", lambda self, wave: offline(self, wave) + float(len(wave) == wrong))
+    with pytest.raises(CheckFailed, match="the exported offline is too far from the checkpoint"):
+        export(order, tmp_path / "out", allow_fallback=True)
     assert not list(tmp_path.iterdir())
 
 

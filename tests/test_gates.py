@@ -98,7 +98,7 @@ def test_the_target_rises():
 def test_multipliers_ascend_until_the_sparsity_is_there():
     torch.manual_seed(0)
     module, train, prune = distiller(), Train(steps=300, lr=1e-3), Prune(0.5, ramp=50, lr=0.1)
-    penalty, optimizer = SparsityPenalty(module, prune), gated_optimizer(module, train, prune)
+    penalty, optimizer = SparsityPenalty(module, prune), gated_optimizer(module, train, prune, scaled=False)
     for group in optimizer.param_groups:
         group["lr"] = train.lr * group.get("lr_factor", 1.0)
     assert [group.get("maximize") for group in optimizer.param_groups] == [False, False, True]

@@ -5,6 +5,7 @@ import torch
 from bundled import BASE, SMALL, make
 
 from speechpress.compressor.importance import magnitude, taylor, width_importance
+from speechpress.compressor.streaming import folded
 from speechpress.compressor.subclone import WIDTH, axes_of
 from speechpress.compressor.units import Group, sizes_of
 
@@ -34,6 +35,46 @@ def test_taylor_is_the_derivative_of_a_gate():
     loss(encoder).backward()
     for group in (Group("conv", 0), Group("ffn", 0)):
         torch.testing.assert_close(found[group], masks[group].grad.abs(), atol=1e-6, rtol=1e-3)
+
+
+def test_importance_is_of_the_loss_and_not_of_scaled_gradients():
+    """A student's front end learns slower, by a tenth; its channels do not matter a tenth as much."""
+    encoder = make(SMALL)
+    wanted, across = taylor(encoder, [loss]), width_importance(encoder, [loss])
+    encoder.front_end_grad = 0.1
+    for group, values in taylor(encoder, [loss]).items():
+        torch.testing.assert_close(values, wanted[group], msg=group.title)
+    torch.testing.assert_close(width_importance(encoder, [loss]), across)
+
+
+def test_importance_is_made_of_sizes_that_cannot_cancel():
+    """By hand: what writes or reads a dimension, tensor by tensor; and the channels of a head, one by one."""
+    encoder = make(SMALL)
+    found, heads = width_importance(encoder, [loss]), taylor(encoder, [loss])[Group("head", 0)]
+    whole = folded(encoder).requires_grad_(True)
+    loss(whole).backward()
+    changes = {name: (tensor * tensor.grad).detach() for name, tensor in whole.named_parameters() if "weight" in name}
+    wanted = torch.zeros(SMALL.width)
+    for name, change in changes.items():
+        for dim, axis in enumerate(axes_of(name, len(SMALL.conv_channels) - 1)):
+            if axis == WIDTH:
+                wanted += change.movedim(dim, 0).reshape(SMALL.width, -1).sum(1).abs()
+    # What the position convolution reads is not in `wanted`: it is little.
+    torch.testing.assert_close(found, wanted, atol=0.02 * float(wanted.max()), rtol=0)
+    channels = changes["encoder.layers.0.attention.out_proj.weight"].sum(0).view(-1, SMALL.head_dim)
+    torch.testing.assert_close(heads, channels.square().sum(1).sqrt())
+
+
+def test_dimensions_that_batches_pull_apart_matter_all_the_same():
+    """Losses of opposite sign cancel in a mean of changes, not in that of their sizes."""
+    encoder = make(SMALL)
+    alone = width_importance(encoder, [loss])
+    both = width_importance(encoder, [loss, lambda whole: -loss(whole)])
+    assert alone.max() > 1e-4
+    torch.testing.assert_close(both, alone)
+    units = taylor(encoder, [loss, lambda whole: -loss(whole)])
+    for group, values in taylor(encoder, [loss]).items():
+        torch.testing.assert_close(units[group], values, msg=group.title)
 
 
 def test_units_without_effect_matter_least():

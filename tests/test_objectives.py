@@ -1,23 +1,31 @@
 import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechpress.compressor import matching, objectives, recipe_file
+from speechpress.compressor.matching import OBJECTIVES
 from speechpress.compressor.objectives import (
+    FUNCTIONS,
     HEADS,
     LayerPairs,
     PredictionHeads,
     Upsample,
-    closeness,
-    closeness_sums,
-    distance,
+    gram,
     heads_metadata,
+    l1_and_cosine,
+    l1_and_cosine_sums,
     load_heads,
     loss_sums,
     make_heads,
-    relations,
     save_heads,
 )
 from speechpress.compressor.recipe import Match
@@ -125,7 +133,7 @@ def test_relations_of_students_of_another_width():
     rotation = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0))).Q
     turned = {layer: state @ rotation for layer, state in predictions.items()}
     torch.testing.assert_close(loss_sums(turned, targets, match)[0], total, rtol=1e-4, atol=1e-5)
-    rows = distance(relations(student[0], student[0]), relations(teacher[0], teacher[0]))
+    rows = l1_and_cosine(gram(student[0], student[0]), gram(teacher[0], teacher[0]))
     assert [part.item() for part in parts[4]] == pytest.approx([part.sum().item() for part in rows], rel=1e-5)
 
 
@@ -154,12 +162,12 @@ def test_objectives_of_half_precision_states_are_in_float():
     assert total.dtype == torch.float32 and torch.isfinite(total)
 
 
-def test_closeness_sums_are_those_of_the_loss():
+def test_sums_are_those_of_the_loss():
     given_states = states(2, seed=7)
     _, parts = loss_sums({1: given_states[0]}, {1: given_states[1]}, Match(layers=(1,), l2=1.0))
-    found = closeness_sums({1: given_states[0]}, {1: given_states[1]})
+    found = l1_and_cosine_sums({1: given_states[0]}, {1: given_states[1]})
     assert all(torch.equal(one, two) for one, two in zip(parts[1], found[1], strict=True))
-    assert closeness(given_states[0], given_states[1])[0].shape == (2, 5)
+    assert l1_and_cosine(given_states[0], given_states[1])[0].shape == (2, 5)
 
 
 def test_pairs_with_the_same_number_share_a_projection_that_starts_as_the_identity():
@@ -193,14 +201,17 @@ def test_frames_of_a_time_reduced_student_meet_the_teachers(kind):
         for tap in (0, 1):
             naive = x @ upsample.conv.weight[:, :, tap] + upsample.conv.bias
             torch.testing.assert_close(y[:, tap::2], naive)
-    for heads in (PredictionHeads([4, 8], 8, 6, 2, kind), LayerPairs([(1, 4)], 8, 6, factor=2, upsample=kind)):
+    for heads in (
+        PredictionHeads([4, 8], 8, 6, factor=2, upsample=kind),
+        LayerPairs([(1, 4)], 8, 6, factor=2, upsample=kind),
+    ):
         assert heads(states())[4].shape == (2, 10, 6)
 
 
 def test_half_precision_states_with_large_norms_stay_finite():
     target = torch.full((1, 1, 1024), 3000.0, dtype=torch.float16)  # its norm, 96000, is beyond half precision
     assert torch.isinf(target.norm(dim=-1)).all()
-    l1, cosine = distance(target, target)
+    l1, cosine = l1_and_cosine(target, target)
     assert l1.item() == 0 and cosine.item() == pytest.approx(1, abs=1e-5)
 
 
@@ -208,7 +219,7 @@ def test_half_precision_states_with_large_norms_stay_finite():
     ("heads", "width", "teacher_width"),
     [
         (PredictionHeads([1, 3], 8, 6), 8, 6),
-        (PredictionHeads([1, 3], 8, 6, 2, "conv"), 8, 6),
+        (PredictionHeads([1, 3], 8, 6, factor=2, upsample="conv"), 8, 6),
         (LayerPairs([(0, 1), (2, 4)], 8, 6), 8, 6),
         (LayerPairs([(1, 2)], 6, 6), 6, 6),
         (LayerPairs([(0, 1), (1, 2), (2, 4)], 6, 6, [0, 1, 1]), 6, 6),
@@ -236,3 +247,72 @@ def test_no_heads_is_none_and_wrong_widths_are_an_error(tmp_path):
     save_heads(tmp_path, PredictionHeads([1], 8, 6))
     with pytest.raises(SpeechpressError, match=HEADS):
         load_heads(tmp_path, 8, 7)
+
+
+def test_schema_and_table_of_objectives_have_the_same_keys():
+    """Of `match`, what is a weight is an objective, and every objective has its words and its function."""
+    whole = {name for name, kind in get_type_hints(Match).items() if kind in (float, float | None)} - {"mask_prob"}
+    assert whole == set(OBJECTIVES) == set(FUNCTIONS)
+    for name, row in OBJECTIVES.items():
+        assert row.name == name and row.words and row.doc and row.compares in ("frames", "relations")
+    assert len({row.words for row in OBJECTIVES.values()}) == len(OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_what_a_row_says_its_function_does(name):
+    """Which compare frames, which relations, and which need a layer below."""
+    row, weights = OBJECTIVES[name], {**dict.fromkeys(OBJECTIVES, 0.0), name: 1.0}
+    match = Match("layers", pairs=((0, 4), (1, 8)), **weights)
+    student, teacher = states(2, width=6, seed=1), states(2, width=8, seed=2)
+    predictions, targets = {4: student[0], 8: student[1]}, {4: teacher[0], 8: teacher[1]}
+    assert match.terms == {name: 1.0} and match.relations_only == (row.compares == "relations")
+    rotation = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0))).Q
+    turned = {layer: state @ rotation for layer, state in targets.items()}
+    far, near = (float(loss_sums(given, targets, match)[0]) for given in (turned, targets))
+    if row.compares == "relations":
+        assert far == pytest.approx(near, abs=1e-3) and near == pytest.approx(0)
+        assert float(loss_sums(predictions, targets, match)[0]) > 0  # of another width
+    else:
+        assert far > near + 1
+    alone = Match("layers", pairs=((0, 4),), **weights)
+    lowest, _ = loss_sums({4: states(1, seed=9)[0]}, {4: teacher[0]}, alone)
+    assert bool(lowest == 0) == (row.layers > 1)
+
+
+ROW = "    l2: float | None = objective("
+NEW_ROW = """    huber: float | None = objective(
+        None, doc="weight of the Huber loss", words="Huber loss", compares="frames"
+    )
+"""
+FUNCTION = '    "gram": '
+NEW_FUNCTION = '    "huber": lambda layer: F.huber_loss(layer.prediction, layer.target, reduction="none").mean(-1),\n'
+USE = f"""
+import torch
+from {matching.__name__} import OBJECTIVES
+from {objectives.__name__} import loss_sums
+from {recipe_file.__name__} import load_recipe
+match = load_recipe("distilhubert", ["match.l1=0", "match.cosine=0", "match.huber=2"]).match
+x, y = torch.randn(2, 5, 8), torch.randn(2, 5, 8)
+layers = match.teacher_layers
+total, _ = loss_sums(dict.fromkeys(layers, x), dict.fromkeys(layers, y), match)
+wanted = 2 * len(layers) * torch.nn.functional.huber_loss(x, y, reduction="none").mean(-1).sum()
+assert torch.allclose(total, wanted) and OBJECTIVES["huber"].words == "Huber loss"
+load_recipe("distilhubert", ["match.huber=-1"])
+"""
+
+
+def test_an_objective_is_added_by_one_row_and_one_function(tmp_path):
+    """In a copy of the package, which is then used: the recipe and its checks, the loss, the words."""
+    package = next(path for path in Path(matching.__file__).parents if path.name == "compressor").parent
+    ignored = shutil.ignore_patterns("__pycache__", "starter", "demo-bundle", "android", "cpp", "page")
+    for name in ("compressor", "runtime", "devices", "recipes"):
+        shutil.copytree(package / name, tmp_path / "speechpress" / name, ignore=ignored)
+    for module, before, new in ((matching, ROW, NEW_ROW), (objectives, FUNCTION, NEW_FUNCTION)):
+        home = tmp_path / "speechpress" / Path(module.__file__).relative_to(package)
+        text = home.read_text()
+        assert text.count(before) == 1
+        home.write_text(text.replace(before, new + before))
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", USE]
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert "match.huber is -1.0, but must be at least 0" in done.stderr.splitlines()[-1], done.stderr

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechpress.compressor.distill_step import Distiller, learning_rate, make_optimizer
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.recipe import Train
-from speechpress.compressor.training import Distiller, diverged, learning_rate, make_optimizer
+from speechpress.compressor.training import diverged
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -30,13 +31,14 @@ def test_the_rate_is_distilhuberts():
 
 def test_frozen_parameters_are_not_optimised(tiny_config):
     distiller = Distiller(Encoder(tiny_config), PredictionHeads([1], 32, 32))
-    count = sum(len(group["params"]) for group in make_optimizer(distiller, Train(steps=1)).param_groups)
+    count = sum(len(group["params"]) for group in make_optimizer(distiller, Train(steps=1), scaled=False).param_groups)
     assert count == len(list(distiller.parameters())) - 1  # masked_spec_embed
 
 
 def test_advice_on_a_diverging_run_depends_on_the_recipe():
-    assert "precision=bf16" in str(diverged("x", Train(steps=1, precision="fp16")))
-    fp32 = str(diverged("x", Train(steps=1, precision="fp32", lr=2e-4)))
+    train = Train(steps=1, precision="fp16", lr=2e-4)
+    assert "precision=bf16" in str(diverged("x", train, scaled=True))
+    fp32 = str(diverged("x", train, scaled=False))
     assert "precision" not in fp32 and "train.lr=5e-05" in fp32
-    assert isinstance(diverged("x", Train(steps=1)), SpeechpressError)
+    assert isinstance(diverged("x", train, scaled=False), SpeechpressError)
     assert math.isfinite(Train(steps=1).lr)
