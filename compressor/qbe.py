@@ -11,7 +11,7 @@ from speechpress.runtime.search import Space, search
 
 from .feature_store import FeatureStore
 from .problems import Problem, holds
-from .scoring import max_twv
+from .scoring import INTERVAL, max_twv
 from .sounds import identity
 
 RESAMPLES = 300
@@ -60,5 +60,5 @@ def _interval(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
     for _ in range(RESAMPLES):
         rows = draw.integers(len(scores), size=len(scores))
         values.append(max_twv(scores[rows], targets[rows]))
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.percentile(values, INTERVAL)
     return float(low), float(high)

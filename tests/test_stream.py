@@ -130,6 +130,19 @@ def test_a_change_of_rate_in_mid_stream_leaves_no_gap(engine):
         StreamingExtractor(engine, 0)
 
 
+@pytest.mark.parametrize(("before", "after"), [(48_000, 16_000), (44_100, 48_000), (8_000, 44_100)])
+def test_what_a_resampler_holds_is_heard_at_a_change_of_rate(engine, before, after):
+    """All frames come at their times, and those after the change hear what comes after it: no audio is lost."""
+    extractor = StreamingExtractor(engine, before)
+    first, second = tone(1.6, before)[: round(0.8 * before)], tone(1.6, after)[round(0.8 * after) :]
+    parts = [extractor.push(first), extractor.push(second, sample_rate=after), extractor.flush()]
+    frames, end_s = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    halves = soxr.resample(first, before, 16_000), soxr.resample(second, after, 16_000)
+    wanted, times = whole(StreamingExtractor(engine), np.concatenate(halves))
+    assert np.array_equal(end_s, times)
+    assert np.abs(frames - wanted).max() <= 1e-3
+
+
 def test_no_sample_is_older_than_the_stated_worst_age(engine):
     extractor, wave, ages = StreamingExtractor(engine), tone(1.0), []
     frame = 0
