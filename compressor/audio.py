@@ -20,6 +20,7 @@ import soxr
 from lhotse import AudioSource, MonoCut, MultiCut, Recording
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.samples import LOUDEST
 
 from .config import SAMPLE_RATE
 
@@ -199,4 +200,6 @@ def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
 def _finite(samples: np.ndarray, place: str) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise UnreadableAudio(place, "holds NaN or infinite samples")
+    if len(samples) and np.abs(samples).max() > LOUDEST:
+        raise UnreadableAudio(place, f"holds samples beyond {LOUDEST:g}, louder than any full scale")
     return samples

@@ -12,7 +12,8 @@ import numpy as np
 
 from .enrol import example_of
 from .errors import SpeechpressError
-from .sources import Block, mono
+from .samples import mono
+from .sources import Block
 from .spotting import Background, Spotter, Word, learn
 from .stream import Engine
 

@@ -11,6 +11,7 @@ import torch
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.streaming import TorchEngine
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.samples import LOUDEST
 from speechpress.runtime.stream import StreamingExtractor, resampler_delay_ms
 
 
@@ -89,6 +90,33 @@ def test_floats_beyond_full_scale_are_left_alone_and_counted(engine):
     frames, _ = whole(extractor, wave)
     assert extractor.counts.clipped == (np.abs(wave) >= 1 - 2**-15).sum() > 0
     assert not np.allclose(frames, whole(StreamingExtractor(engine), wave.clip(-1, 1))[0])
+
+
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+def test_what_no_audio_reaches_is_clipped_and_counted(dtype, tiny_config):
+    """Even where the model squares what it hears: 1e38 of a float32 would be infinite then."""
+    encoder = Encoder(
+        replace(tiny_config, conv_norm="frame", input_norm="running", pos_conv_future=0, left_context=12)
+    ).eval()
+    loud = tone(0.5).astype(dtype)
+    loud[[3_000, 3_001, 5_000]] = (1e38, -3e38, 1e300) if dtype == np.float64 else (1e38, -3e38, 1e20)
+    extractor = StreamingExtractor(TorchEngine(encoder, 4))
+    frames, _ = whole(extractor, loud)
+    assert np.isfinite(frames).all()
+    assert extractor.counts.clipped == 3 and extractor.counts.replaced == 0
+    again = loud.clip(-LOUDEST, LOUDEST).astype(np.float32)
+    assert np.array_equal(frames, whole(StreamingExtractor(TorchEngine(encoder, 4)), again)[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 4_000), (2, 4_000), (1, 9)])
+def test_channels_before_samples_are_refused(engine, shape):
+    extractor = StreamingExtractor(engine)
+    with pytest.raises(SpeechpressError, match=r"samples come first\. Transpose it \(piece\.T\).*piece\[0\]"):
+        extractor.push(np.zeros(shape, np.float32))
+    assert extractor.counts.samples == 0
+    wave = np.stack([tone(0.4)] * 2)
+    frames, _ = whole(extractor, wave.T)
+    assert np.array_equal(frames, whole(StreamingExtractor(engine), tone(0.4))[0])
 
 
 def test_channels_are_averaged(engine):
