@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from . import cli_measure
 from .cli_demo import demo
@@ -284,9 +285,7 @@ def main(arguments: list[str] | None = None) -> None:
 def fail(error: SpeechpressError, json: bool) -> Any:
     """Say what went wrong, on stderr, and with --json as the one document on stdout, and exit."""
     if json:
-        import json as encoder
-
-        sys.stdout.write(encoder.dumps({"error": str(error)}) + "\n")
+        sys.stdout.write(json_text({"error": str(error)}, ascii=True) + "\n")
     sys.stderr.write(f"error: {error}\n")
     raise SystemExit(error.exit_code)
 

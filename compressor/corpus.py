@@ -19,6 +19,7 @@ from lhotse import CutSet, MonoCut, MultiCut, Recording
 from lhotse.serialization import deserialize_item
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from .audio import EXTENSIONS, Cut, Skipped, UnreadableAudio, check_duration, cut_place, probe, read_cut
 from .config import SAMPLE_RATE
@@ -287,7 +288,7 @@ def _decode_all(corpus: Corpus) -> Corpus:
 def _fingerprint_line(cut: Cut) -> str:
     sizes = [_size_bytes(source.type, source.source) for source in cut.recording.sources]
     said = (sorted(speakers(cut)), label(cut, "split"))
-    return json.dumps([cut.id, sizes, cut.start, cut.duration, cut.sampling_rate, cut.channel, *said]) + "\n"
+    return json_text([cut.id, sizes, cut.start, cut.duration, cut.sampling_rate, cut.channel, *said], ascii=True) + "\n"
 
 
 def _size_bytes(kind: str, source: Any) -> int:

@@ -4,7 +4,6 @@ So a run that is interrupted goes on where it was, and teacher and floors are so
 """
 
 import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from .checkpoint import read_json
 from .downstream import Budget
@@ -48,7 +48,7 @@ class OutcomeStore:
 def outcome_key(problem: Problem, upstream_key: str, budget: Budget) -> str:
     """A hash of everything that an outcome depends on; `upstream_key` is `features.Upstream.key`."""
     facts = [SCHEMA, upstream_key, asdict(budget), _facts(problem)]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return hashlib.sha256(json_text(facts, ascii=True).encode()).hexdigest()[:32]
 
 
 def _facts(problem: Problem) -> list[Any]:

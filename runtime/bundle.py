@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import SpeechpressError
+from .json_text import json_text
 from .spec import StreamSpec
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def read_bundle(folder: str | Path) -> Bundle:
 def digest(document: dict[str, Any]) -> str:
     """sha256 of bundle.json without its own digest."""
     rest = {key: value for key, value in document.items() if key != "digest"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json_text(rest, compact=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

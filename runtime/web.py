@@ -22,6 +22,7 @@ import numpy as np
 
 from .demo import Chunk, Stats
 from .errors import SpeechpressError
+from .json_text import json_text
 from .microphone import Microphone
 from .sources import Block, Source
 from .teaching import EXAMPLES, Teaching
@@ -155,7 +156,7 @@ class Server:
             "source": self._source.name,
             "lesson": vars(lesson) if lesson else None,
         }
-        self._loop.call_soon_threadsafe(self._send, json.dumps(message))
+        self._loop.call_soon_threadsafe(self._send, json_text(message, ascii=True))
 
     def _send(self, message: str) -> None:
         from websockets.asyncio.server import broadcast
@@ -209,7 +210,7 @@ class Server:
         self._pages.add(page)
         lends_microphone = False
         try:
-            await page.send(json.dumps({"facts": {**self._facts, "examples": EXAMPLES}}))
+            await page.send(json_text({"facts": {**self._facts, "examples": EXAMPLES}}, ascii=True))
             async for message in page:
                 if isinstance(message, bytes):
                     self._source.put(np.frombuffer(message[: len(message) // 4 * 4], "<f4"))

@@ -11,6 +11,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .errors import SpeechpressError
+from .json_text import json_text
 from .spotting import Background, Word, learn
 
 SCHEMA = 1
@@ -29,7 +30,7 @@ def save_words(path: str | Path, words: Sequence[Word], bundle: Bundle, chunk_ms
         "words": [{"name": word.name, "examples": len(word.examples)} for word in words],
     }
     tensors = {f"{i}/{k}": frames for i, word in enumerate(words) for k, frames in enumerate(word.examples)}
-    content = save(tensors, metadata={"speechpress_words": json.dumps(about, ensure_ascii=False)})
+    content = save(tensors, metadata={"speechpress_words": json_text(about)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
