@@ -156,7 +156,10 @@ def distill(
 def convert(
     source: Annotated[str, typer.Argument(help="Folder of a checkpoint, or a checkpoint of another toolkit.")],
     out: Annotated[Path, typer.Argument(help="The file (or, for transformers, the folder) to write.")],
-    to: Annotated[str, typer.Option(help="s3prl, s3prl-hubert or transformers.")] = "s3prl",
+    to: Annotated[
+        str | None,
+        typer.Option(help="s3prl, s3prl-hubert or transformers; without it, the first of them that can hold it."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a checkpoint in the form that s3prl or transformers opens."""
