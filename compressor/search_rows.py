@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.atomic import atomic, cannot_write, write_text
+from speechpress.runtime.escape import csv_cell
 from speechpress.runtime.json_text import json_text
 
 Row = dict[str, Any]
@@ -108,10 +109,10 @@ def write_csv(path: Path, rows: list[Row]) -> None:
     keys = list(dict.fromkeys(key for row in rows for key in row["shape"]))
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*COLUMNS, *keys])
+        writer.writerow([csv_cell(name) for name in (*COLUMNS, *keys)])
         for row in rows:
             shape = (_cell(row["shape"].get(key)) for key in keys)
-            writer.writerow([*(row.get(name) for name in COLUMNS), *shape])
+            writer.writerow([csv_cell(value) for value in (*(row.get(name) for name in COLUMNS), *shape)])
 
 
 def _cell(value: Any) -> Any:
