@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from speechpress.runtime.json_text import json_text
+
 
 def machine() -> dict[str, Any]:
     """Processor, cores and versions."""
@@ -63,7 +65,7 @@ def write(name: str, document: dict[str, Any]) -> None:
     """Write benchmarks/results/NAME.json."""
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps({"machine": machine(), **document}, indent=1) + "\n")
+    (folder / f"{name}.json").write_text(json_text({"machine": machine(), **document}, indent=1) + "\n")
 
 
 def read(name: str) -> dict[str, Any]:

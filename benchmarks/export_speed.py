@@ -38,6 +38,7 @@ from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.streaming import StreamingEncoder
 from speechpress.runtime.engine import Program, set_threads
+from speechpress.runtime.json_text import json_text
 from speechpress.runtime.parity import compare
 
 CHUNKS, SECONDS, TRACED = (4, 8, 16), (1, 10), 21
@@ -172,7 +173,7 @@ def alone(path: Path, arrays: Path, threads: int) -> None:
     started = time.perf_counter()
     opened(path, Case("", torch.nn.Identity(), torch.nn.Identity(), inputs, 0.0), threads)()
     load_s = time.perf_counter() - started
-    print(json.dumps({"load_ms": 1000 * load_s, "peak_rss_bytes": peak_rss_bytes(), "before_bytes": before}))
+    print(json_text({"load_ms": 1000 * load_s, "peak_rss_bytes": peak_rss_bytes(), "before_bytes": before}))
 
 
 def peak_rss_bytes() -> int:

@@ -66,6 +66,7 @@ from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.problems import Task
 from speechpress.compressor.tasks import make_task
 from speechpress.runtime.atomic import write_json, write_text
+from speechpress.runtime.json_text import json_text
 
 HISTORY = "history.json"
 CORPORA = {
@@ -106,7 +107,7 @@ def cache(corpora: Path, teacher_folder: Path, work: Path, most_speeds: int) -> 
                     index.append((samples, len(wave), frames, len(stacked)))
                     samples, frames = samples + len(wave), frames + len(stacked)
                 print(f"{name} x{speed}: {samples / RATE / 3600:.2f} h so far", flush=True)
-    (work / "index.json").write_text(json.dumps(index))
+    (work / "index.json").write_text(json_text(index))
 
 
 def train(work: Path, init: Path, out: Path, name: str, minutes: float, width: int, seed: int) -> None:
@@ -152,7 +153,7 @@ def train(work: Path, init: Path, out: Path, name: str, minutes: float, width: i
     model.save_pretrained(out)
     write_tensors(out / HEADS, heads.state_dict())
     spent = {"stage": name, "steps": step, "audio_h": audio_s / 3600, "minutes": (time.time() - started) / 60}
-    write_text(out / HISTORY, json.dumps([*earlier_stages(init), spent]))
+    write_text(out / HISTORY, json_text([*earlier_stages(init), spent]))
 
 
 def earlier_stages(init: Path) -> list[dict]:

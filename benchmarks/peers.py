@@ -16,7 +16,6 @@ publish on SUPERB at full size after full training, to results/peers.json. Finis
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from speechpress.compressor.runs import JOINT
 from speechpress.compressor.sounds import read_sound
 from speechpress.compressor.suites import open_suite
 from speechpress.compressor.tasks import make_task
+from speechpress.runtime.json_text import json_text
 
 CORPORA = {"ks": "arabic_speech_commands", "sid": "speechocean762"}
 LAYERS = 6
@@ -186,7 +186,7 @@ def main() -> None:
         keys = ("parameters", "macs_per_s", "steps", "audio_h", "train_s", "valid", "notes")
         runs[recipe] = {key: opened.card.get(key) for key in keys} | {"published": PUBLISHED.get(recipe)}
         runs[recipe]["fidelity"] = linear_fidelity(opened.encoder, teacher, waves)
-        print(recipe, json.dumps(runs[recipe]["fidelity"][str(LAYERS)]), flush=True)
+        print(recipe, json_text(runs[recipe]["fidelity"][str(LAYERS)]), flush=True)
     setup = {"teacher": given.teacher, "threads": torch.get_num_threads(), "scaled": True, "settings": TRAIN}
     setup["seeds"] = given.seeds
     write("peers", {"setup": setup, "runs": runs, "published": PUBLISHED})

@@ -17,7 +17,6 @@ Results go to results/quantisation.json, part by part.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from functools import partial
@@ -46,6 +45,7 @@ from speechpress.compressor.starter import SPEECH, TEACHER
 from speechpress.compressor.tasks import make_task
 from speechpress.compressor.upstreams import encoder_upstream
 from speechpress.runtime.engine import Program, set_threads
+from speechpress.runtime.json_text import json_text
 
 SCHEMES = ("none", "int8", "int8-linear", "int8-static", "int4", "fp16")
 TRAINED = ("int8-static", "int4")
@@ -207,7 +207,7 @@ def main() -> None:
     if given.latency:
         document["latency"] = latency(given.latency)
         write("quantisation", document)
-    print(json.dumps({key: list(value) for key, value in document.items()}))
+    print(json_text({key: list(value) for key, value in document.items()}))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.starter import TEACHER
 from speechpress.compressor.streaming import StreamingEncoder
 from speechpress.compressor.validation import validate
+from speechpress.runtime.json_text import json_text
 
 VARIANTS = [*itertools.product(("static", "frame"), ("none", "running")), ("layer", "none")]
 GAINS_DB = (-20, -10, 0, 10)
@@ -43,9 +44,9 @@ def normalizing_teacher(folder: Path) -> Path:
     shutil.copytree(TEACHER, folder, dirs_exist_ok=True)
     document = json.loads((folder / "config.json").read_text())
     document["speechpress"]["encoder"]["input_norm"] = "utterance"
-    (folder / "config.json").write_text(json.dumps(document))
+    (folder / "config.json").write_text(json_text(document))
     preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor | {"do_normalize": True}))
+    (folder / "preprocessor_config.json").write_text(json_text(preprocessor | {"do_normalize": True}))
     return folder
 
 

@@ -43,6 +43,7 @@ from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe import Match, student_config
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.run import Where
+from speechpress.runtime.json_text import json_text
 
 LAYERS = (4, 8, 12)
 SKIPPED = 3  # steps that warm up
@@ -127,7 +128,7 @@ def main() -> None:
     sides = {"ours": ours, "floor": floor, "plain": plain}
     if given.side:
         speed = sides[given.side](given.data, given.steps, given.batch, given.crop_s, given.teacher)
-        print(json.dumps(speed))
+        print(json_text(speed))
         return
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)

@@ -15,6 +15,8 @@ import numpy as np
 import soxr
 from lhotse import AudioSource, MonoCut, MultiCut, Recording
 
+from speechpress.runtime.samples import LOUDEST
+
 from .config import SAMPLE_RATE
 from .sound_file import MAX_WHOLE_SAMPLES, UnreadableAudio, go_to, open_sound, read_mono
 from .sound_file import Skipped as Skipped
@@ -229,4 +231,6 @@ def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
 def _finite(samples: np.ndarray, place: str) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise UnreadableAudio(place, "holds NaN or infinite samples")
+    if len(samples) and np.abs(samples).max() > LOUDEST:
+        raise UnreadableAudio(place, f"holds samples beyond {LOUDEST:g}, louder than any full scale")
     return samples

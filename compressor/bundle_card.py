@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.bundle import output_layers
+from speechpress.runtime.escape import markdown_text
 from speechpress.runtime.parity import describe
 
 ANDROID = """
@@ -53,7 +54,7 @@ def card(document: dict[str, Any], folder: str) -> str:
     longest_s = document["offline"]["max_s"]
     teacher = (document["lineage"]["teacher"] or {}).get("source", "not said")
     lines = [
-        f"# {document['name']} for {target['name']}",
+        f"# {markdown_text(document['name'])} for {target['name']}",
         "",
         f"A speech encoder for {target['description']}: audio at {document['audio']['sample_rate']} Hz in, "
         f"{features['width']} features every {1000 * document['audio']['hop_samples'] / 16_000:g} ms out.",
@@ -61,7 +62,7 @@ def card(document: dict[str, Any], folder: str) -> str:
         f"- {output_words(features)}",
         f"- backend {target['backend']}, quantisation {document['quantize']}, "
         f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB",
-        f"- teacher: {teacher}",
+        f"- teacher: {markdown_text(teacher)}",
         *(_stream_line(entry) for entry in streams),
         f"- whole recordings up to {longest_s:g} s" if longest_s else "- no whole recordings",
     ]
@@ -70,7 +71,7 @@ def card(document: dict[str, Any], folder: str) -> str:
     lines += [
         f"- {method} against the checkpoint: {describe(figures)}" for method, figures in document["parity"].items()
     ]
-    lines += [f"- {line}" for line in score_lines(document["lineage"].get("scores"))]
+    lines += [f"- {markdown_text(line)}" for line in score_lines(document["lineage"].get("scores"))]
     if not target["runs_here"]:
         lines.append("- it was made without being run: check the golden clip on the device")
     lines += ["", "Check this copy with: `compress verify` and this folder.", "", "## Python"]

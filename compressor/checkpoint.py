@@ -4,6 +4,7 @@ model.safetensors          tensors under HubertModel's names
 config.json                a HubertConfig, plus our own EncoderConfig under the key "speechpress"
 preprocessor_config.json   what `transformers` needs to feed it
 heads.safetensors          prediction heads, only needed to measure fidelity to the teacher
+modeling_speechpress.py    only where HubertModel cannot be this encoder: lets `transformers` open it, see `auto_model`
 card.json                  lineage: teacher, recipe, data, steps, metrics, versions
 metrics.jsonl              one line per logged step
 """
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from speechpress.runtime.atomic import atomic, cannot_write, write_json
+from speechpress.runtime.atomic import atomic, cannot_write, write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE, TRANSFORMERS_EPS, EncoderConfig
@@ -28,6 +29,20 @@ from .preprocessor import read_preprocessor, say
 
 SCHEMA = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.json"
+MODEL_TYPE, MODEL_CODE = "speechpress", "modeling_speechpress.py"
+AUTO_MAP = {f"Auto{kind}": f"{MODEL_CODE.removesuffix('.py')}.Speechpress{kind}" for kind in ("Config", "Model")}
+_CODE = '''"""Opens this checkpoint: transformers.AutoModel.from_pretrained(FOLDER, trust_remote_code=True)."""
+
+try:
+    from speechpress.compressor.auto_model import SpeechpressConfig, SpeechpressModel
+except ImportError as error:
+    raise ImportError(
+        f"this checkpoint is of speechpress\'s own kind, which transformers alone cannot run ({error}). "
+        "Install it with: pip install speechpress"
+    ) from error
+
+__all__ = ["SpeechpressConfig", "SpeechpressModel"]
+'''
 
 
 @dataclass
@@ -78,9 +93,17 @@ def sha256(path: Path) -> str:
 
 
 def save_encoder(folder: Path, encoder: Encoder) -> None:
-    """Write weights, config and preprocessor config so that `HubertModel.from_pretrained(folder)` opens them."""
+    """Write weights, config and preprocessor config so that `transformers` opens them.
+
+    With `HubertModel.from_pretrained(folder)` where that can be this encoder, else by a file of code, see `auto_model`.
+    """
     config = encoder.config
-    write_json(folder / CONFIG, config_document(config))
+    document = config_document(config)
+    write_json(folder / CONFIG, document)
+    if document["model_type"] == MODEL_TYPE:
+        write_model_code(folder)
+    else:
+        (folder / MODEL_CODE).unlink(missing_ok=True)
     write_json(
         folder / "preprocessor_config.json",
         {
@@ -97,12 +120,17 @@ def save_encoder(folder: Path, encoder: Encoder) -> None:
     write_tensors(folder / WEIGHTS, encoder.state_dict())
 
 
+def write_model_code(folder: Path) -> None:
+    """Write the file that `AUTO_MAP` names."""
+    write_text(folder / MODEL_CODE, _CODE)
+
+
 def config_document(config: EncoderConfig) -> dict[str, Any]:
     """config.json: our own numbers, and HubertConfig's where they can say the same."""
     try:
         hubert = config.to_hubert()
     except SpeechpressError:
-        hubert = {"model_type": "speechpress"}
+        hubert = {"model_type": MODEL_TYPE, "architectures": ["SpeechpressModel"], "auto_map": AUTO_MAP}
     return {**hubert, "dtype": "float32", "speechpress": {"schema": SCHEMA, "encoder": config.to_dict()}}
 
 
@@ -120,9 +148,14 @@ def read_config(folder: Path) -> EncoderConfig:
             return EncoderConfig.from_hubert(document, asked.normalize, TRANSFORMERS_EPS)
         except KeyError as error:
             raise SpeechpressError(f"{folder / CONFIG}: is no HuBERT-like encoder (no {error})") from error
+    return encoder_config(own, str(folder / CONFIG))
+
+
+def encoder_config(own: dict[str, Any], where: str) -> EncoderConfig:
+    """What a config.json holds under "speechpress"; raises SpeechpressError when a newer version wrote it."""
     if own.get("schema") != SCHEMA:
         raise SpeechpressError(
-            f"{folder / CONFIG}: has schema {own.get('schema')}, but this speechpress reads {SCHEMA}; "
+            f"{where}: has schema {own.get('schema')}, but this speechpress reads {SCHEMA}; "
             "upgrade with: pip install -U speechpress"
         )
     return EncoderConfig.from_dict(own["encoder"])

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from . import cli_measure
 from .cli_demo import demo
@@ -157,7 +158,10 @@ def distill(
 def convert(
     source: Annotated[str, typer.Argument(help="Folder of a checkpoint, or a checkpoint of another toolkit.")],
     out: Annotated[Path, typer.Argument(help="The file (or, for transformers, the folder) to write.")],
-    to: Annotated[str, typer.Option(help="s3prl, s3prl-hubert or transformers.")] = "s3prl",
+    to: Annotated[
+        str | None,
+        typer.Option(help="s3prl, s3prl-hubert or transformers; without it, the first of them that can hold it."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a checkpoint in the form that s3prl or transformers opens."""
@@ -293,9 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
 def fail(error: SpeechpressError, json: bool) -> Any:
     """Say what went wrong, on stderr, and with --json as the one document on stdout, and exit."""
     if json:
-        import json as encoder
-
-        sys.stdout.write(encoder.dumps({"error": str(error)}) + "\n")
+        sys.stdout.write(json_text({"error": str(error)}, ascii=True) + "\n")
     sys.stderr.write(f"error: {error}\n")
     raise SystemExit(error.exit_code)
 

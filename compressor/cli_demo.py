@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.names import word_name
 
 if TYPE_CHECKING:
     from speechpress.runtime.bundle import Bundle
@@ -177,7 +178,7 @@ def read_lesson(lesson: str) -> tuple[str, list[Path]]:
     for path in paths:
         if not path.is_file():
             raise SpeechpressError(f"--teach {lesson}: there is no file {path}")
-    return name.strip(), paths
+    return word_name(name), paths
 
 
 def teach_word(opened: Opened, background: "Background", name: str, paths: Sequence[Path], screen: "Screen") -> "Word":

@@ -1,13 +1,14 @@
 """Students for other people's tools: a folder for `transformers`, a file for s3prl.
 
-transformers   a HubertModel folder; s3prl opens it too, as `hf_hubert_custom -k FOLDER`
+transformers   a HubertModel folder; s3prl opens it too, as `hf_hubert_custom -k FOLDER`; or one of our own kind, which
+               AutoModel opens where speechpress is installed, see `auto_model`
 s3prl          a Distiller file, as DistilHuBERT was published, for `distiller_local -k FILE`
 s3prl-hubert   a HuBERT file of s3prl's own layout, for `hubert_custom -k FILE`
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,43 +57,85 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
-def convert(source: str, out: str | Path, format: str = "s3prl") -> Converted:
+def convert(source: str, out: str | Path, format: str | None = None) -> Converted:
     """Write the encoder of `source` (a checkpoint or any HuBERT-like teacher) for another tool.
+
+    Args:
+        source: of the encoder.
+        out: the file, or for transformers the folder.
+        format: one of FORMATS; None is the first of ORDER that can hold this encoder, and `notes` say why not another.
 
     Raises:
         SpeechpressError: the format is unknown, cannot hold this encoder (says why and which can), or exists already.
     """
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise SpeechpressError(f"format {format!r} is unknown; known are {', '.join(FORMATS)}")
     path = Path(out)
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise SpeechpressError(f"{path}: exists already; choose another name")
-    if path.is_dir() and format != "transformers":
-        raise SpeechpressError(
-            f"{path}: is a folder, but {format} is one file; name it, such as {path / 'student.ckpt'}"
-        )
+    _check_free(path, format)
     backbone = load_teacher(source).backbone
     if not isinstance(backbone, EncoderBackbone):
         raise SpeechpressError(f"{source}: only HuBERT-like encoders and checkpoints of this project can be converted")
-    config = backbone.model.config
-    if config.streams_only_here:
-        raise SpeechpressError(
-            f"{source}: streams (conv_norm {config.conv_norm}, input_norm {config.input_norm}, pos_conv_future "
-            f"{config.pos_conv_future}), and no other toolkit has a counterpart of that. Convert the offline student "
-            "that it comes from, or export this one: compress export"
-        )
-    own = [part for part in config.own_parts if part != "projection false" or format == "transformers"]
-    if own:
-        raise SpeechpressError(
-            f"{source}: has {', '.join(own)}, and {format} has no counterpart of that. "
-            "Export it instead: compress export"
-        )
+    if format is None:
+        return _in_the_first_that_can(backbone.model, path)
+    if format != "transformers":
+        _refuse(Path(source), why_not(backbone.model, format), WHAT[format], instead_of(backbone.model, format))
     return FORMATS[format](backbone.model, path)
 
 
+def _in_the_first_that_can(encoder: Encoder, path: Path) -> Converted:
+    said = []
+    for format in ORDER:
+        reasons = why_not(encoder, format)
+        if not reasons:
+            break
+        said.append(f"not {WHAT[format]}: {'; '.join(reasons)}")
+    if format == "transformers" and path.suffix in (".ckpt", ".pt", ".pth"):
+        path = path.with_suffix("")  # a folder, and no file of torch
+    _check_free(path, format)
+    done = FORMATS[format](encoder, path)
+    return replace(done, notes=(*done.notes, *said))
+
+
+def _check_free(path: Path, format: str | None) -> None:
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise SpeechpressError(f"{path}: exists already; choose another name")
+    if path.is_dir() and format not in ("transformers", None):
+        raise SpeechpressError(
+            f"{path}: is a folder, but {format} is one file; name it, such as {path / 'student.ckpt'}"
+        )
+
+
+def why_not(encoder: Encoder, format: str) -> list[str]:
+    """Why a format cannot hold this encoder; empty when it can. transformers can hold every one, see `auto_model`."""
+    config = encoder.config
+    if format == "transformers":
+        return []
+    if config.streams_only_here:
+        return [
+            f"it streams (conv_norm {config.conv_norm}, input_norm {config.input_norm}, pos_conv_future "
+            f"{config.pos_conv_future}), and no other toolkit has a counterpart of that"
+        ]
+    own = [part for part in config.own_parts if part != "projection false"]
+    if own:
+        return [f"it has {', '.join(own)}, and {format} has no counterpart of that"]
+    return not_distiller(encoder) if format == "s3prl" else not_hubert(encoder)
+
+
+def instead_of(encoder: Encoder, format: str) -> str:
+    """The options of another format that can hold this encoder, and the way to a device."""
+    others = [f"--to {name}" for name in ORDER if name != format and not why_not(encoder, name)]
+    return " or ".join([*others, "compress export"] if encoder.config.streams_only_here else others)
+
+
 def write_transformers(encoder: Encoder, folder: Path) -> Converted:
-    encoder.config.to_hubert()  # refuses what HubertModel cannot express before anything is written
+    """A folder: a HubertModel's where that can be this encoder, else one of our own kind."""
     save_encoder(folder, encoder)
+    try:
+        encoder.config.to_hubert()
+    except SpeechpressError as error:
+        note = f"{str(error).removeprefix('encoder: ')}; so it opens where speechpress is installed"
+        call = f"AutoModel.from_pretrained({str(folder)!r}, trust_remote_code=True)"
+        return Converted(folder, "transformers", call, (note,))
     return Converted(folder, "transformers", f"HubertModel.from_pretrained({str(folder)!r})")
 
 
@@ -102,7 +145,6 @@ def write_distiller(encoder: Encoder, path: Path) -> Converted:
     s3prl's builder insists on something to predict; "self-hidden" makes it repeat the student's own layers instead.
     """
     config = encoder.config
-    _refuse(path, not_distiller(encoder), "an s3prl Distiller file", "--to s3prl-hubert or --to transformers")
     states = config.num_layers + 1
     section = _fairseq_config(config) | {
         "extractor_conv_feature_layers": _conv_text(config),
@@ -122,7 +164,6 @@ def write_distiller(encoder: Encoder, path: Path) -> Converted:
 def write_hubert(encoder: Encoder, path: Path) -> Converted:
     """A HuBERT file in the layout to which s3prl converts fairseq's own."""
     config = encoder.config
-    _refuse(path, not_hubert(encoder), "an s3prl HuBERT file", "--to s3prl or --to transformers")
     model = _fairseq_config(config) | {
         "_name": "hubert",
         "label_rate": SAMPLE_RATE / config.hop_samples,
@@ -156,6 +197,8 @@ FORMATS: dict[str, Callable[[Encoder, Path], Converted]] = {
     "s3prl": write_distiller,
     "s3prl-hubert": write_hubert,
 }
+ORDER = ("s3prl", "s3prl-hubert", "transformers")  # in which they are tried when none is asked for
+WHAT = {"s3prl": "an s3prl Distiller file", "s3prl-hubert": "an s3prl HuBERT file"}
 
 
 def fairseq_names(encoder: Encoder) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import stat
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Any
 from lhotse import CutSet, Recording
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from .audio import Cut, Skipped, UnreadableAudio, check_duration, cut_place, cut_samples, held_samples, read_samples
 from .config import SAMPLE_RATE
@@ -293,7 +293,7 @@ def _decode_all(corpus: Corpus) -> Corpus:
 def _fingerprint_line(cut: Cut) -> str:
     sizes = [_size_bytes(source.type, source.source) for source in cut.recording.sources]
     said = (sorted(speakers(cut)), label(cut, "split"))
-    return json.dumps([cut.id, sizes, cut.start, cut.duration, cut.sampling_rate, cut.channel, *said]) + "\n"
+    return json_text([cut.id, sizes, cut.start, cut.duration, cut.sampling_rate, cut.channel, *said], ascii=True) + "\n"
 
 
 def _size_bytes(kind: str, source: Any) -> int:

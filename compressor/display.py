@@ -1,7 +1,6 @@
 """What a person sees in the terminal: progress of a run, tables of results. Takes plain dicts, prints with rich."""
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -22,6 +21,8 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from speechpress.runtime.json_text import json_text
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Screen:
     def result(self, document: dict[str, Any], *shown: RenderableType) -> None:
         """The outcome of a command: a JSON document with --json, something to look at without."""
         if self.json and not self.console.quiet:
-            sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+            sys.stdout.write(json_text(document) + "\n")
         else:
             self.console.print(*shown)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from speechpress.runtime.atomic import write_text
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import markdown_text
 
 from .eval_figures import kept_by_task, score_by_size
 from .figures import drawn, inline
@@ -255,15 +256,15 @@ def report_markdown(view: Mapping[str, Any]) -> str:
     """The same in Markdown."""
     parts = ["# What the student kept\n"]
     for part in view["parts"]:
-        parts += [f"## {part['title']}\n", markdown_table(*part["table"], left=2)]
-        parts.append("\n".join(f"- {name}: {value}" for name, value in part["facts"]) + "\n")
+        parts += [f"## {markdown_text(part['title'])}\n", markdown_table(*part["table"], left=2)]
+        parts.append("\n".join(f"- {name}: {markdown_text(value)}" for name, value in part["facts"]) + "\n")
         if part["notes"]:
-            parts.append("\n".join(f"- {note}" for note in part["notes"]) + "\n")
+            parts.append("\n".join(f"- {markdown_text(note)}" for note in part["notes"]) + "\n")
     if view["models"]:
         parts += ["## Side by side\n", markdown_table(*view["models"])]
     if view["dots"]:
         rows = [[d.name, f"{d.size_bytes / MEGA:.1f} MB", f"{d.score:.3f}"] for d in view["dots"]]
-        parts += [f"## Score against size\n\nMean quality over {', '.join(view['common'])}.\n"]
+        parts += [f"## Score against size\n\nMean quality over {markdown_text(', '.join(view['common']))}.\n"]
         parts.append(markdown_table(["model", "size", "mean quality"], rows))
     parts += ["## Published, for orientation\n", f"{view['about_published']}\n", markdown_table(*view["published"])]
     return "\n".join(parts)

@@ -14,7 +14,7 @@ from .config import SAMPLE_RATE
 from .contest import comparison_fidelity, open_comparison
 from .downstream import Budget
 from .eval_suite import FIDELITY_S, quick_entry, score_tasks
-from .extraction import Listener
+from .events import OnText
 from .features import some_waves
 from .sounds import read_sound
 from .tasks import make_task, whole_test_clips
@@ -33,7 +33,7 @@ def evaluate(
     max_classes: int | None = 50,
     max_clips: int | None = None,
     device: str = "cpu",
-    listen: Listener = logger.info,
+    listen: OnText = logger.info,
 ) -> dict[str, Any]:
     """Measure a checkpoint; the result is plain JSON.
 

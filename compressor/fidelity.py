@@ -13,6 +13,7 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .objectives import Heads, l1_and_cosine
+from .similarity import cka_matrix, shuffled
 
 RIDGE = 1e-3
 
@@ -34,11 +35,11 @@ def fidelity(
     Returns:
         {layer: {"heads": {"cosine", "l1"} or None, "linear": {"cosine", "r2"}, "cka"}}. "heads" is what the student was
         trained for, from its own prediction heads. "linear" predicts the teacher's layer from the student's last by a
-        linear map, fitted on half of the clips and measured on the others, which works for every student. "cka" is
-        linear centred kernel alignment (arXiv:1905.00414, eq. 5) of the two on the same half.
+        linear map, fitted on half of the clips and measured on the others, which works for every student. "cka" is how
+        alike the two are on the same half; see `similarity.cka_matrix`.
 
     Raises:
-        SpeechpressError: there are fewer than two clips.
+        SpeechpressError: there are fewer than two clips, or hardly any frames in them.
     """
     if len(waves) < 2:
         raise SpeechpressError(f"fidelity needs at least two clips, and there are {len(waves)}")
@@ -60,12 +61,13 @@ def fidelity(
             predicted.setdefault(layer, []).append(torch.stack([cosine[0], l1[0]]))
     (fit_x, fit_y), (test_x, test_y) = halves
     x, z = torch.cat(fit_x), torch.cat(test_x)
+    tested = {layer: torch.cat(parts) for layer, parts in sorted(test_y.items())}
+    alike = cka_matrix(shuffled([part.cpu() for part in (z, *tested.values())]))[0, 1:].tolist()
     result: dict[str, dict[str, Any]] = {}
-    for layer in sorted(fit_y):
-        y = torch.cat(test_y[layer])
+    for (layer, y), cka in zip(tested.items(), alike, strict=True):
         linear = linear_fit(x, torch.cat(fit_y[layer]), z, y)
         by_heads = _means(predicted[layer]) if layer in predicted else None
-        result[str(layer)] = {"heads": by_heads, "linear": linear, "cka": linear_cka(z, y)}
+        result[str(layer)] = {"heads": by_heads, "linear": linear, "cka": cka}
     return result
 
 
@@ -83,10 +85,3 @@ def linear_fit(x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor) -> dict[str
     guess = (test_x - mean_x) @ torch.linalg.solve(gram, x.T @ y) + mean_y
     rest = (guess - test_y).square().sum() / (test_y - test_y.mean(0)).square().sum().clamp_min(1e-12)
     return {"cosine": float(F.cosine_similarity(guess, test_y, dim=-1).mean()), "r2": float(1 - rest)}
-
-
-def linear_cka(x: Tensor, y: Tensor) -> float:
-    """Linear CKA of (T, D) and (T, E): 1 for the same features up to rotation and scale, about 0 for unrelated ones."""
-    x, y = x - x.mean(0), y - y.mean(0)
-    cross = (y.T @ x).square().sum()
-    return float(cross / ((x.T @ x).norm() * (y.T @ y).norm()).clamp_min(1e-12))

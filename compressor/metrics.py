@@ -7,6 +7,7 @@ from typing import Any
 
 from speechpress.runtime.atomic import write_text
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,13 @@ class MetricsLog:
     def write(self, event: dict[str, Any]) -> None:
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
+                file.write(json_text(event, ascii=True) + "\n")
         except OSError as error:
             raise SpeechpressError(f"{self.path}: cannot be written ({error})") from error
 
     def restart(self, at_step: int) -> None:
         kept = [event for event in self.read() if event["step"] <= at_step]
-        write_text(self.path, "".join(json.dumps(event) + "\n" for event in kept))
+        write_text(self.path, "".join(json_text(event, ascii=True) + "\n" for event in kept))
 
     def read(self) -> list[dict[str, Any]]:
         """All whole lines; one that a kill cut short is left out."""

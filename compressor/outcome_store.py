@@ -4,7 +4,6 @@ So a run that is interrupted goes on where it was, and teacher and floors are so
 """
 
 import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from .checkpoint import read_json
 from .downstream import Budget
@@ -49,7 +49,7 @@ class ScoreStore:
 def score_key(task: Task, upstream_key: str, budget: Budget) -> str:
     """A hash of everything that a score depends on; `upstream_key` is `features.Upstream.key`."""
     facts = [SCHEMA, upstream_key, asdict(budget), _facts(task)]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return hashlib.sha256(json_text(facts, ascii=True).encode()).hexdigest()[:32]
 
 
 def _facts(task: Task) -> list[Any]:

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from speechpress.runtime.escape import markdown_text
+
 
 def render(template: str, **values: Any) -> str:
     """A page from a template of this package; it also gets `made`, the time in UTC."""
@@ -17,7 +19,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def markdown_table(heads: list[str], rows: list[list[str]], *, left: int = 1) -> str:
-    """A table in Markdown; its first `left` columns are words, the others numbers."""
+    """A table in Markdown; its first `left` columns are words, the others numbers. Cells are text, not markup."""
     marks = ["---"] * left + ["--:"] * (len(heads) - left)
-    lines = [heads, marks, *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    lines = [[markdown_text(cell) for cell in heads], marks, *([markdown_text(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

@@ -12,7 +12,7 @@ from speechpress.runtime.search import Space, search
 from .feature_store import FeatureStore
 from .kinds import holds
 from .problems import Task
-from .scoring import max_twv
+from .scoring import INTERVAL, max_twv
 from .sounds import identity
 
 RESAMPLES = 300
@@ -61,5 +61,5 @@ def _interval(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
     for _ in range(RESAMPLES):
         rows = draw.integers(len(scores), size=len(scores))
         values.append(max_twv(scores[rows], targets[rows]))
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.percentile(values, INTERVAL)
     return float(low), float(high)

@@ -16,7 +16,7 @@ from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from .calibrate import Speech, calibrate, heldout_speech, static_operators
-from .checkpoint import CARD, CONFIG, WEIGHTS, Checkpoint, load_checkpoint, parameters, sha256
+from .checkpoint import CARD, CONFIG, MODEL_CODE, WEIGHTS, Checkpoint, load_checkpoint, parameters, sha256
 from .costs import frames_per_s, macs_per_s
 from .encoder import Encoder
 from .events import OnText
@@ -28,7 +28,7 @@ from .sensitivity import Cost, Yardstick, mixed
 from .targets import TARGETS
 
 CHUNKS_MS = sorted({chunk_ms for target in TARGETS for chunk_ms in target.chunks_ms})
-KEPT = (CONFIG, "preprocessor_config.json", WEIGHTS, HEADS, "recipe.yaml")
+KEPT = (CONFIG, MODEL_CODE, "preprocessor_config.json", WEIGHTS, HEADS, "recipe.yaml")
 BUDGET_DB = 30.0
 
 

@@ -7,6 +7,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from speechpress.runtime.escape import markdown_text
+
+from . import pages
+
 
 def quantized_table(document: dict[str, Any]) -> RenderableType:
     """What `compress quantize` wrote."""
@@ -44,8 +48,7 @@ def report_tables(document: dict[str, Any]) -> list[RenderableType]:
 def markdown_table(document: dict[str, Any]) -> str:
     """The first table of `report_tables` in Markdown."""
     head, *rows = _rows(document)
-    lines = [head, ["---"] * len(head), *rows]
-    return f"{_title(document)}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return f"{markdown_text(_title(document))}\n\n" + pages.markdown_table(head, rows)
 
 
 def _title(document: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from .checkpoint import read_tensors, write_tensors
 from .training import Progress
@@ -36,7 +37,7 @@ def save_state(
         "precision": fabric.strategy.precision.state_dict(),
         "extra": extra,
     }
-    write_tensors(folder / STATE, tensors, {"speechpress": json.dumps(document)})
+    write_tensors(folder / STATE, tensors, {"speechpress": json_text(document, ascii=True)})
 
 
 def load_state(
@@ -52,7 +53,7 @@ def load_state(
         raise SpeechpressError(f"{folder}: nothing to resume ({why}); start a new run with another --out")
     tensors, metadata = read_tensors(folder / STATE)
     document = json.loads(metadata["speechpress"])
-    check_identity(folder, document["identity"], json.loads(json.dumps(identity)))
+    check_identity(folder, document["identity"], json.loads(json_text(identity)))
     module.load_state_dict({name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")})
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -62,7 +63,9 @@ def load_state(
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     if document["precision"]:
         fabric.strategy.precision.load_state_dict(document["precision"])
-    return Progress(**document["progress"]), document["extra"]
+    # null is what was no number yet: a loss that is still to be bettered.
+    known = {name: value for name, value in document["progress"].items() if value is not None}
+    return Progress(**known), document["extra"]
 
 
 def check_identity(folder: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 TARGET_PRIOR, FALSE_ALARM_COST, MISS_COST = 0.0008, 1.0, 100.0
 FALSE_ALARM_WEIGHT = FALSE_ALARM_COST / MISS_COST * (1 / TARGET_PRIOR - 1)
 RESAMPLES = 500
+INTERVAL = (2.5, 97.5)  # percentiles between which 95 % of the draws lie
 
 
 def edit_distance(reference: Sequence[str], guess: Sequence[str]) -> int:
@@ -179,5 +180,5 @@ def bootstrap(
             values.append(np.mean([statistic(one[rows]) for one in counts]))
         except ValueError:
             continue
-    low, high = np.percentile(values, [2.5, 97.5]) if values else (0.0, 1.0)
+    low, high = np.percentile(values, INTERVAL) if values else (0.0, 1.0)
     return float(low), float(high)

@@ -6,6 +6,7 @@ from typing import Any
 
 from speechpress.runtime.atomic import write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from .recipe_file import differences, parse_recipe
 from .search_rows import TRIALS, Row, Rows
@@ -70,7 +71,7 @@ def go_on(order: Search) -> list[Row]:
     known = read_facts(order)
     before = parse_recipe((order.out / RECIPE).read_text(encoding="utf-8"), str(order.out / RECIPE))
     changed = differences(before, order.proxy)
-    for name, value in json.loads(json.dumps(asked(order))).items():
+    for name, value in json.loads(json_text(asked(order))).items():
         if known.get(name) != value:
             changed.append("another space" if name == "space" else f"{name}: {known.get(name)} -> {value}")
     _refuse(order, changed)

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.atomic import atomic, cannot_write, write_text
+from speechpress.runtime.escape import csv_cell
+from speechpress.runtime.json_text import json_text
 
 Row = dict[str, Any]
 RUNNING, DONE, SKIPPED, FAILED = "running", "done", "skipped", "failed"
@@ -38,7 +40,7 @@ class Rows:
         """Raises SpeechpressError when the disk is full."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(json_text(row) + "\n")
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -56,7 +58,7 @@ class Rows:
     def restart(self) -> list[Row]:
         """Write the file anew with whole lines only, so that the next one does not end one that was cut short."""
         rows = self.read()
-        write_text(self.path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_text(self.path, "".join(json_text(row) + "\n" for row in rows))
         return rows
 
 
@@ -107,10 +109,10 @@ def write_csv(path: Path, rows: list[Row]) -> None:
     keys = list(dict.fromkeys(key for row in rows for key in row["shape"]))
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*COLUMNS, *keys])
+        writer.writerow([csv_cell(name) for name in (*COLUMNS, *keys)])
         for row in rows:
             shape = (_cell(row["shape"].get(key)) for key in keys)
-            writer.writerow([*(row.get(name) for name in COLUMNS), *shape])
+            writer.writerow([csv_cell(value) for value in (*(row.get(name) for name in COLUMNS), *shape)])
 
 
 def _cell(value: Any) -> Any:

@@ -15,6 +15,7 @@ from .features import Upstream
 
 FRAMES, BATCH_FRAMES = 4096, 512
 FEWEST_FRAMES = 64
+FEWEST_HSIC = 4  # for fewer the unbiased estimate is not defined
 
 
 @torch.inference_mode()
@@ -55,16 +56,31 @@ def layer_frames(
 def cka_matrix(layers: Sequence[Tensor], batch_frames: int = BATCH_FRAMES) -> Tensor:
     """Linear CKA of every two of M layers, (T, D) each with the same frames but any width -> (M, M).
 
-    The minibatch form with the unbiased HSIC (arXiv:2010.15327, eq. 3): sums over batches, then the quotient.
-    `fidelity.linear_cka` tends to it with many frames, but calls unrelated layers alike by about D / T.
+    The minibatch form with the unbiased HSIC (arXiv:2010.15327, eq. 3): sums over batches, then the quotient. It is 1
+    for the same features up to rotation, scale and offset. Around 0 it may fall below it. Without the correction
+    (arXiv:1905.00414, eq. 5), unrelated layers would look alike by about D / T. Frames must be in random order.
+
+    Raises:
+        SpeechpressError: there are too few frames to compare anything.
     """
     count = len(layers[0])
+    if count < FEWEST_HSIC:
+        raise SpeechpressError(
+            f"the clips give {count} frames, but layers are compared on at least {FEWEST_HSIC}; "
+            "give more or longer recordings"
+        )
     batches = max(1, count // batch_frames)
     total = torch.zeros(len(layers), len(layers), dtype=torch.float64)
     for rows in torch.arange(count).tensor_split(batches):
         total += _hsic([layer[rows] for layer in layers])
     scale = total.diagonal().clamp_min(1e-30).sqrt()
     return total / scale[:, None] / scale[None, :]
+
+
+def shuffled(layers: Sequence[Tensor]) -> list[Tensor]:
+    """Layers with the same frames, (T, D) each, in one random order, always the same: frames of one clip are alike."""
+    order = torch.randperm(len(layers[0]), generator=torch.Generator().manual_seed(0))
+    return [layer[order.to(layer.device)] for layer in layers]
 
 
 def _hsic(batch: Sequence[Tensor]) -> Tensor:

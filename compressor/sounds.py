@@ -4,7 +4,6 @@ Shapes: S samples.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from .audio import MIN_DURATION_S, UnreadableAudio, read_audio
 from .config import SAMPLE_RATE
@@ -61,7 +61,7 @@ def identity(sound: Sound) -> str:
     A file that cannot be looked at has an identity too; reading it says what is wrong.
     """
     facts = [[*_file_facts(Path(path)), start_s] for path, start_s in sound.parts]
-    return hashlib.sha256(json.dumps([facts, sound.crop_s, sound.start_s]).encode()).hexdigest()[:32]
+    return hashlib.sha256(json_text([facts, sound.crop_s, sound.start_s], ascii=True).encode()).hexdigest()[:32]
 
 
 def _file_facts(path: Path) -> tuple[str, int, int]:

@@ -25,7 +25,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
@@ -172,28 +171,12 @@ class StreamingEncoder(nn.Module):
     def state_names(self) -> tuple[str, ...]:
         return tuple(self.initial_state())
 
-    def flush(self, rest: Tensor, state: State) -> Tensor:
-        """The last frames (B, n, D) of streams that end with `rest`, (B, S) of less than a chunk."""
-        spec = self.spec
-        fed = int(state["count"][0]) + spec.lead_frames
-        end = spec.frames(fed * spec.hop_samples - spec.silence_samples + rest.shape[1])
-        state = {**state, "end": torch.full_like(state["end"], end)}
-        first = int(state["count"][0]) - spec.lookahead_frames
-        chunks = max(0, -(-(end - first) // spec.chunk_frames))
-        audio = F.pad(rest, (0, chunks * spec.chunk_samples - rest.shape[1]))
-        parts = [rest.new_zeros(len(rest), 0, spec.width)]
-        for chunk in audio.split(spec.chunk_samples, 1) if chunks else ():
-            frames, state = self.step(chunk, state)
-            parts.append(frames[:, max(0, -first) : max(0, end - first)])
-            first += spec.chunk_frames
-        return torch.cat(parts, 1)
-
 
 class TorchEngine:
     """Runs a StreamingEncoder for `speechpress.runtime.stream`: arrays in, arrays out, nothing kept."""
 
-    def __init__(self, encoder: Encoder, chunk_frames: int) -> None:
-        self.model = StreamingEncoder(encoder, chunk_frames)
+    def __init__(self, encoder: Encoder, chunk_frames: int, layers: Sequence[int] = ()) -> None:
+        self.model = StreamingEncoder(encoder, chunk_frames, layers)
         self.spec = self.model.spec
 
     def initial_state(self) -> ArrayState:

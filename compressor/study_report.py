@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.atomic import write_json, write_text
+from speechpress.runtime.escape import markdown_text
 
 from .figures import inline, save
 from .pages import markdown_table, render
@@ -158,22 +159,29 @@ def all_notes(document: Mapping[str, Any]) -> list[str]:
 def study_markdown(document: Mapping[str, Any], view: Mapping[str, Any], figures: list[str]) -> str:
     """The same in Markdown; plots are linked beside it."""
     suggestion, comparison = document["suggestion"], document["comparison"]
-    parts = [f"# Which layers to distil\n\n{view['teacher']}\n", f"**{suggestion['reason']}**\n"]
-    parts.append("\n".join(f"{n}. {step['reason']}" for n, step in enumerate(suggestion["steps"], 1)) + "\n")
+    parts = [
+        f"# Which layers to distil\n\n{markdown_text(view['teacher'])}\n",
+        f"**{markdown_text(suggestion['reason'])}**\n",
+    ]
+    parts.append(
+        "\n".join(f"{n}. {markdown_text(step['reason'])}" for n, step in enumerate(suggestion["steps"], 1)) + "\n"
+    )
     parts.append("## Each layer alone\n\nTest accuracy; * is the best on val.\n")
     parts += [markdown_table(*view["layers"]), markdown_table(*view["floors"])]
     parts += [f"![{ABOUT[name]}]({name}.png)\n" for name in ("accuracy", "weights")]
     parts.append(f"## How alike layers are\n\nLinear CKA on {document['cka']['frames']} frames of test clips.\n")
     parts += [f"![{ABOUT[name]}]({name}.png)\n" for name in ("cka", "cka-students") if name in figures]
     if comparison:
-        parts.append(f"## Students at {comparison['steps']} steps each (recipe {comparison['recipe']})\n")
+        parts.append(
+            f"## Students at {comparison['steps']} steps each (recipe {markdown_text(comparison['recipe'])})\n"
+        )
         parts += [
             markdown_table(*view["arms"], left=2),
-            "\n".join(f"- {line}" for line in comparison["verdict"]) + "\n",
+            "\n".join(f"- {markdown_text(line)}" for line in comparison["verdict"]) + "\n",
         ]
         parts.append(f"![{ABOUT['students']}](students.png)\n")
     elif view["students"]:
         parts += ["## Students\n", markdown_table(*view["students"], left=2)]
     if view["notes"]:
-        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in view["notes"]) + "\n")
+        parts.append("## Notes\n\n" + "\n".join(f"- {markdown_text(note)}" for note in view["notes"]) + "\n")
     return "\n".join(parts)

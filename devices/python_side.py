@@ -10,6 +10,7 @@ from typing import Any
 
 from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, Bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_text import json_text
 
 from .device import Device
 from .process import Lines, TimedOut
@@ -60,7 +61,7 @@ class PythonSide:
 
     def events(self, folder: str, phase: str, settings: dict[str, Any]) -> "Events":
         """Start one phase in that folder, whose events are then heard."""
-        text, there = shlex.quote(json.dumps(settings)), shlex.quote(folder)
+        text, there = shlex.quote(json_text(settings, ascii=True)), shlex.quote(folder)
         script = (
             f"cd {there} || exit 1; printf %s {text} > settings.json; echo $$ > pid; "
             f"PYTHONPATH={there}/{ZIP} exec {shlex.quote(self.device.python or 'python3')} -u "

@@ -10,6 +10,7 @@ from typing import Any
 
 from speechpress.runtime.atomic import write_text
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import csv_cell, markdown_text
 
 from .baseline import Change, changes
 from .profile import Record, read_record
@@ -180,10 +181,11 @@ def write_markdown(path: Path, view: View) -> None:
             size,
             row.verdict or "–",
         ]
-        lines.append("| " + " | ".join(word.replace("|", "\\|") for word in words) + " |")
+        lines.append("| " + " | ".join(markdown_text(word) for word in words) + " |")
     for row in view.rows:
-        lines += [f"\n{row.letter}, {row.title}: {item['text']}" for item in row.record["warnings"]]
-        lines += [f"\n{row.letter}, {row.title}: {change.words()}: {change.verdict}" for change in row.changes]
+        found = [item["text"] for item in row.record["warnings"]]
+        found += [f"{change.words()}: {change.verdict}" for change in row.changes]
+        lines += [f"\n{row.letter}, {markdown_text(row.title)}: {markdown_text(text)}" for text in found]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -196,7 +198,7 @@ def write_csv(path: Path, view: View) -> None:
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     write_text(path, out.getvalue())
 
 

@@ -1,7 +1,6 @@
 """Writing a file so that a failed write leaves the previous one whole."""
 
 import contextlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SpeechpressError
+from .json_text import json_text
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def cannot_write(path: Path, error: Exception) -> SpeechpressError:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

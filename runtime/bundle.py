@@ -4,7 +4,6 @@ Shapes: S samples, T frames, D width.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .bundle_schema import LAST_SCHEMA, check_document
 from .errors import SpeechpressError
 from .json_file import read_json
+from .json_text import json_text
 from .regular import check_regular, open_regular
 from .schema import Unfit
 from .spec import StreamSpec
@@ -140,7 +140,7 @@ def read_bundle(folder: str | Path) -> Bundle:
 def digest(document: dict[str, Any]) -> str:
     """sha256 of bundle.json without its own digest."""
     rest = {key: value for key, value in document.items() if key != "digest"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json_text(rest, compact=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

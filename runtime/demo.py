@@ -13,7 +13,8 @@ import numpy as np
 
 from .choice import SHIPPED as SHIPPED
 from .colours import Colours
-from .sources import Block, Source, mono
+from .samples import mono
+from .sources import Block, Source
 from .spotting import Hit, Spotter
 from .stream import Engine, Frames, StreamingExtractor
 from .teaching import Teaching
@@ -104,7 +105,7 @@ class Levels:
         if block.sample_rate != self._rate:
             self._rate, self._rest = block.sample_rate, self._rest[:0]
         size = round(self._frame_s * self._rate)
-        self._rest = np.concatenate([self._rest, np.nan_to_num(mono(block.samples))])
+        self._rest = np.concatenate([self._rest, mono(block.samples)])
         whole = len(self._rest) // size
         power = np.square(self._rest[: whole * size].reshape(whole, size)).mean(1)
         self._rest = self._rest[whole * size :]

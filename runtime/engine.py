@@ -18,6 +18,7 @@ import numpy as np
 from .bundle import PROGRAM, Bundle, check_hash, read_bundle
 from .errors import SpeechpressError
 from .regular import check_regular
+from .samples import mono
 from .spec import StreamSpec
 from .stream import State
 
@@ -127,7 +128,7 @@ class PteModel:
         return self.program.load_s
 
     def offline(self, samples: np.ndarray) -> np.ndarray:
-        """A whole recording (S,) float32 at the model's rate -> frames (T, D).
+        """A whole recording (S,) at the model's rate -> frames (T, D). See `samples.read_piece` for what it may hold.
 
         Raises SpeechpressError when it is shorter or longer than the program takes.
         """
@@ -147,7 +148,7 @@ class PteModel:
         return self._run(limits["method"], samples)
 
     def window(self, samples: np.ndarray) -> np.ndarray:
-        """One window (S,) of exactly the bundle's window samples -> frames (T, D).
+        """One window (S,), as `offline` takes it, of exactly the bundle's window samples -> frames (T, D).
 
         Raises SpeechpressError when the bundle has no window, or one of another size.
         """
@@ -159,7 +160,7 @@ class PteModel:
         return self._run(window["method"], samples)
 
     def _run(self, method: str, samples: np.ndarray) -> np.ndarray:
-        return self.program.run(method, samples[None].astype(np.float32))[0][0]
+        return self.program.run(method, mono(samples)[None])[0][0]
 
 
 class PteEngine(PteModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import SpeechpressError
-from .sources import mono
+from .samples import mono
 from .stream import Engine, StreamingExtractor
 
 STEP_S = 0.01

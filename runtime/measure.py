@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SpeechpressError
+from .json_text import json_text
 
 Settings = dict[str, Any]
 Emit = Callable[..., None]
@@ -83,8 +84,7 @@ def golden(settings: Settings, emit: Emit, stop: threading.Event) -> None:
     else:
         frames, those = model.engine.window(audio[-model.samples :]), wanted["frames_window"]
     parity = compare_layers(frames, those, layers)
-    finite = {name: value if abs(value) < float("inf") else None for name, value in parity.items()}
-    emit("golden", method=model.method, **finite, ok=within(parity, tolerance), tolerance=tolerance)
+    emit("golden", method=model.method, **parity, ok=within(parity, tolerance), tolerance=tolerance)
 
 
 def timing(settings: Settings, emit: Emit, stop: threading.Event) -> None:
@@ -186,7 +186,7 @@ def _tell(pace: str, pending: list[tuple[float, float]], emit: Emit) -> list[tup
 
 
 def _emit(event: str, **values: Any) -> None:
-    sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
+    sys.stdout.write(json_text({"event": event, **values}, ascii=True) + "\n")
     sys.stdout.flush()
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 
 from .errors import SpeechpressError
+from .samples import FEW_CHANNELS
 
 BLOCK_S = 0.02
 FORMATS: dict[str, tuple[np.dtype, np.dtype]] = {  # as they come, and as this machine has them
@@ -26,12 +27,6 @@ class Block(NamedTuple):
     samples: np.ndarray
     sample_rate: int
     at_s: float
-
-
-def mono(samples: np.ndarray) -> np.ndarray:
-    """Samples (S,) or (S, channels), integers or floats, as (S,) float32 with full scale at 1."""
-    scaled = samples if samples.dtype.kind == "f" else samples / np.float32(-float(np.iinfo(samples.dtype).min))
-    return (scaled if scaled.ndim == 1 else scaled.mean(axis=1)).astype(np.float32, copy=False)
 
 
 class Source(Protocol):
@@ -79,6 +74,8 @@ class WavSource:
 
     def read(self, timeout_s: float) -> Block | None:
         samples = self._file.read(round(BLOCK_S * self.sample_rate), dtype="float32", always_2d=True)
+        if samples.shape[1] > FEW_CHANNELS:  # the last block may have fewer samples than channels
+            samples = samples.mean(axis=1)
         if not len(samples):
             raise EOFError
         self._given += len(samples)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .errors import SpeechpressError
+from .samples import read_piece
 from .spec import NO_END, StreamSpec
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,6 @@ logger = logging.getLogger(__name__)
 State = dict[str, np.ndarray]
 QUALITY = "HQ"
 RATES = (4_000, 768_000)
-_SCALES = {"int16": 2.0**-15, "int32": 2.0**-31, "float16": 1.0, "float32": 1.0, "float64": 1.0}
 
 
 class Engine(Protocol):
@@ -51,7 +51,7 @@ class Counts:
 
     samples: int = 0
     replaced: int = 0  # NaN or infinite: taken as silence
-    clipped: int = 0  # at or beyond full scale: left as they are
+    clipped: int = 0  # at or beyond full scale: left as they are, up to `samples.LOUDEST`
     rate_changes: int = 0
 
 
@@ -94,9 +94,10 @@ class StreamingExtractor:
     def push(self, samples: np.ndarray, sample_rate: int | None = None) -> Frames:
         """Hear one piece, (S,) or (S, channels), which are averaged; the frames that are ready now, often none.
 
-        int16 and int32 are scaled by their full scale; floats are taken as they are. NaN and infinite samples count
-        as silence, and they and samples at full scale are counted in `counts`. A `sample_rate` other than that of the
-        piece before (a headset was plugged in) is followed without a gap.
+        int16 and int32 are scaled by their full scale; floats are taken as they are, up to `samples.LOUDEST`, where
+        they are clipped. NaN and infinite samples count as silence, and they and samples at full scale are counted in
+        `counts`. A `sample_rate` other than that of the piece before (a headset was plugged in) is followed without a
+        gap. Channels before samples, as (1, S), are refused.
 
         Raises:
             SpeechpressError: the stream was flushed, the samples are no such array, or the rate is no audio rate.
@@ -161,23 +162,12 @@ class StreamingExtractor:
 
     def _read(self, samples: np.ndarray) -> np.ndarray:
         """Any piece as (S,) float32, its bad samples mended and counted."""
-        array = np.asarray(samples)
-        scale = _SCALES.get(array.dtype.name)
-        if scale is None or array.ndim not in (1, 2):
-            raise SpeechpressError(
-                f"a piece of audio is {array.dtype} of shape {array.shape}, but must be "
-                f"{', '.join(_SCALES)} of shape (samples,) or (samples, channels)"
-            )
-        piece = array.astype(np.float32) * np.float32(scale)
-        bad = ~np.isfinite(piece)
-        if bad.any():
-            if not self.counts.replaced:
-                logger.warning("the audio holds samples that are NaN or infinite; they are taken as silence")
-            self.counts.replaced += int(bad.sum())
-            piece[bad] = 0.0
-        full_scale = 1.0 - 2.0**-15
-        self.counts.clipped += int((np.abs(piece) >= full_scale).sum())
-        return piece if piece.ndim == 1 else piece.mean(axis=1, dtype=np.float32)
+        piece = read_piece(samples)
+        if piece.replaced and not self.counts.replaced:
+            logger.warning("the audio holds samples that are NaN or infinite; they are taken as silence")
+        self.counts.replaced += piece.replaced
+        self.counts.clipped += piece.clipped
+        return piece.wave
 
 
 def resampler_delay_ms(rate: int, to_rate: int) -> float:

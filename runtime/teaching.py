@@ -12,7 +12,9 @@ import numpy as np
 
 from .enrol import example_of
 from .errors import SpeechpressError
-from .sources import Block, mono
+from .names import word_name
+from .samples import mono
+from .sources import Block
 from .spotting import Background, Spotter, Word, learn
 from .stream import Engine
 
@@ -59,7 +61,7 @@ class Teaching:
 
     def name(self, word: str) -> None:
         """The word that is taught next is called so."""
-        self._orders.put(lambda: self._name(word.strip()))
+        self._orders.put(lambda: self._name(word))
 
     def forget(self) -> None:
         """Forget the examples of a word that is half taught, else the word that was taught last."""
@@ -121,6 +123,11 @@ class Teaching:
         self._start_over(trouble or f"“{word.name}” is learned: say it{doubt}")
 
     def _name(self, word: str) -> None:
+        try:
+            word = word_name(word)
+        except SpeechpressError as error:
+            self.lesson = replace(self.lesson, note=str(error))
+            return
         if word:
             self.lesson = replace(self.lesson, word=word, note="")
 

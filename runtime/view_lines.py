@@ -1,11 +1,11 @@
 """The demo where nobody watches: plain lines for people, one JSON object per chunk for programs."""
 
 import contextlib
-import json
 from collections.abc import Iterable
 from typing import TextIO
 
 from .demo import Chunk, Stats
+from .json_text import json_text
 
 EVERY_S = 1.0
 
@@ -14,7 +14,7 @@ def show_json(chunks: Iterable[Chunk], out: TextIO) -> None:
     """One object per chunk, each on a line of its own, written at once."""
     with contextlib.suppress(KeyboardInterrupt):
         for chunk in chunks:
-            out.write(json.dumps(chunk.to_dict(), ensure_ascii=False) + "\n")
+            out.write(json_text(chunk.to_dict()) + "\n")
             out.flush()
 
 

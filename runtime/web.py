@@ -8,7 +8,6 @@ Shapes: n frames of a chunk, S samples.
 """
 
 import asyncio
-import json
 import queue
 import secrets
 import threading
@@ -22,9 +21,11 @@ import numpy as np
 
 from .demo import Chunk, Stats
 from .errors import SpeechpressError
+from .json_text import json_text
 from .microphone import Microphone
 from .sources import Block, Source
 from .teaching import EXAMPLES, Teaching
+from .web_orders import RATES, read_order
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).parent / "page"
@@ -36,7 +37,6 @@ FILES = {
 }
 MAX_MESSAGE_BYTES = 1 << 18
 BROWSER_BLOCKS = 200
-RATES = (8_000, 192_000)
 
 
 class WebSource:
@@ -155,7 +155,7 @@ class Server:
             "source": self._source.name,
             "lesson": vars(lesson) if lesson else None,
         }
-        self._loop.call_soon_threadsafe(self._send, json.dumps(message))
+        self._loop.call_soon_threadsafe(self._send, json_text(message, ascii=True))
 
     def _send(self, message: str) -> None:
         from websockets.asyncio.server import broadcast
@@ -209,12 +209,15 @@ class Server:
         self._pages.add(page)
         lends_microphone = False
         try:
-            await page.send(json.dumps({"facts": {**self._facts, "examples": EXAMPLES}}))
+            await page.send(json_text({"facts": {**self._facts, "examples": EXAMPLES}}, ascii=True))
             async for message in page:
                 if isinstance(message, bytes):
                     self._source.put(np.frombuffer(message[: len(message) // 4 * 4], "<f4"))
-                else:
+                    continue
+                try:
                     lends_microphone = self._do(message, lends_microphone)
+                except SpeechpressError as error:
+                    await page.send(json_text({"refused": str(error)}, ascii=True))
         except ConnectionClosed:
             pass
         finally:
@@ -223,26 +226,20 @@ class Server:
                 self._source.browser(None)
 
     def _do(self, message: str, lends_microphone: bool) -> bool:
-        """What was clicked; whether this page lends its microphone now."""
-        try:
-            order = json.loads(message)
-            what = order["do"]
-        except (ValueError, TypeError, KeyError):
-            return lends_microphone
-        if what == "microphone":
-            rate = order.get("rate")
-            self._source.browser(rate if isinstance(rate, int) else None)
+        """What was clicked; whether this page lends its microphone now. Raises SpeechpressError for no good order."""
+        order = read_order(message)
+        if order.do == "microphone":
+            self._source.browser(order.rate)
             return self._source.browser_rate is not None
         teaching = self._teaching
         if teaching is not None:
-            name = str(order.get("word", ""))[:40]
             deeds: dict[str, Callable[[], None]] = {
                 "begin": teaching.begin,
                 "end": teaching.end,
                 "forget": teaching.forget,
-                "name": lambda: teaching.name(name),
+                "name": lambda: teaching.name(order.word),
             }
-            deeds.get(what, lambda: None)()
+            deeds[order.do]()
         return lends_microphone
 
 

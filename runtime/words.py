@@ -6,11 +6,14 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .bundle import Bundle
 from .errors import SpeechpressError
+from .json_text import json_text
+from .names import word_name
 from .spotting import Background, Word, learn
 
 SCHEMA = 1
@@ -29,7 +32,7 @@ def save_words(path: str | Path, words: Sequence[Word], bundle: Bundle, chunk_ms
         "words": [{"name": word.name, "examples": len(word.examples)} for word in words],
     }
     tensors = {f"{i}/{k}": frames for i, word in enumerate(words) for k, frames in enumerate(word.examples)}
-    content = save(tensors, metadata={"speechpress_words": json.dumps(about, ensure_ascii=False)})
+    content = save(tensors, metadata={"speechpress_words": json_text(about)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -55,11 +58,11 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
 
     try:
         with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {})["speechpress_words"])
+            about = _about((file.metadata() or {})["speechpress_words"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError, SpeechpressError) as error:
         raise SpeechpressError(f"{path}: is no file of taught words ({error}); teach them again") from error
-    if about.get("schema", 0) > SCHEMA:
+    if about["schema"] > SCHEMA:
         raise SpeechpressError(f"{path}: was written by a newer speechpress; upgrade with: pip install -U speechpress")
     if (about["bundle"], about["chunk_ms"]) != (bundle.document["digest"], chunk_ms):
         raise SpeechpressError(
@@ -67,7 +70,38 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
             f"({about['bundle'][:12]}...), not to {bundle.name} in chunks of {chunk_ms:g} ms "
             f"({bundle.document['digest'][:12]}...), whose features are others. Run that bundle, or teach them again"
         )
+    names = [f"{i}/{k}" for i, word in enumerate(about["words"]) for k in range(word["examples"])]
+    if missing := [name for name in names if name not in tensors]:
+        raise SpeechpressError(
+            f"{path}: is no file of taught words (it lacks the example {missing[0]}); teach them again"
+        )
     return [
         learn(word["name"], [np.asarray(tensors[f"{i}/{k}"]) for k in range(word["examples"])], background)
         for i, word in enumerate(about["words"])
     ]
+
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "schema": (int,),
+    "bundle": (str,),
+    "bundle_name": (str,),
+    "chunk_ms": (int, float),
+    "words": (list,),
+}
+MOST_EXAMPLES = 100
+
+
+def _about(text: str) -> dict[str, Any]:
+    """What the file says of its words; raises ValueError or SpeechpressError where it is not so."""
+    about = json.loads(text)
+    if not isinstance(about, dict):
+        raise ValueError("it holds no JSON object")
+    for name, kinds in KINDS.items():
+        if not isinstance(about.get(name), kinds):
+            raise ValueError(f"its {name} is missing or of the wrong type")
+    for word in about["words"]:
+        count = word.get("examples") if isinstance(word, dict) else None
+        if type(count) is not int or not 0 < count <= MOST_EXAMPLES or not isinstance(word.get("name"), str):
+            raise ValueError("a word of it has no name, or no number of examples")
+        word["name"] = word_name(word["name"])
+    return about

@@ -98,6 +98,7 @@ def _audio(generator, samples, kind):
     audio = generator.normal(0, 0.5, samples).astype(np.float32)
     audio[generator.random(samples) < 0.001] = np.nan
     audio[generator.random(samples) < 0.001] = np.inf
+    audio[generator.random(samples) < 0.001] = -3e38
     return audio
 
 

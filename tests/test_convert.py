@@ -102,7 +102,6 @@ def test_a_fairseq_file_becomes_a_folder_that_transformers_opens(tmp_path):
         (dataclasses.replace(DISTIL, num_heads=(2, 2)), "s3prl", "do not fill its width"),
         (dataclasses.replace(DISTIL, layer_norm_eps=1e-6), "s3prl", "epsilon"),
         (DISTIL, "s3prl-hubert", "no LayerNorm before the projection"),
-        (dataclasses.replace(DISTIL, ffn_widths=(96, 8)), "transformers", "different sizes"),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused_with_the_reason_and_nothing_is_written(config, format, said, tmp_path):
@@ -145,11 +144,11 @@ def test_s3prl_itself_opens_the_distiller_file(changes, tmp_path):
         assert (states[k][1, :frames] - theirs[k][1, :frames]).abs().max() < 2e-5
 
 
-@pytest.mark.parametrize("form", ["s3prl", "s3prl-hubert", "transformers"])
+@pytest.mark.parametrize("form", ["s3prl", "s3prl-hubert"])
 def test_a_streaming_student_has_no_counterpart_elsewhere(tmp_path, form):
     streaming = dataclasses.replace(DISTIL, conv_norm="static", pos_conv_future=0, left_context=8)
     save_encoder(tmp_path / "student", Encoder(streaming))
-    with pytest.raises(SpeechpressError, match=r"streams \(conv_norm static.*compress export"):
+    with pytest.raises(SpeechpressError, match=r"streams \(conv_norm static.*--to transformers or compress export"):
         convert(str(tmp_path / "student"), tmp_path / "out", form)
     assert not (tmp_path / "out").exists()
 
@@ -159,11 +158,11 @@ def test_a_streaming_student_has_no_counterpart_elsewhere(tmp_path, form):
     [{"time_reduction": 2}, {"reuse_attention": (False, True)}, {"distinct_layers": 1}],
     ids=["time reduction", "reused attention", "shared layers"],
 )
-@pytest.mark.parametrize("form", ["transformers", "s3prl", "s3prl-hubert"])
+@pytest.mark.parametrize("form", ["s3prl", "s3prl-hubert"])
 def test_what_no_other_toolkit_has_is_refused(changes, form, tmp_path):
     _, folder = student(tmp_path / "run", dataclasses.replace(DISTIL, **changes))
     name = next(iter(changes))
-    with pytest.raises(SpeechpressError, match=rf"has {name}.*{form} has no counterpart.*compress export"):
+    with pytest.raises(SpeechpressError, match=rf"has {name}.*{form} has no counterpart.*--to transformers"):
         convert(folder, tmp_path / "out.ckpt", form)
     assert not (tmp_path / "out.ckpt").exists()
 
@@ -173,5 +172,38 @@ def test_a_student_without_a_projection_is_what_s3prl_expects(tmp_path):
     _, folder = student(tmp_path / "run", config)
     state = torch.load(convert(folder, tmp_path / "student.ckpt").out, weights_only=True)
     assert not any("post_extract_proj" in name for name in state["Distiller"])
-    with pytest.raises(SpeechpressError, match="projection false"):
-        convert(folder, tmp_path / "folder", "transformers")
+    assert "projection false" in convert(folder, tmp_path / "folder", "transformers").notes[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "out", "format", "notes"),
+    [
+        ({}, "x.ckpt", "s3prl", ["is taken before the position convolution"]),
+        ({"projection_norm": True}, "x.ckpt", "s3prl-hubert", ["not an s3prl Distiller file: it has a LayerNorm"]),
+        ({"ffn_widths": (96, 8)}, "x", "transformers", ["layers of different sizes", "Distiller", "s3prl HuBERT file"]),
+        (
+            {"conv_norm": "static", "pos_conv_future": 0, "left_context": 8},
+            "x",
+            "transformers",
+            ["streaming encoder", "Distiller file: it streams", "HuBERT file: it streams"],
+        ),
+        ({"width": 32, "head_dim": 8, "conv_bias": True}, "x", "transformers", ["biases", "as wide as its layers"]),
+    ],
+    ids=["distiller", "hubert", "pruned", "streaming", "base of starter"],
+)
+def test_without_a_format_the_first_that_can_hold_it_is_taken_and_that_is_said(changes, out, format, notes, tmp_path):
+    encoder, folder = student(tmp_path / "run", dataclasses.replace(DISTIL, **changes))
+    done = convert(folder, tmp_path / "x.ckpt")
+    assert (done.format, done.out) == (format, tmp_path / out) and done.out.exists()
+    assert len(done.notes) == len(notes) and all(a in b for a, b in zip(notes, done.notes, strict=True)), done.notes
+    again = load_teacher(str(done.out)).hidden_states(waves(16_000)[0])
+    assert all(torch.equal(again[k], state) for k, state in enumerate(encoder.hidden_states(waves(16_000)[0])))
+
+
+def test_a_folder_that_stands_where_it_would_be_written_is_left_alone(tmp_path):
+    _, folder = student(tmp_path / "run", dataclasses.replace(DISTIL, ffn_widths=(96, 8)))
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine.txt").write_text("kept")
+    with pytest.raises(SpeechpressError, match="exists already"):
+        convert(folder, tmp_path / "x.ckpt")
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["mine.txt"]

@@ -75,3 +75,10 @@ def test_the_bundle_that_ships():
     assert report["ok"], report
     frames = stream_frames(PteEngine(SHIPPED, threads=1), [voice(0.5).astype(np.float32)])
     assert frames.shape == (24, bundle.document["features"]["width"]) and np.isfinite(frames).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e38, -3e38])
+def test_levels_of_impossible_samples_are_numbers(bad):
+    levels = Levels(0.02)
+    levels.hear(Block(np.full(640, bad, np.float32), 16_000, 0.0))
+    assert np.isfinite(levels.take(2)).all() and np.isfinite(levels.now_db)

@@ -30,6 +30,18 @@ def at_once(encoder, wave, chunk=None):
     return encoder(torch.from_numpy(wave)[None], chunk_frames=chunk)[0].numpy()
 
 
+def test_whole_recordings_are_read_as_pieces_are(engine):
+    """16 bits are scaled, what is no number is silence, and channels before samples are refused."""
+    wave = np.round(speech_like(8_000) * 32768).clip(-32768, 32767) / 32768
+    pcm, broken, silent = (wave * 32768).astype(np.int16), wave.copy(), wave.astype(np.float32)
+    broken[[3_000, 4_000]], silent[[3_000, 4_000]] = np.nan, 0
+    assert np.array_equal(engine.offline(pcm), engine.offline(wave.astype(np.float32)))
+    assert np.array_equal(engine.offline(broken), engine.offline(silent))
+    assert np.isfinite(engine.offline(np.full(8_000, 1e38))).all()
+    with pytest.raises(SpeechpressError, match=r"a recording of shape \(1, 8000\) cannot be run at once"):
+        engine.offline(silent[None])
+
+
 @settings(max_examples=20, deadline=None)
 @given(samples=st.integers(0, 12_000), cuts=st.lists(st.integers(0, 12_000), max_size=6))
 def test_pushing_pieces_is_one_call_of_the_encoder(engine, encoder, samples, cuts):

@@ -125,6 +125,12 @@ def test_markdown_says_the_same(tmp_path):
     assert "| ks | accuracy ↑ | 0.800 (0.780–0.820) |" in text and "80.0 %" in text and "STaRHuBERT-L" in text
 
 
+def test_a_hostile_name_stays_text(tmp_path):
+    for ending in ("md", "html"):
+        write_report([suite("runs/<img src=x onerror=alert(1)>|b")], tmp_path / f"r.{ending}")
+        assert "<img" not in (tmp_path / f"r.{ending}").read_text()
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_a_browser_opens_it_without_a_word(tmp_path):
     write_report([suite()], tmp_path / "r.html")

@@ -23,7 +23,7 @@ from speechpress.compressor.eval_tables import probe_tables
 from speechpress.compressor.evaluate import evaluate
 from speechpress.compressor.extraction import extract, stores
 from speechpress.compressor.features import Upstream, log_mel, random_copy, some_waves
-from speechpress.compressor.fidelity import fidelity, linear_cka, linear_fit
+from speechpress.compressor.fidelity import fidelity, linear_fit
 from speechpress.compressor.layer_probes import layer_scores
 from speechpress.compressor.objectives import LayerPairs, PredictionHeads, save_heads
 from speechpress.compressor.pretrained import load_teacher
@@ -155,7 +155,7 @@ def test_fidelity_of_a_student_with_a_time_reduction_or_without_projections(fold
     with torch.no_grad():
         result = fidelity(student, teacher, heads, clips)
     assert result["1"]["heads"] is None and -1 <= result["2"]["heads"]["cosine"] <= 1
-    assert all(0 <= layer["cka"] <= 1 for layer in result.values())
+    assert all(-1 <= layer["cka"] <= 1 for layer in result.values())
 
 
 def test_fidelity_by_the_checkpoints_own_heads(folders, tmp_path):
@@ -178,9 +178,6 @@ def test_linear_measures_on_known_maps():
     exact = linear_fit(x, x @ mix + 2, test_x, test_x @ mix + 2)
     assert exact["r2"] > 0.999 and exact["cosine"] > 0.999
     assert linear_fit(x, torch.randn(400, 9, generator=draw), test_x, noise)["r2"] < 0.05
-    rotation = torch.linalg.qr(torch.randn(6, 6, generator=draw)).Q
-    assert linear_cka(test_x, 3 * test_x @ rotation) == pytest.approx(1, abs=1e-5)
-    assert linear_cka(test_x, noise) < 0.15
 
 
 def test_fidelity_needs_two_clips(folders, clips):

@@ -46,6 +46,29 @@ def test_the_layer_is_chosen_on_val(tmp_path):
     assert solved["layer_weights"] == (0.0, 1.0) and solved["val"] == pytest.approx(1)
 
 
+def test_the_layer_is_chosen_on_val_even_where_another_is_better_on_test(tmp_path):
+    """Layer 0 hears the words of val only, layer 1 those of test only."""
+    frames = {}
+    for one, rows in recordings().items():
+        deaf = torch.randn(rows.shape, generator=torch.Generator().manual_seed(len(frames)))
+        frames[one] = torch.cat([rows, deaf] if one.split == "val" else [deaf, rows], 1)
+    problem, store = Task("qbe", "search", "MTWV", tuple(frames)), store_of(tmp_path, frames)
+    solved = qbe.solve_search(problem, store)
+    assert solved["layer_weights"] == (1.0, 0.0) and solved["val"] == pytest.approx(1)
+    assert solved["test"] == qbe.max_twv(*qbe.scored(problem, store, "test", 0)) < 0.9
+    assert qbe.max_twv(*qbe.scored(problem, store, "test", 1)) == pytest.approx(1)
+
+
+def test_the_interval_is_the_normal_one_of_95_percent_over_queries():
+    """Each query is found or not, so the value is a share: 1.96 standard errors to either side."""
+    found = np.arange(400) < 260
+    scores = np.stack([found.astype(float), np.zeros(400), np.zeros(400)], 1)
+    targets = np.stack([np.ones(400, bool), np.zeros(400, bool), np.zeros(400, bool)], 1)
+    assert qbe.max_twv(scores, targets) == pytest.approx(0.65)
+    low, high = qbe._interval(scores, targets)
+    assert (high - low) / 2 == pytest.approx(1.96 * (0.65 * 0.35 / 400) ** 0.5, rel=0.08)
+
+
 def test_scores_are_those_of_the_demos_search(tmp_path, monkeypatch):
     frames = recordings()
     task, store = Task("qbe", "search", tuple(frames)), store_of(tmp_path, frames)

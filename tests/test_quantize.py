@@ -1,6 +1,8 @@
 import json
+from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from speechpress.compressor.config import EncoderConfig
@@ -46,3 +48,39 @@ def test_recordings_of_any_length_of_an_encoder_of_full_size():
     method = Method(Offline(encoder), (torch.randn(1, 32_000),), ({1: samples},))
     (found,) = _exported(method, Quantization("int8")).range_constraints.values()
     assert (found.lower, found.upper) == (720, 160_000)
+
+
+def test_static_ranges_are_those_of_the_prepared_encoders_own_numbers():
+    """Each output of the checkpoint's layers, measured, is after `as_prepared` that of the layer that is exported."""
+    from speechpress.compressor.prepare import Offline, checkpoint_name
+    from speechpress.compressor.quantization import Operator, Quantization
+    from speechpress.compressor.quantize import as_prepared
+
+    torch.manual_seed(0)
+    config = EncoderConfig(
+        conv_channels=(8,) * 7, width=32, head_dim=16, num_heads=(2, 2), ffn_widths=(48, 48), pos_conv_kernel=8
+    )
+    encoder, wave = Encoder(replace(config, pos_conv_groups=2)).eval(), torch.randn(1, 8_000)
+    prepared = Offline(encoder)
+    measured = ranges(encoder, lambda: encoder(wave))
+    after = ranges(prepared.encoder, lambda: prepared(wave))
+    exported = {checkpoint_name(name): value for name, value in after.items()}
+    given = Quantization("int8-static", {name: Operator("static", (0, 1), value) for name, value in measured.items()})
+    found = as_prepared(given, config).operators
+    queries = [name for name in found if name.endswith("q_proj")]
+    assert len(queries) == 2 and len(found) == 12
+    for name, operator in found.items():
+        assert operator.input == (0, 1) and operator.output == pytest.approx(exported[name], rel=1e-3, abs=1e-4), name
+
+
+def ranges(encoder, run):
+    """{name of a linear layer in the context network: lowest and highest value of what comes out of it}."""
+    found = {}
+    for name, part in encoder.named_modules():
+        if isinstance(part, torch.nn.Linear) and "encoder.layers" in name:
+            part.register_forward_hook(
+                lambda _, __, out, name=name: found.update({name: (float(out.min()), float(out.max()))})
+            )
+    with torch.inference_mode():
+        run()
+    return found

@@ -85,6 +85,27 @@ def test_markdown_and_csv_say_the_same(tmp_path):
     assert f"{float(rows[0]['p50_ms']):.2f} ms" in lines[2]
 
 
+def test_hostile_names_stay_text_in_every_report(tmp_path):
+    """A bundle and a device that somebody else named, in a page, in Markdown and in CSV."""
+    names = "<script>alert(1)</script>", "a|b|c", "=HYPERLINK(0)", "@SUM(1)\n| x |"
+    records = [made(10.0 + k, seed=k, name=name) for k, name in enumerate(names)]
+    for record, name in zip(records, names, strict=True):
+        record["device"]["address"] = name
+        record["warnings"] = [{"text": name}]
+    view = build(records, [])
+    write_html(tmp_path / "r.html", view)
+    write_markdown(tmp_path / "r.md", view)
+    write_csv(tmp_path / "r.csv", view)
+    assert "<script>alert" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+    text = (tmp_path / "r.md").read_text(encoding="utf-8")
+    table = text.split("\n\n")[0].splitlines()
+    assert "<script" not in text and len({line.replace("\\|", "").count("|") for line in table}) == 1
+    assert len(table) == 2 + len(names)
+    with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert "'=HYPERLINK(0)" in cells and not [cell for cell in cells if cell.startswith(("=", "@", "+"))]
+
+
 def test_regressions_are_named():
     view = build(
         [made(12.0, seed=1), made(10.1, seed=2, quantize="int8")],

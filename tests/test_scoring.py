@@ -187,6 +187,14 @@ def test_an_interval_holds_the_value_and_narrows_with_more_clips():
     assert bootstrap(both, accuracy) == pytest.approx((0.5, 0.5))  # each draw takes the same clips for all seeds
 
 
+def test_an_interval_is_the_normal_one_of_95_percent_where_that_can_be_trusted():
+    """Of a mean over many clips: 1.96 standard errors to either side (90 % would be 1.645, 99 % 2.576)."""
+    counts = (np.arange(400) < 260)[None, :, None].astype(float)
+    low, high = bootstrap(counts, accuracy, resamples=3000)
+    error = (0.65 * 0.35 / 400) ** 0.5
+    assert 0.65 - low == pytest.approx(1.96 * error, rel=0.07) and high - 0.65 == pytest.approx(1.96 * error, rel=0.07)
+
+
 def test_quality_puts_metrics_on_one_scale():
     assert quality("PER", 0.2) == 0.8 and quality("PER", 1.3) == 0 and quality("accuracy", 0.3) == 0.3
     pairs = itertools.product(("PER", "WER", "EER", "DER", "CER"), (0.1,))

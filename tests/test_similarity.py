@@ -1,11 +1,12 @@
-"""CKA: without bias, in batches, the same as the plain one where that can be trusted."""
+"""CKA: without bias, in batches, the same as its definition, and as the plain one where that can be trusted."""
+
+import itertools
 
 import pytest
 import torch
 
 from speechpress.compressor.features import Upstream
-from speechpress.compressor.fidelity import linear_cka
-from speechpress.compressor.similarity import cka_matrix, compare_layers, layer_frames
+from speechpress.compressor.similarity import cka_matrix, compare_layers, layer_frames, shuffled
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -13,17 +14,49 @@ def noise(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def plain_cka(x, y):
+    """arXiv:1905.00414, eq. 5, which is biased."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    return float((y.T @ x).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm()))
+
+
+def hsic_by_definition(x, y):
+    """The U-statistic over all four different frames that the closed form stands for (Song et al. 2012)."""
+    k, m = (x @ x.T).tolist(), (y @ y.T).tolist()
+    fours = list(itertools.permutations(range(len(x)), 4))
+    return sum(k[a][b] * (m[a][b] + m[c][d] - 2 * m[a][c]) for a, b, c, d in fours) / len(fours)
+
+
+def test_it_is_the_quotient_of_its_definition():
+    x, y = noise(7, 3).double() + 2, noise(7, 5, seed=1).double() - 1
+    wanted = hsic_by_definition(x, y) / (hsic_by_definition(x, x) * hsic_by_definition(y, y)) ** 0.5
+    assert float(cka_matrix([x, y])[0, 1]) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_a_large_offset_does_not_drown_the_frames():
+    x = noise(256, 8).double()
+    y = x + 0.7 * noise(256, 8, seed=3).double()
+    assert float(cka_matrix([x + 3e4, y - 1e5])[0, 1]) == pytest.approx(float(cka_matrix([x, y])[0, 1]), abs=1e-6)
+
+
+def test_shuffled_layers_keep_their_frames_together():
+    layers = [torch.arange(50.0)[:, None], torch.arange(50.0)[:, None] * 2]
+    one, other = shuffled(layers)
+    assert torch.equal(one * 2, other) and not torch.equal(one, layers[0])
+    assert torch.equal(one.sort(0).values, layers[0]) and torch.equal(one, shuffled(layers)[0])
+
+
 def test_it_agrees_with_the_plain_cka_on_many_frames():
     x = noise(4096, 12)
     y = torch.tanh(x @ noise(12, 20, seed=1)) + 0.5 * noise(4096, 20, seed=2)
     ours = cka_matrix([x, y])
-    assert float(ours[0, 1]) == pytest.approx(linear_cka(x, y), abs=0.01)
+    assert float(ours[0, 1]) == pytest.approx(plain_cka(x, y), abs=0.01)
     assert torch.allclose(ours, ours.T) and torch.allclose(ours.diagonal(), torch.ones(2, dtype=torch.float64))
 
 
 def test_few_frames_do_not_make_unrelated_layers_alike():
     x, y = noise(256, 128), noise(256, 128, seed=1)
-    assert linear_cka(x, y) > 0.3
+    assert plain_cka(x, y) > 0.3
     assert abs(float(cka_matrix([x, y], batch_frames=64)[0, 1])) < 0.05
 
 
@@ -66,5 +99,7 @@ def test_blocks_of_teacher_and_students():
 def test_too_few_frames_are_an_error():
     with pytest.raises(SpeechpressError, match="give 3 frames, but layers are compared on at least 64"):
         layer_frames({"a": layered(4)}, [noise(1, 1000)])
+    with pytest.raises(SpeechpressError, match="give 3 frames, but layers are compared on at least 4"):
+        cka_matrix([noise(3, 5), noise(3, 5)])
     with pytest.raises(SpeechpressError, match="give 0 frames"):
         layer_frames({"a": layered(4)}, [])

@@ -6,6 +6,7 @@ import soundfile
 from sounds import voice
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.samples import mono
 from speechpress.runtime.sources import PcmSource, WavSource
 
 
@@ -46,6 +47,17 @@ def test_files_of_any_format_rate_and_channels(tmp_path, suffix, more):
     found = heard(source)
     source.close()
     assert source.sample_rate == 44_100 and found.shape == wave.shape and np.abs(found - wave).max() < 0.05
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(2, (1, 2)), (8, (1, 8)), (12, (1,))])
+def test_a_last_block_of_one_sample_is_heard_however_many_channels_it_has(tmp_path, channels, shape):
+    wave = np.repeat(voice(0.5, 16_000)[:321, None], channels, 1)
+    soundfile.write(tmp_path / "clip.wav", wave, 16_000, subtype="FLOAT")
+    source = WavSource(tmp_path / "clip.wav")
+    blocks = [source.read(1.0), source.read(1.0)]
+    source.close()
+    assert blocks[1].samples.shape == shape
+    assert np.concatenate([mono(block.samples) for block in blocks]) == pytest.approx(wave[:, 0], abs=1e-6)
 
 
 def test_a_paced_file_takes_its_time(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.streaming import TorchEngine
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.samples import LOUDEST
 from speechpress.runtime.stream import StreamingExtractor, resampler_delay_ms
 
 
@@ -91,6 +92,33 @@ def test_floats_beyond_full_scale_are_left_alone_and_counted(engine):
     assert not np.allclose(frames, whole(StreamingExtractor(engine), wave.clip(-1, 1))[0])
 
 
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+def test_what_no_audio_reaches_is_clipped_and_counted(dtype, tiny_config):
+    """Even where the model squares what it hears: 1e38 of a float32 would be infinite then."""
+    encoder = Encoder(
+        replace(tiny_config, conv_norm="frame", input_norm="running", pos_conv_future=0, left_context=12)
+    ).eval()
+    loud = tone(0.5).astype(dtype)
+    loud[[3_000, 3_001, 5_000]] = (1e38, -3e38, 1e300) if dtype == np.float64 else (1e38, -3e38, 1e20)
+    extractor = StreamingExtractor(TorchEngine(encoder, 4))
+    frames, _ = whole(extractor, loud)
+    assert np.isfinite(frames).all()
+    assert extractor.counts.clipped == 3 and extractor.counts.replaced == 0
+    again = loud.clip(-LOUDEST, LOUDEST).astype(np.float32)
+    assert np.array_equal(frames, whole(StreamingExtractor(TorchEngine(encoder, 4)), again)[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 4_000), (2, 4_000), (1, 9)])
+def test_channels_before_samples_are_refused(engine, shape):
+    extractor = StreamingExtractor(engine)
+    with pytest.raises(SpeechpressError, match=r"samples come first\. Transpose it \(piece\.T\).*piece\[0\]"):
+        extractor.push(np.zeros(shape, np.float32))
+    assert extractor.counts.samples == 0
+    wave = np.stack([tone(0.4)] * 2)
+    frames, _ = whole(extractor, wave.T)
+    assert np.array_equal(frames, whole(StreamingExtractor(engine), tone(0.4))[0])
+
+
 def test_channels_are_averaged(engine):
     left, right = tone(0.4), tone(0.4)[::-1]
     frames, _ = whole(StreamingExtractor(engine), np.stack([left, right], 1))
@@ -128,6 +156,19 @@ def test_a_change_of_rate_in_mid_stream_leaves_no_gap(engine):
     assert np.median(error[39:]) < 0.05 * np.abs(wanted).max()
     with pytest.raises(SpeechpressError, match="0 Hz is no audio rate"):
         StreamingExtractor(engine, 0)
+
+
+@pytest.mark.parametrize(("before", "after"), [(48_000, 16_000), (44_100, 48_000), (8_000, 44_100)])
+def test_what_a_resampler_holds_is_heard_at_a_change_of_rate(engine, before, after):
+    """All frames come at their times, and those after the change hear what comes after it: no audio is lost."""
+    extractor = StreamingExtractor(engine, before)
+    first, second = tone(1.6, before)[: round(0.8 * before)], tone(1.6, after)[round(0.8 * after) :]
+    parts = [extractor.push(first), extractor.push(second, sample_rate=after), extractor.flush()]
+    frames, end_s = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    halves = soxr.resample(first, before, 16_000), soxr.resample(second, after, 16_000)
+    wanted, times = whole(StreamingExtractor(engine), np.concatenate(halves))
+    assert np.array_equal(end_s, times)
+    assert np.abs(frames - wanted).max() <= 1e-3
 
 
 def test_no_sample_is_older_than_the_stated_worst_age(engine):

@@ -117,3 +117,12 @@ def test_a_file_that_cannot_be_written_is_said(engine, background):
     for _ in range(3):
         lessons.say()
     assert lessons.settle().note == "the disk is full" and len(lessons.spotter.words) == 1
+
+
+def test_a_name_that_cannot_be_shown_is_said_and_the_worker_goes_on(lessons):
+    before = lessons.hear().word
+    lessons.teaching.name("half a character \ud800")
+    after = lessons.hear()
+    assert after.word == before and "U+D800" in after.note
+    lessons.teaching.name("hello")
+    assert lessons.hear().word == "hello" and lessons.hear().note == ""

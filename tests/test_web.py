@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 
 from speechpress.runtime.demo import Chunk, Stats
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.names import word_name
 from speechpress.runtime.spotting import Hit
 from speechpress.runtime.teaching import Lesson
 from speechpress.runtime.web import HOST, Server, WebSource
@@ -129,6 +130,73 @@ def test_the_browsers_microphone_is_heard_until_it_leaves(server):
             source.put(samples)
         assert source.dropped == 50
     wait_for(lambda: source.browser_rate is None, "the page to have left")
+
+
+HOSTILE = (
+    *(
+        "",
+        " ",
+        "no json",
+        "[]",
+        "{}",
+        "null",
+        "1",
+        '"begin"',
+        "NaN",
+        "-Infinity",
+        "{'do': 'begin'}",
+        '{"do"',
+        "\ufeff{}",
+    ),
+    *(
+        json.dumps({"do": value})
+        for value in ([], {}, None, 1, True, 1.5, "", "close_all", "Begin", "begin ", ["begin"])
+    ),
+    *(json.dumps({"do": "name", "word": value}) for value in (None, 1, True, [], {}, ["x"], {"x": 1})),
+    *(
+        json.dumps({"do": "name", "word": f"a{bad}b"})
+        for bad in "\ud800\udcff\x00\x07\x1b\x7f\x85\u2028\u2029\u202e\u2066\uffff"
+    ),
+    *(
+        json.dumps({"do": "microphone", "rate": value})
+        for value in ("48000", True, 1, -1, 10**9, 48e3, [], {}, [48_000])
+    ),
+    *(json.dumps({"do": order, "more": 1}) for order in ("begin", "end", "forget", "name", "microphone")),
+    '{"do": "microphone", "rate": NaN}',
+    '{"do": "microphone", "rate": Infinity}',
+    '{"do": "microphone", "rate": 1e999}',
+    '{"do": "microphone", "rate": ' + "9" * 5_000 + "}",
+    '{"do":' * 20_000 + "1" + "}" * 20_000,
+    "[" * 100_000,
+    '{"do": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    '{"do": "name", "word": ' + "[" * 50_000 + "]" * 50_000 + "}",
+    "x" * 200_000,
+)
+
+
+def test_messages_that_are_no_orders_are_refused_and_do_nothing(server, caplog):
+    assert len(HOSTILE) >= 50
+    with stream(server) as page:
+        page.recv(10)
+        for message in HOSTILE:
+            page.send(message)
+            answer = json.loads(page.recv(10))
+            assert set(answer) == {"refused"} and answer["refused"].isprintable(), message[:60]
+        page.send(json.dumps({"do": "begin"}))
+        wait_for(lambda: server._teaching.told, "the only good order")
+    assert server._teaching.told == [("begin",)] and server._source.browser_rate is None
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("bad", ["a\ud800", "bell\x07", "two\nlines", "\u202ehidden"])
+def test_names_that_cannot_be_shown_are_refused_wherever_they_come_from(bad):
+    with pytest.raises(SpeechpressError, match=r"holds U\+[0-9A-F]{4}, which cannot be shown"):
+        word_name(bad)
+
+
+@pytest.mark.parametrize("good", ["hello", "été", "नमस्ते", "你好", "mother-in-law", "👩\u200d🔬", " word 1 ", ""])
+def test_names_of_any_language_are_taken(good):
+    assert word_name(good) == good.strip()
 
 
 @pytest.mark.parametrize("rate", [1, 10**9, "48000", None, True])

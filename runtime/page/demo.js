@@ -15,7 +15,8 @@ stream.onopen = () => ($("state").textContent = "");
 stream.onclose = () => ($("state").textContent = "the demo has ended; start it again with: compress demo --web");
 stream.onmessage = (event) => {
   const message = JSON.parse(event.data);
-  message.facts ? introduce(message.facts) : take(message);
+  if (message.refused) $("note").textContent = message.refused;
+  else message.facts ? introduce(message.facts) : take(message);
 };
 const tell = (order) => stream.readyState === 1 && stream.send(JSON.stringify(order));
 

@@ -8,6 +8,7 @@ namespace {
 
 constexpr float kPcm16Scale = 1.0f / 32768;
 constexpr float kFullScale = 1.0f - kPcm16Scale;
+constexpr float kLoudest = 2147483648.0f;  // 2^31, as in runtime/samples.py: squares of it stay finite
 
 float as_float(float sample) {
   return sample;
@@ -49,7 +50,7 @@ float ChunkBuffer::mended(float sample) {
     return 0.0f;
   }
   if (std::abs(sample) >= kFullScale) ++counts_.clipped;
-  return sample;
+  return std::clamp(sample, -kLoudest, kLoudest);
 }
 
 }  // namespace speechpress

@@ -99,6 +99,15 @@ void bad_samples_are_silence_and_counted() {
   CHECK(buffer.counts().replaced == 3 && buffer.counts().clipped == 2);
 }
 
+void what_no_audio_reaches_is_clipped_and_counted() {
+  ChunkBuffer buffer(5, 0);
+  const std::vector<float> samples = {1e38f, -3e38f, 2147483648.0f, 2e9f, 0.5f};
+  buffer.fill(samples.data(), samples.size());
+  const std::vector<float> wanted = {2147483648.0f, -2147483648.0f, 2147483648.0f, 2e9f, 0.5f};
+  CHECK(std::equal(wanted.begin(), wanted.end(), buffer.data()));
+  CHECK(buffer.counts().replaced == 0 && buffer.counts().clipped == 4);
+}
+
 void pcm16_is_scaled_by_its_full_scale() {
   ChunkBuffer buffer(4, 0);
   const std::vector<int16_t> samples = {-32768, 32767, 16384, -1};

@@ -10,7 +10,7 @@ namespace speechpress {
 struct Counts {
   int64_t samples = 0;
   int64_t replaced = 0;  ///< NaN or infinite: taken as silence
-  int64_t clipped = 0;   ///< at or beyond full scale: left as they are
+  int64_t clipped = 0;   ///< at or beyond full scale: left as they are, but clipped at 2^31
 };
 
 /// Cuts audio into chunks: it holds the one that is filling up, and never more.

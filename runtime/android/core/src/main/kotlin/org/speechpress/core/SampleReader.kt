@@ -3,11 +3,14 @@ package org.speechpress.core
 private const val INT16_SCALE = 1f / 32_768
 private const val FULL_SCALE = 1f - INT16_SCALE
 
+// As in runtime/samples.py: no audio is louder, and squares of it stay finite.
+private const val LOUDEST = 2_147_483_648f
+
 /**
  * What a stream has heard, and how much of it was not as it should be.
  *
  * @property replaced NaN or infinite samples: taken as silence.
- * @property clipped samples at or beyond full scale: left as they are.
+ * @property clipped samples at or beyond full scale: left as they are, but clipped at 2^31.
  */
 data class Counts(val samples: Long = 0, val replaced: Long = 0, val clipped: Long = 0)
 
@@ -27,7 +30,7 @@ internal class SampleReader {
             val value = sample(it)
             val sound = !value.isNaN() && !value.isInfinite()
             if (!sound) replaced++ else if (Math.abs(value) >= FULL_SCALE) clipped++
-            if (sound) value else 0f
+            if (sound) value.coerceIn(-LOUDEST, LOUDEST) else 0f
         }
         counts = Counts(counts.samples + count, counts.replaced + replaced, counts.clipped + clipped)
         return piece

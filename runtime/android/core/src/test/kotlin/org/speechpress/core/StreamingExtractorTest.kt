@@ -41,7 +41,7 @@ class StreamingExtractorTest {
     @Test
     fun `counts what it hears`() {
         val extractor = StreamingExtractor(ToyEngine(spec))
-        extractor.push(floatArrayOf(0f, Float.NaN, Float.NEGATIVE_INFINITY, 1f, -1.5f, 0.999f))
+        extractor.push(floatArrayOf(0f, Float.NaN, Float.NEGATIVE_INFINITY, 1e38f, -1.5f, 0.999f))
         extractor.push(shortArrayOf(Short.MIN_VALUE, Short.MAX_VALUE, 32_766, 99), count = 3)
         assertEquals(Counts(samples = 9, replaced = 2, clipped = 4), extractor.counts)
     }

@@ -1,0 +1,33 @@
+"""Names, paths and notes of other people in a report: as text, never as markup or as a formula of a spreadsheet."""
+
+import html
+import re
+import unicodedata
+from typing import Any
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a cell of a spreadsheet a formula
+_NUMBER = re.compile(r"[+-]?\d[\d.,]*(\s\S{1,4})?")  # 12.5, -3, +4.1 %, -0.3 dB
+
+
+def markdown_text(text: str) -> str:
+    """Text for one line or one cell of Markdown: no tags, links, code or columns, and no formula when it is copied."""
+    line = html.escape(" ".join(_shown(text).split()), quote=False)
+    line = re.sub(r"([\\|`\[\]])", r"\\\1", line)
+    return f"\\{line}" if line.startswith(FORMULA) and not _NUMBER.fullmatch(line) else line
+
+
+def csv_cell(value: Any) -> Any:
+    """A value for a cell of CSV: numbers as they are; text that a spreadsheet would compute gets an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = "".join(_shown(line) for line in value.splitlines(keepends=True))
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) and not _NUMBER.fullmatch(text) else text
+
+
+def _shown(text: str) -> str:
+    """Half characters and controls, but for spaces and ends of lines, as the replacement character."""
+    return "".join("\ufffd" if _hidden(character) else character for character in text)
+
+
+def _hidden(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t"
