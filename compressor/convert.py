@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechpress.runtime.atomic import atomic
+from speechpress.runtime.atomic import atomic, atomic_folder
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.parts import entries
 
 from .backbones import EncoderBackbone
 from .checkpoint import save_encoder
@@ -65,7 +66,7 @@ def convert(source: str, out: str | Path, format: str = "s3prl") -> Converted:
     if format not in FORMATS:
         raise SpeechpressError(f"format {format!r} is unknown; known are {', '.join(FORMATS)}")
     path = Path(out)
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    if path.is_file() or (path.is_dir() and entries(path)):
         raise SpeechpressError(f"{path}: exists already; choose another name")
     if path.is_dir() and format != "transformers":
         raise SpeechpressError(
@@ -92,7 +93,8 @@ def convert(source: str, out: str | Path, format: str = "s3prl") -> Converted:
 
 def write_transformers(encoder: Encoder, folder: Path) -> Converted:
     encoder.config.to_hubert()  # refuses what HubertModel cannot express before anything is written
-    save_encoder(folder, encoder)
+    with atomic_folder(folder) as part:
+        save_encoder(part, encoder)
     return Converted(folder, "transformers", f"HubertModel.from_pretrained({str(folder)!r})")
 
 

@@ -47,9 +47,14 @@ def load_state(
     Raises SpeechpressError when there is nothing to resume, or when the run belongs to another recipe, teacher or data.
     """
     if not (folder / STATE).exists():
-        finished = (folder / "card.json").exists()
-        why = "this run is finished" if finished else "there is no saved state yet"
-        raise SpeechpressError(f"{folder}: nothing to resume ({why}); start a new run with another --out")
+        if not (folder / "card.json").exists():
+            raise SpeechpressError(
+                f"{folder}: nothing to resume (there is no saved state yet); leave out --resume, and replace what is "
+                "there with --overwrite"
+            )
+        raise SpeechpressError(
+            f"{folder}: nothing to resume (this run is finished); start a new run with another --out"
+        )
     tensors, metadata = read_tensors(folder / STATE)
     document = json.loads(metadata["speechpress"])
     check_identity(folder, document["identity"], json.loads(json.dumps(identity)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import SpeechpressError
+from .parts import is_part
 from .spec import StreamSpec
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def is_bundle(folder: str | Path) -> bool:
 
 def newest_bundle(bundles: Path) -> Path:
     """The bundle under `bundles` that was written last; raises SpeechpressError when there is none."""
-    found = list(bundles.glob(f"**/{DOCUMENT}"))
+    found = [path for path in bundles.glob(f"**/{DOCUMENT}") if not is_part(path.relative_to(bundles))]
     if not found:
         raise SpeechpressError(
             f"no bundle was named and there is none under {bundles}; make one with `compress export`"
