@@ -129,6 +129,7 @@ class Loop:
         self.draw_chunk, self.penalty, self.before_step = draw_chunk, penalty, before_step
         self.log_every = max(1, min(50, train.steps // 100))
         self.sums = self._zero()
+        self.heard = True  # whether any process had a row at the last step; its loss is no loss otherwise
 
     def _zero(self) -> Sums:
         return Sums(torch.zeros((), device=self.fabric.device))
@@ -142,9 +143,11 @@ class Loop:
                 loss = self.step(next(stream))
                 self.progress.train_s += time.perf_counter() - started
                 self.sums.seconds += time.perf_counter() - started
-                self._watch(loss)
-                if self.progress.step % self.log_every == 0 or self.progress.step == self.train.steps:
-                    self.listen(self._log_line())
+                if self.heard:
+                    self._watch(loss)
+                due = self.progress.step % self.log_every == 0 or self.progress.step == self.train.steps
+                if due and (line := self._log_line()) is not None:
+                    self.listen(line)
                 after_step()
                 if self._interrupted(interrupt):
                     return False
@@ -181,10 +184,12 @@ class Loop:
         return loss
 
     def _global_rows(self, batch: Batch) -> int:
-        if self.fabric.world_size == 1:
-            return max(1, len(batch.waves))
-        count = torch.tensor(float(len(batch.waves)), device=self.fabric.device)
-        return max(1, int(_tensor(self.fabric.all_reduce(count, reduce_op="sum"))))
+        rows = len(batch.waves)
+        if self.fabric.world_size > 1:
+            count = torch.tensor(float(rows), device=self.fabric.device)
+            rows = int(_tensor(self.fabric.all_reduce(count, reduce_op="sum")))
+        self.heard = rows > 0
+        return max(1, rows)
 
     def _no_sync(self, enabled: bool) -> Any:
         if isinstance(self.distiller, _FabricModule):
@@ -262,15 +267,17 @@ class Loop:
                 self.train,
             )
 
-    def _log_line(self) -> Event:
-        """Means since the last line, over all processes."""
+    def _log_line(self) -> Event | None:
+        """Means since the last line, over all processes; None when all recordings since then were unreadable."""
         sums, self.sums = self.sums, self._zero()
-        layers = sorted(sums.layers)
+        layers, nothing = sorted(set(self.match.teacher_layers)), sums.loss.new_zeros(2)  # alike on every process
         flat = torch.stack([sums.loss, torch.tensor(float(sums.frames), device=sums.loss.device)])
-        flat = torch.cat([flat, *(sums.layers[layer].float() for layer in layers)])
+        flat = torch.cat([flat, *(sums.layers.get(layer, nothing).float() for layer in layers)])
         if self.fabric.world_size > 1:
             flat = _tensor(self.fabric.all_reduce(flat, reduce_op="sum"))
-        values = (flat / flat[1].clamp(min=1)).tolist()
+        if not flat[1]:
+            return None
+        values = (flat / flat[1]).tolist()
         pairs = zip(values[2::2], values[3::2], strict=True)
         return {
             "event": "train",
