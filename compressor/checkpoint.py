@@ -29,11 +29,12 @@ from .encoder import Encoder
 
 SCHEMA = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.json"
+STATE = "resume.safetensors"  # of a run that is not finished, see `resume`
 SEAL = (CONFIG, CARD)  # written after all else, in this order
 OURS = frozenset(
     [
         *(WEIGHTS, CONFIG, CARD, "preprocessor_config.json", "heads.safetensors", "quantize.json", "recipe.yaml"),
-        *("metrics.jsonl", "loss.png", "resume.safetensors", "eval.json"),
+        *("metrics.jsonl", "loss.png", STATE, "eval.json"),
     ]
 )
 
@@ -171,6 +172,13 @@ def check_whole(folder: Path) -> None:
     if is_bundle(folder):
         raise SpeechpressError(
             f"{folder}: is a bundle, whose program is finished; name the checkpoint that it was exported from"
+        )
+    if not folder.exists():
+        raise SpeechpressError(f"{folder}: there is no such folder; `compress distill` makes a checkpoint")
+    if (folder / STATE).is_file() and not (folder / CARD).is_file():
+        raise SpeechpressError(
+            f"{folder}: is the folder of a run that was interrupted before it had a checkpoint; go on with the words "
+            "that it was begun with, and --resume"
         )
     if not (folder / CONFIG).is_file():
         raise SpeechpressError(f"{folder}: is no checkpoint (it has no {CONFIG}); `compress distill` makes one")

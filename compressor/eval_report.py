@@ -17,6 +17,7 @@ from .pages import markdown_table, render
 from .published import ABOUT as ABOUT_PUBLISHED
 from .published import published_table
 from .scoring import BETTER_LOW, quality
+from .warned import attempt
 
 ENDINGS = (".html", ".md")
 FLOORS = {"random": "random weights", "logmel": "log-mel"}
@@ -38,9 +39,11 @@ def reported(path: Path | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
         check_report(path)
 
     def finish(document: dict[str, Any]) -> dict[str, Any]:
-        if path is not None:
-            write_report([document], path)
-        return {**document, "retention": retention(document)} | ({} if path is None else {"report": str(path)})
+        whole = {**document, "retention": retention(document)}
+        if path is None:
+            return whole
+        written = attempt(f"the report {path}", lambda: write_report([document], path))
+        return whole | {"report": str(path) if written else None}
 
     return finish
 
@@ -140,8 +143,8 @@ def title(document: Mapping[str, Any], model: str) -> str:
     return Path(document["checkpoint"]).name if model == "student" else FLOORS.get(model, model)
 
 
-def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write a page (.html) or Markdown (.md) of one or several results.
+def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Write a page (.html) or Markdown (.md) of one or several results; returns its path.
 
     Raises:
         SpeechpressError: another ending, no document, or one that is no result of `compress eval`.

@@ -17,7 +17,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
 from . import costs
-from .checkpoint import CARD, Checkpoint, is_remains, load_checkpoint, read_json
+from .checkpoint import CARD, STATE, Checkpoint, is_remains, load_checkpoint, read_json
 from .distill import distill, set_up
 from .joint import starting_from
 from .lineage import ancestry
@@ -27,7 +27,6 @@ from .prune_recipe import Prune
 from .prune_target import UNSTRUCTURED
 from .recipe import Recipe
 from .recipe_file import parse_recipe
-from .resume import STATE
 from .run import Outcome, Where, check_folder
 from .runs import CUT
 from .training import Listener

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .checkpoint import read_tensors, write_tensors
+from .checkpoint import STATE, read_tensors, write_tensors
 from .training import Progress
-
-STATE = "resume.safetensors"
 
 
 def save_state(

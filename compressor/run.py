@@ -16,7 +16,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
 from .batching import Batches
-from .checkpoint import CARD, SCHEMA, SEAL, is_remains, parameters, save_encoder
+from .checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder
 from .corpus import Corpus
 from .costs import macs_per_s
 from .metrics import MetricsLog
@@ -26,7 +26,7 @@ from .plots import plot_run
 from .quantization import save_quantization
 from .quantized_training import QuantizedTraining
 from .recipe import Recipe
-from .resume import STATE, load_state, save_state
+from .resume import load_state, save_state
 from .show import describe_encoder
 from .training import Distiller, Event, Listener, Loop
 from .validation import validate

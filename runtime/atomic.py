@@ -105,9 +105,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> Path:
+    """Write text, atomically; returns the path."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    return path
 
 
 def _sync(path: Path) -> None:
