@@ -157,15 +157,14 @@ def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> Path:
             raise SpeechpressError(f"{path}: this is no result of `compress eval`: it has no tasks")
     view = report_view(documents)
     if path.suffix.lower() == ".md":
-        write_text(path, report_markdown(view))
-        return
+        return write_text(path, report_markdown(view))
     plots = {}
     if view["dots"]:
         plots["size"] = drawn(lambda: score_by_size(view["dots"], view["floor_lines"]), "size")[0]
     for number, part in enumerate(view["parts"]):
         plots[f"kept-{number}"] = drawn(lambda part=part: kept_by_task(part["rows"]), f"kept-{number}")[0]  # type: ignore[misc]
     shown = {name: inline(svg, "score against size" if name == "size" else "quality") for name, svg in plots.items()}
-    write_text(path, render("eval_report.html.j2", view=view, plots=shown))
+    return write_text(path, render("eval_report.html.j2", view=view, plots=shown))
 
 
 def report_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
