@@ -5,8 +5,8 @@ config.json                a HubertConfig, plus our own EncoderConfig under the 
 preprocessor_config.json   what `transformers` needs to feed it
 heads.safetensors          prediction heads, only needed to measure fidelity to the teacher
 modeling_speechpress.py    only where HubertModel cannot be this encoder: lets `transformers` open it, see `auto_model`
-card.json                  lineage: teacher, recipe, data, steps, metrics, versions
 metrics.jsonl              one line per logged step
+card.json                  lineage: teacher, recipe, data, steps, metrics, versions; last, so that it is the seal
 """
 
 import hashlib
@@ -21,7 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechpress.runtime.atomic import atomic, cannot_write, write_json, write_text
+from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.parts import entries, is_part
 
 from .config import SAMPLE_RATE, TRANSFORMERS_EPS, EncoderConfig
 from .encoder import Encoder
@@ -43,6 +45,14 @@ except ImportError as error:
 
 __all__ = ["SpeechpressConfig", "SpeechpressModel"]
 '''
+STATE = "resume.safetensors"  # of a run that is not finished, see `resume`
+SEAL = (CONFIG, CARD)  # written after all else, in this order
+OURS = frozenset(
+    [
+        *(WEIGHTS, CONFIG, CARD, MODEL_CODE, "preprocessor_config.json", "heads.safetensors", "quantize.json", "recipe.yaml"),
+        *("metrics.jsonl", "loss.png", STATE, "eval.json"),
+    ]
+)
 
 
 @dataclass
@@ -179,12 +189,50 @@ def load_encoder(folder: str | Path) -> Encoder:
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:
-    """Open a checkpoint folder; a HubertModel's own folder has an empty card."""
+    """Open a checkpoint folder; a HubertModel's own folder, which another tool wrote, has an empty card.
+
+    Raises SpeechpressError when it is none, or was not written to its end.
+    """
     folder = Path(folder)
-    if not (folder / CONFIG).is_file():
-        raise SpeechpressError(f"{folder}: is no checkpoint (it has no {CONFIG}); `compress distill` makes one")
+    check_whole(folder)
     card = read_json(folder / CARD) if (folder / CARD).exists() else {}
     return Checkpoint(folder, load_encoder(folder), card)
+
+
+def check_whole(folder: Path) -> None:
+    """Raises SpeechpressError for what is no checkpoint, or one that was not written to its end."""
+    if is_bundle(folder):
+        raise SpeechpressError(
+            f"{folder}: is a bundle, whose program is finished; name the checkpoint that it was exported from"
+        )
+    if not folder.exists():
+        raise SpeechpressError(f"{folder}: there is no such folder; `compress distill` makes a checkpoint")
+    if (folder / STATE).is_file() and not (folder / CARD).is_file():
+        raise SpeechpressError(
+            f"{folder}: is the folder of a run that was interrupted before it had a checkpoint; go on with the words "
+            "that it was begun with, and --resume"
+        )
+    if not (folder / CONFIG).is_file():
+        raise SpeechpressError(f"{folder}: is no checkpoint (it has no {CONFIG}); `compress distill` makes one")
+    if not (folder / CARD).is_file() and "speechpress" in read_json(folder / CONFIG):
+        raise SpeechpressError(
+            f"{folder}: is no checkpoint, because it has no {CARD}, which is written last: the command that wrote it "
+            "was stopped, or `compress convert` made it for other tools. Run that command again, with --overwrite "
+            "or another --out, or name the checkpoint itself"
+        )
+
+
+def is_remains(folder: Path) -> bool:
+    """Whether all that is in a folder is what a command that was killed can have left of a checkpoint.
+
+    Another tool's model has files of the same names, but no config of ours.
+    """
+    found = {path.name for path in entries(folder) if path.is_file()}
+    if CARD in found or len(found) < len(entries(folder)) or not found <= OURS:
+        return False
+    if CONFIG not in found:
+        return WEIGHTS not in found
+    return '"speechpress"' in (folder / CONFIG).read_text(encoding="utf-8", errors="replace")
 
 
 def newest_checkpoint(runs: Path) -> Path:
@@ -192,7 +240,8 @@ def newest_checkpoint(runs: Path) -> Path:
 
     Raises SpeechpressError when there is none.
     """
-    weights = [path for path in runs.glob(f"**/{WEIGHTS}") if (path.parent / CONFIG).exists()]
+    found = (path for path in runs.glob(f"**/{WEIGHTS}") if not is_part(path.relative_to(runs)))
+    weights = [path for path in found if all((path.parent / name).exists() for name in SEAL)]
     if not weights:
         raise SpeechpressError(
             f"no checkpoint was named and there is none under {runs}; make one with `compress distill`"

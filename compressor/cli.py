@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so `compress --help` is ins
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+NOISY = ("torchao", "torch.utils._pytree")
+LIBRARIES = ("torch", "torchao", "executorch", "transformers", "lightning_fabric", "lhotse")
+
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
 
 
@@ -44,6 +48,17 @@ def root(
     del debug  # read by main, which also takes it after the command
     others = logging.ERROR if int(os.environ.get("RANK", "0")) else logging.WARNING  # under torchrun one process speaks
     logging.basicConfig(level=logging.INFO if verbose else others, format="%(levelname)s %(message)s")
+    if not verbose:
+        hush()
+
+
+def hush() -> None:
+    """What libraries say of optional parts that they miss and of each other's future is for --verbose."""
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        for name in LIBRARIES:
+            warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
 
 
 @app.command("ls")

@@ -193,17 +193,18 @@ def _suite(
 
 
 def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str) -> None:
-    """Show the result, and write it beside the weights; one that cannot be written was shown, and that is said."""
+    """Write the result beside the weights, then show it, and last the report; what cannot be written is said."""
     from .eval_file import write_back
     from .eval_tables import probe_tables, suite_tables
 
     shown = probe_tables(document) if "data" in document else suite_tables(document)
-    screen.result(finish(document), *shown)
     try:
-        for path in write_back(document, source):
-            screen.say(f"written: {path}")
+        words = [f"written: {path}" for path in write_back(document, source)]
     except SpeechpressError as error:
-        screen.say(f"[yellow]note[/] the result was not written beside the weights: {error}")
+        words = [f"[yellow]note[/] the result was not written beside the weights: {error}"]
+    screen.result(finish(document), *shown)
+    for line in words:
+        screen.say(line)
 
 
 def _print_commands(screen: Screen, source: str, data_root: Path | None) -> None:

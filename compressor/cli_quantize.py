@@ -76,6 +76,7 @@ def _report(
     from .quantize_report import Wish, report
     from .quantize_tables import markdown_table, report_tables
     from .targets import SCHEMES
+    from .warned import attempt
 
     probes = tuple(name.strip() for name in tasks.split(",") if name.strip() not in ("", "none"))
     wish = Wish(tuple(schemes or SCHEMES), probes, data, teacher, budget_db)
@@ -83,6 +84,6 @@ def _report(
     with screen.busy("report") as say:
         document = report(prepared, wish, say)
     if markdown is not None:
-        write_text(markdown, markdown_table(document))
-        document["out"] = str(markdown)
+        table = markdown_table(document)
+        document["out"] = attempt(f"the table {markdown}", lambda: str(write_text(markdown, table)))
     screen.result(document, *report_tables(document))

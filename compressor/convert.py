@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechpress.runtime.atomic import atomic
+from speechpress.runtime.atomic import atomic, atomic_folder
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.parts import entries
 
 from .backbones import EncoderBackbone
 from .checkpoint import save_encoder
@@ -97,7 +98,7 @@ def _in_the_first_that_can(encoder: Encoder, path: Path) -> Converted:
 
 
 def _check_free(path: Path, format: str | None) -> None:
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    if path.is_file() or (path.is_dir() and entries(path)):
         raise SpeechpressError(f"{path}: exists already; choose another name")
     if path.is_dir() and format not in ("transformers", None):
         raise SpeechpressError(
@@ -129,7 +130,8 @@ def instead_of(encoder: Encoder, format: str) -> str:
 
 def write_transformers(encoder: Encoder, folder: Path) -> Converted:
     """A folder: a HubertModel's where that can be this encoder, else one of our own kind."""
-    save_encoder(folder, encoder)
+    with atomic_folder(folder) as part:
+        save_encoder(part, encoder)
     try:
         encoder.config.to_hubert()
     except SpeechpressError as error:

@@ -9,21 +9,22 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from lhotse import CutSet
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
 from .allocator import keep_freed_memory
-from .audio import UnreadableAudio, read_cut
+from .audio import Skipped, UnreadableAudio, read_cut
 from .batching import Batch, Batches
 from .checkpoint import parameters
 from .config import SAMPLE_RATE
-from .corpus import Corpus, open_corpus
+from .corpus import Corpus, list_skipped, open_corpus
 from .costs import macs_per_s
 from .distill_step import Distiller, Trainer
 from .events import OnEvent, silent
@@ -88,6 +89,7 @@ def set_up(recipe: Recipe, where: Where) -> Setup:
     corpus = open_corpus(*where.data)
     train_part, valid_part = hold_out(corpus, recipe)
     job.notes += [*corpus.notes, *filter(None, [left_out(corpus, train_part, valid_part)])]
+    corpus = replace(corpus, skipped=valid_part.skipped)
     batches = make_batches(recipe, train_part, where.workers)
     if job.statistics_missing:
         measure_statistics(job, batches)
@@ -253,10 +255,10 @@ def measure_statistics(job: Plan, batches: Batches) -> None:
 
 
 def first_batch(batches: Batches) -> Batch:
-    """The whole first batch, the same on every process."""
+    """The first whole batch of which something can be read, the same on every process."""
     stream = batches.start(0)
     try:
-        return next(stream)
+        return next(batch for batch in stream if len(batch.waves))
     finally:
         stream.close()
 
@@ -269,9 +271,33 @@ def make_batches(recipe: Recipe, train_part: Corpus, workers: int) -> Batches:
 
 
 def hold_out(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, Corpus]:
-    """(train, held out): a twentieth of the speech, at most two minutes."""
-    seconds = min(VALIDATION_S, VALIDATION_SHARE * corpus.hours * 3600)
-    return split_heldout(corpus, seconds=seconds, seed=recipe.train.seed)
+    """(train, held out): a twentieth of the speech, at most two minutes.
+
+    Where none of what would be held out can be read, it is left out (see `skipped` of both) and other speech held out.
+    """
+    while True:
+        seconds = min(VALIDATION_S, VALIDATION_SHARE * corpus.hours * 3600)
+        train, held = split_heldout(corpus, seconds=seconds, seed=recipe.train.seed)
+        skipped = _unreadable(held, recipe.train.crop_s)
+        if len(skipped) < len(held.cuts):
+            return train, held
+        logger.warning("none of the held-out recordings can be read, others are held out: %s", list_skipped(skipped))
+        ids = {cut.id for cut in held.cuts}
+        kept = CutSet.from_cuts(cut for cut in corpus.cuts if cut.id not in ids)
+        corpus = replace(corpus, cuts=kept, skipped=(*corpus.skipped, *skipped))
+
+
+def _unreadable(held: Corpus, crop_s: float) -> list[Skipped]:
+    """What cannot be read of the held-out recordings before the first that can."""
+    skipped: list[Skipped] = []
+    for cut in held.cuts:
+        try:
+            read_cut(cut, 0.0, min(cut.duration, crop_s))
+        except UnreadableAudio as error:
+            skipped.append(error.skipped)
+        else:
+            break
+    return skipped
 
 
 def heldout_waves(valid: Corpus, crop_s: float) -> list[Tensor]:

@@ -19,6 +19,7 @@ from .pages import markdown_table, render
 from .published import ABOUT as ABOUT_PUBLISHED
 from .published import published_table
 from .retention import interval, mean, models_of, retention
+from .warned import attempt
 
 ENDINGS = (".html", ".md")
 FLOOR_TITLES = {"random": "random weights", "logmel": "log-mel"}
@@ -40,9 +41,11 @@ def reported(path: Path | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
         check_report(path)
 
     def finish(document: dict[str, Any]) -> dict[str, Any]:
-        if path is not None:
-            write_report([document], path)
-        return {**document, "retention": retention(document)} | ({} if path is None else {"report": str(path)})
+        whole = {**document, "retention": retention(document)}
+        if path is None:
+            return whole
+        written = attempt(f"the report {path}", lambda: write_report([document], path))
+        return whole | {"report": str(path) if written else None}
 
     return finish
 
@@ -88,8 +91,8 @@ def title(document: Mapping[str, Any], model: str) -> str:
     return Path(document["checkpoint"]).name if model == "student" else FLOOR_TITLES.get(model, model)
 
 
-def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write a page (.html) or Markdown (.md) of one or several results.
+def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Write a page (.html) or Markdown (.md) of one or several results; returns its path.
 
     Raises:
         SpeechpressError: another ending, no document, or one that is no result of `compress eval`.
@@ -102,15 +105,14 @@ def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> None:
             raise SpeechpressError(f"{path}: this is no result of `compress eval`: it has no tasks")
     view = report_view(documents)
     if path.suffix.lower() == ".md":
-        write_text(path, report_markdown(view))
-        return
+        return write_text(path, report_markdown(view))
     plots = {}
     if view["dots"]:
         plots["size"] = drawn(lambda: score_by_size(view["dots"], view["floor_lines"]), "size")[0]
     for number, part in enumerate(view["parts"]):
         plots[f"kept-{number}"] = drawn(lambda part=part: kept_by_task(part["rows"]), f"kept-{number}")[0]  # type: ignore[misc]
     shown = {name: inline(svg, "score against size" if name == "size" else "quality") for name, svg in plots.items()}
-    write_text(path, render("eval_report.html.j2", view=view, plots=shown))
+    return write_text(path, render("eval_report.html.j2", view=view, plots=shown))
 
 
 def report_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 Shapes: S samples, C frames of a chunk, T frames, D width.
 """
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from speechpress.runtime.atomic import atomic_folder
 from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, digest, is_bundle, read_bundle
 from speechpress.runtime.engine import PteEngine, PteModel
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
@@ -133,8 +132,7 @@ def export(
     methods, values = _program(order)
     say(f"lowering {', '.join(methods)} for {order.target.backend}")
     lowered = lower(methods, values, order.target.backend, as_prepared(order.quantization, order.encoder.config))
-    folder = _temporary(out)
-    try:
+    with atomic_folder(out) as folder:
         document = _write(order, lowered, folder)
         if order.target.runs_here:
             say("running each of them, and comparing with the checkpoint")
@@ -142,11 +140,6 @@ def export(
         _seal(folder, document)
         write_card(folder, document)
         _judge(document, allow_fallback)
-        _replace(folder, out)
-    except OSError as error:
-        raise SpeechpressError(f"{out}: cannot be written ({error}); choose another folder with --out") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return summary(out, document)
 
 
@@ -289,28 +282,3 @@ def _judge(document: dict[str, Any], allow_fallback: bool) -> None:
                 f"the costliest beside it is {costliest['operator']} in {costliest['layer']}, "
                 f"{costliest['time_share']:.1%}. Nothing was written. Accept it with --allow-fallback"
             )
-
-
-def _temporary(out: Path) -> Path:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise SpeechpressError(f"{out}: cannot be written ({error}); choose another folder with --out") from error
-
-
-def _replace(folder: Path, out: Path) -> None:
-    """Put the finished folder at `out`; a bundle that stood there comes back when that fails."""
-    folder.chmod(0o755)
-    if not out.exists():
-        folder.rename(out)
-        return
-    previous = _temporary(out) / "previous"
-    out.rename(previous)
-    try:
-        folder.rename(out)
-    except OSError:
-        previous.rename(out)
-        raise
-    finally:
-        shutil.rmtree(previous.parent, ignore_errors=True)

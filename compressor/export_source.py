@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import read_audio
 from .backbones import EncoderBackbone
-from .checkpoint import CONFIG, WEIGHTS, load_checkpoint, parameters, sha256
+from .checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
 from .config import SAMPLE_RATE
 from .encoder import Encoder
 from .eval_file import scores_of
+from .hub import looks_like_hub_id
 from .pretrained import STARTER_NAMES, load_teacher
 from .quantization import Quantization, load_quantization
 from .starter import SPEECH
@@ -40,6 +42,18 @@ def open_source(source: str | Path) -> Source:
     folder = Path(source)
     if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file() and (folder / "card.json").is_file():
         return _of_checkpoint(folder)
+    if is_bundle(folder):
+        raise SpeechpressError(
+            f"{source}: is a bundle, which is what an export makes. Name the checkpoint that it comes from, and "
+            "another --out; to see what it is: compress show, to run it: compress verify or compress demo"
+        )
+    if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+        check_whole(folder)
+    elif not folder.exists() and not looks_like_hub_id(str(source)) and ":" not in str(source):
+        raise SpeechpressError(
+            f"{source}: there is no such file or folder. `compress distill` makes a checkpoint, under ./runs unless "
+            "--out says otherwise"
+        )
     if folder.exists() or "/" in str(source) or str(source) in STARTER_NAMES or ":" in str(source):
         return _of_teacher(str(source))
     raise SpeechpressError(f"{source}: is no checkpoint and no teacher; `compress distill` makes a checkpoint")
@@ -48,7 +62,6 @@ def open_source(source: str | Path) -> Source:
 def _of_checkpoint(folder: Path) -> Source:
     opened = load_checkpoint(folder)
     card = opened.card
-    recipe = card.get("recipe") if isinstance(card.get("recipe"), dict) else {}
     lineage = {
         "checkpoint_sha256": sha256(folder / WEIGHTS),
         "recipe": _text(folder / "recipe.yaml"),
@@ -61,8 +74,7 @@ def _of_checkpoint(folder: Path) -> Source:
         "parameters": parameters(opened.encoder),
     }
     quantization = load_quantization(folder)
-    name = str((recipe or {}).get("name") or folder.resolve().name)
-    return Source(name, opened.encoder, lineage, quantization)
+    return Source(folder.resolve().name, opened.encoder, lineage, quantization)
 
 
 def _of_teacher(source: str) -> Source:

@@ -67,7 +67,7 @@ def looks_like_hub_id(source: str) -> bool:
 def _not_found(source: str, tried: list[str]) -> SpeechpressError:
     return SpeechpressError(
         f"teacher {source!r} was not found. Tried: {'; '.join(tried)}. Give the path of a local folder or checkpoint "
-        "file, or use --starter, which needs no download"
+        "file, or hubert-mini, which comes with the package (distill: --starter)"
     )
 
 

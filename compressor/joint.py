@@ -7,12 +7,11 @@ an ordinary one, from which the second run starts.
 from dataclasses import fields, replace
 from pathlib import Path
 
-from .checkpoint import CARD, read_config, read_json
+from .checkpoint import CARD, STATE, read_config, read_json
 from .config import EncoderConfig
 from .distill import distill
 from .events import OnEvent
 from .recipe import Recipe, Student
-from .resume import STATE
 from .run import Outcome, Where, check_folder
 from .runs import JOINT
 

@@ -38,7 +38,6 @@ def plot_run(metrics: Path, out: Path) -> None:
 
 
 def _curve(axes: Any, events: list[dict[str, Any]], layer: str, color: str, style: str, label: str) -> None:
-    steps = [event["step"] for event in events]
-    axes.plot(
-        steps, [event["layers"][layer]["cosine"] for event in events], style, color=color, label=label, ms=4, lw=1.2
-    )
+    found = [(event["step"], event["layers"][layer]["cosine"]) for event in events if layer in event["layers"]]
+    steps, cosines = [step for step, _ in found], [cosine for _, cosine in found]
+    axes.plot(steps, cosines, style, color=color, label=label, ms=4, lw=1.2)

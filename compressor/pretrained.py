@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from .backbones import Backbone, EncoderBackbone, build
@@ -188,6 +189,11 @@ def load_teacher(source: str) -> Teacher:
         if path.suffix == ".safetensors":
             raise SpeechpressError(f"{path}: holds weights only; give its folder, which must have a config.json")
         return _teacher(read_checkpoint(path), source)
+    if is_bundle(path):
+        raise SpeechpressError(
+            f"{source}: is a bundle, whose program has no hidden states to be read; name the checkpoint that it was "
+            "exported from"
+        )
     folder = path if path.is_dir() else fetch(source)
     if (folder / CONFIG).is_file() and "speechpress" in read_json(folder / CONFIG):
         return _own(folder, source, "speechpress")

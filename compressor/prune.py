@@ -13,9 +13,10 @@ import yaml
 
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.parts import entries
 
 from . import costs
-from .checkpoint import CARD, Checkpoint, load_checkpoint, read_json
+from .checkpoint import CARD, STATE, Checkpoint, is_remains, load_checkpoint, read_json
 from .distill import distill, set_up
 from .events import OnEvent, OnText
 from .joint import starting_from
@@ -26,7 +27,6 @@ from .prune_recipe import Prune
 from .prune_target import UNSTRUCTURED
 from .recipe import Recipe
 from .recipe_file import parse_recipe
-from .resume import STATE
 from .run import Outcome, Where, check_folder
 from .runs import CUT
 
@@ -143,10 +143,11 @@ def recovering(recipe: Recipe, order: Order) -> Recipe:
 
 def check_stump(stump: Path, overwrite: bool) -> None:
     """Raises SpeechpressError when a folder for the checkpoint before recovery is in use."""
-    if not stump.exists() or (stump.is_dir() and not any(stump.iterdir())):
+    if not stump.exists() or (stump.is_dir() and not entries(stump)):
         return
     card = read_json(stump / CARD) if (stump / CARD).is_file() else {}
-    if not overwrite or not card.get("prune"):
+    ours = card.get("prune") or (stump.is_dir() and is_remains(stump))
+    if not overwrite or not ours:
         raise SpeechpressError(
             f"{stump}: is not empty; choose another --out, or replace what was pruned with --overwrite"
         )

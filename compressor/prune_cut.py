@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from speechpress.runtime.atomic import atomic_folder
 from speechpress.runtime.errors import SpeechpressError
 
 from . import costs
@@ -132,15 +133,19 @@ def _layers_to_keep(order: Order, encoder: Encoder, made: Setup | None, say: OnT
 
 def write_stump(order: Order, opened: Checkpoint, stump: Path, done: Cut, made: Setup | None) -> None:
     """The pruned checkpoint, a folder like any other: weights, config, heads, and a card that says what was done."""
+    card = _card(order, opened, done, made)
+    with atomic_folder(stump) as part:  # see check_stump
+        if done.heads is not None:
+            save_heads(part, done.heads)
+        elif (opened.path / HEADS).exists():
+            shutil.copyfile(opened.path / HEADS, part / HEADS)
+        save_encoder(part, done.encoder)
+        write_json(part / CARD, card)
+
+
+def _card(order: Order, opened: Checkpoint, done: Cut, made: Setup | None) -> dict[str, Any]:
+    """The card of the pruned checkpoint: its parent's, and what was done."""
     before, small, kept = opened.encoder.config, done.encoder, done.layers
-    shutil.rmtree(stump, ignore_errors=True)  # see check_stump
-    stump.mkdir(parents=True)
-    if done.heads is not None:
-        save_heads(stump, done.heads)
-    elif (opened.path / HEADS).exists():
-        shutil.copyfile(opened.path / HEADS, stump / HEADS)
-    save_encoder(stump, small)
-    parents = [*ancestry(str(opened.path))]
     pruned = {
         "method": order.method,
         "asked": order.asked,
@@ -151,10 +156,10 @@ def write_stump(order: Order, opened: Checkpoint, stump: Path, done: Cut, made: 
         "width": [before.width, small.config.width],
         "units": removed(before if kept is None else _with_layers(before, kept), small.config),
     }
-    card = {
+    return {
         **opened.card,
         "finished": True,
-        "parents": parents,
+        "parents": [*ancestry(str(opened.path))],
         "prune": pruned,
         "notes": [*opened.card.get("notes", []), *done.found.notes],
         "parameters": costs.parameters(small.config),
@@ -162,7 +167,6 @@ def write_stump(order: Order, opened: Checkpoint, stump: Path, done: Cut, made: 
         "streaming": describe_encoder(small.config)["streaming"],
         "valid": {} if made is None else _fidelity(made, small, done.heads),
     }
-    write_json(stump / CARD, card)
 
 
 def _with_layers(config: EncoderConfig, kept: list[int]) -> EncoderConfig:

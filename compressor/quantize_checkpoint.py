@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from speechpress.runtime.atomic import write_json
+from speechpress.runtime.atomic import atomic_folder, write_json
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from .calibrate import Speech, calibrate, heldout_speech, static_operators
-from .checkpoint import CARD, CONFIG, MODEL_CODE, WEIGHTS, Checkpoint, load_checkpoint, parameters, sha256
+from .checkpoint import CARD, CONFIG, MODEL_CODE, WEIGHTS, Checkpoint, is_remains, load_checkpoint, parameters, sha256
 from .costs import frames_per_s, macs_per_s
 from .encoder import Encoder
 from .events import OnText
@@ -121,7 +121,7 @@ def quantize(
         raise SpeechpressError("--scheme none quantises nothing: export the checkpoint as it is")
     if out.resolve() == source.resolve():
         raise SpeechpressError(f"{out}: is the checkpoint itself; choose another --out")
-    if out.exists() and not (overwrite and load_quantization(out) is not None):
+    if out.exists() and not (overwrite and _replaceable(out)):
         raise SpeechpressError(f"{out}: exists already; choose another --out, or --overwrite a quantised checkpoint")
     check_operators(str(source), prepared.encoder, Quantization("int4" if scheme == "int4" else "int8"))
     quantization, found = settle(prepared, scheme, say, budget_db)
@@ -155,19 +155,20 @@ def _about(prepared: Prepared, quantization: Quantization, found: list[Cost] | N
 
 
 def _write(prepared: Prepared, quantization: Quantization, out: Path) -> None:
-    """The parent's files, a card that names it, and quantize.json last: without it the folder is not quantised."""
-    source, about = prepared.opened.path, dict(quantization.about)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    """The parent's files, quantize.json, and a card that names the parent."""
+    source, about, card = prepared.opened.path, dict(quantization.about), prepared.opened.card
+    parents = [*card.get("parents", []), {**about["parent"], "by": "quantize"}]
+    with atomic_folder(out) as part:
         for name in KEPT:
             if (source / name).exists():
-                shutil.copyfile(source / name, out / name)
-    except OSError as error:
-        raise SpeechpressError(f"{out}: cannot be written ({error}); choose another folder with --out") from error
-    card = prepared.opened.card
-    parents = [*card.get("parents", []), {**about["parent"], "by": "quantize"}]
-    write_json(out / CARD, {**card, "parents": parents, "quantize": {"scheme": quantization.scheme, **about}})
-    save_quantization(out, quantization)
+                shutil.copyfile(source / name, part / name)
+        save_quantization(part, quantization)
+        write_json(part / CARD, {**card, "parents": parents, "quantize": {"scheme": quantization.scheme, **about}})
+
+
+def _replaceable(out: Path) -> bool:
+    """Whether a folder holds a quantised checkpoint, or what is left of one that was not finished."""
+    return load_quantization(out) is not None or (out.is_dir() and is_remains(out))
 
 
 def size_bytes(encoder: Encoder, quantization: Quantization) -> int:

@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_text import json_text
 
-from .checkpoint import read_tensors, write_tensors
+from .checkpoint import STATE, read_tensors, write_tensors
 from .training import Progress
-
-STATE = "resume.safetensors"
 
 
 def save_state(
@@ -48,9 +46,14 @@ def load_state(
     Raises SpeechpressError when there is nothing to resume, or when the run belongs to another recipe, teacher or data.
     """
     if not (folder / STATE).exists():
-        finished = (folder / "card.json").exists()
-        why = "this run is finished" if finished else "there is no saved state yet"
-        raise SpeechpressError(f"{folder}: nothing to resume ({why}); start a new run with another --out")
+        if not (folder / "card.json").exists():
+            raise SpeechpressError(
+                f"{folder}: nothing to resume (there is no saved state yet); leave out --resume, and replace what is "
+                "there with --overwrite"
+            )
+        raise SpeechpressError(
+            f"{folder}: nothing to resume (this run is finished); start a new run with another --out"
+        )
     tensors, metadata = read_tensors(folder / STATE)
     document = json.loads(metadata["speechpress"])
     check_identity(folder, document["identity"], json.loads(json_text(identity)))

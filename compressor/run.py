@@ -1,7 +1,6 @@
 """The folder of a run: whether it may be used, what is written to it and when, and its lineage."""
 
 import os
-import shutil
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -12,11 +11,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from speechpress.runtime.atomic import write_json, write_text
+from speechpress.runtime.atomic import discard, filled, write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.parts import entries
 
 from .batching import Batches
-from .checkpoint import CARD, SCHEMA, parameters, save_encoder
+from .checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder
 from .corpus import Corpus
 from .costs import macs_per_s
 from .distill_step import Distiller
@@ -28,10 +28,11 @@ from .plots import plot_run
 from .quantization import save_quantization
 from .quantized_training import QuantizedTraining
 from .recipe import Recipe
-from .resume import STATE, load_state, save_state
+from .resume import load_state, save_state
 from .show import describe_encoder
 from .training import Loop
 from .validation import validate
+from .warned import attempt
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,13 @@ def check_folder(where: Where) -> None:
         if not out.is_dir():
             raise SpeechpressError(f"{out}: there is no run to resume; leave out --resume to start one")
         return
-    if int(os.environ.get("RANK", 0)) or not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if int(os.environ.get("RANK", 0)) or not out.exists() or (out.is_dir() and not entries(out)):
         return
     if not where.overwrite:
         raise SpeechpressError(
             f"{out}: is not empty. Use --resume to go on with the run there, --overwrite or another --out"
         )
-    if not (out / "recipe.yaml").exists():
+    if not (out / "recipe.yaml").exists() and not (out.is_dir() and is_remains(out)):
         raise SpeechpressError(
             f"{out}: holds something else than a run, so --overwrite leaves it alone; use another --out"
         )
@@ -108,8 +109,8 @@ class Run:
 
     def begin(self, loop: Loop) -> None:
         if self.fabric.is_global_zero:
-            if (self.out / "recipe.yaml").exists():  # a run, which --overwrite replaces now that all else is in place
-                shutil.rmtree(self.out, ignore_errors=True)
+            if self.out.exists() and entries(self.out):  # see check_folder: --overwrite, now that all else is in place
+                discard(self.out)
             write_text(self.out / "recipe.yaml", self.recipe.text())
             self.log.restart(at_step=-1)
         self.validate(loop, "start")
@@ -154,14 +155,15 @@ class Run:
             self.save(loop)
         card = make_card(self, loop, finished, corpus)
         if self.fabric.is_global_zero:
-            save_encoder(self.out, self.job.student)
-            save_heads(self.out, self.job.heads)
-            if self.quantized is not None:
-                save_quantization(self.out, self.quantized.learned())
-            plot_run(self.out / "metrics.jsonl", self.out / "loss.png")
-            write_json(self.out / CARD, card)
+            with filled(self.out, SEAL) as part:
+                save_encoder(part, self.job.student)
+                save_heads(part, self.job.heads)
+                if self.quantized is not None:
+                    save_quantization(part, self.quantized.learned())
+                write_json(part / CARD, card)
             if finished:
                 (self.out / STATE).unlink(missing_ok=True)
+            attempt("the plot of the run", lambda: plot_run(self.out / "metrics.jsonl", self.out / "loss.png"))
         self.fabric.barrier()
         self.hear({"event": "end", "step": loop.progress.step, "finished": finished, "out": str(self.out)})
         return Outcome(self.out, finished, card)

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
-from speechpress.runtime.atomic import write_json, write_text
+from speechpress.runtime.atomic import cannot_write, write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_text import json_text
+from speechpress.runtime.parts import entries
 
 from .recipe_file import differences, parse_recipe
 from .search_rows import TRIALS, Row, Rows
@@ -26,14 +28,14 @@ def check_folder(order: Search) -> bool:
     out = order.out
     if order.resume and not (out / FACTS).is_file():
         raise SpeechpressError(f"{out}: there is no search to resume; leave out --resume to start one")
-    if not order.resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not order.resume and out.exists() and not _unbegun(out):
         words = "Use --resume to go on with the search there, or" if (out / FACTS).is_file() else "Choose"
         raise SpeechpressError(f"{out}: is not empty. {words} another --out")
     new = not out.exists()
     try:
         (out / STUDENTS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SpeechpressError(f"{out}: cannot be written ({error}); choose another folder with --out") from error
+        raise cannot_write(out, error) from error
     try:
         check_room(out, MIN_ROOM_BYTES)
     except SearchStopped as error:
@@ -41,6 +43,16 @@ def check_folder(order: Search) -> bool:
             shutil.rmtree(out, ignore_errors=True)
         raise SpeechpressError(f"{error}, or choose another folder with --out") from error
     return new
+
+
+def _unbegun(out: Path) -> bool:
+    """Whether a folder is empty, or holds only what a search that was killed before it began has left."""
+    if not out.is_dir() or (out / FACTS).exists():
+        return False
+    known = (RECIPE, SPACE, LOG)
+    return all(
+        path.name in known or (path.name == STUDENTS and path.is_dir() and not entries(path)) for path in entries(out)
+    )
 
 
 def asked(order: Search) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from speechpress.runtime.atomic import atomic, write_text
 from .recipe import Recipe
 from .search_rows import AXES, DONE, SKIPPED, Row, best, finished, front, write_csv
 from .search_space import Space, described, shaped
+from .warned import attempt
 
 CSV, PLOT, BEST = "trials.csv", "front.svg", "best.yaml"
 
@@ -34,12 +35,12 @@ class Report:
         ended = finished(list(rows))
         write_csv(self.out / CSV, ended)
         found, winner = front(ended, AXES[self.axis]), best(ended, AXES[self.axis])
-        plot_front(self.out / PLOT, ended, found, self)
         recipe = self.out / BEST
         if winner is None:
             recipe.unlink(missing_ok=True)
         else:
             write_text(recipe, self.best_recipe(winner))
+        plot = attempt("the plot of the search", lambda: plot_front(self.out / PLOT, ended, found, self))
         return {
             "trials": len(ended),
             **{state: sum(row["state"] == state for row in ended) for state in ("done", "skipped", "failed")},
@@ -47,7 +48,7 @@ class Report:
             "best": winner,
             "best_recipe": str(recipe) if winner else None,
             "table": str(self.out / CSV),
-            "plot": str(self.out / PLOT),
+            "plot": None if plot is None else str(plot),
         }
 
     def best_recipe(self, row: Row) -> str:
@@ -68,7 +69,7 @@ class Report:
         return "".join(f"# {line}".rstrip() + "\n" for line in lines) + "\n" + recipe.text()
 
 
-def plot_front(path: Path, rows: list[Row], found: list[Row], report: Report) -> None:
+def plot_front(path: Path, rows: list[Row], found: list[Row], report: Report) -> Path:
     """Fidelity against latency: every student, the front as a line, the budget; at the foot what was not trained."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -105,3 +106,4 @@ def plot_front(path: Path, rows: list[Row], found: list[Row], report: Report) ->
     with atomic(path) as temporary:
         figure.savefig(temporary, format="svg")
     plt.close(figure)
+    return path

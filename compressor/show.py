@@ -15,6 +15,7 @@ from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder,
 from .recipe import Match, Recipe, resolve_match, student_config
 from .recipe_file import load_recipe, recipe_names
 from .targets import TARGETS, target_of
+from .unfinished import RECIPE, interrupted
 
 CHUNKS_MS, DEFAULT_CHUNK = (80, 160, 320, 640), 2
 TEACHER_HOP = SAMPLE_RATE // 50
@@ -137,9 +138,17 @@ def after_pruning(recipe: Recipe, config: EncoderConfig) -> tuple[dict[str, Any]
 def show_checkpoint(folder: str | Path) -> dict[str, Any]:
     """What config.json and card.json of a checkpoint folder say; weights are opened only where that does not do.
 
+    Of a run that was stopped before it had a checkpoint: how far it came.
+
     Raises SpeechpressError when the folder is no checkpoint.
     """
     folder = Path(folder)
+    card = read_json(folder / "card.json", f"{folder}/card.json") if (folder / "card.json").is_file() else {}
+    stopped = interrupted(folder, card)
+    if stopped is not None and not card:
+        return {"kind": "run", "name": str(folder), "recipe_name": load_recipe(str(folder / RECIPE)).name} | {
+            "interrupted": stopped
+        }
     if not (folder / "config.json").is_file():
         advice = "`compress distill` makes one, and `compress ls recipes` lists what else can be shown"
         raise SpeechpressError(f"{folder}: is no checkpoint (it has no config.json); {advice}")
@@ -150,10 +159,11 @@ def show_checkpoint(folder: str | Path) -> dict[str, Any]:
         if not show_teacher.has_weights(folder):
             raise
         return show_teacher.show_loaded(str(folder))
-    card = read_json(folder / "card.json", f"{folder}/card.json") if (folder / "card.json").is_file() else {}
     if facts.encoder is None or facts.family not in ("hubert", "wav2vec2"):
         return {"kind": "teacher", **_teacher(facts)}
-    return {"kind": "checkpoint", "name": str(folder), **describe_encoder(facts.encoder), **_lineage(card)}
+    return {"kind": "checkpoint", "name": str(folder), **describe_encoder(facts.encoder), **_lineage(card)} | {
+        "interrupted": stopped
+    }
 
 
 def show_bundle(folder: str | Path) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from speechpress.runtime.atomic import write_json, write_text
+from speechpress.runtime.atomic import filled, write_json, write_text
 from speechpress.runtime.escape import markdown_text
 
 from .figures import inline, save
 from .pages import markdown_table, render
 from .study_figures import study_figures
+from .warned import attempt
 
+RESULT = "study.json"
 ABOUT = {
     "accuracy": "Accuracy of a probe on each layer alone, by task",
     "weights": "Learned weights of the layers, by task",
@@ -21,15 +23,25 @@ ABOUT = {
 
 
 def write_study(document: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write study.json, study.html, study.md and the plots; returns what was written."""
-    figures = study_figures(document)
-    view = study_view(document)
+    """Write study.json, and study.html, study.md and the plots as far as they can be drawn; returns what was written.
+
+    `folder` may hold students already, which stay; study.json comes last.
+    """
+    with filled(folder, [RESULT]) as part:
+        write_json(part / RESULT, dict(document))
+        drawn = attempt("the pages of the study", lambda: _draw(document, part)) or []
+        names = [path.name for path in drawn]
+    return [folder / name for name in [*names[:2], RESULT, *names[2:]]]
+
+
+def _draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
+    """study.html, study.md and the plots."""
+    figures, view = study_figures(document), study_view(document)
     shown = {name: inline(svg, ABOUT[name]) for name, (svg, _) in figures.items()}
-    json, html, markdown = (folder / f"study.{ending}" for ending in ("json", "html", "md"))
-    write_json(json, dict(document))
+    html, markdown = folder / "study.html", folder / "study.md"
     write_text(html, render("study.html.j2", view=view, study=document, figures=shown))
     write_text(markdown, study_markdown(document, view, list(figures)))
-    return [html, markdown, json, *save(folder, figures)]
+    return [html, markdown, *save(folder, figures)]
 
 
 def study_view(document: Mapping[str, Any]) -> dict[str, Any]:

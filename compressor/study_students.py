@@ -15,7 +15,7 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import cut_place
-from .checkpoint import CARD, Checkpoint, parameters, read_json
+from .checkpoint import CARD, STATE, Checkpoint, parameters, read_json
 from .corpus import open_corpus
 from .distill import distill, hold_out
 from .eval_suite import wanted
@@ -31,7 +31,7 @@ from .probes import probe
 from .problems import Task
 from .recipe import Recipe
 from .recipe_file import load_recipe
-from .resume import STATE, check_identity
+from .resume import check_identity
 from .run import Where
 from .solve import class_parts
 from .upstreams import encoder_upstream

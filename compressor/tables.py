@@ -9,6 +9,7 @@ from rich.text import Text
 
 from .bundle_tables import bundle_table, target_rows
 from .matching import OBJECTIVES
+from .unfinished import words
 
 _PARTS = {
     "front_end": "convolutional front end",
@@ -30,6 +31,8 @@ def show_table(info: dict[str, Any]) -> RenderableType:
         return _facts(info["name"], info["about"], target_rows(info))
     if info["kind"] == "bundle":
         return bundle_table(info)
+    if info["kind"] == "run":
+        return _facts(info["name"], words(info["interrupted"]), [("recipe", info["recipe_name"])])
     rows = [*_size_rows(info), *_sight_rows(info)]
     if info["kind"] == "recipe":
         rows += _recipe_rows(info)
@@ -165,6 +168,7 @@ def _published_rows(published: dict[str, Any]) -> list[tuple[str, str]]:
 def _lineage_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     teacher = info["teacher"] or {}
     rows = [("recipe", info["recipe_name"]), ("teacher", teacher.get("source")), ("steps", info["steps"])]
+    rows += [("state", words(info["interrupted"]))] if info.get("interrupted") else []
     rows += [("started from", f"{parent['path']} ({parent['sha256'][:12]})") for parent in info["parents"]]
     pruned = info["prune"] or {}
     if pruned:

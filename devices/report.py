@@ -116,6 +116,11 @@ def find_records(paths: list[Path]) -> list[Record]:
     """Records of files and folders; raises SpeechpressError when there are none, or a file is none."""
     files: list[Path] = []
     for path in paths:
+        if not path.exists():
+            raise SpeechpressError(
+                f"{path}: there is no such file or folder; `compress profile BUNDLE` makes a record, in ./profiles "
+                "unless --out says otherwise"
+            )
         files += sorted(path.glob("**/*.json")) if path.is_dir() else [path]
     if not files:
         names = ", ".join(map(str, paths))

@@ -1,14 +1,19 @@
-"""Writing a file so that a failed write leaves the previous one whole."""
+"""Writing a file or a folder so that a write that fails, or is killed, leaves the previous one whole."""
 
 import contextlib
+import errno
 import os
-import tempfile
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import SpeechpressError
 from .json_text import json_text
+from .parts import exchange, part_of
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -17,30 +22,82 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Raises SpeechpressError when the disk is full or the folder cannot be written to.
     """
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with part_of(path) as temporary:
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(place: Path) -> Iterator[Path]:
+    """Yield a new folder beside `place`; it takes the place of `place` when the block ends without an error.
+
+    What stood there goes, so ask beforehand whether it may. Raises SpeechpressError as `atomic` does.
+    """
+    try:
+        place = place.resolve() if place.is_symlink() else place
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with part_of(place, folder=True) as part:
+            yield part
+            for file in part.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            part.chmod(0o777 & ~_umask())
+            if place.exists():
+                exchange(part, place)
+            else:
+                part.rename(place)
+    except OSError as error:
+        raise cannot_write(place, error) from error
+
+
+@contextlib.contextmanager
+def filled(folder: Path, last: Sequence[str]) -> Iterator[Path]:
+    """Yield a part inside `folder`; when the block ends without an error, its files move into `folder`.
+
+    For a folder that holds more than what is written now. The names in `last` are taken away before that and come
+    back after all else, in this order: where they stand, everything belongs together.
+
+    Raises SpeechpressError as `atomic` does.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with part_of(folder / "files", folder=True) as part:
+            yield part
+            files = [file for file in sorted(part.iterdir()) if file.name not in last]
+            files += [part / name for name in last if (part / name).exists()]
+            for file in files:
+                _sync(file)
+            for name in reversed(last):
+                (folder / name).unlink(missing_ok=True)
+            for file in files:
+                file.replace(folder / file.name)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that, whenever it is cut short, no half of it is left under its name."""
+    with contextlib.suppress(OSError), part_of(folder, folder=True) as part:
+        folder.rename(part / folder.name)
+    shutil.rmtree(folder, ignore_errors=True)  # one that cannot be moved, such as a mounted disk
 
 
 def cannot_write(path: Path, error: Exception) -> SpeechpressError:
-    """What to say of a file that could not be written."""
-    return SpeechpressError(
-        f"{path}: could not be written ({error}); what stood there before is untouched. "
-        "Free some space or choose another folder with --out."
-    )
+    """What to say of a file or folder that could not be written."""
+    number = getattr(error, "errno", None)
+    if number in _FULL or (number is None and "No space left" in str(error)):
+        advice = "Free some space or choose another folder with --out."
+    elif number in _FORBIDDEN:
+        advice = "You may not write there; choose another folder with --out, or change who may."
+    else:
+        advice = "Choose another folder with --out."
+    return SpeechpressError(f"{path}: could not be written ({error}); what stood there before is untouched. {advice}")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -48,9 +105,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json_text(value, indent=2) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> Path:
+    """Write text, atomically; returns the path."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _umask() -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .bundle import DOCUMENT, Bundle, read_bundle
 from .errors import SpeechpressError
+from .parts import is_part
 
 SHIPPED = Path(__file__).parent / "demo-bundle"
 
@@ -14,7 +15,7 @@ def choose_bundle(bundles: Path, say: Callable[[str], None], live: bool = False)
 
     Says which one it is, and of each newer one why it is not.
     """
-    found = list(bundles.glob(f"**/{DOCUMENT}"))
+    found = [path for path in bundles.glob(f"**/{DOCUMENT}") if not is_part(path.relative_to(bundles))]
     for path in sorted(found, key=_written_s, reverse=True):
         reason = _against(path.parent, live)
         if reason is None:

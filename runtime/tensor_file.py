@@ -47,6 +47,21 @@ def read_tensors(path: Path) -> "dict[str, np.ndarray]":
     }
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file says beside its tensors, which are not read.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is no such file, or is cut short.
+    """
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        if length > path.stat().st_size:
+            raise ValueError("its header is cut short")
+        header = parse_json(file.read(length))
+    return dict(header.get("__metadata__", {}))
+
+
 def _check(name: str, entry: dict[str, Any], size_bytes: int) -> None:
     first, last = entry["data_offsets"]
     wanted = math.prod(entry["shape"]) * int(_DTYPES[entry["dtype"]][-1])

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from speechpress.compressor.checkpoint import (
     atomic,
     config_document,
+    is_remains,
     load_checkpoint,
     load_encoder,
     newest_checkpoint,
@@ -144,5 +145,46 @@ def test_tensors_keep_their_metadata(tmp_path):
 def test_the_newest_checkpoint_is_found(tmp_path, tiny_config):
     for number, name in enumerate(("old", "new")):
         save_encoder(tmp_path / name, Encoder(tiny_config))
+        write_json(tmp_path / name / "card.json", {})
         os.utime(tmp_path / name / "model.safetensors", (1000 + number, 1000 + number))
     assert newest_checkpoint(tmp_path) == tmp_path / "new"
+
+
+def test_weights_without_a_card_are_no_checkpoint(tmp_path, tiny_config):
+    save_encoder(tmp_path / "run", Encoder(tiny_config))
+    with pytest.raises(SpeechpressError, match=r"no card\.json, which is written last.*--overwrite"):
+        load_checkpoint(tmp_path / "run")
+    with pytest.raises(SpeechpressError, match="compress distill"):
+        newest_checkpoint(tmp_path)
+    write_json(tmp_path / "run" / "card.json", {"steps": 3})
+    assert load_checkpoint(tmp_path / "run").card == {"steps": 3}
+
+
+def test_a_hubert_model_of_another_tool_needs_no_card(tmp_path, tiny_config):
+    from transformers import HubertConfig, HubertModel
+
+    HubertModel(HubertConfig(**tiny_config.to_hubert())).save_pretrained(tmp_path)
+    assert load_checkpoint(tmp_path).card == {}
+
+
+def test_what_is_still_being_written_is_not_the_newest(tmp_path, tiny_config):
+    for name in ("run", ".other.abcdefgh.part"):
+        save_encoder(tmp_path / name, Encoder(tiny_config))
+        write_json(tmp_path / name / "card.json", {})
+    assert newest_checkpoint(tmp_path) == tmp_path / "run"
+
+
+def test_remains_are_told_from_what_is_whole_or_of_another_tool(tmp_path, tiny_config):
+    from transformers import HubertConfig, HubertModel
+
+    save_encoder(tmp_path / "half", Encoder(tiny_config))
+    save_encoder(tmp_path / "whole", Encoder(tiny_config))
+    write_json(tmp_path / "whole" / "card.json", {})
+    HubertModel(HubertConfig(**tiny_config.to_hubert())).save_pretrained(tmp_path / "foreign")
+    (tmp_path / "heads").mkdir()
+    (tmp_path / "heads" / "heads.safetensors").touch()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "heads.safetensors").touch()
+    (tmp_path / "more" / "thesis.tex").touch()
+    found = {path.name: is_remains(path) for path in tmp_path.iterdir()}
+    assert found == {"half": True, "heads": True, "whole": False, "foreign": False, "more": False}

@@ -18,7 +18,7 @@ def test_it_writes_a_checkpoint_and_one_document(cli, small_checkpoint, tmp_path
     [
         (("--scheme", "int8-statc"), "Did you mean 'int8-static'"),
         (("--scheme", "int8", "--scheme", "int4"), "with --report"),
-        (("nowhere",), "is no checkpoint"),
+        (("nowhere",), "there is no such folder"),
     ],
 )
 def test_what_is_wrong_is_said_at_once(cli, words, said):

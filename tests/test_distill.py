@@ -6,8 +6,11 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 
@@ -472,3 +475,28 @@ def test_two_processes_give_the_weights_of_one(tiny_teacher, few_clips, tmp_path
         torch.testing.assert_close(found[name], tensor, atol=2e-5, rtol=0)
     first, second = (MetricsLog(folder / "metrics.jsonl").read()[1]["loss"] for folder in (one, two))
     assert first == pytest.approx(second, abs=1e-5)
+
+
+@pytest.mark.parametrize("damaged", range(4))
+def test_one_damaged_recording_in_a_small_corpus_costs_no_run(tiny_teacher, tmp_path, damaged):
+    """Whichever it is: of those that are trained on, whole batches are empty; the one that is held out is replaced."""
+    for index in range(4):
+        samples = np.random.default_rng(index).standard_normal(16_000) * 0.1
+        if index == damaged:
+            samples[8_000] = np.nan  # found when it is decoded, not when the corpus is opened
+        soundfile.write(tmp_path / f"{index}.wav", samples, 16_000, subtype="FLOAT")
+    settings = ("train.steps=8", "train.batch=1", "train.crop_s=1.0", "train.validate_every=8")
+    outcome, events = run(recipe(tiny_teacher, *settings), tmp_path, tmp_path / "run")
+    assert outcome.finished and not list((tmp_path / "run").glob("resume.*"))
+    card = read_json(tmp_path / "run" / "card.json")
+    assert [Path(item["path"]).name for item in card["data"]["skipped"]] == [f"{damaged}.wav"]
+    lines = [event for event in events if event["event"] == "train"]
+    assert all(set(line["layers"]) == {"1", "3", "4"} and line["loss"] > 0 for line in lines)
+    assert (tmp_path / "run" / "loss.png").stat().st_size > 1000 and len(lines) <= 8
+
+
+def test_a_plot_that_fails_is_a_warning_and_costs_nothing(tiny_teacher, few_clips, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *words, **more: 1 / 0)
+    outcome, _ = run(recipe(tiny_teacher), few_clips, tmp_path / "run")
+    assert outcome.finished and load_checkpoint(tmp_path / "run").card["steps"] == 4
+    assert not (tmp_path / "run" / "loss.png").exists() and "plot of the run could not be drawn" in caplog.text

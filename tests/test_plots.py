@@ -26,3 +26,10 @@ def test_a_run_becomes_a_picture_that_shows_its_curves(tmp_path):
 def test_a_run_without_a_line_still_plots(tmp_path):
     plot_run(log_of(tmp_path / "none.jsonl", 0), tmp_path / "none.png")
     assert (tmp_path / "none.png").stat().st_size > 1000
+
+
+def test_a_step_that_says_nothing_of_a_layer_leaves_a_gap(tmp_path):
+    log = MetricsLog(log_of(tmp_path / "gap.jsonl", 3))
+    log.write({"event": "train", "step": 4, "loss": 0.0, "layers": {}})
+    plot_run(log.path, tmp_path / "gap.png")
+    assert (tmp_path / "gap.png").stat().st_size > 1000

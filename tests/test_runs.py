@@ -38,7 +38,7 @@ def test_nothing_to_resume_or_to_take_is_an_error(tmp_path):
 
 def test_the_newest_is_said_aloud(tmp_path):
     (tmp_path / "run").mkdir()
-    for name in ("model.safetensors", "config.json"):
+    for name in ("model.safetensors", "config.json", "card.json"):
         (tmp_path / "run" / name).touch()
     said = []
     assert newest(tmp_path, said.append) == tmp_path / "run" and str(tmp_path / "run") in said[0]

@@ -7,7 +7,7 @@ import shlex
 import pytest
 from bundled import make
 
-from speechpress.compressor.checkpoint import save_encoder
+from speechpress.compressor.checkpoint import save_encoder, write_json
 from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.convert import convert
 from speechpress.compressor.encoder import Encoder
@@ -27,6 +27,7 @@ DOWNSTREAM = {
 
 def saved(folder, **changes):
     save_encoder(folder, Encoder(dataclasses.replace(DISTIL, **changes)).eval())
+    write_json(folder / "card.json", {})
     return folder
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from bundled import BASE, CHUNK_MS, copied, export_small, make, speech_like
 
-from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, save_encoder
+from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, save_encoder, write_json
 from speechpress.compressor.features import last_layer, random_copy
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.upstreams import (
@@ -86,6 +86,7 @@ def test_chunks_need_an_encoder_that_streams(small_checkpoint, tmp_path):
     opened = load_checkpoint(small_checkpoint)
     assert chunk_of(opened, None) is None and chunk_of(opened, CHUNK_MS) == 4
     save_encoder(tmp_path, make(BASE))
+    write_json(tmp_path / "card.json", {})
     with pytest.raises(SpeechpressError, match="does not stream, so it has no chunks"):
         chunk_of(load_checkpoint(tmp_path), CHUNK_MS)
 
