@@ -33,7 +33,7 @@ from speechpress.compressor.downstream import Budget
 from speechpress.compressor.encoder import Encoder, chunk_mask
 from speechpress.compressor.eval_suite import score_tasks
 from speechpress.compressor.features import LOG_MEL, Upstream, of_model
-from speechpress.compressor.objectives import Heads, distance, load_heads
+from speechpress.compressor.objectives import Heads, l1_and_cosine, load_heads
 from speechpress.compressor.pretrained import Teacher, load_teacher
 from speechpress.compressor.problems import Task
 from speechpress.compressor.sounds import read_sound
@@ -133,7 +133,7 @@ def fidelity(states: States, heads: Heads, teacher: Teacher, waves: Sequence[Ten
     for wave in waves:
         targets = teacher.hidden_states(wave)
         for layer, guess in heads(states(wave)).items():
-            _, cosine = distance(guess[0], targets[layer][0, : guess.shape[1]])
+            _, cosine = l1_and_cosine(guess[0], targets[layer][0, : guess.shape[1]])
             total, frames = total + float(cosine.sum()), frames + len(cosine)
     return total / frames
 

@@ -49,8 +49,8 @@ STATE = "resume.safetensors"  # of a run that is not finished, see `resume`
 SEAL = (CONFIG, CARD)  # written after all else, in this order
 OURS = frozenset(
     [
-        *(WEIGHTS, CONFIG, CARD, MODEL_CODE, "preprocessor_config.json", "heads.safetensors", "quantize.json", "recipe.yaml"),
-        *("metrics.jsonl", "loss.png", STATE, "eval.json"),
+        *(WEIGHTS, CONFIG, CARD, MODEL_CODE, "preprocessor_config.json", "heads.safetensors", "quantize.json"),
+        *("recipe.yaml", "metrics.jsonl", "loss.png", STATE, "eval.json"),
     ]
 )
 

@@ -18,7 +18,7 @@ from .checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameter
 from .config import SAMPLE_RATE
 from .encoder import Encoder
 from .eval_file import scores_of
-from .hub import looks_like_hub_id
+from .hub_folder import looks_like_hub_id
 from .pretrained import STARTER_NAMES, load_teacher
 from .quantization import Quantization, load_quantization
 from .starter import SPEECH
