@@ -1,10 +1,13 @@
 """Shar shards are read at random, with the very samples that Lhotse streams from them."""
 
+import io
+import json
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import command, listening, recording, reverb
 from lhotse import CutSet, RecordingSet
 from sounds import write
 
@@ -82,3 +85,37 @@ def test_a_manifest_of_shards_alone_points_to_the_folder(tmp_path):
     folder = shards(tmp_path)
     with pytest.raises(SpeechpressError, match="open their folder"):
         open_corpus(folder / "cuts.000000.jsonl.gz")
+
+
+def described_anew(tar, change):
+    """Write a tar again with the first recording's description changed."""
+    with tarfile.open(tar) as archive:
+        members = [(member.name, archive.extractfile(member).read()) for member in archive]
+    members[1] = (members[1][0], change(json.loads(members[1][1])))
+    with tarfile.open(tar, "w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("where", ["sources", "transforms", "custom"])
+def test_a_description_inside_a_tar_runs_nothing_either(tmp_path, where):
+    folder, owned = shards(tmp_path), tmp_path / "owned"
+    bad = {"sources": [command(owned)], "transforms": [reverb(command(owned))], "custom": recording(command(owned))}
+    described_anew(folder / "recording.000000.tar", lambda data: json.dumps({**data, where: bad[where]}).encode())
+    with listening() as heard:
+        corpus = open_corpus(folder, check=True)
+    assert heard == [] and not owned.exists() and len(corpus.cuts) == 4
+    assert "shell command" in corpus.skipped[0].reason or "Reverb" in corpus.skipped[0].reason
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b"no json", b"[]", b'{"id": 1, "sources": []}', b"\xff", json.dumps(recording([])).encode()],
+)
+def test_a_description_inside_a_tar_that_is_none(tmp_path, content):
+    folder = shards(tmp_path)
+    described_anew(folder / "recording.000000.tar", lambda data: content)
+    with pytest.raises(SpeechpressError, match="not a line of a Shar manifest"):
+        open_corpus(folder)
