@@ -21,7 +21,7 @@ from .hub import import_transformers
 transformers = import_transformers()
 
 
-class SpeechpressConfig(transformers.PretrainedConfig):  # type: ignore[name-defined,misc]
+class SpeechpressConfig(transformers.PretrainedConfig):  # type: ignore[name-defined]
     """config.json of a checkpoint; our own numbers stay where they are, under "speechpress"."""
 
     model_type = MODEL_TYPE
@@ -34,7 +34,7 @@ class SpeechpressConfig(transformers.PretrainedConfig):  # type: ignore[name-def
         super().__init__(**more)
 
 
-class SpeechpressModel(transformers.PreTrainedModel):  # type: ignore[name-defined,misc]
+class SpeechpressModel(transformers.PreTrainedModel):  # type: ignore[name-defined]
     """An `Encoder` that hears whole recordings, with HubertModel's way of being called.
 
     Its tensors have the names of the checkpoint. To stream it, export it: `compress export`.
