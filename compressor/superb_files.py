@@ -1,7 +1,7 @@
 """Reading the small files that corpora bring along, with errors that say what was looked for."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,17 +70,19 @@ def audio_below(folder: Path, task: str) -> list[Path]:
     return found
 
 
-def thinned(items: Iterable[Item], most: int | None) -> tuple[Item, ...]:
+def thinned(
+    items: Iterable[Item], most: int | None, order: Callable[[Item], str] = lambda item: item.order
+) -> tuple[Item, ...]:
     """At most so many clips of each split, in a fixed random order; of classes as many of each as far as they reach."""
     if most is None:
         return tuple(items)
     kept: list[Item] = []
     groups: dict[str, dict[object, list[Item]]] = {}
-    for item in sorted(items, key=lambda item: item.order):
+    for item in sorted(items, key=order):
         label = item.target if isinstance(item.target, str) else ""
         groups.setdefault(item.split, {}).setdefault(label, []).append(item)
     for labels in groups.values():
-        ranked = [(rank, item.order, item) for label in labels.values() for rank, item in enumerate(label)]
+        ranked = [(rank, order(item), item) for label in labels.values() for rank, item in enumerate(label)]
         kept += [item for *_, item in sorted(ranked, key=lambda entry: entry[:2])[:most]]
     return tuple(kept)
 

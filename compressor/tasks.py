@@ -12,6 +12,7 @@ from .labels import read_labels
 from .problems import Task, checked, speakers_disjoint
 from .sounds import Sound, clip
 from .starter import SPEECH as STARTER
+from .superb_files import thinned
 
 COLUMNS = {"ks": ("keyword", "digit"), "sid": ("speaker",), "lid": ("language",), "er": ("emotion",)}
 SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}
@@ -38,7 +39,7 @@ def make_task(name: str, data: Path | None, max_classes: int | None = None, max_
     notes: list[str] = []
     items = _with_split(_read_items(name, folder), notes)
     items = _drop_classes(items, max_classes, notes, f"{folder / 'labels.tsv'}: task {name!r}")
-    items = _thin(items, max_clips)
+    items = list(thinned(items, max_clips, _order))
     if starter:
         notes.append(
             "starter speech: one studio voice per language (two languages share one), a check rather than a benchmark"
@@ -146,19 +147,6 @@ def _drop_classes(items: list[Item], max_classes: int | None, notes: list[str], 
     if not any(item.split == "val" for item in chosen):
         raise SpeechpressError(f"{where}: no val clips are left to choose the probe's settings on")
     return chosen
-
-
-def _thin(items: list[Item], max_clips: int | None) -> list[Item]:
-    """At most `max_clips` per split, the same number of every class as far as they reach."""
-    if max_clips is None:
-        return items
-    seen: Counter[tuple[str, str]] = Counter()
-    ranked = []
-    for item in sorted(items, key=_order):
-        ranked.append((seen[item.split, item.target], _order(item), item))
-        seen[item.split, item.target] += 1
-    ranked.sort(key=lambda entry: entry[:2])
-    return [item for split in SPLITS for *_, item in [r for r in ranked if r[2].split == split][:max_clips]]
 
 
 def _leak(name: str, items: list[Item]) -> str:
