@@ -20,6 +20,7 @@ import soxr
 from lhotse import AudioSource, MonoCut, MultiCut, Recording
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.regular import check_regular
 
 from .config import SAMPLE_RATE
 
@@ -159,6 +160,7 @@ def _opened(source: AudioSource) -> str | io.BytesIO:
     if source.type != "shar":
         return str(source.source)
     tar, offset, size_bytes = str(source.source).rsplit(":", 2)
+    check_regular(tar)
     with Path(tar).open("rb") as file:
         file.seek(int(offset))
         return io.BytesIO(file.read(int(size_bytes)))

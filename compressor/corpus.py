@@ -19,6 +19,7 @@ from lhotse import CutSet, MonoCut, MultiCut, Recording
 from lhotse.serialization import deserialize_item
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.regular import check_regular
 
 from .audio import EXTENSIONS, Cut, Skipped, UnreadableAudio, check_duration, cut_place, probe, read_cut
 from .config import SAMPLE_RATE
@@ -190,6 +191,7 @@ def _attach_labels(source: Path, cuts: Sequence[Cut], labels: dict[str, Labels],
 
 def _manifest_cuts(path: Path) -> Iterator[tuple[str, Any]]:
     """(file:line, item) for every line of a Lhotse manifest."""
+    check_regular(path)
     opened: Any = gzip.open if path.suffix == ".gz" else open
     line = 0
     try:

@@ -17,6 +17,7 @@ from lhotse import AudioSource
 from lhotse.serialization import deserialize_item
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.regular import check_regular
 
 
 def is_shar(folder: Path) -> bool:
@@ -40,6 +41,7 @@ def shar_cuts(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _shard(manifest: Path, tar: Path) -> Iterator[tuple[str, Any]]:
+    check_regular(manifest)
     opened: Any = gzip.open if manifest.suffix == ".gz" else open
     line = 0
     members = _members(tar)

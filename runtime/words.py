@@ -11,6 +11,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .errors import SpeechpressError
+from .regular import check_regular
 from .spotting import Background, Word, learn
 
 SCHEMA = 1
@@ -53,6 +54,7 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
     """
     from safetensors import SafetensorError, safe_open
 
+    check_regular(path)
     try:
         with safe_open(path, framework="numpy") as file:
             about = json.loads((file.metadata() or {})["speechpress_words"])
