@@ -15,6 +15,8 @@ import numpy as np
 import soxr
 from lhotse import AudioSource, MonoCut, MultiCut, Recording
 
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.regular import open_regular
 from speechpress.runtime.samples import LOUDEST
 
 from .config import SAMPLE_RATE
@@ -194,9 +196,11 @@ def _opened(source: AudioSource, place: str) -> str | bytes:
         raise UnreadableAudio(place, f"its audio is a {source.type}, which is never opened")
     tar, offset, size_bytes = str(source.source).rsplit(":", 2)
     try:
-        with Path(tar).open("rb") as file:
+        with open_regular(Path(tar)) as file:
             file.seek(int(offset))
             return file.read(int(size_bytes))
+    except SpeechpressError as error:
+        raise UnreadableAudio(place, f"not readable: {error}") from error
     except OSError as error:
         raise UnreadableAudio(place, f"not readable: {error.strerror or error}") from error
 

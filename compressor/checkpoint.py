@@ -24,6 +24,7 @@ from speechpress.runtime.atomic import atomic, cannot_write, write_json, write_t
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries, is_part
+from speechpress.runtime.regular import check_regular
 
 from .config import SAMPLE_RATE, TRANSFORMERS_EPS, EncoderConfig
 from .encoder import Encoder
@@ -66,6 +67,7 @@ class Checkpoint:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Raises SpeechpressError when the file is missing or is not a JSON object."""
+    check_regular(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -89,6 +91,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; raises SpeechpressError when it is missing, truncated or damaged."""
+    check_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -98,6 +101,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def sha256(path: Path) -> str:
+    check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -25,6 +25,7 @@ def examine() -> list[Check]:
         python(),
         torch(),
         executorch(),
+        golden_clip(),
         torchaudio(),
         on_path(),
         starter_files(),
@@ -65,6 +66,20 @@ def executorch() -> Check:
     return _check("executorch", not lacking, detail, fix)
 
 
+def golden_clip() -> Check:
+    """Whether this machine computes what the checkpoint of the shipped bundle did; run in a process of its own."""
+    from speechpress.runtime.choice import SHIPPED
+    from speechpress.runtime.verify import verify
+
+    fix = "install the package again, and executorch and torch of the versions above"
+    try:
+        wrong = [check for check in verify(SHIPPED)["checks"] if check["ok"] is False]
+    except SpeechpressError as error:
+        return _check("golden clip", False, str(error), fix)
+    detail = "; ".join(f"{check['name']}: {check['detail']}" for check in wrong)
+    return _check("golden clip", not wrong, detail or "the shipped bundle gives what it should", fix)
+
+
 def torchaudio() -> Check:
     """torchaudio is optional, but one that cannot be imported breaks other libraries that try to."""
     if find_spec("torchaudio") is None:
@@ -72,7 +87,7 @@ def torchaudio() -> Check:
     tried = subprocess.run([sys.executable, "-c", "import torchaudio"], capture_output=True, text=True, check=False)
     if tried.returncode == 0:
         return _check("torchaudio", True, version("torchaudio"), "")
-    reason = tried.stderr.strip().splitlines()[-1]
+    reason = (tried.stderr.strip().splitlines() or [f"its import ended with code {tried.returncode}"])[-1]
     fix = "pip uninstall torchaudio, or install the build that fits your torch"
     return _check("torchaudio", False, f"cannot be imported: {reason}", fix)
 

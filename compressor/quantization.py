@@ -11,6 +11,7 @@ from typing import Any
 
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.regular import check_regular
 
 from .targets import SCHEMES
 
@@ -120,6 +121,7 @@ def load_quantization(folder: Path) -> Quantization | None:
     path = folder / QUANTIZE
     if not path.exists():
         return None
+    check_regular(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] != SCHEMA:

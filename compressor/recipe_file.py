@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.regular import check_regular
 
 from .config import CONV_NORMS, INPUT_NORMS, EncoderConfig
 from .matching import OBJECTIVES
@@ -102,6 +103,7 @@ def _read(source: str) -> tuple[str, str]:
     path = Path(source)
     if path.suffix not in (".yaml", ".yml") and path.name == source and not path.is_file():
         return shipped_text(source), f"{source}.yaml"
+    check_regular(path)
     try:
         return path.read_text(encoding="utf-8"), source
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.regular import check_regular
 
 from .config import SAMPLE_RATE, EncoderConfig
 from .costs import frames_per_s, macs_per_s, stream_costs
@@ -95,6 +96,7 @@ def load_space(path: Path | None) -> Space:
 def _read(path: Path | None) -> str:
     if path is None:
         return (resources.files("speechpress.recipes") / DEFAULT).read_text(encoding="utf-8")
+    check_regular(path)
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

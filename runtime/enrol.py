@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import SpeechpressError
+from .regular import check_regular
 from .samples import mono
 from .stream import Engine, StreamingExtractor
 
@@ -65,6 +66,7 @@ def read_example(engine: Engine, path: str | Path) -> np.ndarray:
     """Features (n, D) of the word in an audio file of any format; raises SpeechpressError when there is none."""
     import soundfile
 
+    check_regular(path)
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:

@@ -14,6 +14,7 @@ from .bundle import Bundle
 from .errors import SpeechpressError
 from .json_text import json_text
 from .names import word_name
+from .regular import check_regular
 from .spotting import Background, Word, learn
 
 SCHEMA = 1
@@ -56,6 +57,7 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
     """
     from safetensors import SafetensorError, safe_open
 
+    check_regular(path)
     try:
         with safe_open(path, framework="numpy") as file:
             about = _about((file.metadata() or {})["speechpress_words"])

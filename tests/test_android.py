@@ -170,7 +170,7 @@ def stream_entry(spec):
     }
 
 
-def write_bundle(folder, change=lambda document: None, golden_error=0.0):
+def write_bundle(folder, change=lambda document: None, golden_error=0.0, program=b"a toy program"):
     specs = [SPECS["model"], StreamSpec(4, 8, lookahead_frames=2)]
     folder.mkdir(parents=True)
     clip = np.random.default_rng(3).normal(0, 0.1, 32_000).astype(np.float32)
@@ -178,7 +178,7 @@ def write_bundle(folder, change=lambda document: None, golden_error=0.0):
     save_file(
         {"audio": clip, **{name: f.astype(np.float32) for name, f in frames.items()}}, folder / "golden.safetensors"
     )
-    (folder / "encoder.pte").write_bytes(b"a toy program")
+    (folder / "encoder.pte").write_bytes(program)
     document = toy_document(specs)
     document["files"] = {name: facts(folder / name) for name in ("encoder.pte", "golden.safetensors")}
     change(document)
@@ -191,7 +191,7 @@ def write_document(folder, document):
 
 
 def facts(path):
-    content = path.read_bytes()
+    content = Path(path).read_bytes()
     return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
 
 
@@ -211,6 +211,21 @@ def write_bundles(folder):
     (folder / "exchanged" / "encoder.pte").write_bytes(b"another prog.")
     write_bundle(folder / "cut_short")
     (folder / "cut_short" / "encoder.pte").write_bytes(b"a toy")
+    write_bundle(folder / "leads_out", lambda document: document["files"].update({"../out": facts(__file__)}))
+    write_bundle(folder / "deep", lambda document: document.update(lineage=json.loads("[" * 200 + "]" * 200)))
+    write_bundle(folder / "no_hop", lambda document: document["audio"].update(hop_samples=0))
+
+
+def write_flipped(folder):
+    """200 bundles, each with one flipped bit in a program of 2,000 bytes."""
+    draw = np.random.default_rng(17)
+    program = draw.bytes(2000)
+    for number, bit in enumerate(draw.choice(8 * len(program), 200, replace=False)):
+        own = folder / f"flipped_{number:03}"
+        write_bundle(own, program=program)
+        data = bytearray(program)
+        data[bit // 8] ^= 1 << (bit % 8)
+        (own / "encoder.pte").write_bytes(data)
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +245,7 @@ def checked(class_path, tmp_path_factory):
     for name, case in CASES.items():
         write_case(folder / "streams" / name, *case)
     write_bundles(folder / "bundles")
+    write_flipped(folder / "bundles")
     call("java", "-cp", class_path, CROSS_CHECK, str(folder))
     return folder
 
@@ -308,12 +324,21 @@ def test_frames_that_are_off_fail_the_golden_clip(checked):
         ("by_hand", "changed after the export"),
         ("exchanged", r"encoder\.pte: is damaged or was exchanged"),
         ("cut_short", r"encoder\.pte: has 5 bytes instead of 13"),
+        ("leads_out", r'files: names "\.\./out", which is no plain name'),
+        ("deep", r"nested deeper than 64"),
+        ("no_hop", r'audio: "hop_samples" is 0, but must be at least 1'),
     ],
 )
 def test_a_wrong_bundle_is_refused_with_the_reason(checked, name, message):
     status, text = report(checked, name)
     assert status == "error"
     assert re.search(message, text)
+
+
+def test_no_flipped_bit_is_run(checked):
+    found = [report(checked, path.name) for path in sorted((checked / "bundles").glob("flipped_*"))]
+    assert len(found) == 200
+    assert all(lines[0] == "error" and "encoder.pte: is damaged or was exchanged" in lines[1] for lines in found)
 
 
 def test_a_bundle_that_does_not_stream_opens(checked):
@@ -387,7 +412,7 @@ def packed(value):
 def test_names_in_kotlin_are_those_of_the_contract():
     contract = (ROOT / "docs" / "bundle.md").read_text(encoding="utf-8")
     words = set(re.findall(r"[A-Za-z_0-9.]+", contract))
-    readers = r'\b(?:text|long|int|number|ints|numbers|fields|list|golden)\((?:bundle, )?"([a-z_0-9.]+)[^"]*"'
+    readers = r'\b(?:text|long|int|positive|number|ints|numbers|fields|list|golden)\((?:bundle, )?"([a-z_0-9.]+)[^"]*"'
     others = r'"([a-z_.]+)" (?:to|in) (?!Tolerance)'
     constants = r'const val \w+ = "([a-z_.]+)"'
     used = {}

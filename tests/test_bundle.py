@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from speechpress.compressor.show import show
 from speechpress.runtime.bundle import check_hashes, digest, read_bundle
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.program_checks import run_apart
+from speechpress.runtime.program_checks import checks, run_apart
 from speechpress.runtime.verify import verify
 
 
@@ -207,6 +207,16 @@ def test_a_golden_clip_that_lacks_something(small_bundle, tmp_path, change, said
     resign_golden(folder, tensors)
     with pytest.raises(SpeechpressError, match=said):
         _ = read_bundle(folder).golden
+
+
+def test_frames_a_little_beyond_the_limit_fail(small_bundle, tmp_path):
+    """Three limits off, by a real program: what a limit that is a thousand times too large would let through."""
+    folder = copied(small_bundle, tmp_path)
+    bundle = read_bundle(folder)
+    off = bundle.golden["frames_4"] + np.float32(3 * bundle.document["tolerance"]["max_abs"])
+    resign_golden(folder, {**bundle.golden, "frames_4": off})
+    found = {check["name"]: check["ok"] for check in checks(read_bundle(folder), 1)}
+    assert not found["golden clip, step_4"] and found["golden clip, offline"] and found["constants"]
 
 
 def resign_golden(folder, tensors):

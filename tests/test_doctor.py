@@ -28,8 +28,20 @@ def test_a_torchaudio_that_cannot_be_imported_is_noticed(tmp_path, monkeypatch):
     assert not check["ok"] and "libcudart" in check["detail"] and "uninstall" in check["fix"]
 
 
+def test_a_torchaudio_that_kills_its_process_without_a_word(tmp_path, monkeypatch):
+    (tmp_path / "torchaudio.py").write_text("import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("torchaudio", None)
+    check = doctor.torchaudio()
+    assert not check["ok"] and "code -9" in check["detail"]
+
+
 def test_everything_that_is_promised_is_looked_at():
-    names = {check["name"] for check in doctor.examine()}
+    found = doctor.examine()
+    names = {check["name"] for check in found}
+    (clip,) = [check for check in found if check["name"] == "golden clip"]
+    assert clip["ok"] and "gives what it should" in clip["detail"]
     assert {"microphones", "adb", "ssh", "cache", "temporary files", "compress on PATH", "torchaudio"} <= names
 
 

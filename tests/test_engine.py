@@ -83,10 +83,12 @@ def test_another_chunk_than_it_takes(engine):
 
 def test_threads_are_settable(small_bundle):
     before = threads()
-    PteModel(small_bundle, threads=2)
-    assert threads() == 2
-    with pytest.raises(SpeechpressError, match="at least 1"):
-        set_threads(0)
+    for count in (1, 3, 2):  # one of them may be what the pool has anyway, not all
+        PteModel(small_bundle, threads=count)
+        assert threads() == count
+    for count in (0, 100_000):
+        with pytest.raises(SpeechpressError, match="at least 1 and at most 256"):
+            set_threads(count)
     set_threads(before)
 
 

@@ -63,6 +63,15 @@ def test_chunks_are_timed_at_both_paces(small_bundle, tmp_path):
     assert events["paced"]["wall_s"] >= 3 * CHUNK_MS / 1000
 
 
+def test_no_chunk_begins_before_its_audio_has_been_heard(small_bundle, tmp_path):
+    """Chunk i is heard when i + 1 chunks of time are over, not i."""
+    events, code, said = run("time", tmp_path, settings_of(small_bundle, paces=["real"]))
+    assert code == 0, said
+    starts_s = events["chunks"]["start_s"]
+    assert len(starts_s) == 3
+    assert all(start_s >= (place + 1) * CHUNK_MS / 1000 for place, start_s in enumerate(starts_s))
+
+
 def test_it_ends_when_nobody_listens(small_bundle, tmp_path):
     settings = settings_of(small_bundle, duration_s=3600.0, paces=["real"])
     events, code, said = run("time", tmp_path, settings, listened=False)

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from speechpress.runtime.parity import compare, compare_layers
+from speechpress.runtime.parity import compare, compare_layers, within
 
 
 def test_a_quiet_layer_is_not_hidden_by_a_loud_one():
@@ -22,3 +23,19 @@ def test_one_layer_is_compared_as_it_is():
 
 def test_another_number_of_frames_is_infinitely_far():
     assert compare_layers(np.zeros((3, 4)), np.zeros((2, 4)), 2)["max_abs"] == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "worse", "better"),
+    [
+        ("max_abs", 1e-4, 1.01e-4, 0.99e-4),
+        ("snr_db", 40.0, 39.9, 40.1),
+        ("cosine", 0.999, 0.9989, 0.9991),
+    ],
+)
+def test_every_limit_is_as_it_is_written(name, limit, worse, better):
+    """It is the gate of the export: no slack on either side."""
+    perfect = {"max_abs": 0.0, "snr_db": 200.0, "cosine": 1.0}
+    assert within({**perfect, name: limit}, {name: limit}) and within({**perfect, name: better}, {name: limit})
+    assert not within({**perfect, name: worse}, {name: limit})
+    assert not within({**perfect, name: worse}, {"max_abs": 1.0, "snr_db": 0.0, "cosine": 0.0, name: limit})

@@ -81,7 +81,8 @@ void check_schema(Constants& constants, const std::string& path) {
 void check_state(const ProgramFacts& facts, const Constants& constants) {
   const auto initial = static_cast<int64_t>(facts.state_initial.size());
   for (const int64_t size : facts.state_sizes) {
-    if (size < 0 || size > initial) throw constants.damaged("state_sizes");
+    if (size < 0) throw constants.damaged("state_sizes");
+    if (size > initial) throw constants.damaged("state_initial");
   }
   for (const int64_t frames : facts.chunk_frames) {
     if (frames < 1 || frames > kMost) throw constants.damaged("chunk_frames");

@@ -10,6 +10,8 @@ internal class Fields(private val json: Json.Obj, private val where: String) {
 
     fun int(name: String): Int = digits(name)?.toIntOrNull() ?: wrong(name, "a whole number")
 
+    fun positive(name: String): Int = int(name).also { if (it < 1) fail("\"$name\" is $it, but must be at least 1") }
+
     fun number(name: String): Double = digits(name)?.toDouble() ?: wrong(name, "a number")
 
     fun ints(name: String): List<Long> = items(name).map {

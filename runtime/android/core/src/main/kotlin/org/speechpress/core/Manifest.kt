@@ -8,6 +8,9 @@ const val DOCUMENT = "bundle.json"
 const val PROGRAM = "encoder.pte"
 const val GOLDEN = "golden.safetensors"
 
+/** Files lie in the bundle's own folder: a name that leads out of it would be written where the app keeps other things. */
+private val PLAIN_NAME = Regex("[A-Za-z0-9][A-Za-z0-9._-]*")
+
 class FileFacts(val sha256: String, val sizeBytes: Long)
 
 /** One chunk size: the method that runs it, and how it cuts time. */
@@ -108,16 +111,17 @@ internal fun hex(bytes: ByteArray): String = bytes.joinToString("") { String.for
 private fun manifestOf(document: Fields): Manifest {
     val audio = document.fields("audio")
     val files = document.fields("files")
-    val width = document.fields("features").int("width")
+    for (name in files.names) if (!PLAIN_NAME.matches(name)) files.fail("names \"$name\", which is no plain name of a file")
+    val width = document.fields("features").positive("width")
     val state = document.list("state").map(::stateEntry)
     if (document.list("streams").isNotEmpty() && state.none { it.name == END }) document.fail("its state has no \"$END\"")
     return Manifest(
         name = document.text("name"),
         digest = document.text("digest"),
         files = files.names.associateWith { fileFacts(files.fields(it)) },
-        sampleRate = audio.int("sample_rate"),
-        hopSamples = audio.int("hop_samples"),
-        receptiveSamples = audio.int("receptive_samples"),
+        sampleRate = audio.positive("sample_rate"),
+        hopSamples = audio.positive("hop_samples"),
+        receptiveSamples = audio.positive("receptive_samples"),
         width = width,
         streams = document.list("streams").map { stream(it, audio, width) },
         state = state,
@@ -141,11 +145,11 @@ private fun stateEntry(entry: Fields): StateEntry {
 
 private fun stream(entry: Fields, audio: Fields, width: Int): Stream {
     val spec = StreamSpec(
-        chunkFrames = entry.int("chunk_frames"),
+        chunkFrames = entry.positive("chunk_frames"),
         width = width,
-        sampleRate = audio.int("sample_rate"),
-        hopSamples = audio.int("hop_samples"),
-        receptiveSamples = audio.int("receptive_samples"),
+        sampleRate = audio.positive("sample_rate"),
+        hopSamples = audio.positive("hop_samples"),
+        receptiveSamples = audio.positive("receptive_samples"),
         lookaheadFrames = entry.int("lookahead_frames")
     )
     // These follow from the others; a contradiction means that exporter and app do not cut time in the same way.
