@@ -20,15 +20,17 @@ class Match:
         (), low=0, high=1000, doc="style layers: [student layer, teacher layer], ..."
     )
     depth: int | None = key(None, low=1, high=1000, doc="the teacher depth that the layers are meant for")
-    l1: float = key(1.0, low=0, doc="weight of the mean absolute difference")
-    cosine: float = key(1.0, low=0, doc="weight of the cosine similarity's term")
+    l1: float = key(1.0, low=0, high=1e9, doc="weight of the mean absolute difference")
+    cosine: float = key(1.0, low=0, high=1e9, doc="weight of the cosine similarity's term")
     cosine_form: str | None = key(
         None, choices=("log-sigmoid", "raw"), doc="the cosine term: -log sigmoid(similarity), or -similarity"
     )
-    l2: float | None = key(None, low=0, doc="weight of the mean squared difference")
-    gram: float | None = key(None, low=0, doc="weight of the squared difference of temporal Gram matrices")
-    gram_intra: float | None = key(None, low=0, doc="the same between each matched layer and the one below it")
-    weights: tuple[float, ...] = key((), low=0, doc="weight of each matched layer, in their order")
+    l2: float | None = key(None, low=0, high=1e9, doc="weight of the mean squared difference")
+    gram: float | None = key(None, low=0, high=1e9, doc="weight of the squared difference of temporal Gram matrices")
+    gram_intra: float | None = key(
+        None, low=0, high=1e9, doc="the same between each matched layer and the one below it"
+    )
+    weights: tuple[float, ...] = key((), low=0, high=1e9, doc="weight of each matched layer, in their order")
     projections: tuple[int, ...] = key((), low=0, high=1000, doc="style layers: the Linear each pair goes through")
     upsample: str | None = key(
         None, choices=("repeat", "conv"), doc="how a time-reduced student's frames meet the teacher's"

@@ -111,7 +111,7 @@ class Text:
             return _is_not(value, self, path)
         shown = value.translate({9: None, 10: None, 13: None}) if self.lines else value
         if not shown.isprintable():
-            return Wrong(path, f"is {ascii(value):.60}, but must be printable text{'' if self.lines else ' of one line'}")
+            return Wrong(path, f"is {value!a:.60}, but must be printable text{'' if self.lines else ' of one line'}")
         return None
 
 
@@ -200,7 +200,7 @@ class Maybe:
 
 @dataclass(frozen=True)
 class Either:
-    """Of one of these kinds; errors are those of the first that shares the value's JSON type."""
+    """Of one of these kinds; the error tells all of them."""
 
     kinds: tuple[Kind, ...]
 
@@ -245,12 +245,12 @@ def shown_value(value: Any) -> str:
     if type(value) is int and abs(value) > 10**30:
         return "a number of more than 30 digits"
     plain = {None: "null", True: "true", False: "false"} if value is None or isinstance(value, bool) else {}
-    return plain.get(value) or f"{ascii(value):.60}"
+    return plain.get(value) or f"{value!a:.60}"
 
 
 def _wrong_name(name: Any, path: str) -> Wrong | None:
     good = isinstance(name, str) and len(name) <= 500 and name.isprintable()
-    return None if good else Wrong(path, f"has the key {ascii(name):.60}, but keys must be printable words")
+    return None if good else Wrong(path, f"has the key {name!a:.60}, but keys must be printable words")
 
 
 def _join(path: str, name: str) -> str:
