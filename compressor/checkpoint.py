@@ -9,7 +9,6 @@ metrics.jsonl              one line per logged step
 """
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,17 @@ from torch import Tensor
 
 from speechpress.runtime.atomic import atomic, cannot_write, write_json
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
+from speechpress.runtime.regular import open_regular
+from speechpress.runtime.schema import check
 
-from .config import SAMPLE_RATE, EncoderConfig
+from .config import SAMPLE_RATE, SCHEMA, EncoderConfig, read_own
+from .document_schema import read_card
 from .encoder import Encoder
+from .encoder_schema import PREPROCESSOR
+from .fitting import check_fit
 
-SCHEMA = 1
+MAX_HEADER_BYTES = 16 * 2**20  # of a safetensors file; that of the largest speech encoders is 0.2 MB
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.json"
 
 
@@ -36,17 +41,6 @@ class Checkpoint:
     path: Path
     encoder: Encoder
     card: dict[str, Any] = field(default_factory=dict)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises SpeechpressError when the file is missing or is not a JSON object."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpeechpressError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise SpeechpressError(f"{path}: holds {type(value).__name__}, but must hold a JSON object")
-    return value
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -64,11 +58,33 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; raises SpeechpressError when it is missing, truncated or damaged."""
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         return load_file(path), metadata
     except (OSError, SafetensorError) as error:
-        raise SpeechpressError(f"{path}: cannot be read as safetensors ({error}); is it complete?") from error
+        raise _no_tensors(path, error) from error
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes in a safetensors file's header; raises SpeechpressError as `read_tensors` does."""
+    try:
+        _check_header(path)
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  no dict
+    except (OSError, SafetensorError) as error:
+        raise _no_tensors(path, error) from error
+
+
+def _check_header(path: Path) -> None:
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER_BYTES:
+        raise OSError(f"its header would have {length:,} bytes")
+
+
+def _no_tensors(path: Path, error: Exception) -> SpeechpressError:
+    return SpeechpressError(f"{path}: cannot be read as safetensors ({error}); is it complete?")
 
 
 def sha256(path: Path) -> str:
@@ -110,23 +126,19 @@ def read_config(folder: Path) -> EncoderConfig:
 
     Raises SpeechpressError when there is none, it was written by a newer version, or is of another sample rate.
     """
-    document = read_json(folder / CONFIG)
+    path, preprocessor = folder / CONFIG, folder / "preprocessor_config.json"
+    document = read_json(path)
     own = document.get("speechpress")
-    preprocessor = folder / "preprocessor_config.json"
     said = read_json(preprocessor) if preprocessor.exists() else {"do_normalize": False}
+    check(said, PREPROCESSOR, str(preprocessor))
     if said.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
         raise SpeechpressError(f"{preprocessor}: the model wants {said['sampling_rate']} Hz, not {SAMPLE_RATE} Hz")
     if own is None:
         try:
-            return EncoderConfig.from_hubert(document, normalize_input=said.get("do_normalize", True))
+            return EncoderConfig.from_hubert(document, said.get("do_normalize", True), str(path))
         except KeyError as error:
-            raise SpeechpressError(f"{folder / CONFIG}: is no HuBERT-like encoder (no {error})") from error
-    if own.get("schema") != SCHEMA:
-        raise SpeechpressError(
-            f"{folder / CONFIG}: has schema {own.get('schema')}, but this speechpress reads {SCHEMA}; "
-            "upgrade with: pip install -U speechpress"
-        )
-    return EncoderConfig.from_dict(own["encoder"])
+            raise SpeechpressError(f"{path}: is no HuBERT-like encoder (no {error})") from error
+    return read_own(own, str(path))
 
 
 def load_encoder(folder: str | Path) -> Encoder:
@@ -135,7 +147,9 @@ def load_encoder(folder: str | Path) -> Encoder:
     Raises SpeechpressError when files are missing, damaged, or do not fit each other.
     """
     folder = Path(folder)
-    encoder = Encoder(read_config(folder))
+    config = read_config(folder)
+    check_fit(config, read_shapes(folder / WEIGHTS), f"{folder / WEIGHTS}: does not fit {folder / CONFIG}")
+    encoder = Encoder(config)
     tensors, _ = read_tensors(folder / WEIGHTS)
     # A HubertModel that was made without masking has no mask vector; nothing that we compute uses it.
     tensors.setdefault("masked_spec_embed", torch.zeros(encoder.config.width))
@@ -151,7 +165,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise SpeechpressError(f"{folder}: is no checkpoint (it has no {CONFIG}); `compress distill` makes one")
-    card = read_json(folder / CARD) if (folder / CARD).exists() else {}
+    card = read_card(folder / CARD) if (folder / CARD).exists() else {}
     return Checkpoint(folder, load_encoder(folder), card)
 
 

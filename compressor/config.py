@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.schema import check
+from speechpress.runtime.schema import Fields, check
 from speechpress.runtime.spec import StreamSpec
 
 from .encoder_checks import LISTS, EncoderError, check_encoder
-from .encoder_schema import HUBERT, OWN
+from .encoder_schema import HUBERT, OWN, SECTION
 
 SAMPLE_RATE = 16_000
+SCHEMA = 1  # of config.json, as `checkpoint` writes it
 
 
 @dataclass(frozen=True)
@@ -280,3 +281,18 @@ class EncoderConfig:
             activation_dropout=values.get("activation_dropout", 0.1),
             layer_norm_eps=values.get("layer_norm_eps", 1e-5),
         )
+
+
+def read_own(section: Any, shown: str) -> EncoderConfig:
+    """The encoder in the section "speechpress" of a config.json, which errors call `shown`.
+
+    Raises SpeechpressError when it was written by a newer version, or holds what no encoder can have.
+    """
+    newer = isinstance(section, dict) and type(section.get("schema")) is int and section["schema"] > SCHEMA
+    if newer:
+        raise SpeechpressError(
+            f"{shown}: has schema {section['schema']}, but this speechpress reads {SCHEMA}; "
+            "upgrade with: pip install -U speechpress"
+        )
+    check({"speechpress": section}, Fields({"speechpress": SECTION}), shown)
+    return EncoderConfig.from_dict(section["encoder"], f"{shown}: speechpress.encoder")

@@ -51,6 +51,8 @@ ENCODER: Mapping[str, Kind] = {
     "layer_norm_eps": _EPS,
 }
 OWN = Fields({}, ENCODER)
+SECTION = Fields({"schema": Whole(1), "encoder": Fields({})})  # "speechpress" of config.json
+PREPROCESSOR = Fields({}, {"sampling_rate": Whole(1, 10_000_000), "do_normalize": Flag()})
 
 # What is read of a HubertConfig and its kin.
 HUBERT = Fields(
@@ -80,6 +82,18 @@ HUBERT = Fields(
         "activation_dropout": _DROPOUT,
         "layerdrop": _DROPOUT,
         "layer_norm_eps": _EPS,
+    },
+)
+
+WHISPER = Fields(
+    {},
+    {
+        "d_model": Whole(2, MAX_WIDTH),
+        "encoder_layers": Whole(1, MAX_LAYERS),
+        "encoder_attention_heads": Whole(1, 4096),
+        "encoder_ffn_dim": Whole(1, 1_000_000),
+        "num_mel_bins": Whole(1, 1024),
+        "max_source_positions": Whole(1, 1_000_000),
     },
 )
 

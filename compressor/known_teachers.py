@@ -3,7 +3,6 @@
 A teacher that is not listed works as well: nothing is told of it until it is loaded.
 """
 
-import json
 from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -11,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
+from speechpress.runtime.schema import check
 
 from . import costs
-from .config import EncoderConfig
+from .config import EncoderConfig, read_own
+from .encoder_schema import HUBERT, WHISPER
 
-SCHEMA = 1  # of config.json, as `checkpoint` writes it
 BUILT_IN = ("starter", "hubert-mini")
 
 
@@ -165,42 +166,15 @@ def from_folder(folder: Traversable, source: str) -> KnownTeacher:
 
     Raises SpeechpressError when it cannot be read, or is of a family of which nothing is known.
     """
-    values = read_json(folder / "config.json", f"{source}/config.json")
-    family = values.get("model_type")
-    own = values.get("speechpress")
+    shown = f"{source}/config.json"
+    values = read_json(str(folder / "config.json"), shown=shown)
+    family, own = values.get("model_type"), values.get("speechpress")
     try:
         if own is not None:
-            _check_schema(own, f"{source}/config.json")
-            return hubert_like(source, "hubert", EncoderConfig.from_dict(own["encoder"]))
+            return hubert_like(source, "hubert", read_own(own, shown))
         return _from_transformers(values, str(family), source)
     except KeyError as error:
-        raise SpeechpressError(
-            f"{source}/config.json: has no {error}, which an encoder of type {family!r} needs"
-        ) from None
-
-
-def read_json(file: Traversable, shown: str) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises SpeechpressError when it is none.
-    """
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpeechpressError(f"{shown}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise SpeechpressError(f"{shown}: is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise SpeechpressError(f"{shown}: holds {type(values).__name__}, not a JSON object")
-    return values
-
-
-def _check_schema(own: Any, shown: str) -> None:
-    found = own.get("schema") if isinstance(own, dict) else None
-    if found != SCHEMA:
-        raise SpeechpressError(
-            f"{shown}: has schema {found}, but this speechpress reads {SCHEMA}; it may need a newer one"
-        )
+        raise SpeechpressError(f"{shown}: has no {error}, which an encoder of type {family!r} needs") from None
 
 
 def _built_in(source: str) -> KnownTeacher | None:
@@ -211,17 +185,18 @@ def _built_in(source: str) -> KnownTeacher | None:
 
 
 def _from_transformers(values: dict[str, Any], family: str, source: str) -> KnownTeacher:
+    shown = f"{source}/config.json"
     if family == "whisper":
+        check(values, WHISPER, shown)
         return whisper(source, values["d_model"], values["encoder_layers"], values["num_mel_bins"])
     if family not in ("hubert", "wav2vec2", "wavlm", "data2vec-audio"):
-        raise SpeechpressError(
-            f"{source}/config.json: nothing is known of models of type {family!r} before they are loaded"
-        )
+        raise SpeechpressError(f"{shown}: nothing is known of models of type {family!r:.60} before they are loaded")
     if family == "data2vec-audio":
+        check(values, HUBERT, shown)
         convs, kernel = values["num_conv_pos_embeddings"], values["conv_pos_kernel_size"]
-        encoder = EncoderConfig.from_hubert(values | {"num_conv_pos_embeddings": BASE.pos_conv_kernel})
+        encoder = EncoderConfig.from_hubert(values | {"num_conv_pos_embeddings": BASE.pos_conv_kernel}, shown=shown)
         return data2vec(source, replace(encoder, conv_norm="layer"), convs=convs, kernel=kernel)
-    encoder = EncoderConfig.from_hubert(values)
+    encoder = EncoderConfig.from_hubert(values, shown=shown)
     if family == "wavlm":
         return wavlm(source, encoder, buckets=values.get("num_buckets", 320))
     return hubert_like(source, family, encoder)

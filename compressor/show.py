@@ -11,7 +11,8 @@ from speechpress.runtime.errors import SpeechpressError
 
 from . import costs
 from .config import SAMPLE_RATE, EncoderConfig
-from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher, read_json
+from .document_schema import read_card
+from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher
 from .recipe import Match, Recipe, resolve_match, student_config
 from .recipe_file import load_recipe, recipe_names
 from .targets import TARGETS, target_of
@@ -142,7 +143,7 @@ def show_checkpoint(folder: str | Path) -> dict[str, Any]:
         advice = "`compress distill` makes one, and `compress ls recipes` lists what else can be shown"
         raise SpeechpressError(f"{folder}: is no checkpoint (it has no config.json); {advice}")
     facts = from_folder(folder, str(folder))
-    card = read_json(folder / "card.json", f"{folder}/card.json") if (folder / "card.json").is_file() else {}
+    card = read_card(folder / "card.json") if (folder / "card.json").is_file() else {}
     if facts.encoder is None or facts.family not in ("hubert", "wav2vec2"):
         return {"kind": "teacher", **_teacher(facts)}
     return {"kind": "checkpoint", "name": str(folder), **describe_encoder(facts.encoder), **_lineage(card)}

@@ -64,11 +64,12 @@ class Whole:
 
 @dataclass(frozen=True)
 class Real:
-    """A finite number within bounds, both included; `above` must be exceeded."""
+    """A finite number within bounds, both included; `above` must be exceeded. With `measured` any number, even NaN."""
 
     low: float = -1e30
     high: float = 1e30
     above: float = -math.inf
+    measured: bool = False
 
     @property
     def words(self) -> str:
@@ -79,6 +80,7 @@ class Real:
 
     def wrong(self, value: Any, path: str) -> Wrong | None:
         good = type(value) in (int, float) and self.low <= value <= self.high and value > self.above
+        good = good or (self.measured and type(value) is float)
         return None if good else _is_not(value, self, path)
 
 
@@ -200,7 +202,7 @@ class Maybe:
 
 @dataclass(frozen=True)
 class Either:
-    """Of one of these kinds; the error tells all of them."""
+    """Of one of these kinds; an error within the value is that of the kind that came farthest."""
 
     kinds: tuple[Kind, ...]
 
@@ -210,7 +212,11 @@ class Either:
 
     def wrong(self, value: Any, path: str) -> Wrong | None:
         found = [kind.wrong(value, path) for kind in self.kinds]
-        return None if None in found else _is_not(value, self, path)
+        wrongs = [wrong for wrong in found if wrong]
+        if len(wrongs) < len(found):
+            return None
+        inner = max(wrongs, key=lambda wrong: len(wrong.path))
+        return inner if inner.path != path else _is_not(value, self, path)
 
 
 @dataclass(frozen=True)
