@@ -4,6 +4,7 @@ Shapes: B batch, S samples, T frames, N log-mel frames, M mel bins, D width.
 """
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,10 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
+from speechpress.runtime.schema import check
 
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder, normalize
+from .fitting import check_fit, check_module
 from .hub import import_transformers
+from .hub_schema import EXTRACTOR, own_values
 from .weights import HUBERT_LIKE, Weights, hubert_names
 from .whisper import WhisperBackbone, whisper_tensors
 
@@ -114,7 +119,7 @@ def build(weights: Weights) -> tuple[Backbone, EncoderConfig | None, tuple[str, 
 
 def encoder_config(weights: Weights) -> EncoderConfig:
     try:
-        return EncoderConfig.from_hubert(_with_defaults(weights), weights.normalize_input)
+        return EncoderConfig.from_hubert(_with_defaults(weights), weights.normalize_input, _where(weights))
     except KeyError as error:
         raise SpeechpressError(f"{_where(weights)}: the config has no {error}") from error
 
@@ -124,13 +129,26 @@ def _with_defaults(weights: Weights) -> dict[str, Any]:
     sizes = {"conv_dim", "conv_kernel", "conv_stride", "hidden_size", "num_hidden_layers", "intermediate_size"}
     if sizes | {"num_attention_heads"} <= set(weights.config):
         return weights.config
-    return import_transformers().AutoConfig.for_model(weights.family, **_keywords(weights)).to_dict()
+    return _foreign_config(weights).to_dict()
+
+
+def _foreign_config(weights: Weights) -> Any:
+    """transformers' own config object; raises ValueError or KeyError for a family that it does not know."""
+    try:
+        return import_transformers().AutoConfig.for_model(weights.family, **own_values(weights.config))
+    except (ValueError, KeyError):
+        raise
+    except Exception as error:
+        # transformers checks some values itself, with errors of its own classes
+        raise SpeechpressError(f"{_where(weights)}: its config cannot be used ({str(error)[:200]})") from error
 
 
 def _encoder(config: EncoderConfig, weights: Weights) -> Encoder:
     tensors, unknown = hubert_names(weights.tensors)
     if unknown:
         raise SpeechpressError(f"{_where(weights)}: tensors that no {weights.family} encoder has: {unknown[:5]}")
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    check_fit(config, shapes, f"{_where(weights)}: tensors do not fit the config")
     encoder = Encoder(config)
     # Models that were never trained with masking are saved without it; hidden states do not depend on it.
     tensors.setdefault("masked_spec_embed", torch.zeros(config.width))
@@ -144,13 +162,14 @@ def _encoder(config: EncoderConfig, weights: Weights) -> Encoder:
 def _transformers_model(weights: Weights) -> Any:
     transformers = import_transformers()
     try:
-        config = transformers.AutoConfig.for_model(weights.family, **_keywords(weights))
+        config = _foreign_config(weights)
         model_class = transformers.AutoModel._model_mapping[type(config)]
     except (ValueError, KeyError) as error:
         raise SpeechpressError(
             f"{_where(weights)}: transformers {transformers.__version__} has no model for model_type {weights.family!r}"
         ) from error
     model_class = model_class[0] if isinstance(model_class, tuple) else model_class
+    check_module(lambda: model_class(copy.deepcopy(config)), weights.tensors, _where(weights))
     try:
         with _no_progress_bar(transformers):
             model, report = model_class.from_pretrained(
@@ -186,8 +205,12 @@ def _generic(model: Any, weights: Weights) -> tuple[Backbone, None, tuple[str, .
     else:
         if weights.folder is None:
             raise SpeechpressError(f"{_where(weights)}: a {weights.family} model needs its preprocessor_config.json")
+        path = weights.folder / "preprocessor_config.json"
+        check(read_json(path) if path.is_file() else {}, EXTRACTOR, str(path))
         try:
-            extractor = import_transformers().AutoFeatureExtractor.from_pretrained(weights.folder)
+            extractor = import_transformers().AutoFeatureExtractor.from_pretrained(
+                weights.folder, trust_remote_code=False
+            )
         except (OSError, ValueError, ImportError) as error:
             raise SpeechpressError(f"{weights.folder}: no feature extractor could be made ({error})") from error
         backbone = FeatureBackbone(model, extractor)
@@ -206,12 +229,6 @@ def find_layers(model: nn.Module) -> Sequence[nn.Module]:
         if isinstance(module, nn.ModuleList) and named and len(module) == depth and len({type(x) for x in module}) == 1:
             return list(module)
     raise SpeechpressError(f"{type(model).__name__}: no list of its {depth} Transformer layers was found in it")
-
-
-def _keywords(weights: Weights) -> dict[str, Any]:
-    """Config values to build a config from; the stored ones that transformers sets itself are left out."""
-    own = ("model_type", "architectures", "transformers_version", "torch_dtype", "dtype", "_name_or_path", "auto_map")
-    return {key: value for key, value in weights.config.items() if key not in own}
 
 
 def _where(weights: Weights) -> str:

@@ -8,11 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.schema import check
 
 from .bundles import torchaudio_problem
 from .checkpoint import read_json, read_tensors
 from .config import SAMPLE_RATE
+from .encoder_schema import PREPROCESSOR
 from .foreign import read_foreign
+from .hub_schema import check_config, check_index
 from .weights import Weights
 
 HUB_TIMEOUT_S = 5.0
@@ -102,7 +105,8 @@ def weights_files(folder: Path) -> list[Path]:
             return [folder / name]
         if index.is_file():
             # Only the last part of each name: an index must not lead out of its folder.
-            shards = sorted({Path(shard).name for shard in read_json(index).get("weight_map", {}).values()})
+            named = check_index(read_json(index), str(index))
+            shards = sorted({Path(shard).name for shard in named.values()})
             return [folder / shard for shard in shards]
         if name == "model.safetensors" and len(single := sorted(folder.glob("*.safetensors"))) == 1:
             return single
@@ -118,8 +122,7 @@ def read_folder(folder: Path) -> Weights:
     if not (folder / "config.json").is_file():
         raise SpeechpressError(f"{folder}: has no config.json, so it is no model folder")
     config = read_json(folder / "config.json")
-    if not isinstance(config.get("model_type"), str):
-        raise SpeechpressError(f"{folder / 'config.json'}: has no model_type")
+    check_config(config, str(folder / "config.json"))
     files = weights_files(folder)
     if not files:
         raise SpeechpressError(f"{folder}: has no weights (looked for model.safetensors and pytorch_model.bin)")
@@ -154,6 +157,7 @@ def _preprocessor(folder: Path) -> tuple[bool, tuple[str, ...]]:
     if not path.is_file():
         return False, ("no preprocessor_config.json: the waveform is taken as it is",)
     values: dict[str, Any] = read_json(path)
+    check(values, PREPROCESSOR, str(path))
     rate = values.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise SpeechpressError(f"{path}: the model wants {rate} Hz, but teachers must take {SAMPLE_RATE} Hz")
