@@ -306,7 +306,7 @@ def _place(layer: str) -> tuple[int, int]:
     """Where a layer stands in the encoder, from the audio upwards."""
     order = ("front end", "projection", "position convolution", "encoder norm", "layer", "streaming state")
     name, _, number = layer.partition(" ") if layer.startswith("layer ") else (layer, "", "")
-    return (order.index(name) if name in order else len(order), int(number or 0))
+    return (order.index(name) if name in order else len(order), int(number) if number.isdecimal() else 0)
 
 
 def _time(item: dict[str, Any]) -> str:
