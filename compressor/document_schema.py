@@ -33,7 +33,7 @@ _PRUNE = Fields(
         "asked": Table(Anything()),
         "width": Maybe(_PAIR),
         "units": Table(Items(_PAIR)),
-        "layers": Table(_MEASURED),
+        "layers": Table(Real(measured=True)),
         "parameters": _PAIR,
         "macs_per_s": Items(Real(measured=True), 2, 2),
     },

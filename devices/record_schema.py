@@ -42,7 +42,7 @@ _ACCURACY = Fields(
 )
 _CORE = Fields({}, {"name": _SOME_LINE, "max_khz": Maybe(Real(0, 1e12)), "governor": _SOME_LINE})
 _DEVICE = Fields(
-    {"address": _LINE, "model": _SOME_LINE, "chipset": _SOME_LINE, "cores": Maybe(Items(_CORE))},
+    {"address": _LINE, "model": _SOME_LINE, "chipset": _SOME_LINE, "cores": Items(_CORE)},
     {"known": _SOME_LINE, "os": _SOME_LINE, "kernel": _SOME_LINE, "abi": _SOME_LINE, "versions": Maybe(_VERSIONS)},
 )
 _SETTINGS = Fields(
@@ -112,8 +112,11 @@ def check_record(record: dict[str, Any], shown: str) -> None:
         if len(pace["start_s"]) != len(pace["ms"]):
             text = f"paces.{name} has {len(pace['start_s'])} start_s for {len(pace['ms'])} ms"
             raise SpeechpressError(f"{shown}: {text}; {advice}")
+        missing = [figure for figure in _FIGURES if pace["ms"] and pace.get(figure) is None]
+        if missing:
+            raise SpeechpressError(f"{shown}: paces.{name}.{missing[0]} is missing, though chunks were timed; {advice}")
     timed = any(pace["ms"] for pace in record["paces"].values())
-    for figure in (*_FIGURES, "budget_ms", "budget_share", "over_budget"):
+    for figure in (*_FIGURES, "budget_ms", "budget_share", "over_budget", "rtf", "load_ms", "first_chunk_ms"):
         if timed and record["result"][figure] is None:
             raise SpeechpressError(f"{shown}: result.{figure} is null, though chunks were timed; {advice}")
     for figure in _FIGURES:

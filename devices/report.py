@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -69,7 +70,8 @@ class Row:
     def snr_db(self) -> float | None:
         """Of the program against its checkpoint, as exported; else as found on the device."""
         parity = self.record["accuracy"]["parity"] or self.record["golden"] or {}
-        return parity.get("snr_db")
+        found = parity.get("snr_db")
+        return found if found is not None and math.isfinite(found) else None
 
     def document(self) -> dict[str, Any]:
         """As `compress report --json` tells it."""
