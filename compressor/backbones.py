@@ -7,6 +7,7 @@ import contextlib
 import copy
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -112,7 +113,7 @@ def build(weights: Weights) -> tuple[Backbone, EncoderConfig | None, tuple[str, 
     if weights.family == "data2vec-audio":
         note = "a student starts from its front end and layers, but with a position convolution of its own"
         values = {**weights.config, "num_conv_pos_embeddings": 128, "feat_extract_norm": "layer"}
-        config = EncoderConfig.from_hubert({**values, "do_stable_layer_norm": False}, weights.normalize_input)
+        config = encoder_config(replace(weights, config={**values, "do_stable_layer_norm": False}))
         return WaveformBackbone(model, weights.normalize_input), config, (note,)
     return _generic(model, weights)
 

@@ -103,6 +103,8 @@ def _fairseq(model: dict[str, Any], task: dict[str, Any], tensors: dict[str, Any
     config = _common_config(model, tensors, path)
     if family == "data2vec-audio":
         _require(model, {"layer_norm_first": False, "extractor_mode": "layer_norm"}, path)
+        if "conv_pos" not in model:
+            raise SpeechpressError(f"{path}: its config is incomplete or unknown (no conv_pos)")
         depth = int(model.get("pos_conv_depth", 1))
         config |= {"num_conv_pos_embeddings": depth, "conv_pos_kernel_size": max(3, int(model["conv_pos"]) // depth)}
     else:

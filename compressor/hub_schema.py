@@ -57,6 +57,8 @@ NOT_ITS_OWN = (
 def check_config(config: dict[str, Any], shown: str) -> None:
     """Raises SpeechpressError, naming the key, for a value that is not what it must be, or beyond all bounds."""
     check(config, _COMMON, shown)
+    if config.get("quantization_config") is not None:
+        raise SpeechpressError(f"{shown}: quantization_config is set; give the model as it was before it was quantised")
     family = config["model_type"]
     if family in _LIKE_HUBERT:
         check(config, HUBERT, shown)

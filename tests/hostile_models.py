@@ -15,6 +15,7 @@ from pathlib import Path
 from hostile import WRONG, mutations, nested
 
 DATA = Path(__file__).parent / "data"
+FEW = {word: WRONG[word] for word in ("null", "text", "list", "negative", "1e9")}
 CALLS = (
     (os.system, ("touch MARK",)),
     (eval, ("open('MARK', 'w')",)),
@@ -65,7 +66,7 @@ def hub(folder):
             return run
 
         ours = {key: value for key, value in document.items() if key in read}
-        for name, changed, fits in mutations(ours):
+        for name, changed, fits in mutations(ours, values=WRONG if family == "hubert" else FEW):
             yield (
                 f"{family}.{name}",
                 not (fits or name.endswith("missing")),
@@ -142,8 +143,10 @@ def fairseq(folder):
 
         return run
 
-    for file in ("fairseq_hubert_base", "fairseq_data2vec", "unilm_wavlm_base"):
-        state = read_foreign(DATA / f"{file}.pt")
+    for file in ("unilm_wavlm_base", "fairseq_data2vec"):
+        state = {key: value for key, value in read_foreign(DATA / f"{file}.pt").items() if key in ("cfg", "model")}
+        if "task" in state["cfg"]:
+            state["cfg"] = {"model": state["cfg"]["model"], "task": {"normalize": False}}
         holder = state["cfg"]["model"] if "model" in state["cfg"] else state["cfg"]
         ours = {key: holder[key] for key in MODEL.optional if key in holder}
 

@@ -1,0 +1,45 @@
+"""Every border where files come in, tried with what no good file holds; see `hostile` and `hostile_models`."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hostile import MEMORY_BYTES
+
+LEAST = {  # cases, so that none is left out unseen
+    "own_config": 500,
+    "card": 400,
+    "eval_file": 250,
+    "quantize": 150,
+    "profile": 1000,
+    "hub": 800,
+    "fairseq": 400,
+    "pickles": 120,
+}
+
+
+@pytest.mark.parametrize("border", LEAST)
+def test_nothing_hostile_is_executed_accepted_or_ends_in_a_trace(border):
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, here / "hostile.py", border],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=550,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) >= LEAST[border]
+    bad = [row for row in rows if row["outcome"] in ("wrong", "trace", "hang")]
+    assert not bad, "\n".join(f"{row['name']}: {row['outcome']} {row['text']}" for row in bad[:5])
+    assert not [row["name"] for row in rows if row["executed"]]
+    assert max(row["peak_bytes"] for row in rows) < MEMORY_BYTES
+    unnamed = [row for row in rows if row["outcome"] == "refused" and ": " not in row["text"]]
+    assert not unnamed, unnamed[0]
+    if border != "eval_file":  # an eval.json that cannot be used is as good as none
+        assert Counter(row["outcome"] for row in rows)["refused"] > 100
