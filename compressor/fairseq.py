@@ -246,7 +246,7 @@ def _rename(tensors: dict[str, Any], path: Path) -> dict[str, Tensor]:
     if unknown:
         raise SpeechpressError(
             f"{path}: {len(unknown)} tensors are unknown, so its hidden states could be computed wrongly: "
-            f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}"
+            f"{', '.join(f'{name:.100}' for name in unknown[:5])}{', ...' if len(unknown) > 5 else ''}"
         )
     return renamed
 

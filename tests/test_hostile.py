@@ -1,6 +1,7 @@
 """Every border where files come in, tried with what no good file holds; see `hostile` and `hostile_models`."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -9,23 +10,26 @@ from pathlib import Path
 import pytest
 from hostile import MEMORY_BYTES
 
-LEAST = {  # cases, so that none is left out unseen
-    "own_config": 500,
-    "card": 400,
-    "eval_file": 250,
-    "quantize": 150,
-    "profile": 1000,
-    "hub": 800,
-    "fairseq": 400,
-    "pickles": 120,
+# Cases at least, and of how many one is tried: all 4,000 take two minutes (SPEECHPRESS_HOSTILE=all).
+BORDERS = {
+    "own_config": (500, 2),
+    "card": (400, 3),
+    "eval_file": (250, 4),
+    "quantize": (150, 2),
+    "profile": (1000, 9),
+    "hub": (700, 5),
+    "fairseq": (400, 5),
+    "pickles": (120, 2),
 }
 
 
-@pytest.mark.parametrize("border", LEAST)
+@pytest.mark.parametrize("border", BORDERS)
 def test_nothing_hostile_is_executed_accepted_or_ends_in_a_trace(border):
+    least, every = BORDERS[border]
+    every = 1 if os.environ.get("SPEECHPRESS_HOSTILE") == "all" else every
     here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, here / "hostile.py", border],
+        [sys.executable, here / "hostile.py", border, str(every)],
         cwd=here,
         capture_output=True,
         text=True,
@@ -34,7 +38,7 @@ def test_nothing_hostile_is_executed_accepted_or_ends_in_a_trace(border):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(rows) >= LEAST[border]
+    assert len(rows) >= least // every
     bad = [row for row in rows if row["outcome"] in ("wrong", "trace", "hang")]
     assert not bad, "\n".join(f"{row['name']}: {row['outcome']} {row['text']}" for row in bad[:5])
     assert not [row["name"] for row in rows if row["executed"]]
@@ -42,4 +46,4 @@ def test_nothing_hostile_is_executed_accepted_or_ends_in_a_trace(border):
     unnamed = [row for row in rows if row["outcome"] == "refused" and ": " not in row["text"]]
     assert not unnamed, unnamed[0]
     if border != "eval_file":  # an eval.json that cannot be used is as good as none
-        assert Counter(row["outcome"] for row in rows)["refused"] > 100
+        assert Counter(row["outcome"] for row in rows)["refused"] > least // every // 2
