@@ -24,6 +24,7 @@ from .features import Key, Upstream, of_model, pool_clips, read_clip, some_waves
 from .pretrained import load_teacher
 from .probes import SPLITS, Part, Parts, Score, probe, probe_each_layer
 from .tasks import Task, make_task
+from .torch_device import check_device
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +173,7 @@ def probe_teacher(
     listen: Listener = logger.info,
 ) -> dict[str, Any]:
     """Probe every layer of a teacher alone; see `probe_layers`. `source` is what `pretrained.load_teacher` takes."""
+    device = check_device(device)
     made = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(map(str.strip, tasks))]
     return probe_layers(of_model(load_teacher(source).to(device)), made, seeds, device=device, listen=listen)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.schema import Fields, Items, Maybe, Text, Whole, check, shown_value
+from speechpress.runtime.schema import Fields, Items, Maybe, Table, Text, Whole, check, shown_value
 
 from .encoder_schema import HUBERT, MAX_LAYERS, WHISPER
 
@@ -13,7 +13,7 @@ MAX_NUMBER, MAX_LIST = 2**31, 10_000
 _COUNTS = re.compile(r"layers$|depth|num_blocks|stages$|num_experts|num_conv_pos_embeddings$")
 _COMMON = Fields({"model_type": Text(100)}, {"architectures": Maybe(Items(Text(200)))})
 _LIKE_HUBERT = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat")
-INDEX = Fields({"weight_map": Fields({})})
+INDEX = Fields({"weight_map": Table(Text(255), 1_000_000)})
 # Of FeatureExtractors that compute filter banks: sizes of their tables and windows.
 EXTRACTOR = Fields(
     {},
@@ -70,8 +70,6 @@ def check_config(config: dict[str, Any], shown: str) -> None:
 def check_index(index: dict[str, Any], shown: str) -> dict[str, str]:
     """The weight_map of an index of shards."""
     check(index, INDEX, shown)
-    if not all(isinstance(shard, str) and shard for shard in index["weight_map"].values()):
-        raise SpeechpressError(f"{shown}: weight_map must name a file for each tensor")
     return index["weight_map"]
 
 
