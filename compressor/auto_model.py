@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .checkpoint import AUTO_MAP, MODEL_TYPE, encoder_config, write_model_code
+from .checkpoint import AUTO_MAP, MODEL_TYPE, write_model_code
+from .config import read_own
 from .encoder import Encoder
 from .hub import import_transformers
 
@@ -29,7 +30,7 @@ class SpeechpressConfig(transformers.PretrainedConfig):  # type: ignore[name-def
     def __init__(self, speechpress: dict[str, Any] | None = None, **more: Any) -> None:
         self.speechpress = speechpress
         if speechpress is not None:
-            encoder = encoder_config(speechpress, "config.json")
+            encoder = read_own(speechpress, "config.json")
             more |= {"hidden_size": encoder.width, "num_hidden_layers": encoder.num_layers}
         super().__init__(**more)
 
@@ -45,7 +46,7 @@ class SpeechpressModel(transformers.PreTrainedModel):  # type: ignore[name-defin
 
     def __init__(self, config: SpeechpressConfig) -> None:
         super().__init__(config)
-        whole = Encoder(encoder_config(config.speechpress or {}, "config.json"))
+        whole = Encoder(read_own(config.speechpress or {}, "config.json"))
         for name, part in whole.named_children():
             self.add_module(name, part)
         self.masked_spec_embed = whole.masked_spec_embed

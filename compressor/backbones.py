@@ -3,6 +3,7 @@
 Shapes: B batch, S samples, T frames, N log-mel frames, M mel bins, D width.
 """
 
+import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.schema import check
 
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder, normalize
 from .families import Family, family_of
+from .fitting import check_fit, check_module
 from .hub import hushed_transformers
+from .hub_schema import EXTRACTOR, own_values
 from .layer_states import FrameCount, conv_frames, find_layers
+from .preprocessor import extractor_sections
 from .weights import Weights, hubert_names, is_head
 from .whisper import WhisperBackbone, whisper_tensors
 
@@ -138,6 +143,8 @@ def _found_kind(family: Family, weights: Weights) -> Built:
         return WaveformBackbone(model, weights, convolutions=False), None, notes
     if weights.folder is None:
         raise SpeechpressError(f"{_where(weights)}: a {family.name} model needs its preprocessor_config.json")
+    for where, values in extractor_sections(weights.folder):
+        check(values, EXTRACTOR, where)
     try:
         with hushed_transformers() as transformers:
             # Code in the folder is never run, nor is anybody asked whether it may.
@@ -154,7 +161,7 @@ KINDS = {"encoder": _encoder_kind, "waveform": _waveform_kind, "whisper": _whisp
 
 def encoder_config(weights: Weights) -> EncoderConfig:
     try:
-        return EncoderConfig.from_hubert(_with_defaults(weights), weights.normalize_input, weights.eps)
+        return EncoderConfig.from_hubert(_with_defaults(weights), weights.normalize_input, weights.eps, _where(weights))
     except KeyError as error:
         raise SpeechpressError(f"{_where(weights)}: the config has no {error}") from error
 
@@ -165,13 +172,26 @@ def _with_defaults(weights: Weights) -> dict[str, Any]:
     if sizes | {"num_attention_heads"} <= set(weights.config):
         return weights.config
     with hushed_transformers() as transformers:
-        return transformers.AutoConfig.for_model(weights.family, **_keywords(weights)).to_dict()
+        return _foreign_config(weights, transformers).to_dict()
+
+
+def _foreign_config(weights: Weights, transformers: Any) -> Any:
+    """transformers' own config object; raises ValueError or KeyError for a family that it does not know."""
+    try:
+        return transformers.AutoConfig.for_model(weights.family, **own_values(weights.config))
+    except (ValueError, KeyError):
+        raise
+    except Exception as error:
+        # transformers checks some values itself, with errors of its own classes
+        raise SpeechpressError(f"{_where(weights)}: its config cannot be used ({str(error)[:200]})") from error
 
 
 def _encoder(config: EncoderConfig, weights: Weights) -> Encoder:
     tensors, unknown = hubert_names(weights.tensors)
     if unknown:
         raise SpeechpressError(f"{_where(weights)}: tensors that no {weights.family} encoder has: {unknown[:5]}")
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    check_fit(config, shapes, f"{_where(weights)}: tensors do not fit the config")
     encoder = Encoder(config)
     # Models that were never trained with masking are saved without it; hidden states do not depend on it.
     tensors.setdefault("masked_spec_embed", torch.zeros(config.width))
@@ -186,6 +206,7 @@ def _transformers_model(weights: Weights) -> tuple[Any, tuple[str, ...]]:
     """transformers' own module with the weights in it, and a note on tensors that it has no place for."""
     with hushed_transformers() as transformers:
         config, model_class = _model_class(weights, transformers)
+        check_module(lambda: model_class(copy.deepcopy(config)), weights.tensors, _where(weights))
         try:
             model, report = model_class.from_pretrained(
                 None, config=config, state_dict=weights.tensors, output_loading_info=True, dtype=torch.float32
@@ -205,19 +226,13 @@ def _transformers_model(weights: Weights) -> tuple[Any, tuple[str, ...]]:
 def _model_class(weights: Weights, transformers: Any) -> tuple[Any, Any]:
     """Config and class; raises SpeechpressError when this transformers has none."""
     try:
-        config = transformers.AutoConfig.for_model(weights.family, **_keywords(weights))
+        config = _foreign_config(weights, transformers)
         model_class = transformers.AutoModel._model_mapping[type(config)]
     except (ValueError, KeyError) as error:
         raise SpeechpressError(
             f"{_where(weights)}: transformers {transformers.__version__} has no model for model_type {weights.family!r}"
         ) from error
     return config, (model_class[0] if isinstance(model_class, tuple) else model_class)
-
-
-def _keywords(weights: Weights) -> dict[str, Any]:
-    """Config values to build a config from; the stored ones that transformers sets itself are left out."""
-    own = ("model_type", "architectures", "transformers_version", "torch_dtype", "dtype", "_name_or_path", "auto_map")
-    return {key: value for key, value in weights.config.items() if key not in own}
 
 
 def _where(weights: Weights) -> str:

@@ -10,7 +10,6 @@ card.json                  lineage: teacher, recipe, data, steps, metrics, versi
 """
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,17 @@ from torch import Tensor
 from speechpress.runtime.atomic import atomic, cannot_write, write_json, write_text
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
 from speechpress.runtime.parts import entries, is_part
-from speechpress.runtime.regular import check_regular
+from speechpress.runtime.regular import open_regular
 
-from .config import SAMPLE_RATE, TRANSFORMERS_EPS, EncoderConfig
+from .config import SAMPLE_RATE, SCHEMA, TRANSFORMERS_EPS, EncoderConfig, read_own
+from .document_schema import read_card
 from .encoder import Encoder
+from .fitting import check_fit
 from .preprocessor import read_preprocessor, say
 
-SCHEMA = 1
+MAX_HEADER_BYTES = 16 * 2**20  # of a safetensors file; that of the largest speech encoders is 0.2 MB
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.json"
 MODEL_TYPE, MODEL_CODE = "speechpress", "modeling_speechpress.py"
 AUTO_MAP = {f"Auto{kind}": f"{MODEL_CODE.removesuffix('.py')}.Speechpress{kind}" for kind in ("Config", "Model")}
@@ -65,18 +67,6 @@ class Checkpoint:
     card: dict[str, Any] = field(default_factory=dict)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises SpeechpressError when the file is missing or is not a JSON object."""
-    check_regular(path)
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpeechpressError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise SpeechpressError(f"{path}: holds {type(value).__name__}, but must hold a JSON object")
-    return value
-
-
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file, atomically. Tensors are moved to the CPU and made contiguous."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -91,18 +81,38 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; raises SpeechpressError when it is missing, truncated or damaged."""
-    check_regular(path)
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         return load_file(path), metadata
     except (OSError, SafetensorError) as error:
-        raise SpeechpressError(f"{path}: cannot be read as safetensors ({error}); is it complete?") from error
+        raise _no_tensors(path, error) from error
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes in a safetensors file's header; raises SpeechpressError as `read_tensors` does."""
+    try:
+        _check_header(path)
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  no dict
+    except (OSError, SafetensorError) as error:
+        raise _no_tensors(path, error) from error
+
+
+def _check_header(path: Path) -> None:
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER_BYTES:
+        raise OSError(f"its header would have {length:,} bytes")
+
+
+def _no_tensors(path: Path, error: Exception) -> SpeechpressError:
+    return SpeechpressError(f"{path}: cannot be read as safetensors ({error}); is it complete?")
 
 
 def sha256(path: Path) -> str:
-    check_regular(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -153,26 +163,17 @@ def read_config(folder: Path) -> EncoderConfig:
 
     Raises SpeechpressError when there is none, it was written by a newer version, or is of another sample rate.
     """
-    document = read_json(folder / CONFIG)
+    path = folder / CONFIG
+    document = read_json(path)
     own = document.get("speechpress")
     asked = read_preprocessor(folder)
     if own is None:
         say(str(folder), asked.doubts)
         try:
-            return EncoderConfig.from_hubert(document, asked.normalize, TRANSFORMERS_EPS)
+            return EncoderConfig.from_hubert(document, asked.normalize, TRANSFORMERS_EPS, str(path))
         except KeyError as error:
-            raise SpeechpressError(f"{folder / CONFIG}: is no HuBERT-like encoder (no {error})") from error
-    return encoder_config(own, str(folder / CONFIG))
-
-
-def encoder_config(own: dict[str, Any], where: str) -> EncoderConfig:
-    """What a config.json holds under "speechpress"; raises SpeechpressError when a newer version wrote it."""
-    if own.get("schema") != SCHEMA:
-        raise SpeechpressError(
-            f"{where}: has schema {own.get('schema')}, but this speechpress reads {SCHEMA}; "
-            "upgrade with: pip install -U speechpress"
-        )
-    return EncoderConfig.from_dict(own["encoder"])
+            raise SpeechpressError(f"{path}: is no HuBERT-like encoder (no {error})") from error
+    return read_own(own, str(path))
 
 
 def load_encoder(folder: str | Path) -> Encoder:
@@ -181,7 +182,9 @@ def load_encoder(folder: str | Path) -> Encoder:
     Raises SpeechpressError when files are missing, damaged, or do not fit each other.
     """
     folder = Path(folder)
-    encoder = Encoder(read_config(folder))
+    config = read_config(folder)
+    check_fit(config, read_shapes(folder / WEIGHTS), f"{folder / WEIGHTS}: does not fit {folder / CONFIG}")
+    encoder = Encoder(config)
     tensors, _ = read_tensors(folder / WEIGHTS)
     # A HubertModel that was made without masking has no mask vector; nothing that we compute uses it.
     tensors.setdefault("masked_spec_embed", torch.zeros(encoder.config.width))
@@ -199,7 +202,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     """
     folder = Path(folder)
     check_whole(folder)
-    card = read_json(folder / CARD) if (folder / CARD).exists() else {}
+    card = read_card(folder / CARD) if (folder / CARD).exists() else {}
     return Checkpoint(folder, load_encoder(folder), card)
 
 

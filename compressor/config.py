@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.schema import Fields, check
 from speechpress.runtime.spec import StreamSpec
 
+from .encoder_checks import LISTS, EncoderError, check_encoder
+from .encoder_schema import HUBERT, OWN, SECTION
+
 SAMPLE_RATE = 16_000
-CONV_NORMS = ("group", "layer", "frame", "static")
-INPUT_NORMS = ("none", "utterance", "running")
 FAIRSEQ_EPS, TRANSFORMERS_EPS = 1e-5, 1e-7  # added to the waveform's variance: layer_norm's, the extractor's
+SCHEMA = 1  # of config.json, as `checkpoint` writes it
 
 
 @dataclass(frozen=True)
@@ -65,73 +68,9 @@ class EncoderConfig:
     input_norm_eps: float = FAIRSEQ_EPS
 
     def __post_init__(self) -> None:
-        for name in ("conv_channels", "conv_kernels", "conv_strides", "num_heads", "ffn_widths", "reuse_attention"):
+        for name in (*LISTS, "reuse_attention"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not len(self.conv_channels) == len(self.conv_kernels) == len(self.conv_strides) > 0:
-            raise SpeechpressError(
-                "encoder: conv_channels, conv_kernels and conv_strides must have one entry per layer"
-            )
-        if len(self.num_heads) != len(self.ffn_widths):
-            raise SpeechpressError("encoder: num_heads and ffn_widths must both have one entry per Transformer layer")
-        for name, choices in (("conv_norm", CONV_NORMS), ("input_norm", INPUT_NORMS)):
-            if getattr(self, name) not in choices:
-                raise SpeechpressError(
-                    f"encoder: {name} is {getattr(self, name)!r}, but must be one of {', '.join(choices)}"
-                )
-        if self.width % self.pos_conv_groups:
-            raise SpeechpressError(
-                f"encoder: width {self.width} is no multiple of pos_conv_groups {self.pos_conv_groups}"
-            )
-        sizes = (*self.conv_channels, *self.conv_kernels, *self.conv_strides, *self.num_heads, *self.ffn_widths)
-        if min(*sizes, self.width, self.head_dim, self.pos_conv_kernel, self.time_reduction) < 1:
-            raise SpeechpressError("encoder: every size must be at least 1")
-        if self.pos_conv_future is not None and not 0 <= self.pos_conv_future < self.pos_conv_kernel:
-            raise SpeechpressError(
-                f"encoder: pos_conv_future is {self.pos_conv_future}, but must be 0 to {self.pos_conv_kernel - 1} "
-                f"(the kernel has {self.pos_conv_kernel} frames)"
-            )
-        if self.left_context is not None and self.left_context < 1:
-            raise SpeechpressError(f"encoder: left_context is {self.left_context}, but must be at least 1 frame")
-        if not self.projection and self.conv_channels[-1] != self.width:
-            raise SpeechpressError(
-                f"encoder: projection is false, so the last of conv_channels, {self.conv_channels[-1]}, must be the "
-                f"width, {self.width}"
-            )
-        self._check_distinct_layers()
-        self._check_reuse()
-
-    def _check_distinct_layers(self) -> None:
-        distinct, layers = self.distinct_layers, self.num_layers
-        if distinct is None:
-            return
-        if distinct < 1 or layers % distinct:
-            raise SpeechpressError(f"encoder: distinct_layers is {distinct}, which does not divide {layers} layers")
-        for name in ("num_heads", "ffn_widths", "reuse_attention"):
-            values = getattr(self, name)
-            if any(value != values[index % distinct] for index, value in enumerate(values)):
-                raise SpeechpressError(
-                    f"encoder: {name} must repeat after {distinct} layers, because distinct_layers is {distinct}"
-                )
-
-    def _check_reuse(self) -> None:
-        reuse = self.reuse_attention
-        if not reuse:
-            return
-        if len(reuse) != self.num_layers:
-            raise SpeechpressError(
-                f"encoder: reuse_attention has {len(reuse)} entries, but there are {self.num_layers} layers"
-            )
-        if reuse[0]:
-            raise SpeechpressError(
-                "encoder: reuse_attention is true for the first layer, which has no layer before it to attend as. "
-                "Begin it with false"
-            )
-        for index in range(1, self.num_layers):
-            if reuse[index] and self.num_heads[index] != self.num_heads[index - 1]:
-                raise SpeechpressError(
-                    f"encoder: layer {index + 1} reuses the attention of layer {index} (reuse_attention), so both must "
-                    f"have the same num_heads, not {self.num_heads[index]} and {self.num_heads[index - 1]}"
-                )
+        check_encoder(self)
 
     @property
     def num_layers(self) -> int:
@@ -146,15 +85,21 @@ class EncoderConfig:
     @property
     def blockers(self) -> tuple[str, ...]:
         """What keeps this encoder from streaming, for people; empty when it streams."""
-        reasons = {
-            "conv_norm is 'group', a norm over the whole recording": self.conv_norm == "group",
-            "input_norm is 'utterance', a norm over the whole recording": self.input_norm == "utterance",
-            f"pos_conv_future is not set, so {self.future_frames} frames of look-ahead": self.pos_conv_future is None,
-            "left_context is not set, so its memory would grow without end": self.left_context is None,
-            f"pos_conv_future is {self.pos_conv_future} frames of the front end, no multiple of time_reduction "
-            f"{self.time_reduction}": bool((self.pos_conv_future or 0) % self.time_reduction),
-        }
-        return tuple(reason for reason, true in reasons.items() if true)
+        return tuple(f"{key} {reason}" for key, reason in self.blocking)
+
+    @property
+    def blocking(self) -> tuple[tuple[str, str], ...]:
+        """The fields that keep this encoder from streaming, each with what is the matter with it."""
+        future, frames = self.pos_conv_future, self.future_frames
+        uneven = f"is {future} frames of the front end, no multiple of time_reduction {self.time_reduction}"
+        reasons = (
+            ("conv_norm", "is 'group', a norm over the whole recording", self.conv_norm == "group"),
+            ("input_norm", "is 'utterance', a norm over the whole recording", self.input_norm == "utterance"),
+            ("pos_conv_future", f"is not set, so {frames} frames of look-ahead", future is None),
+            ("left_context", "is not set, so its memory would grow without end", self.left_context is None),
+            ("pos_conv_future", uneven, bool((future or 0) % self.time_reduction)),
+        )
+        return tuple((key, reason) for key, reason, true in reasons if true)
 
     @property
     def own_parts(self) -> tuple[str, ...]:
@@ -231,12 +176,24 @@ class EncoderConfig:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "EncoderConfig":
-        """Raises SpeechpressError for a key that this version does not know: it was written by a newer one."""
+    def from_dict(cls, values: dict[str, Any], shown: str = "encoder config") -> "EncoderConfig":
+        """Checked values of a file, which errors call `shown`.
+
+        Raises SpeechpressError for a value that is not what it must be, and for a key that this version does not know:
+        it was written by a newer one.
+        """
+        check(values, OWN, shown)
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
-            raise SpeechpressError(f"encoder config has unknown keys {unknown}; it may need a newer speechpress")
-        return cls(**values)
+            raise SpeechpressError(f"{shown} has unknown keys {unknown}; it may need a newer speechpress")
+        return cls._from_file(shown, **values)
+
+    @classmethod
+    def _from_file(cls, shown: str, **values: Any) -> "EncoderConfig":
+        try:
+            return cls(**values)
+        except EncoderError as error:
+            raise SpeechpressError(f"{shown}: {error}") from None
 
     def to_hubert(self) -> dict[str, Any]:
         """The same numbers under the names of `transformers`' HubertConfig.
@@ -290,21 +247,28 @@ class EncoderConfig:
 
     @classmethod
     def from_hubert(
-        cls, values: dict[str, Any], normalize_input: bool = False, eps: float = FAIRSEQ_EPS
+        cls,
+        values: dict[str, Any],
+        normalize_input: bool = False,
+        eps: float = FAIRSEQ_EPS,
+        shown: str = "config.json",
     ) -> "EncoderConfig":
         """Read a HubertConfig or Wav2Vec2Config, as a dict; how its waveform is normalised stands elsewhere.
 
-        Raises SpeechpressError when the config asks for something that this encoder has no counterpart of.
+        Raises SpeechpressError, which calls the config `shown`, for a value that is not what it must be, and when it
+        asks for something that this encoder has no counterpart of; KeyError when it lacks a size.
         """
+        check(values, HUBERT, shown)
         for key, wanted in (
             ("conv_pos_batch_norm", False),
             ("hidden_act", "gelu"),
             ("feat_extract_activation", "gelu"),
         ):
             if values.get(key, wanted) != wanted:
-                raise SpeechpressError(f"encoder: {key}={values[key]!r} is not supported (only {wanted!r})")
+                raise SpeechpressError(f"{shown}: {key}={values[key]!r} is not supported (only {wanted!r})")
         layers, width, heads = (values[k] for k in ("num_hidden_layers", "hidden_size", "num_attention_heads"))
-        return cls(
+        return cls._from_file(
+            shown,
             conv_channels=values["conv_dim"],
             conv_kernels=values["conv_kernel"],
             conv_strides=values["conv_stride"],
@@ -325,3 +289,18 @@ class EncoderConfig:
             layer_norm_eps=values.get("layer_norm_eps", 1e-5),
             input_norm_eps=eps if normalize_input else FAIRSEQ_EPS,
         )
+
+
+def read_own(section: Any, shown: str) -> EncoderConfig:
+    """The encoder in the section "speechpress" of a config.json, which errors call `shown`.
+
+    Raises SpeechpressError when it was written by a newer version, or holds what no encoder can have.
+    """
+    newer = isinstance(section, dict) and type(section.get("schema")) is int and section["schema"] > SCHEMA
+    if newer:
+        raise SpeechpressError(
+            f"{shown}: has schema {section['schema']}, but this speechpress reads {SCHEMA}; "
+            "upgrade with: pip install -U speechpress"
+        )
+    check({"speechpress": section}, Fields({"speechpress": SECTION}), shown)
+    return EncoderConfig.from_dict(section["encoder"], f"{shown}: speechpress.encoder")

@@ -22,6 +22,7 @@ from .fidelity import fidelity
 from .objectives import load_heads
 from .pretrained import Teacher, load_teacher
 from .problems import FLOORS
+from .torch_device import check_device
 from .upstreams import bundle_upstream, chunk_of, encoder_upstream, open_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def open_comparison(
 
     Raises SpeechpressError for what cannot be opened, has no such chunks, or is of another sample rate.
     """
+    device = check_device(device)
     comparison = _of_source(source, chunk_ms, device, teacher)
     comparison.upstreams["logmel"] = LOG_MEL
     for other in against:

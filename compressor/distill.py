@@ -39,6 +39,7 @@ from .quantized_training import QuantizedTraining
 from .recipe import Recipe
 from .run import Outcome, Run, Where, check_folder, summary
 from .show import describe_encoder
+from .torch_device import check_device
 from .training import Loop
 
 logger = logging.getLogger(__name__)
@@ -217,14 +218,7 @@ def make_fabric(recipe: Recipe, where: Where) -> Fabric:
 
     Raises SpeechpressError when the device is not there.
     """
-    accelerator = where.device
-    if accelerator == "auto":
-        mps = torch.backends.mps.is_available()
-        accelerator = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise SpeechpressError("--device cuda: this PyTorch sees no CUDA device; use --device cpu")
-    if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise SpeechpressError("--device mps: this PyTorch sees no Apple GPU; use --device cpu")
+    accelerator = check_device(where.device)
     precision = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[recipe.train.precision]
     if precision == "16-mixed" and accelerator == "cpu":
         logger.warning("fp16 needs a GPU; on this CPU the run is in fp32 (--set train.precision=bf16 for bf16)")

@@ -13,8 +13,11 @@ from typing import Any
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.bundle import is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
+from speechpress.runtime.schema import fits
 
-from .checkpoint import CARD, CONFIG, WEIGHTS, read_json, sha256
+from .checkpoint import CARD, CONFIG, WEIGHTS, sha256
+from .document_schema import EVAL
 
 NAME = "eval.json"
 ALIKE = ("suite", "of", "layers", "latency", "budget", "against")
@@ -61,7 +64,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         found = read_json(path)
     except SpeechpressError:
         return None
-    return found if isinstance(found.get("tasks"), dict) and isinstance(found.get("suite"), str) else None
+    return found if fits(found, EVAL) else None
 
 
 def scores_of(folder: Path) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from .events import OnText
 from .features import some_waves
 from .sounds import read_sound
 from .tasks import make_task, whole_test_clips
+from .torch_device import check_device
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def evaluate(
         SpeechpressError: no checkpoint, no labels, an unknown task, no clip that can be read, or chunks for a student
             that does not stream.
     """
-    start = time.monotonic()
+    start, device = time.monotonic(), check_device(device)
     opened = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(map(str.strip, tasks))]
     comparison = open_comparison(checkpoint, (), teacher, chunk_ms, device)
     result: dict[str, Any] = {"checkpoint": str(checkpoint), "data": "starter" if data is None else str(data)}

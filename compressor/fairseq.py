@@ -13,6 +13,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .fairseq_schema import check_model, check_sizes, check_task, check_tensors
 from .families import OF_FAIRSEQ
 from .foreign import parse_conv_layers, read_foreign
 from .weights import Weights, unwrapped
@@ -65,7 +66,12 @@ def read_checkpoint(path: Path) -> Weights:
     if {"Config", "Distiller"} <= keys:
         return _distiller(state, path)
     if {"task_cfg", "model_cfg", "model_weight"} <= keys:  # s3prl's own conversion of a fairseq HuBERT
-        return _fairseq(state["model_cfg"], state["task_cfg"], state["model_weight"], "s3prl", path)
+        tensors = check_tensors(state["model_weight"], path, "model_weight")
+        model, task = (
+            check_model(state["model_cfg"], path, "model_cfg"),
+            check_task(state["task_cfg"], path, "task_cfg"),
+        )
+        return _fairseq(model, task, tensors, "s3prl", path)
     if "model" in keys and isinstance(state["model"], dict):
         return _fairseq_or_unilm(state, path)
     if keys and all(isinstance(value, Tensor) for value in state.values()):
@@ -92,13 +98,15 @@ def _is_text(name: Any) -> bool:
 
 
 def _fairseq_or_unilm(state: dict[str, Any], path: Path) -> Weights:
-    config = state.get("cfg")
+    config, tensors = state.get("cfg"), check_tensors(state["model"], path, "model")
     if isinstance(config, dict) and isinstance(config.get("model"), dict):  # fairseq >= 0.12, and 1.0.0a
-        return _fairseq(config["model"], config.get("task") or {}, state["model"], "fairseq", path)
+        model, task = check_model(config["model"], path, "cfg.model"), check_task(config.get("task"), path, "cfg.task")
+        return _fairseq(model, task, tensors, "fairseq", path)
     if isinstance(config, dict) and "encoder_layers" in config:
-        return _wavlm(config, state["model"], path)
+        return _wavlm(check_model(config, path, "cfg"), tensors, path)
     if isinstance(state.get("args"), dict):  # fairseq 0.10: one flat Namespace for model and task
-        return _fairseq(state["args"], state["args"], state["model"], "fairseq", path)
+        args = check_model(state["args"], path, "args")
+        return _fairseq(args, args, tensors, "fairseq", path)
     raise SpeechpressError(f"{path}: has weights under 'model', but no config under 'cfg' or 'args'")
 
 
@@ -109,6 +117,8 @@ def _fairseq(model: dict[str, Any], task: dict[str, Any], tensors: dict[str, Any
     config = _common_config(model, tensors, path)
     if family == "data2vec-audio":
         _require(model, {"layer_norm_first": False, "extractor_mode": "layer_norm"}, path)
+        if "conv_pos" not in model:
+            raise SpeechpressError(f"{path}: its config is incomplete or unknown (no conv_pos)")
         depth = int(model.get("pos_conv_depth", 1))
         config |= {"num_conv_pos_embeddings": depth, "conv_pos_kernel_size": max(3, int(model["conv_pos"]) // depth)}
     else:
@@ -141,9 +151,11 @@ def _wavlm(config: dict[str, Any], tensors: dict[str, Any], path: Path) -> Weigh
 
 def _distiller(state: dict[str, Any], path: Path) -> Weights:
     """s3prl's Distiller (DistilHuBERT): a HuBERT without the norm before the projection; its heads are left out."""
-    config = (state["Config"] or {}).get("distiller")
-    if not isinstance(config, dict):
+    holder = state["Config"]
+    if not isinstance(holder, dict) or not isinstance(holder.get("distiller"), dict):
         raise SpeechpressError(f"{path}: looks like an s3prl Distiller, but its Config has no 'distiller' section")
+    config = check_model(holder["distiller"], path, "Config.distiller")
+    tensors = check_tensors(state["Distiller"], path, "Distiller")
     if config.get("task_emb_type", "expand-last") in ("add", "concat"):
         raise SpeechpressError(
             f"{path}: a Distiller that mixes task embeddings into its input has no single hidden state"
@@ -158,9 +170,9 @@ def _distiller(state: dict[str, Any], path: Path) -> Weights:
         "encoder_ffn_embed_dim": 3072,
         "encoder_attention_heads": 12,
     }
-    values = _common_config({**defaults, **config, "conv_bias": False}, state["Distiller"], path)
+    values = _common_config({**defaults, **config, "conv_bias": False}, tensors, path)
     values |= {"feat_proj_layer_norm": False}
-    tensors = _rename(state["Distiller"], path)
+    tensors = _rename(tensors, path)
     tensors["masked_spec_embed"] = torch.zeros(values["hidden_size"])
     return Weights(
         format="s3prl",
@@ -220,11 +232,12 @@ def _common_config(config: dict[str, Any], tensors: dict[str, Any], path: Path) 
         }
     except (KeyError, TypeError, ValueError) as error:
         raise SpeechpressError(f"{path}: its config is incomplete or unknown ({error})") from error
-    layers = {key.split(".")[2] for key in tensors if key.startswith("encoder.layers.")}
+    layers = {key.split(".")[2] for key in tensors if re.match(r"encoder\.layers\.\d+\.", key)}
     if len(layers) != values["num_hidden_layers"]:
         raise SpeechpressError(
             f"{path}: the config says {values['num_hidden_layers']} layers, the file has tensors of {len(layers)}"
         )
+    check_sizes(values, tensors, path)
     return values | {
         "conv_dim": [channels for channels, _, _ in conv],
         "conv_kernel": [kernel for _, kernel, _ in conv],
@@ -255,7 +268,7 @@ def _rename(tensors: dict[str, Any], path: Path) -> dict[str, Tensor]:
     if unknown:
         raise SpeechpressError(
             f"{path}: {len(unknown)} tensors are unknown, so its hidden states could be computed wrongly: "
-            f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}"
+            f"{', '.join(f'{name:.100}' for name in unknown[:5])}{', ...' if len(unknown) > 5 else ''}"
         )
     return renamed
 

@@ -7,6 +7,7 @@ that is not torch's own: a stub keeps what it is given and does nothing.
 """
 
 import ast
+import itertools
 import pickle
 import pickletools
 import struct
@@ -21,6 +22,9 @@ from speechpress.runtime.errors import SpeechpressError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # what torch.save wrote first before it used zip files (torch < 1.6)
 LEGACY_PICKLES = 5  # magic number, protocol, system, the object, storage keys; raw tensor bytes follow
+MAX_OPERATIONS = 2_000_000  # of all pickles in a file; a fairseq checkpoint with its optimizer has some 100,000
+MAX_PICKLE_BYTES = 64 * 2**20  # tensors lie beside the pickle, not in it
+MAX_VALUES, MAX_DEPTH = 2_000_000, 60
 MAX_CONV_LAYERS = 64
 MAX_CONV_SIZE = 65_536
 MAX_CONV_TEXT = 2_000
@@ -70,6 +74,7 @@ class Stub:
     """Stands for a class that is never imported: keeps constructor arguments and state, does nothing with them."""
 
     dotted = ""
+    args: tuple[Any, ...]
     state: Any
 
     def __new__(cls, *args: Any) -> "Stub":
@@ -97,6 +102,8 @@ _DAMAGE: tuple[type[Exception], ...] = (
     TypeError,
     AttributeError,
     AssertionError,
+    ArithmeticError,
+    ImportError,
     MemoryError,
 )
 
@@ -123,10 +130,42 @@ def read_foreign(path: Path) -> Any:
         stubs: list[Any] = [(stub, name) for name, stub in _STUBS.items()]
         with torch.serialization.safe_globals(stubs):
             # mmap: optimizer states, two thirds of a training checkpoint, then stay on the disk.
-            return plain(torch.load(path, map_location="cpu", weights_only=True, mmap=zipped))
+            value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        _check_values(value, path)
+        return plain(value)
     except _DAMAGE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SpeechpressError(f"{path}: damaged, or no checkpoint that torch can read ({reason})") from error
+
+
+def _check_values(value: Any, path: Path) -> None:
+    """Raises SpeechpressError for more than could lie in the file: tensors without data, values within themselves.
+
+    A pickle of a few bytes can name one list a billion times, or one number as a tensor of any size.
+    """
+    level, count, tensor_bytes = [value], 0, 0
+    for _ in range(MAX_DEPTH):
+        for tensor in (item for item in level if isinstance(item, torch.Tensor)):
+            size = tensor.numel() * tensor.element_size()
+            tensor_bytes += size
+            if tensor.layout != torch.strided or size > tensor.untyped_storage().nbytes():
+                raise SpeechpressError(f"{path}: refused, because a tensor of {list(tensor.shape)} has too little data")
+        level = list(itertools.islice((inner for item in level for inner in _inner(item)), MAX_VALUES + 1))
+        count += len(level)
+        if count > MAX_VALUES or tensor_bytes > 4 * path.stat().st_size:
+            raise SpeechpressError(f"{path}: refused, because it unfolds to far more than its size")
+        if not level:
+            return
+    raise SpeechpressError(f"{path}: refused, because it is nested more than {MAX_DEPTH} deep")
+
+
+def _inner(value: Any) -> Iterator[Any]:
+    if isinstance(value, Stub):
+        yield from (value.args, value.state)
+    elif isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, (list, tuple, set)):
+        yield from value
 
 
 def plain(value: Any) -> Any:
@@ -166,27 +205,42 @@ def _pickled_names(path: Path, zipped: bool) -> list[str]:
             with path.open("rb") as file:
                 return _legacy_names(file, path)
         with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
-            if not any(name.rsplit("/", 1)[-1] == "data.pkl" for name in pickles):
+            pickles = [entry for entry in archive.infolist() if entry.filename.endswith(".pkl")]
+            if not any(entry.filename.rsplit("/", 1)[-1] == "data.pkl" for entry in pickles):
                 raise SpeechpressError(f"{path}: a zip file, but not a checkpoint (it holds no data.pkl)")
-            return [found for name in pickles for found in _names(archive.open(name))]
+            budget = _Budget(path)
+            return [found for entry in pickles for found in _names_of(budget.spend(archive.open(entry)))]
     except _DAMAGE as error:
         raise SpeechpressError(f"{path}: truncated, or not a checkpoint ({error})") from error
 
 
 def _legacy_names(file: IO[bytes], path: Path) -> list[str]:
     """The names of all five pickles before torch < 1.6's raw tensor bytes, or of one plain pickle."""
-    first = list(pickletools.genops(file))
-    names = list(_names_of(first))
+    budget = _Budget(path)
+    names = list(_names_of(budget.spend(file)))
     if names:
         return names
-    if not any(argument == LEGACY_MAGIC for _, argument, _ in first):
+    if not budget.magic:
         raise SpeechpressError(f"{path}: not a checkpoint (neither torch's zip format nor its older one)")
-    return [name for _ in range(LEGACY_PICKLES - 1) for name in _names(file)]
+    return [name for _ in range(LEGACY_PICKLES - 1) for name in _names_of(budget.spend(file))]
 
 
-def _names(file: IO[bytes]) -> list[str]:
-    return list(_names_of(pickletools.genops(file)))
+class _Budget:
+    """Counts the operations of a file's pickles and ends the reading when there are too many."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.left, self.magic = path, MAX_OPERATIONS, False
+
+    def spend(self, file: IO[bytes]) -> Iterator[Any]:
+        """The operations of the pickle that begins here; raises SpeechpressError when it is too long."""
+        start = None
+        for opcode, argument, place in pickletools.genops(file):
+            start = place if start is None else start
+            self.left -= 1
+            self.magic = self.magic or argument == LEGACY_MAGIC
+            if self.left < 0 or (place or 0) - (start or 0) > MAX_PICKLE_BYTES:
+                raise SpeechpressError(f"{self.path}: refused, because its pickle is far longer than a checkpoint's")
+            yield opcode, argument, place
 
 
 def _names_of(operations: Any) -> Iterator[str]:

@@ -17,6 +17,7 @@ from .checkpoint import read_json, read_tensors
 from .config import TRANSFORMERS_EPS
 from .families import family_of
 from .foreign import read_foreign
+from .hub_schema import check_config, check_index
 from .preprocessor import Preprocessor, read_preprocessor
 from .weights import Weights, unwrapped
 
@@ -58,7 +59,8 @@ def weights_files(folder: Path) -> list[Path]:
             return [folder / name]
         if index.is_file():
             # Only the last part of each name: an index must not lead out of its folder.
-            shards = sorted({Path(shard).name for shard in read_json(index).get("weight_map", {}).values()})
+            named = check_index(read_json(index), str(index))
+            shards = sorted({Path(shard).name for shard in named.values()})
             return [folder / shard for shard in shards]
         if name == "model.safetensors" and len(single := _other_safetensors(folder)) == 1:
             return single
@@ -79,8 +81,7 @@ def read_folder(folder: Path) -> Weights:
     if not (folder / "config.json").is_file():
         raise SpeechpressError(f"{folder}: has no config.json, so it is no model folder")
     config = read_json(folder / "config.json")
-    if not isinstance(config.get("model_type"), str):
-        raise SpeechpressError(f"{folder / 'config.json'}: has no model_type")
+    check_config(config, str(folder / "config.json"))
     files = weights_files(folder)
     if not files:
         adapters = sorted(path.name for path in folder.glob("adapter*"))

@@ -7,9 +7,10 @@ an ordinary one, from which the second run starts.
 from dataclasses import fields, replace
 from pathlib import Path
 
-from .checkpoint import CARD, STATE, read_config, read_json
+from .checkpoint import CARD, STATE, read_config
 from .config import EncoderConfig
 from .distill import distill
+from .document_schema import read_card
 from .events import OnEvent
 from .recipe import Recipe, Student
 from .run import Outcome, Where, check_folder
@@ -51,4 +52,4 @@ def starting_from(recipe: Recipe, folder: Path, config: EncoderConfig) -> Recipe
 
 
 def _finished(folder: Path) -> bool:
-    return (folder / CARD).exists() and bool(read_json(folder / CARD).get("finished"))
+    return (folder / CARD).exists() and bool(read_card(folder / CARD).get("finished"))

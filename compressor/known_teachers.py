@@ -3,7 +3,6 @@
 A teacher that is not listed works as well: nothing is told of it until it is loaded.
 """
 
-import json
 from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
 
-from .config import EncoderConfig
+from .config import EncoderConfig, read_own
 from .families import family_of
 from .preprocessor import read_preprocessor, say
 from .teacher_facts import KnownTeacher, data2vec, hubert_like, wavlm, whisper
 
-SCHEMA = 1  # of config.json, as `checkpoint` writes it
 BUILT_IN = ("starter", "hubert-mini")
 
 
@@ -115,42 +114,15 @@ def from_folder(folder: Traversable, source: str) -> KnownTeacher:
 
     Raises SpeechpressError when it cannot be read, or is of a family of which nothing is known.
     """
-    values = read_json(folder / "config.json", f"{source}/config.json")
-    family = values.get("model_type")
-    own = values.get("speechpress")
+    shown = f"{source}/config.json"
+    values = read_json(str(folder / "config.json"), shown=shown)
+    family, own = values.get("model_type"), values.get("speechpress")
     try:
         if own is not None:
-            _check_schema(own, f"{source}/config.json")
-            return hubert_like(source, "hubert", EncoderConfig.from_dict(own["encoder"]))
+            return hubert_like(source, "hubert", read_own(own, shown))
         return _from_transformers(values, str(family), source, folder)
     except KeyError as error:
-        raise SpeechpressError(
-            f"{source}/config.json: has no {error}, which an encoder of type {family!r} needs"
-        ) from None
-
-
-def read_json(file: Traversable, shown: str) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises SpeechpressError when it is none.
-    """
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpeechpressError(f"{shown}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise SpeechpressError(f"{shown}: is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise SpeechpressError(f"{shown}: holds {type(values).__name__}, not a JSON object")
-    return values
-
-
-def _check_schema(own: Any, shown: str) -> None:
-    found = own.get("schema") if isinstance(own, dict) else None
-    if found != SCHEMA:
-        raise SpeechpressError(
-            f"{shown}: has schema {found}, but this speechpress reads {SCHEMA}; it may need a newer one"
-        )
+        raise SpeechpressError(f"{shown}: has no {error}, which an encoder of type {family!r} needs") from None
 
 
 def _built_in(source: str) -> KnownTeacher | None:
@@ -164,7 +136,7 @@ def _from_transformers(values: dict[str, Any], family: str, source: str, folder:
     facts = family_of(family, values).facts
     if facts is None:
         raise UnknownFamilyError(
-            f"{source}/config.json: nothing is known of models of type {family!r} before they are loaded"
+            f"{source}/config.json: nothing is known of models of type {family!r:.60} before they are loaded"
         )
     normalize = False
     if isinstance(folder, Path) and family != "whisper":

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import CARD, WEIGHTS, read_json, sha256
+from .checkpoint import CARD, WEIGHTS, sha256
+from .document_schema import read_card
 
 
 def ancestry(start: str) -> list[dict[str, Any]]:
@@ -15,7 +16,7 @@ def ancestry(start: str) -> list[dict[str, Any]]:
     folder = Path(start)
     if start in ("teacher", "random") or not (folder / WEIGHTS).is_file():
         return []
-    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    card = read_card(folder / CARD) if (folder / CARD).is_file() else {}
     recipe = card.get("recipe")
     own = {
         "path": str(folder),

@@ -75,7 +75,7 @@ class Match:
         compares="relations",
         layers=2,
     )
-    weights: tuple[float, ...] = key((), low=0, doc="weight of each matched layer, in their order")
+    weights: tuple[float, ...] = key((), low=0, high=1e9, doc="weight of each matched layer, in their order")
     projections: tuple[int, ...] = key((), low=0, high=1000, doc="style layers: the Linear each pair goes through")
     upsample: str | None = key(
         None, choices=("repeat", "conv"), doc="how a time-reduced student's frames meet the teacher's"

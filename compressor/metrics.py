@@ -1,13 +1,17 @@
 """metrics.jsonl: one JSON object per line, in the order of the steps."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.atomic import write_text
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json_lines
 from speechpress.runtime.json_text import json_text
+from speechpress.runtime.schema import Fields, Maybe, Real, Table, Text, Whole, fits
+
+_NUMBER = Maybe(Real(measured=True))
+EVENT = Fields({"step": Whole(), "event": Text(100)}, {"loss": _NUMBER, "layers": Table(Table(_NUMBER))})
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,8 @@ class MetricsLog:
         write_text(self.path, "".join(json_text(event, ascii=True) + "\n" for event in kept))
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines; one that a kill cut short is left out."""
+        """All whole lines of steps; one that a kill cut short is left out."""
         if not self.path.exists():
             return []
-        events = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                events.append(json.loads(line))
-            except ValueError:
-                continue
-        return events
+        found = (event for _, event in read_json_lines(self.path) if "step" in event)
+        return [event for event in found if fits(event, EVENT)]

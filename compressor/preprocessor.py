@@ -6,15 +6,17 @@ takes the nested one, and so does this.
 """
 
 import functools
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
+from speechpress.runtime.schema import check
 
 from .config import SAMPLE_RATE
+from .encoder_schema import PREPROCESSOR
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +42,12 @@ def read_preprocessor(folder: Path) -> Preprocessor:
     Raises:
         SpeechpressError: one of them is damaged, or the model wants another sample rate.
     """
-    found = [place for name in FILES for place in _sections(folder / name)]
+    found = extractor_sections(folder)
     if not found:
         text = f"neither {PLAIN} nor {NESTED} says whether the waveform is normalised, so it is taken as it is"
         return Preprocessor(False, (f"{text}; if the model was trained on normalised waveforms, its layers are wrong",))
     for where, values in found:
+        check(values, PREPROCESSOR, where)
         _check_rate(where, values)
     chosen, values = found[-1]
     normalize, doubts = _normalize(chosen, values)
@@ -52,6 +55,11 @@ def read_preprocessor(folder: Path) -> Preprocessor:
         if "do_normalize" in others and others["do_normalize"] != normalize:
             doubts += (f"{where} says do_normalize {others['do_normalize']}, {chosen} {normalize}; the latter counts",)
     return Preprocessor(normalize, doubts)
+
+
+def extractor_sections(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The feature extractors that the files of a folder describe, each with the words for where; the last counts."""
+    return [place for name in FILES for place in _sections(folder / name)]
 
 
 def say(source: str, doubts: tuple[str, ...]) -> None:
@@ -70,7 +78,7 @@ def _sections(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """The feature extractors that a file describes, each with the words for where; the one that counts comes last."""
     if not path.is_file():
         return []
-    values = _read(path)
+    values = read_json(path)
     nested = [key for key in NESTED_KEYS if key in values]
     for key in nested:
         if not isinstance(values[key], dict):
@@ -86,8 +94,6 @@ def _normalize(where: str, values: dict[str, Any]) -> tuple[bool, tuple[str, ...
     said, kind = values.get("do_normalize"), values.get("feature_extractor_type", _NORMALIZE_BY_DEFAULT[0])
     if isinstance(said, bool):
         return said, ()
-    if said is not None:
-        raise SpeechpressError(f"{where}: do_normalize is {said!r}, but must be true or false")
     if kind in _NORMALIZE_BY_DEFAULT:
         return True, (f"{where} has no do_normalize; the waveform is normalised, as {kind} does by default",)
     return False, (f"{where} describes a {kind}, which has no do_normalize; the waveform is taken as it is",)
@@ -97,13 +103,3 @@ def _check_rate(where: str, values: dict[str, Any]) -> None:
     rate = values.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise SpeechpressError(f"{where}: the model wants {rate} Hz, not {SAMPLE_RATE} Hz")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SpeechpressError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise SpeechpressError(f"{path}: holds {type(values).__name__}, but must hold a JSON object")
-    return values

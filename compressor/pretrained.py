@@ -23,6 +23,7 @@ from .backbones import Backbone, EncoderBackbone, build
 from .bundles import read_bundle
 from .checkpoint import CARD, CONFIG, WEIGHTS, load_encoder, parameters, read_json, sha256
 from .config import SAMPLE_RATE, EncoderConfig
+from .document_schema import read_card
 from .encoder import Encoder
 from .fairseq import read_checkpoint
 from .families import family_of
@@ -211,7 +212,7 @@ def starter_folder() -> Path:
 def _own(folder: Path, source: str, form: str) -> Teacher:
     """A checkpoint of this project, or the built-in teacher, which may be a plain HubertModel folder."""
     encoder = load_encoder(folder)
-    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    card = read_card(folder / CARD) if (folder / CARD).is_file() else {}
     weights = Weights(
         format=form,
         family="hubert",

@@ -16,8 +16,9 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
 from . import costs
-from .checkpoint import CARD, STATE, Checkpoint, is_remains, load_checkpoint, read_json
+from .checkpoint import CARD, STATE, Checkpoint, is_remains, load_checkpoint
 from .distill import distill, set_up
+from .document_schema import read_card
 from .events import OnEvent, OnText
 from .joint import starting_from
 from .lineage import ancestry
@@ -63,7 +64,7 @@ def prune(order: Order, where: Where, listen: OnEvent, say: OnText) -> dict[str,
         write_stump(order, opened, stump, cut_down(order, opened, made, say), made)
     check_same(order, opened, stump)
     if not order.recover:
-        return _document(order, opened, Outcome(stump, True, read_json(stump / CARD)))
+        return _document(order, opened, Outcome(stump, True, read_card(stump / CARD)))
     recipe = starting_from(recipe_of(opened, order), stump, load_checkpoint(stump).encoder.config)
     begun = (where.out / STATE).exists() or (where.out / CARD).exists()
     place = where if not where.resume or begun else replace(where, resume=False, overwrite=True)
@@ -145,7 +146,7 @@ def check_stump(stump: Path, overwrite: bool) -> None:
     """Raises SpeechpressError when a folder for the checkpoint before recovery is in use."""
     if not stump.exists() or (stump.is_dir() and not entries(stump)):
         return
-    card = read_json(stump / CARD) if (stump / CARD).is_file() else {}
+    card = read_card(stump / CARD) if (stump / CARD).is_file() else {}
     ours = card.get("prune") or (stump.is_dir() and is_remains(stump))
     if not overwrite or not ours:
         raise SpeechpressError(
@@ -155,7 +156,7 @@ def check_stump(stump: Path, overwrite: bool) -> None:
 
 def check_same(order: Order, opened: Checkpoint, stump: Path) -> None:
     """Raises SpeechpressError when the pruned checkpoint in `stump` comes from elsewhere, or was pruned otherwise."""
-    card = read_json(stump / CARD)
+    card = read_card(stump / CARD)
     now = order.asked | {"parent": ancestry(str(opened.path))[0]["sha256"]}
     before = (card.get("prune") or {}).get("asked", {}) | {"parent": card["parents"][0]["sha256"]}
     different = [

@@ -11,7 +11,7 @@ METHODS = ("l0", "parp", "one-shot")
 class Final:
     """The distillation that follows once the units are taken out."""
 
-    steps: int = key(low=1, doc="optimizer steps, such as 25000")
+    steps: int = key(low=1, high=10**9, doc="optimizer steps, such as 25000")
     lr: float = key(1e-4, above=0, high=1, doc="peak learning rate")
     warmup: float = key(0.2, low=0, high=1, doc="fraction of the steps over which the rate rises to its peak")
 
@@ -23,9 +23,9 @@ class Prune:
     sparsity: float = key(above=0, below=1, doc="share to remove: l0 of all parameters, else of the pruned weights")
     method: str = key("l0", choices=METHODS, doc="l0: units, by learned gates; parp, one-shot: single weights")
     of: tuple[str, ...] = key(("conv", "head", "ffn"), choices=("conv", "head", "ffn"), doc="l0: the units with gates")
-    ramp: int = key(5000, low=0, doc="l0: steps over which the wanted sparsity rises from 0")
+    ramp: int = key(5000, low=0, high=10**9, doc="l0: steps over which the wanted sparsity rises from 0")
     lr: float = key(0.02, above=0, high=10, doc="l0: peak learning rate of gates and multipliers")
-    every: int = key(50, low=1, doc="parp: steps between prunings")
+    every: int = key(50, low=1, high=10**9, doc="parp: steps between prunings")
     final: Final | None = None
 
     @property

@@ -3,7 +3,6 @@
 No torch here: a checkpoint's quantisation is told without loading it.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import Any
 
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.regular import check_regular
+from speechpress.runtime.json_file import read_json
+from speechpress.runtime.schema import check
 
+from .document_schema import quantization_kind
 from .targets import SCHEMES
 
 QUANTIZE, SCHEMA = "quantize.json", 1
 # It reads the waveform itself, whose 8 bits would be heard in all that follows; it is cheap.
 FIRST_CONV = "feature_extractor.conv_layers.0.conv"
-HOWS = ("float", "half", "dynamic", "static", "int4")
 CALIBRATED = ("int8-static", "mixed")  # schemes that need to have heard speech
 GROUP = 32  # inputs that share a scale in int4: XNNPACK takes multiples of 32, and the smallest is the closest
 Range = tuple[float, float]
@@ -121,30 +121,21 @@ def load_quantization(folder: Path) -> Quantization | None:
     path = folder / QUANTIZE
     if not path.exists():
         return None
-    check_regular(path)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != SCHEMA:
-            raise SpeechpressError(
-                f"{path}: has schema {document['schema']}, but this speechpress reads {SCHEMA}; "
-                "upgrade with: pip install -U speechpress"
-            )
-        operators = {name: _operator(values) for name, values in document["operators"].items()}
-        scheme = document["scheme"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SpeechpressError(f"{path}: is damaged ({error!r}); make it anew with `compress quantize`") from error
-    if scheme not in SCHEMES:
-        raise SpeechpressError(f"{path}: has the scheme {scheme!r}, which is not known; known: {', '.join(SCHEMES)}")
+    advice = "make it anew with `compress quantize`"
+    document = read_json(path, advice)
+    if type(document.get("schema")) is int and document["schema"] > SCHEMA:
+        raise SpeechpressError(
+            f"{path}: has schema {document['schema']}, but this speechpress reads {SCHEMA}; "
+            "upgrade with: pip install -U speechpress"
+        )
+    check(document, quantization_kind(tuple(SCHEMES)), str(path), advice)
+    operators = {name: _operator(values) for name, values in document["operators"].items()}
     about = {name: value for name, value in document.items() if name not in ("schema", "scheme", "operators")}
-    return Quantization(scheme, operators, about)
+    return Quantization(document["scheme"], operators, about)
 
 
 def _operator(values: Mapping[str, Any]) -> Operator:
-    if values["how"] not in HOWS:
-        raise ValueError(f"how is {values['how']!r}")
     ranges = [None if (pair := values.get(name)) is None else (float(pair[0]), float(pair[1])) for name in _RANGES]
-    if values["how"] == "static" and None in ranges:
-        raise ValueError("static without ranges")
     return Operator(values["how"], *ranges)
 
 

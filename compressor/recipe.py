@@ -13,7 +13,10 @@ import yaml
 
 from speechpress.runtime.errors import SpeechpressError
 
+from . import costs
 from .config import SAMPLE_RATE, EncoderConfig
+from .encoder_checks import EncoderError
+from .encoder_schema import MAX_PARAMETERS
 from .matching import Match
 from .prune_recipe import Prune
 from .strict_yaml import key
@@ -35,30 +38,30 @@ class Student:
 class Train:
     """How it is trained: AdamW under a warm-up and decay of the learning rate."""
 
-    steps: int = key(low=1, doc="optimizer steps, such as 200000")
+    steps: int = key(low=1, high=10**9, doc="optimizer steps, such as 200000")
     lr: float = key(2e-4, above=0, high=1, doc="peak learning rate")
     warmup: float = key(0.07, low=0, high=1, doc="fraction of the steps over which the rate rises to its peak")
     schedule: str = key(
         "linear", choices=("linear", "constant"), doc="after the warm-up: linear down to 0, or constant"
     )
     betas: tuple[float, float] = key((0.9, 0.98), low=0, below=1, doc="AdamW's running averages")
-    eps: float = key(1e-6, above=0, doc="AdamW's epsilon")
-    weight_decay: float = key(1e-6, low=0, doc="AdamW's weight decay")
-    batch: int = key(24, low=1, doc="recordings per step, over all processes and accumulation rounds")
-    batch_s: float | None = key(None, above=0, doc="most seconds of audio per step; absent: no such limit")
-    crop_s: float = key(15.625, above=0, doc="a longer recording is cut at random to this many seconds")
+    eps: float = key(1e-6, above=0, high=1, doc="AdamW's epsilon")
+    weight_decay: float = key(1e-6, low=0, high=1e6, doc="AdamW's weight decay")
+    batch: int = key(24, low=1, high=100_000, doc="recordings per step, over all processes and accumulation rounds")
+    batch_s: float | None = key(None, above=0, high=1e6, doc="most seconds of audio per step; absent: no such limit")
+    crop_s: float = key(15.625, above=0, high=3600, doc="a longer recording is cut at random to this many seconds")
     precision: str = key(
         "fp16", choices=("fp32", "bf16", "fp16"), doc="arithmetic of the forward passes on an accelerator"
     )
-    clip: float = key(5.0, low=0, doc="largest gradient norm; 0: no clipping")
-    accumulate: int = key(1, low=1, doc="rounds in which one batch is worked off, to save memory")
+    clip: float = key(5.0, low=0, high=1e9, doc="largest gradient norm; 0: no clipping")
+    accumulate: int = key(1, low=1, high=10_000, doc="rounds in which one batch is worked off, to save memory")
     front_end_grad: float = key(0.1, low=0, high=1, doc="factor on the gradient into the convolutional front end")
     layer_grads: str | None = key(
         None, choices=("even", "scaled"), doc="gradients of the layers: as they are, or scaled by depth (ARMHuBERT)"
     )
     seed: int = key(0, low=0, high=2**31 - 1, doc="of the initial weights, the crops and the order of the data")
-    checkpoint_every: int = key(5000, low=1, doc="steps between checkpoints")
-    validate_every: int = key(5000, low=1, doc="steps between measurements on held-out speech")
+    checkpoint_every: int = key(5000, low=1, high=10**9, doc="steps between checkpoints")
+    validate_every: int = key(5000, low=1, high=10**9, doc="steps between measurements on held-out speech")
 
     @property
     def crop_samples(self) -> int:
@@ -72,10 +75,14 @@ class Streaming:
     One student serves every chunk size, because each batch has another one.
     """
 
-    chunk_ms: tuple[float, float] = key((80, 640), above=0, doc="smallest and largest chunk that a batch may have")
+    chunk_ms: tuple[float, float] = key(
+        (80, 640), above=0, high=60_000, doc="smallest and largest chunk that a batch may have"
+    )
     full_context: float = key(0.25, low=0, high=1, doc="share of the batches that see the whole recording")
-    left_context_ms: float = key(1280, above=0, doc="how far before its chunk a frame attends")
-    lookahead_ms: float = key(0, low=0, doc="look-ahead beyond the front end's own, whatever the number of layers")
+    left_context_ms: float = key(1280, above=0, high=600_000, doc="how far before its chunk a frame attends")
+    lookahead_ms: float = key(
+        0, low=0, high=60_000, doc="look-ahead beyond the front end's own, whatever the number of layers"
+    )
 
     def frames(self, encoder: EncoderConfig, name: str) -> int:
         """One of the durations in frames of this encoder, rounded up."""
@@ -107,11 +114,11 @@ class Published:
     frames are taken to attend in the published MACs, which hold attention's own products.
     """
 
-    parameters: float = key(above=0, doc="published count")
+    parameters: float = key(above=0, high=1e15, doc="published count")
     heads: str = key("none", choices=("none", "last", "all"), doc="heads that are counted in")
-    spare: int = key(0, low=0, doc="parameters that only their code has")
-    macs_per_s: float | None = key(None, above=0, doc="published multiply-accumulates per second of audio")
-    attention_s: float = key(0.0, low=0, doc="seconds that a frame attends to in the published MACs")
+    spare: int = key(0, low=0, high=10**15, doc="parameters that only their code has")
+    macs_per_s: float | None = key(None, above=0, high=1e18, doc="published multiply-accumulates per second of audio")
+    attention_s: float = key(0.0, low=0, high=1e6, doc="seconds that a frame attends to in the published MACs")
 
 
 @dataclass(frozen=True)
@@ -210,10 +217,21 @@ def student_config(
             raise SpeechpressError(f"{place}: student.{name} has {len(value)} values, but student.layers is {layers}")
     try:
         config = _built(base.with_layers(layers), changes)
-        return (config if recipe.streaming is None else _streaming(recipe, recipe.streaming, config, notes)), notes
-    except SpeechpressError as error:
-        blamed = [f"student.{name}" for name in changes if name in str(error)]
-        raise SpeechpressError(f"{recipe.where(*blamed, 'student')}: {error}") from None
+        config = config if recipe.streaming is None else _streaming(recipe, recipe.streaming, config, notes)
+    except EncoderError as error:
+        raise SpeechpressError(f"{_guilty(recipe, error.keys, 'student')}: {error}") from None
+    count = costs.parameters(config)
+    if count > MAX_PARAMETERS:
+        text = f"the student would have {count:,} parameters, but must have at most {MAX_PARAMETERS:,}"
+        raise SpeechpressError(f"{_guilty(recipe, ('width', 'ffn_widths', 'conv_channels'), 'student')}: {text}")
+    return config, notes
+
+
+def _guilty(recipe: Recipe, keys: Sequence[str], section: str) -> str:
+    """Where the recipe sets the first of these fields of the encoder that it does set, else where its section is."""
+    own = {"pos_conv_future": "streaming.lookahead_ms", "left_context": "streaming.left_context_ms"}
+    dotted = [name for key in keys for name in (f"student.{key}", own.get(key, f"student.{key}"))]
+    return recipe.where(*dotted, section)
 
 
 def _streaming(recipe: Recipe, streaming: Streaming, config: EncoderConfig, notes: list[str]) -> EncoderConfig:
@@ -229,8 +247,7 @@ def _streaming(recipe: Recipe, streaming: Streaming, config: EncoderConfig, note
             notes.append(f"student: {name} {whole} needs the whole recording; the student gets {causal}")
     config = replace(config, **{name: value for name, value in changes.items() if name not in own})
     if config.blockers:
-        blamed = [f"student.{name}" for name in own if any(reason.startswith(name) for reason in config.blockers)]
-        place = recipe.where(*blamed, "streaming")
+        place = _guilty(recipe, [key for key, _ in config.blocking], "streaming")
         raise SpeechpressError(f"{place}: the recipe is for streaming, but {'; '.join(config.blockers)}")
     return config
 

@@ -11,7 +11,8 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.regular import check_regular
 
-from .config import CONV_NORMS, INPUT_NORMS, EncoderConfig
+from .config import EncoderConfig
+from .encoder_schema import limits
 from .matching import OBJECTIVES
 from .prune_recipe import Final, Prune
 from .recipe import Match, Published, Quantize, Recipe, Streaming, Student, Train
@@ -152,23 +153,11 @@ def _student(section: Entry) -> Student:
     kinds = _encoder_kinds()
     own = {name: item for name, item in section.value.items() if name not in kinds}
     config = {
-        name: convert(item, kinds[name], f"student.{name}", _encoder_limits(name, kinds[name]))
+        name: convert(item, kinds[name], f"student.{name}", limits(name))
         for name, item in section.value.items()
         if name in kinds
     }
     return replace(fill(Student, Entry(own, section.where), "student"), config=config)
-
-
-def _encoder_limits(name: str, kind: Any) -> dict[str, Any]:
-    if name in ("conv_norm", "input_norm"):
-        return {"choices": CONV_NORMS if name == "conv_norm" else INPUT_NORMS}
-    if name == "pos_conv_future":
-        return {"low": 0}
-    if name == "reuse_attention":
-        return {}
-    if kind is float:
-        return {"above": 0} if name in ("layer_norm_eps", "input_norm_eps") else {"low": 0, "below": 1}
-    return {} if kind is bool else {"low": 1}
 
 
 def _check(recipe: Recipe) -> None:

@@ -11,7 +11,8 @@ from speechpress.runtime.errors import SpeechpressError
 
 from . import costs, show_teacher
 from .config import SAMPLE_RATE, EncoderConfig
-from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher, read_json
+from .document_schema import read_card
+from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher
 from .recipe import Match, Recipe, resolve_match, student_config
 from .recipe_file import load_recipe, recipe_names
 from .targets import TARGETS, target_of
@@ -143,7 +144,7 @@ def show_checkpoint(folder: str | Path) -> dict[str, Any]:
     Raises SpeechpressError when the folder is no checkpoint.
     """
     folder = Path(folder)
-    card = read_json(folder / "card.json", f"{folder}/card.json") if (folder / "card.json").is_file() else {}
+    card = read_card(folder / "card.json") if (folder / "card.json").is_file() else {}
     stopped = interrupted(folder, card)
     if stopped is not None and not card:
         return {"kind": "run", "name": str(folder), "recipe_name": load_recipe(str(folder / RECIPE)).name} | {

@@ -26,6 +26,7 @@ from .problems import Task
 from .similarity import compare_layers, layer_frames
 from .study_students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
 from .suite_checks import check_tasks
+from .torch_device import check_device
 from .upstreams import encoder_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def study_layers(
         SpeechpressError: before any long work, for a teacher of one layer, a student of another frame rate, data that
             is not fit, or a recipe that cannot be trained.
     """
+    device = check_device(device)
     started = time.monotonic()
     teacher = open_teacher(source)
     opened = open_students(students, teacher)

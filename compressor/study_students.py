@@ -15,9 +15,10 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import cut_place
-from .checkpoint import CARD, STATE, Checkpoint, parameters, read_json
+from .checkpoint import CARD, STATE, Checkpoint, parameters
 from .corpus import open_corpus
 from .distill import distill, hold_out
+from .document_schema import read_card
 from .eval_suite import wanted
 from .events import Event, OnText
 from .extraction import extract, stores
@@ -152,12 +153,12 @@ def train_arms(runs: Runs, suggestion: Suggestion, listen: OnText) -> list[Arm]:
 
 
 def _finished(folder: Path) -> bool:
-    return (folder / CARD).is_file() and bool(read_json(folder / CARD).get("finished"))
+    return (folder / CARD).is_file() and bool(read_card(folder / CARD).get("finished"))
 
 
 def _check_same(folder: Path, recipe: Recipe, runs: Runs) -> None:
     """As `--resume` does: a student of another recipe, teacher or data must not pass for this one."""
-    card = read_json(folder / CARD)
+    card = read_card(folder / CARD)
     saved = {"recipe": card["recipe"], "teacher": card["teacher"]["sha256"], "data": card["data"]["fingerprint"]}
     now = {"recipe": recipe.to_dict(), "teacher": runs.teacher.card.sha256, "data": runs.fingerprint}
     check_identity(folder, saved, now)

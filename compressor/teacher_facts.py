@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from speechpress.runtime.schema import check
+
 from . import costs
 from .config import TRANSFORMERS_EPS, EncoderConfig
+from .encoder_schema import HUBERT, WHISPER
 
 
 @dataclass(frozen=True)
@@ -74,20 +77,26 @@ def whisper(
 
 def hubert_facts(source: str, values: Mapping[str, Any], family: str, normalize: bool) -> KnownTeacher:
     """From the values of a config.json; so do those below. Raises KeyError for one that is not there."""
-    return hubert_like(source, family, EncoderConfig.from_hubert(dict(values), normalize, TRANSFORMERS_EPS))
+    return hubert_like(source, family, _encoder(source, values, normalize))
 
 
 def wavlm_facts(source: str, values: Mapping[str, Any], family: str, normalize: bool) -> KnownTeacher:
-    encoder = EncoderConfig.from_hubert(dict(values), normalize, TRANSFORMERS_EPS)
+    encoder = _encoder(source, values, normalize)
     return wavlm(source, encoder, buckets=values.get("num_buckets", 320))
 
 
 def data2vec_facts(source: str, values: Mapping[str, Any], family: str, normalize: bool) -> KnownTeacher:
+    check(values, HUBERT, f"{source}/config.json")
     convs, kernel = values["num_conv_pos_embeddings"], values["conv_pos_kernel_size"]
     plain = {**values, "num_conv_pos_embeddings": EncoderConfig().pos_conv_kernel}
-    encoder = EncoderConfig.from_hubert(plain, normalize, TRANSFORMERS_EPS)
+    encoder = _encoder(source, plain, normalize)
     return data2vec(source, replace(encoder, conv_norm="layer"), convs=convs, kernel=kernel)
 
 
 def whisper_facts(source: str, values: Mapping[str, Any], family: str, normalize: bool) -> KnownTeacher:
+    check(values, WHISPER, f"{source}/config.json")
     return whisper(source, values["d_model"], values["encoder_layers"], values["num_mel_bins"])
+
+
+def _encoder(source: str, values: Mapping[str, Any], normalize: bool) -> EncoderConfig:
+    return EncoderConfig.from_hubert(dict(values), normalize, TRANSFORMERS_EPS, f"{source}/config.json")

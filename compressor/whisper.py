@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 
 from .config import SAMPLE_RATE
+from .fitting import check_module
 from .hub import hushed_transformers, import_transformers
+from .hub_schema import own_values
 
 FFT_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms; the encoder halves the rate, so its frames are 320 samples apart
@@ -46,12 +48,14 @@ class WhisperBackbone(nn.Module):
     @classmethod
     def from_tensors(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> "WhisperBackbone":
         """Raises SpeechpressError when the tensors do not fit the config."""
-        own = ("model_type", "architectures", "transformers_version", "torch_dtype", "dtype")
-        values = {key: value for key, value in config.items() if key not in own}
         with hushed_transformers() as transformers:
             from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-            encoder = WhisperEncoder(transformers.WhisperConfig(**values))
+            def build() -> Any:
+                return WhisperEncoder(transformers.WhisperConfig(**own_values(config)))
+
+            check_module(build, tensors, "whisper")
+            encoder = build()
         try:
             encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except RuntimeError as error:

@@ -23,6 +23,9 @@ from typing import Any
 from speechpress.runtime.bundle import PROGRAM, Bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import read_json
+from speechpress.runtime.schema import shown_value
+
+from .record_schema import check_record
 
 SCHEMA, KIND = 1, "speechpress-profile"
 Record = dict[str, Any]
@@ -175,12 +178,13 @@ def _cpu_ms(pace: dict[str, Any], threads: int) -> float | None:
 def read_record(path: Path) -> Record:
     """A record from disk; raises SpeechpressError when the file is none, or a newer one."""
     record = read_json(path, "`compress profile` writes one")
-    if not isinstance(record, dict) or record.get("kind") != KIND:
+    if record.get("kind") != KIND:
         raise SpeechpressError(f"{path}: is no profile; `compress profile` writes one")
     schema = record.get("schema")
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise SpeechpressError(
-            f"{path}: has schema {schema}, but this speechpress reads up to {SCHEMA}; "
+            f"{path}: has schema {shown_value(schema)}, but this speechpress reads up to {SCHEMA}; "
             "upgrade with: pip install -U speechpress"
         )
+    check_record(record, str(path))
     return record

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -70,7 +71,8 @@ class Row:
     def snr_db(self) -> float | None:
         """Of the program against its checkpoint, as exported; else as found on the device."""
         parity = self.record["accuracy"]["parity"] or self.record["golden"] or {}
-        return parity.get("snr_db")
+        found = parity.get("snr_db")
+        return found if found is not None and math.isfinite(found) else None
 
     def document(self) -> dict[str, Any]:
         """As `compress report --json` tells it."""
@@ -313,7 +315,7 @@ def _place(layer: str) -> tuple[int, int]:
     """Where a layer stands in the encoder, from the audio upwards."""
     order = ("front end", "projection", "position convolution", "encoder norm", "layer", "streaming state")
     name, _, number = layer.partition(" ") if layer.startswith("layer ") else (layer, "", "")
-    return (order.index(name) if name in order else len(order), int(number or 0))
+    return (order.index(name) if name in order else len(order), int(number) if number.isdecimal() else 0)
 
 
 def _time(item: dict[str, Any]) -> str:

@@ -9,10 +9,19 @@ from typing import Any
 from speechpress.runtime.bundle import Bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import read_json
+from speechpress.runtime.schema import Fields, Maybe, Real, Table, Text, fits
 
 from .profile import Record
 
 EVAL = "eval.json"  # what `compress eval BUNDLE` leaves in the bundle's folder
+_RESULT = Fields(
+    {
+        "of": Fields({}, {"digest": Text(64)}),
+        "tasks": Table(Fields({"quality": Fields({"student": Real(-1e6, 1e6)})}), 1000),
+        "latency": Maybe(Fields({}, {"chunk_ms": Maybe(Real(high=1e6, above=0))})),
+    },
+    {"suite": Text(200), "layers": Text(100)},
+)
 
 
 def scores_of(bundle: Bundle) -> dict[str, Any] | None:
@@ -31,14 +40,15 @@ def scores_of(bundle: Bundle) -> dict[str, Any] | None:
 
 
 def _own_result(bundle: Bundle) -> dict[str, Any] | None:
+    path = bundle.path / EVAL
     try:
-        found = read_json(bundle.path / EVAL, "measure it again")
-        if found["of"].get("digest") != bundle.document["digest"]:
-            return None
-        qualities = {name: task["quality"]["student"] for name, task in found["tasks"].items()}
-        return {"of": "bundle", **_settings(found, (found["latency"] or {}).get("chunk_ms")), "qualities": qualities}
-    except (SpeechpressError, KeyError, TypeError, AttributeError):
-        return None  # an eval.json of something else, or none
+        found = read_json(path) if path.is_file() else {}
+    except SpeechpressError:
+        return None  # an eval.json of something else
+    if not fits(found, _RESULT) or found["of"].get("digest") != bundle.document["digest"]:
+        return None
+    qualities = {name: task["quality"]["student"] for name, task in found["tasks"].items()}
+    return {"of": "bundle", **_settings(found, (found["latency"] or {}).get("chunk_ms")), "qualities": qualities}
 
 
 def _settings(told: dict[str, Any], chunk_ms: float | None) -> dict[str, Any]:

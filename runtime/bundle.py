@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA = 1
+MAX_DOCUMENT_BYTES = 64 * 2**20  # the first values of a stream's state stand in it
 DOCUMENT, PROGRAM, GOLDEN = "bundle.json", "encoder.pte", "golden.safetensors"
 
 
@@ -174,10 +175,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise SpeechpressError(f"{path.parent}: there is no such folder; `compress export` makes a bundle")
     if not path.exists():
         raise SpeechpressError(f"{path.parent}: is no bundle (it has no {DOCUMENT}); `compress export` makes one")
-    document = read_json(path, "export the bundle again")
-    if not isinstance(document, dict):
-        raise SpeechpressError(f"{path}: holds no JSON object; export the bundle again")
-    return document
+    return read_json(path, "export the bundle again", max_bytes=MAX_DOCUMENT_BYTES, strict=True)
 
 
 def _check_size(path: Path, size_bytes: int) -> None:

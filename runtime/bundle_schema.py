@@ -4,19 +4,20 @@ import math
 from typing import Any
 
 from .schema import (
-    Rule,
+    Anything,
+    Fields,
+    Flag,
+    Items,
+    Kind,
+    Maybe,
+    Real,
+    Table,
+    Text,
     Unfit,
-    anything,
-    check,
-    fields,
-    list_of,
-    map_of,
-    number,
-    one_of,
-    optional,
-    text,
+    Whole,
+    Wrong,
+    require,
     unfit,
-    whole,
 )
 from .spec import StreamSpec
 
@@ -25,105 +26,123 @@ SAMPLES, FRAMES, LAYERS = 2**31 - 1, 2**20, 1000
 STATE_BYTES = 2**28  # of all tensors together
 METHOD, SHA256, FILE = "[a-z][a-z0-9_]{0,99}", "[0-9a-f]{64}", "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 ITEM_BYTES = {"float32": 4, "int64": 8, "int32": 4, "float16": 2}
-INITIAL = {
-    "float32": number(-3e38, 3e38),
-    "int64": whole(-(2**63), 2**63 - 1),
-    "int32": whole(-(2**31), 2**31 - 1),
-    "float16": number(-65504, 65504),
+INITIAL: dict[str, Kind] = {
+    "float32": Real(-3e38, 3e38),
+    "int64": Whole(-(2**63), 2**63 - 1),
+    "int32": Whole(-(2**31), 2**31 - 1),
+    "float16": Real(-65504, 65504),
 }
 
-name = text(most=200)
-share, milliseconds, seconds = number(0, 1), number(0, 1e9), number(0, 1e9)
-parity = fields({"max_abs": number(0), "snr_db": number(), "cosine": number(-1.001, 1.001)})
-tolerance = fields({}, {"max_abs": number(0), "snr_db": number(), "cosine": number(-1, 1)})
-stream = fields(
+
+class StateEntry:
+    """One tensor of the state: as many initial values as it has elements, or one for all."""
+
+    words = "an object"
+
+    def wrong(self, value: Any, path: str) -> Wrong | None:
+        return ENTRY.wrong(value, path) or self._wrong_initial(value, f"{path}.initial")
+
+    def _wrong_initial(self, entry: dict[str, Any], path: str) -> Wrong | None:
+        initial, elements, inner = entry["initial"], math.prod(entry["shape"]), INITIAL[entry["dtype"]]
+        if not isinstance(initial, list):
+            return inner.wrong(initial, path)
+        if len(initial) != elements:
+            return Wrong(path, f"has {len(initial)} values, but the shape {entry['shape']} has {elements}")
+        return Items(inner, 0, 10_000_000).wrong(initial, path)
+
+
+class _Unread:
+    """What another check looks at."""
+
+    words = "a value"
+
+    def wrong(self, value: Any, path: str) -> Wrong | None:
+        return None
+
+
+NAME, LINES = Text(200), Text(100_000, lines=True)
+COUNT, NUMBER, ERROR = Whole(0, 2**31 - 1), Real(-1e12, 1e12), Real(0, 1e12)
+SHARE, MILLISECONDS, SECONDS = Real(0, 1), Real(0, 1e9), Real(0, 1e9)
+SIZE, HASH, METHOD_NAME = Whole(1, 2**31 - 1), Text(64, pattern=SHA256), Text(100, pattern=METHOD)
+PARITY = Fields({"max_abs": ERROR, "snr_db": NUMBER, "cosine": Real(-1.001, 1.001)})
+TOLERANCE = Fields({}, {"max_abs": ERROR, "snr_db": NUMBER, "cosine": Real(-1, 1)})
+STREAM = Fields(
     {
-        "method": text(METHOD),
-        "chunk_frames": whole(1, FRAMES),
-        "chunk_samples": whole(1),
-        "chunk_ms": milliseconds,
-        "lookahead_frames": whole(0, FRAMES),
-        "lookahead_ms": milliseconds,
-        "worst_age_ms": milliseconds,
-        "silence_samples": whole(),
-        "first_frame": whole(-FRAMES * 2, 0),
+        "method": METHOD_NAME,
+        "chunk_frames": Whole(1, FRAMES),
+        "chunk_samples": SIZE,
+        "chunk_ms": MILLISECONDS,
+        "lookahead_frames": Whole(0, FRAMES),
+        "lookahead_ms": MILLISECONDS,
+        "worst_age_ms": MILLISECONDS,
+        "silence_samples": COUNT,
+        "first_frame": Whole(-FRAMES * 2, 0),
     }
 )
-offline = fields({"method": text(METHOD), "min_samples": whole(1), "max_samples": whole(0, SAMPLES), "max_s": seconds})
-operator = fields({"operator": text(), "layer": text(), "time_share": share})
-named_layers = list_of(optional(text()))
-layers = fields({"kernels": map_of(named_layers), "partitions": list_of(named_layers)})
-delegation = fields(
-    {"time_share": share, "operators": whole(), "delegated": whole(), "fallback": list_of(operator)},
-    {"median_ms": optional(milliseconds), "layers": optional(layers)},
-)
-interval: Rule = list_of(number(), 2, 2)
-task = fields({"metric": name, "value": number(), "quality": number(), "ci95": interval, "teacher": optional(number())})
-scores = fields(
-    {"suite": name, "layers": anything, "chunk_ms": optional(milliseconds), "tasks": map_of(task)},
-)
-lineage = fields(
-    {"teacher": optional(fields({}, {"source": optional(text())}))},
+OFFLINE = Fields({"method": METHOD_NAME, "min_samples": SIZE, "max_samples": Whole(0, SAMPLES), "max_s": SECONDS})
+OPERATOR = Fields({"operator": LINES, "layer": LINES, "time_share": SHARE})
+NAMED_LAYERS = Items(Maybe(LINES), most=100_000)
+DELEGATION = Fields(
+    {"time_share": SHARE, "operators": COUNT, "delegated": COUNT, "fallback": Items(OPERATOR, most=100_000)},
     {
-        "checkpoint_sha256": optional(text(SHA256)),
-        "recipe": optional(text(most=2**20)),
-        "steps": optional(whole(0, 2**53)),
-        "data": optional(map_of(anything)),
-        "parents": optional(list_of(map_of(anything))),
-        "fidelity": optional(map_of(fields({"cosine": number(-1.001, 1.001)}, {"l1": number(0)}))),
-        "scores": optional(scores),
-        "parameters": optional(whole(0, 2**53)),
-        "quantization": optional(map_of(anything)),
+        "median_ms": Maybe(MILLISECONDS),
+        "layers": Maybe(Fields({"kernels": Table(NAMED_LAYERS), "partitions": Items(NAMED_LAYERS, most=100_000)})),
     },
 )
-
-
-def state_entry(value: Any, path: str) -> None:
-    """One tensor of the state: as many initial values as it has elements, or one for all."""
-    _entry(value, path)
-    initial, elements, inner = value["initial"], math.prod(value["shape"]), INITIAL[value["dtype"]]
-    if isinstance(initial, list):
-        list_of(inner, 0, 10_000_000)(initial, f"{path}.initial")
-        if len(initial) != elements:
-            raise Unfit(f"{path}.initial has {len(initial)} values, but the shape {value['shape']} has {elements}")
-    else:
-        inner(initial, f"{path}.initial")
-
-
-_entry = fields({"name": name, "shape": list_of(whole(0), 0, 8), "dtype": one_of(*ITEM_BYTES), "initial": anything})
-_document = fields(
+TASK = Fields(
+    {"metric": NAME, "value": NUMBER, "quality": NUMBER, "ci95": Items(NUMBER, 2, 2), "teacher": Maybe(NUMBER)}
+)
+SCORES = Fields({"suite": NAME, "layers": Anything(), "chunk_ms": Maybe(MILLISECONDS), "tasks": Table(TASK)})
+FREE = Table(Anything())
+LINEAGE = Fields(
+    {"teacher": Maybe(Fields({}, {"source": Maybe(LINES)}))},
     {
-        "schema": whole(1, LAST_SCHEMA),
-        "name": name,
-        "created": name,
-        "files": map_of(fields({"sha256": text(SHA256), "size_bytes": whole(0, 2**40)}), FILE),
-        "digest": text(SHA256),
-        "audio": fields(
-            {"sample_rate": whole(1, 1_000_000), "hop_samples": whole(1), "receptive_samples": whole(1)},
-            {"input_norm": name},
+        "checkpoint_sha256": Maybe(HASH),
+        "recipe": Maybe(Text(2**20, lines=True)),
+        "steps": Maybe(Whole()),
+        "data": Maybe(FREE),
+        "parents": Maybe(Items(FREE)),
+        "fidelity": Maybe(Table(Fields({"cosine": Real(-1.001, 1.001)}, {"l1": ERROR}))),
+        "scores": Maybe(SCORES),
+        "parameters": Maybe(Whole()),
+        "quantization": Maybe(FREE),
+    },
+)
+ENTRY = Fields(
+    {"name": NAME, "shape": Items(COUNT, 0, 8), "dtype": Text(choices=tuple(ITEM_BYTES)), "initial": _Unread()}
+)
+LAYER = Whole(0, LAYERS)
+BUNDLE = Fields(
+    {
+        "schema": Whole(1, LAST_SCHEMA),
+        "name": NAME,
+        "created": NAME,
+        "files": Table(Fields({"sha256": HASH, "size_bytes": Whole(0, 2**40)}), key=FILE),
+        "digest": HASH,
+        "audio": Fields(
+            {"sample_rate": Whole(1, 1_000_000), "hop_samples": SIZE, "receptive_samples": SIZE}, {"input_norm": NAME}
         ),
-        "features": fields(
-            {"width": whole(1, 2**20), "layer": whole(0, LAYERS), "layers": whole(0, LAYERS)},
-            {"outputs": list_of(whole(0, LAYERS), 1, LAYERS)},
+        "features": Fields(
+            {"width": Whole(1, 2**20), "layer": LAYER, "layers": LAYER}, {"outputs": Items(LAYER, 1, LAYERS)}
         ),
-        "streams": list_of(stream, 0, 100),
-        "state": list_of(state_entry, 0, 10_000),
-        "offline": offline,
-        "window": optional(fields({"method": text(METHOD), "samples": whole(1, SAMPLES), "ms": milliseconds})),
-        "target": fields({"name": name, "backend": name, "description": text(), "runs_here": one_of(True, False)}),
-        "quantize": name,
-        "delegation": map_of(delegation, METHOD),
-        "parity": map_of(parity, METHOD),
-        "tolerance": tolerance,
-        "lineage": lineage,
-        "versions": map_of(name),
+        "streams": Items(STREAM, 0, 100),
+        "state": Items(StateEntry(), 0, 10_000),
+        "offline": OFFLINE,
+        "window": Maybe(Fields({"method": METHOD_NAME, "samples": Whole(1, SAMPLES), "ms": MILLISECONDS})),
+        "target": Fields({"name": NAME, "backend": NAME, "description": LINES, "runs_here": Flag()}),
+        "quantize": NAME,
+        "delegation": Table(DELEGATION, key=METHOD),
+        "parity": Table(PARITY, key=METHOD),
+        "tolerance": TOLERANCE,
+        "lineage": LINEAGE,
+        "versions": Table(NAME),
     }
 )
 
 
 def check_document(document: Any, required_files: tuple[str, ...]) -> None:
     """Raises Unfit for the first key that does not hold what it must, or contradicts another."""
-    check(_document, document)
+    require(document, BUNDLE)
     for file in required_files:
         if file not in document["files"]:
             raise Unfit(f"files.{file} is missing")

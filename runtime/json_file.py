@@ -1,4 +1,7 @@
-"""Reads JSON that somebody else may have written: bounded in size and depth, only what JSON knows, each key once."""
+"""The one reader of JSON: bounded in size and depth, from regular files only, each key once; errors name the file.
+
+What the values mean is checked afterwards, see `schema`.
+"""
 
 import json
 import math
@@ -9,38 +12,50 @@ from typing import Any
 from .errors import SpeechpressError
 from .regular import open_regular
 
-MAX_BYTES, MAX_DEPTH = 64 * 2**20, 64
+MAX_BYTES = 16 * 2**20  # Python holds JSON in up to thirty times its bytes
+MAX_DEPTH = 64
 
 
-def read_json(path: Path, remedy: str, max_bytes: int = MAX_BYTES) -> Any:
-    """What a file of JSON holds.
+def read_json(
+    path: str | Path, advice: str = "", *, shown: str = "", max_bytes: int = MAX_BYTES, strict: bool = False
+) -> dict[str, Any]:
+    """The JSON object in a file.
 
     Args:
-        path: of a file in UTF-8.
-        remedy: what to do when it cannot be read, the end of the sentence.
-        max_bytes: that it may have.
+        path: of a regular file in UTF-8.
+        advice: what to do about a bad file, after a semicolon.
+        shown: how errors call the file, when not by its path.
+        max_bytes: most bytes to read.
+        strict: no NaN and no infinite numbers, which are no JSON but stand in what other tools write.
 
     Raises:
-        SpeechpressError: it cannot be read, is larger, nested too deep, or no strict JSON.
+        SpeechpressError: the file is missing, no regular file, too large, or holds no JSON object.
     """
+    shown, end = shown or str(path), f"; {advice}" if advice else ""
     try:
         with open_regular(path) as file:
             data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise SpeechpressError(f"{path}: cannot be read ({error}); {remedy}") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise SpeechpressError(f"{shown}: cannot be read ({getattr(error, 'strerror', None) or error}){end}") from error
     if len(data) > max_bytes:
-        raise SpeechpressError(f"{path}: has more than {max_bytes:,} bytes, too many to be what it should; {remedy}")
+        raise SpeechpressError(f"{shown}: cannot be read, because it has more than {max_bytes:,} bytes{end}")
     try:
-        return parse_json(data)
+        value = parse_json(data, strict=strict)
     except ValueError as error:
-        raise SpeechpressError(f"{path}: cannot be read as JSON ({error}); {remedy}") from error
+        raise SpeechpressError(f"{shown}: cannot be read as JSON ({error}){end}") from None
+    if not isinstance(value, dict):
+        raise SpeechpressError(f"{shown}: holds {_kind(value)}, but must hold a JSON object{end}")
+    return value
 
 
-def parse_json(data: bytes | str) -> Any:
-    """Strict JSON; raises ValueError with what is wrong."""
+def parse_json(data: bytes | str, *, strict: bool = True) -> Any:
+    """The value of a text; raises ValueError with what is wrong."""
     try:
-        text = data if isinstance(data, str) else data.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_members, parse_constant=_no_number, parse_float=_finite)
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        numbers: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if strict else {}
+        value = json.loads(text, object_pairs_hook=_members, **numbers)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
     except RecursionError:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH}") from None
     _check_depth(value)
@@ -50,6 +65,28 @@ def parse_json(data: bytes | str) -> Any:
         except UnicodeEncodeError:
             raise ValueError("it holds half a character (a lone surrogate)") from None
     return value
+
+
+def read_json_lines(path: Path, max_bytes: int = MAX_BYTES) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a file of one per line, with their line numbers; a line that a kill cut short is left out.
+
+    Raises SpeechpressError when the file cannot be read, or a line is longer than `max_bytes`.
+    """
+    try:
+        with open_regular(path) as file:
+            number = 0
+            while line := file.readline(max_bytes + 1):
+                number += 1
+                if len(line) > max_bytes:
+                    raise SpeechpressError(f"{path}:{number}: is longer than {max_bytes:,} bytes")
+                try:
+                    value = parse_json(line, strict=False)
+                except ValueError:
+                    continue
+                if isinstance(value, dict):
+                    yield number, value
+    except OSError as error:
+        raise SpeechpressError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -86,3 +123,8 @@ def _inside(values: list[Any]) -> Iterator[Any]:
     for value in values:
         inner = value.values() if isinstance(value, dict) else value
         yield from (item for item in inner if isinstance(item, dict | list))
+
+
+def _kind(value: Any) -> str:
+    kinds = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    return kinds.get(type(value), "null")

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from .json_file import parse_json
 from .regular import open_regular
-from .schema import check, fields, list_of, map_of, one_of, whole
+from .schema import Fields, Items, Table, Text, Whole, require
 
 if TYPE_CHECKING:
     import numpy as np
 
 _DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4"}
-_SIZES = list_of(whole(0, 2**40), 0, 8)
-_ENTRY = fields({"dtype": one_of(*_DTYPES), "shape": _SIZES, "data_offsets": list_of(whole(0, 2**40), 2, 2)})
+_SIZE = Whole(0, 2**40)
+_ENTRY = Fields(
+    {"dtype": Text(choices=tuple(_DTYPES)), "shape": Items(_SIZE, 0, 8), "data_offsets": Items(_SIZE, 2, 2)}
+)
 _LENGTH_BYTES = 8  # of the header's own length, little-endian, before it
 
 
@@ -36,7 +38,7 @@ def read_tensors(path: Path) -> "dict[str, np.ndarray]":
     if not isinstance(header, dict):
         raise ValueError("its header is no object")
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    check(map_of(_ENTRY), entries)
+    require(entries, Table(_ENTRY))
     for name, entry in entries.items():
         _check(name, entry, len(data) - start)
     return {

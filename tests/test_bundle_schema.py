@@ -176,7 +176,7 @@ def read(document, path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d["streams"][1].update(chunk_ms="80"), 'streams[1].chunk_ms is "80", but must be a number'),
+        (lambda d: d["streams"][1].update(chunk_ms="80"), "streams[1].chunk_ms is '80', but must be a number"),
         (lambda d: d["streams"][0].update(first_frame=0), "streams[0].first_frame is 0, but must be -1"),
         (lambda d: d["state"][0].update(shape=[10**6, 10**6]), "state has shapes of 8,000,"),
         (lambda d: d["state"][2].update(initial=[0.0] * 79), "state[2].initial has 79 values"),
@@ -184,12 +184,12 @@ def read(document, path):
         (lambda d: d["state"].pop(1), "no entry named 'end'"),
         (
             lambda d: d["files"].update({"../x": d["files"]["encoder.pte"]}),
-            'files is "../x", but must be an object with',
+            "files has the key '../x', but must have keys like",
         ),
         (lambda d: d["files"].pop("encoder.pte"), "files.encoder.pte is missing"),
         (lambda d: d["lineage"]["teacher"].update(source=7), "lineage.teacher.source is 7, but must be a text"),
         (lambda d: d["features"].update(outputs=[1, 2, 3]), "features.width is 256, but must be a multiple of 3"),
-        (lambda d: d["tolerance"].update(cosine="high"), 'tolerance.cosine is "high"'),
+        (lambda d: d["tolerance"].update(cosine="high"), "tolerance.cosine is 'high'"),
     ],
 )
 def test_the_error_names_the_key(original, change, said):

@@ -279,7 +279,7 @@ def test_gradients_scaled_by_depth_leave_the_states_as_they_are(tiny_config):
         ({"distinct_layers": 2, "ffn_widths": (64, 64, 32, 64)}, "ffn_widths must repeat after 2 layers"),
         ({"distinct_layers": 2, "reuse_attention": (False, True, False, False)}, "reuse_attention must repeat"),
         ({"projection": False}, "the last of conv_channels, 16, must be the width, 32"),
-        ({"time_reduction": 0}, "at least 1"),
+        ({"time_reduction": 0}, "at least 1, but time_reduction is 0"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(changes, message, tiny_config):

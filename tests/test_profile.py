@@ -74,9 +74,10 @@ def test_every_event_is_taken_down():
     ("text", "said"),
     [
         ("{", "cannot be read as JSON"),
-        ("[]", "is no profile"),
+        ("[]", "holds a list.*compress profile"),
         (json.dumps({"kind": "other"}), "is no profile"),
         (json.dumps({**made(), "schema": 2}), "has schema 2.*upgrade"),
+        (json.dumps({**made(), "schema": True}), "has schema true"),
     ],
 )
 def test_what_is_no_record(tmp_path, text, said):

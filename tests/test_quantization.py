@@ -56,10 +56,10 @@ def test_it_is_read_as_it_was_written(tmp_path):
     ("change", "said"),
     [
         ({"schema": 2}, "has schema 2"),
-        ({"scheme": "int3"}, "which is not known"),
-        ({"operators": {CONV: {"how": "magic"}}}, "is damaged"),
-        ({"operators": {CONV: {"how": "static", "input": [0, 1]}}}, "static without ranges"),
-        ({"operators": None}, "is damaged"),
+        ({"scheme": "int3"}, "scheme is .int3., but must be one of none"),
+        ({"operators": {CONV: {"how": "magic"}}}, r"conv.how is .magic., but must be one of"),
+        ({"operators": {CONV: {"how": "static", "input": [0, 1]}}}, "conv.output is missing"),
+        ({"operators": None}, "operators is null"),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path, change, said):

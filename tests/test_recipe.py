@@ -205,7 +205,35 @@ def test_parts_of_the_peers_that_do_not_fit_name_the_line(change: str, wanted: s
     text = PEER.replace("MATCH", "l2: 1.0").replace("CHANGE", change.strip("{}").replace(", ffn", "\n  ffn"))
     with pytest.raises(SpeechpressError) as caught:
         student_config(parse_recipe(text, "mine.yaml"), EncoderConfig(), 768)
-    assert str(caught.value).startswith("mine.yaml:6: ") and wanted in str(caught.value)
+    line = 7 if "\n" in text.split("layers: 4")[1].split("match")[0].strip() else 6
+    assert str(caught.value).startswith(f"mine.yaml:{line}: ") and wanted in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "wanted"),
+    [
+        ("reuse_attention: [false, true, false, false]\n  num_heads: [12, 4, 4, 4]", 7, "the same num_heads"),
+        ("num_heads: [12, 4, 4, 4]\n  reuse_attention: [false, true, false, false]", 6, "the same num_heads"),
+        ("pos_conv_groups: 7\n  width: 768", 6, "no multiple of pos_conv_groups"),
+        ("pos_conv_kernel: 8\n  pos_conv_future: 9", 7, "pos_conv_future is 9"),
+        ("width: 65536\n  ffn_widths: 1000000", 6, "at most 4,000,000,000"),
+        ("dropout: 0.1\n  width: 65537", 7, "student.width is 65537, but must be at most 65536"),
+        ("dropout: 0.1\n  conv_strides: [5, 2, 2, 2, 2, 2, 1000]", 7, "more than 16000 samples"),
+    ],
+)
+def test_an_error_names_the_line_of_the_key_that_is_to_blame(change: str, line: int, wanted: str) -> None:
+    with pytest.raises(SpeechpressError) as caught:
+        student_config(peer(change), EncoderConfig(), 768)
+    assert str(caught.value).startswith(f"mine.yaml:{line}: ") and wanted in str(caught.value)
+
+
+def test_a_look_ahead_that_does_not_fit_is_blamed_on_the_streaming_section() -> None:
+    text = PEER.replace("CHANGE", "dropout: 0.1").replace("MATCH", "l2: 1.0") + "streaming:\n  lookahead_ms: 5000\n"
+    with pytest.raises(SpeechpressError, match=r"^mine\.yaml:10: encoder: pos_conv_future is 250"):
+        student_config(parse_recipe(text, "mine.yaml"), EncoderConfig(), 768)
+    own = text.replace("dropout: 0.1", "conv_norm: group").replace("5000", "0")
+    with pytest.raises(SpeechpressError, match=r"^mine\.yaml:6: the recipe is for streaming, but conv_norm is 'group'"):
+        student_config(parse_recipe(own, "mine.yaml"), EncoderConfig(), 768)
 
 
 def test_parts_of_the_peers_reach_the_encoder() -> None:

@@ -97,7 +97,7 @@ def test_show_a_checkpoint(tmp_path: Path) -> None:
     text = printed(show_table(show_checkpoint(tmp_path)))
     assert all(word in text for word in ("mine", "a/b", "7", "note: a thing was said"))
     (tmp_path / "card.json").write_text("{")
-    with pytest.raises(SpeechpressError, match=r"card\.json: is not JSON"):
+    with pytest.raises(SpeechpressError, match=r"card\.json: cannot be read as JSON"):
         show_checkpoint(tmp_path)
 
 

@@ -1,0 +1,107 @@
+"""What is read back of the documents that commands leave in a checkpoint's folder; further keys may be anything.
+
+A measured number may be NaN: a run that diverged has a card as well.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from speechpress.runtime.json_file import read_json
+from speechpress.runtime.schema import (
+    Anything,
+    Either,
+    Fields,
+    Flag,
+    Items,
+    Kind,
+    Maybe,
+    Real,
+    Table,
+    Text,
+    Whole,
+    check,
+)
+
+_COUNT, _NAME, _PATH = Whole(), Maybe(Text(500)), Text(4096)
+_MEASURED = Maybe(Real(measured=True))
+_PAIR = Items(_COUNT, 2, 2)
+_SCORES = Table(Table(_MEASURED))  # layer -> {"cosine", "l1"}
+
+_PRUNE = Fields(
+    {"method": Text(100)},
+    {
+        "asked": Table(Anything()),
+        "width": Maybe(_PAIR),
+        "units": Table(Items(_PAIR)),
+        "layers": Table(Real(measured=True)),
+        "parameters": _PAIR,
+        "macs_per_s": Items(Real(measured=True), 2, 2),
+    },
+)
+_PARENT = Fields({"path": _PATH, "sha256": Text(64)}, {"recipe": _NAME, "steps": Maybe(_COUNT), "prune": Maybe(_PRUNE)})
+_RECIPE = Fields({}, {"name": Text(500), "match": Anything(), "train": Fields({}, {"seed": Whole(0, 2**31 - 1)})})
+
+CARD = Fields(
+    {},
+    {
+        "schema": Whole(1, 1),
+        "kind": Text(100),
+        "finished": Flag(),
+        "supervised": Flag(),
+        "recipe": Maybe(Either((_RECIPE, Text(100_000, lines=True)))),
+        "teacher": Maybe(Fields({}, {"source": Text(4096), "sha256": Text(64), "width": Whole(1, 1_000_000)})),
+        "match": Maybe(Fields({}, {"layers": Maybe(Items(_COUNT))})),
+        "parents": Maybe(Items(_PARENT)),
+        "prune": Maybe(_PRUNE),
+        "quantize": Maybe(Fields({"scheme": Text(100)}, {"parent": Fields({"path": _PATH, "sha256": Text(64)})})),
+        "notes": Maybe(Items(Text(10_000, lines=True))),
+        "data": Maybe(Fields({}, {"source": _PATH, "fingerprint": Text(200), "hours": Real(0)})),
+        "steps": Maybe(_COUNT),
+        "audio_h": _MEASURED,
+        "train_s": _MEASURED,
+        "parameters": Maybe(_COUNT),
+        "macs_per_s": Maybe(Real(0)),
+        "valid": Maybe(Fields({}, {"start": _SCORES, "end": _SCORES, "chunk_ms": _MEASURED})),
+        "versions": Table(Text(200)),
+    },
+)
+
+_TASK = Fields(
+    {
+        "metric": Text(100),
+        "student": _MEASURED,
+        "teacher": _MEASURED,
+        "quality": Fields({"student": _MEASURED}, {"teacher": _MEASURED}),
+        "ci95": Fields({"student": Maybe(Items(_MEASURED, 2, 2))}),
+    }
+)
+EVAL = Fields(
+    {"suite": Text(200), "tasks": Table(_TASK, 1000)},
+    {
+        "of": Fields({}, {"weights_sha256": Text(64), "digest": Text(64)}),
+        "layers": Text(100),
+        "latency": Maybe(Fields({}, {"chunk_ms": Maybe(Real(0, above=0))})),
+        "created": Text(100),
+    },
+)
+
+_RANGE = Items(Real(), 2, 2)
+_FIXED = Fields({"how": Text(choices=("static",)), "input": _RANGE, "output": _RANGE})
+_FREE = Fields(
+    {"how": Text(choices=("float", "half", "dynamic", "int4"))}, {"input": Maybe(_RANGE), "output": Maybe(_RANGE)}
+)
+
+
+def quantization_kind(schemes: tuple[str, ...]) -> Kind:
+    """Of quantize.json."""
+    return Fields(
+        {"schema": Whole(1, 1), "scheme": Text(choices=schemes), "operators": Table(Either((_FIXED, _FREE)))},
+        {"parent": Fields({"path": _PATH}, {"sha256": Text(64)})},
+    )
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """A card.json; raises SpeechpressError when it is missing, or holds what no card does."""
+    card = read_json(path)
+    check(card, CARD, str(path))
+    return card
