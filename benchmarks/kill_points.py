@@ -191,15 +191,16 @@ def begin(name: str, work: Path, folder: Path) -> None:
 
 
 def point(name: str, command: Command, work: Path, number: int, whole_s: float) -> dict[str, Any]:
-    """Kill one run and call the command again."""
-    folder = work / "place"
-    begin(name, work, folder)
+    """Kill one run and call the command again; a run that was over before its kill (on a busy machine) is repeated."""
+    folder, code = work / "place", 0
     replaces = bool(number % 2) and command.over == ("--overwrite",)
-    if replaces:
-        assert forked(folder, command.words)[0] == 0, (folder / "log").read_text()
     share = random.Random(f"{name}/{number}").random()
     words = [*command.words, *(command.over if replaces else ())]
-    code, _ = forked(folder, words, share * whole_s)
+    while code == 0:
+        begin(name, work, folder)
+        if replaces:
+            assert forked(folder, command.words)[0] == 0, (folder / "log").read_text()
+        code, whole_s = forked(folder, words, share * whole_s)
     left, parts = state(command, folder), parts_left(folder)
     stands = name == "convert" and (folder / OUT).exists()  # it has no --overwrite, and need not be called again
     again = 0 if stands else forked(folder, command.call(folder / OUT))[0]
