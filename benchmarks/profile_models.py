@@ -29,7 +29,7 @@ def export_random(name: str, scheme: str, out: Path) -> Path:
     torch.manual_seed(0)
     encoder = Encoder(config_of(name)).eval()
     encoder.measure_statistics(torch.randn(1, 32_000) * 0.1)
-    checkpoint = out.parent / f"{out.name}-checkpoint"
+    checkpoint = out.parent / f"{out.name}-checkpoint" / name  # a bundle is called as its checkpoint's folder
     save_encoder(checkpoint, encoder)
     write_json(checkpoint / "card.json", {"recipe": {"name": name}, "teacher": None, "steps": None})
     target = replace(target_of("host"), tolerances=ANYTHING)

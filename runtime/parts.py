@@ -90,11 +90,11 @@ def _clear_one(path: Path, place: Path | None) -> None:
 def _new(place: Path, folder: bool) -> tuple[Path, int | None]:
     """A part and its lock; another one when somebody took it for a dead one before it was locked."""
     while True:
-        words = {"dir": place.parent, "prefix": f".{place.name}.", "suffix": ".part"}
+        prefix = f".{place.name}."
         if folder:
-            path = Path(tempfile.mkdtemp(**words))
+            path = Path(tempfile.mkdtemp(".part", prefix, place.parent))
         else:
-            handle, name = tempfile.mkstemp(**words)
+            handle, name = tempfile.mkstemp(".part", prefix, place.parent)
             os.close(handle)
             path = Path(name)
         try:

@@ -160,13 +160,13 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
         order = prune_order.Order(teacher, prune_target.Target("sparsity", 0.2), "magnitude", 0)
         prune(order, Where((), out, "cpu", overwrite=overwrite), lambda event: None, lambda words: None)
 
-    yield "prune", case(pruned, load_checkpoint, 6)
+    yield "prune", case(pruned, load_checkpoint, 4)
     prepared = quantize_checkpoint.prepare(teacher, None, needs_speech=False)
 
     def quantized(out: Path, overwrite: bool) -> None:
         quantize_checkpoint.quantize(prepared, "int8", out, lambda words: None, overwrite=overwrite)
 
-    yield "quantize", case(quantized, load_checkpoint, 6)
+    yield "quantize", case(quantized, load_checkpoint, 4)
     plain = root / "plain"
     save_encoder(
         plain, make(replace(SMALL, conv_norm="group", pos_conv_future=None, left_context=None, num_heads=(4,)))
@@ -176,7 +176,7 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
         if not (overwrite and out.exists()):  # there is no --overwrite; what is there is whole
             convert(str(plain), out, "transformers")
 
-    yield "convert", case(converted, lambda out: load_teacher(str(out)), 6)
+    yield "convert", case(converted, lambda out: load_teacher(str(out)), 4)
     order = exporting.plan(open_source(teacher), target_of("host"), "none", (CHUNK_MS,), 0.0)
     methods, values = exporting._program(order)
     lowered = exporting.lower(methods, values, "xnnpack", exporting.as_prepared(order.quantization, SMALL))
@@ -185,7 +185,7 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     def exported(out: Path, overwrite: bool) -> None:
         exporting.export(order, out, overwrite, allow_fallback=True, say=lambda words: None)
 
-    yield "export", case(exported, lambda out: check_hashes(read_bundle(out)), 4)
+    yield "export", case(exported, lambda out: check_hashes(read_bundle(out)), 3)
 
     def measured(out: Path, overwrite: bool) -> None:
         if not out.exists():
@@ -199,7 +199,7 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
         for file in out.glob("eval*.json"):
             json.loads(file.read_text())
 
-    yield "eval", case(measured, result, 6)
+    yield "eval", case(measured, result, 4)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import soundfile
@@ -147,3 +149,24 @@ def test_ls_and_doctor(cli):
     checks = one_document(cli("doctor", "--json"))["checks"]
     assert {"python", "torch", "starter"} <= {check["name"] for check in checks}
     assert all(check["ok"] or check["fix"] for check in checks)
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "unsaid"),
+    [
+        (("report",), "there is no such file or folder; `compress profile BUNDLE` makes a record", "JSON"),
+        (("export", "/nope", "--target", "host"), "/nope: there is no such file or folder", "hub"),
+        (("distill", "--recipe", "distilhubert", "--starter", "--data", "/nope"), "no such file or folder", "teacher"),
+        (("quantize", "/nope"), "/nope: there is no such folder", "config.json"),
+    ],
+)
+def test_advice_fits_what_is_not_there(cli, words, said, unsaid):
+    done = cli(*words)
+    assert done.returncode == 1 and said in done.stderr and unsaid not in done.stderr.splitlines()[-1]
+
+
+def test_what_libraries_say_of_themselves_does_not_reach_a_user(cli):
+    """torchao says which of its libraries it cannot load, and torch what of torchao is out of date."""
+    code = "from speechpress.compressor.cli import root; root(); import torchao; from torchao.quantization import pt2e"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sound_server import SoundServer, missing
 
-from speechpress.compressor.checkpoint import save_encoder
+from speechpress.compressor.checkpoint import save_encoder, write_json
 from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
@@ -75,6 +75,7 @@ def pocket(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     config, _ = student_config(load_recipe("pocket"), None, 256)
     save_encoder(folder / "runs" / "pocket", Encoder(config))
+    write_json(folder / "runs" / "pocket" / "card.json", {})
     return folder
 
 

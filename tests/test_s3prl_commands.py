@@ -87,5 +87,6 @@ def test_no_way_is_said_with_the_other_one(small_checkpoint, small_bundle, tmp_p
         s3prl_plan(small_bundle)
     odd = make(dataclasses.replace(DISTIL, ffn_widths=(24, 8)))
     save_encoder(tmp_path / "odd", odd)
+    write_json(tmp_path / "odd" / "card.json", {})
     with pytest.raises(SpeechpressError, match=r"s3prl has no model that computes.*different sizes"):
         s3prl_plan(tmp_path / "odd")

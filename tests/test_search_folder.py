@@ -68,3 +68,15 @@ def test_a_search_of_a_newer_version_is_refused(tmp_path):
     (tmp_path / "search.json").write_text(json.dumps(known | {"schema": 99}))
     with pytest.raises(SpeechpressError, match="newer speechpress"):
         go_on(order(tmp_path))
+
+
+def test_a_search_that_was_killed_before_it_began_gives_its_folder_back(tmp_path):
+    """Words and space are written first and search.json last."""
+    wish = order(tmp_path / "new")
+    assert check_folder(wish)
+    for name in ("recipe.yaml", "space.yaml", ".search.json.abcdefgh.part"):
+        (tmp_path / "new" / name).write_text("half")
+    assert not check_folder(wish)
+    (tmp_path / "new" / STUDENTS / "0000").mkdir()
+    with pytest.raises(SpeechpressError, match="is not empty"):
+        check_folder(wish)

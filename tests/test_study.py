@@ -177,6 +177,7 @@ def test_a_teacher_of_one_layer_leaves_no_choice(tmp_path, tiny_config, speech):
 def test_a_student_of_another_frame_rate(tmp_path, tiny_config, tiny_teacher, speech):
     slow = replace(tiny_config, conv_strides=(5, 2, 2, 2, 2, 2, 4))
     save_encoder(tmp_path / "slow", Encoder(slow))
+    write_json(tmp_path / "slow" / "card.json", {})
     with pytest.raises(SpeechpressError, match=r"has a frame every 40 ms, but .* has one every 20 ms"):
         study_layers(str(tiny_teacher), open_tasks(["sid"], None, speech), [tmp_path / "slow"])
 
