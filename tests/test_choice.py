@@ -49,6 +49,11 @@ def test_the_shipped_one_when_there_is_no_other(tmp_path):
     assert len(said) == 1 and "there is none under" in said[0]
 
 
+def test_profile_without_any_takes_the_shipped_one(cli):
+    done = cli("profile", "--chunks", 2, "--pace", "flat", "--json")
+    assert done.returncode == 0 and "comes with the package" in " ".join(done.stderr.split()), done.stderr
+
+
 def test_the_commands_take_it_and_say_so(bundles, cli, tmp_path):
     words = ("--chunks", 2, "--pace", "flat", "--json")
     for name, more in (("verify", ("--json",)), ("profile", words)):

@@ -40,7 +40,6 @@ def test_a_budget_that_is_not_kept_is_exit_3(cli, tmp_path, small_bundle):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("profile",), 1, "no bundle was named and there is none"),
         (("profile", "BUNDLE", "--device", "hots"), 1, "--device hots: is no device"),
         (("profile", "BUNDLE", "--pace", "slow"), 1, "--pace slow: must be one of both, real, flat"),
         (("profile", "BUNDLE", "--chunk-ms", "100"), 1, "runs chunks of 80 ms"),
@@ -48,7 +47,7 @@ def test_a_budget_that_is_not_kept_is_exit_3(cli, tmp_path, small_bundle):
         (("profile", "BUNDLE", "--chunks", "0"), 2, "--chunks"),
         (("profile", "BUNDLE", "--runner", "nothing"), 1, "nothing does not exist"),
         (("report",), 1, "profiles: "),
-        (("report", "nothing.json"), 1, "nothing.json: cannot be read (No such file"),
+        (("report", "nothing.json"), 1, "nothing.json: cannot be read"),
     ],
 )
 def test_what_a_user_can_mend(cli, small_bundle, words, code, said):

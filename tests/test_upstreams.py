@@ -68,6 +68,9 @@ def test_a_bundle_of_another_sample_rate_is_refused(small_bundle, tmp_path):
     folder = copied(small_bundle, tmp_path)
     document = json.loads((folder / "bundle.json").read_text())
     document["audio"]["sample_rate"] = 8000
+    for entry in document["streams"]:
+        entry |= {name: 2 * entry[name] for name in ("chunk_ms", "lookahead_ms", "worst_age_ms")}
+    document["offline"]["max_s"] *= 2
     document["digest"] = digest(document)
     (folder / "bundle.json").write_text(json.dumps(document))
     with pytest.raises(SpeechpressError, match="hears 8000 Hz, but tasks are read at 16000 Hz"):
