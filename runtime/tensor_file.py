@@ -25,7 +25,10 @@ def read_tensors(path: Path) -> "dict[str, np.ndarray]":
     start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     if len(data) < start or start == _LENGTH_BYTES:
         raise ValueError("its header is cut short")
-    header = json.loads(data[_LENGTH_BYTES:start])
+    try:
+        header = json.loads(data[_LENGTH_BYTES:start])
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     for name, entry in entries.items():
         _check(name, entry, len(data) - start)

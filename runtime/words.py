@@ -4,16 +4,30 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .bundle import Bundle
 from .errors import SpeechpressError
+from .json_file import parse_json
+from .regular import check_regular
+from .schema import Fields, Items, Real, Text, Whole, check
 from .spotting import Background, Word, learn
 
 SCHEMA = 1
+_WORD = Fields({"name": Text(200), "examples": Whole(1, 1000)})
+ABOUT = Fields(
+    {
+        "schema": Whole(1),
+        "bundle": Text(64),
+        "bundle_name": Text(1000),
+        "chunk_ms": Real(high=1e6, above=0),
+        "words": Items(_WORD),
+    }
+)
 
 
 def save_words(path: str | Path, words: Sequence[Word], bundle: Bundle, chunk_ms: float) -> None:
@@ -54,13 +68,17 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
         with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {})["speechpress_words"])
+            told = (file.metadata() or {})["speechpress_words"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise SpeechpressError(f"{path}: is no file of taught words ({error}); teach them again") from error
-    if about.get("schema", 0) > SCHEMA:
+    about = parse_json(told, str(path), "teach them again")
+    if type(about.get("schema")) is int and about["schema"] > SCHEMA:
         raise SpeechpressError(f"{path}: was written by a newer speechpress; upgrade with: pip install -U speechpress")
+    check(about, ABOUT, str(path), "teach them again")
+    _check_examples(about, tensors, path)
     if (about["bundle"], about["chunk_ms"]) != (bundle.document["digest"], chunk_ms):
         raise SpeechpressError(
             f"{path}: its words were taught to {about['bundle_name']} in chunks of {about['chunk_ms']:g} ms "
@@ -71,3 +89,11 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
         learn(word["name"], [np.asarray(tensors[f"{i}/{k}"]) for k in range(word["examples"])], background)
         for i, word in enumerate(about["words"])
     ]
+
+
+def _check_examples(about: dict[str, Any], tensors: Mapping[str, np.ndarray], path: str | Path) -> None:
+    for i, word in enumerate(about["words"]):
+        for k in range(word["examples"]):
+            example = tensors.get(f"{i}/{k}")
+            if example is None or example.ndim != 2 or not np.isfinite(example).all():
+                raise SpeechpressError(f"{path}: example {k} of word {i} is missing or damaged; teach them again")
