@@ -135,6 +135,8 @@ def read_foreign(path: Path) -> Any:
         return plain(value)
     except _DAMAGE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "weights_only" in reason:  # torch advises to run the file's code
+            reason = "its pickle does what no checkpoint's does; nothing was executed"
         raise SpeechpressError(f"{path}: damaged, or no checkpoint that torch can read ({reason})") from error
 
 

@@ -6,7 +6,6 @@ a folder `emotion` of one's own (labels.tsv with path, emotion, speaker). Two co
 Shapes: S samples.
 """
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -17,6 +16,8 @@ import numpy as np
 
 from speechpress.runtime.enrol import word_span_s
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import parse_object
+from speechpress.runtime.schema import Table, Text, check
 
 from .audio import read_audio
 from .config import SAMPLE_RATE
@@ -123,10 +124,8 @@ def _orders(root: Path, task: str) -> tuple[Item, ...]:
 
 
 def _slots(text: str, where: str) -> tuple[tuple[str, str], ...]:
-    try:
-        slots = json.loads(text)
-    except ValueError as error:
-        raise SpeechpressError(f"{where}: its slots_json is no JSON ({error})") from error
+    slots = parse_object(text, f"{where}: slots_json")
+    check(slots, Table(Text(1000)), f"{where}: slots_json")
     found = {}
     for slot, value in slots.items():
         amount = _AMOUNT.match(value.strip())

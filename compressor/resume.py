@@ -1,7 +1,7 @@
 """The state of an unfinished run: one safetensors file, so that a kill at any moment leaves a whole one."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,17 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import parse_object
 from speechpress.runtime.json_text import json_text
+from speechpress.runtime.schema import Fields, Maybe, Real, Whole, check
 
 from .checkpoint import STATE, read_tensors, write_tensors
 from .training import Progress
+
+_NUMBER = Maybe(Real(measured=True))  # best_ema is infinite before the first step
+_COUNTS = {"step": Whole(), "skipped_steps": Whole()}
+_PROGRESS = Fields({field.name: _COUNTS.get(field.name, _NUMBER) for field in fields(Progress)}, closed=True)
+DOCUMENT = Fields({"identity": Fields({}), "progress": _PROGRESS, "precision": Fields({}), "extra": Fields({})})
 
 
 def save_state(
@@ -55,7 +62,9 @@ def load_state(
             f"{folder}: nothing to resume (this run is finished); start a new run with another --out"
         )
     tensors, metadata = read_tensors(folder / STATE)
-    document = json.loads(metadata["speechpress"])
+    shown, advice = str(folder / STATE), "start the run anew with --overwrite"
+    document = parse_object(metadata.get("speechpress", ""), shown, advice)
+    check(document, DOCUMENT, shown, advice)
     check_identity(folder, document["identity"], json.loads(json_text(identity)))
     module.load_state_dict({name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")})
     state: dict[int, dict[str, Tensor]] = {}

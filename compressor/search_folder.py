@@ -7,6 +7,7 @@ from typing import Any
 
 from speechpress.runtime.atomic import cannot_write, write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
 from speechpress.runtime.json_text import json_text
 from speechpress.runtime.parts import entries
 
@@ -98,8 +99,9 @@ def check_sources(order: Search, facts: Facts) -> None:
 
 def read_facts(order: Search) -> dict[str, Any]:
     """What the search was begun with; raises SpeechpressError when it was written by a newer version."""
-    known = json.loads((order.out / FACTS).read_text(encoding="utf-8"))
-    if known.get("schema", SCHEMA + 1) > SCHEMA:
+    known = read_json(order.out / FACTS)
+    schema = known.get("schema")
+    if type(schema) is not int or schema > SCHEMA:
         raise SpeechpressError(f"{order.out / FACTS}: was written by a newer speechpress; pip install -U speechpress")
     return known
 

@@ -10,7 +10,6 @@ States: running; done; skipped (over the budget, so it was not trained); failed.
 """
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import Any
 
 from speechpress.runtime.atomic import atomic, cannot_write, write_text
 from speechpress.runtime.escape import csv_cell
+from speechpress.runtime.json_file import read_json_lines
 from speechpress.runtime.json_text import json_text
+from speechpress.runtime.schema import Anything, Fields, Maybe, Real, Table, Text, Whole, fits
 
 Row = dict[str, Any]
 RUNNING, DONE, SKIPPED, FAILED = "running", "done", "skipped", "failed"
@@ -27,6 +28,11 @@ COLUMNS = (
     *("p50_ms", "p99_ms", "over_ms", "ms_per_s", "others_cores", "delegated_time", "fidelity", "train_s", "seconds"),
 )
 TRIALS = "trials.jsonl"
+_NUMBER = Maybe(Real(measured=True))
+ROW = Fields(
+    {"trial": Whole(0, 10**9), "state": Text(choices=(RUNNING, DONE, SKIPPED, FAILED))},
+    {"shape": Table(Anything()), "reason": Maybe(Text(100_000, lines=True)), **dict.fromkeys(COLUMNS[3:], _NUMBER)},
+)
 AXES = {"chunk": "p50_ms", "second": "ms_per_s"}
 
 
@@ -47,12 +53,9 @@ class Rows:
     def read(self) -> list[Row]:
         """One row per trial, by number; a line that a kill cut short is left out."""
         latest: dict[int, Row] = {}
-        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            latest[row["trial"]] = row
+        for _, row in read_json_lines(self.path) if self.path.exists() else ():
+            if fits(row, ROW):
+                latest[row["trial"]] = row
         return [latest[number] for number in sorted(latest)]
 
     def restart(self) -> list[Row]:

@@ -39,6 +39,12 @@ def read_json(
         raise SpeechpressError(f"{shown}: cannot be read ({getattr(error, 'strerror', None) or error}){end}") from error
     if len(data) > max_bytes:
         raise SpeechpressError(f"{shown}: cannot be read, because it has more than {max_bytes:,} bytes{end}")
+    return parse_object(data, shown, advice, strict=strict)
+
+
+def parse_object(data: bytes | str, shown: str, advice: str = "", *, strict: bool = False) -> dict[str, Any]:
+    """The JSON object of a text that `shown` names; raises SpeechpressError when it is none."""
+    end = f"; {advice}" if advice else ""
     try:
         value = parse_json(data, strict=strict)
     except ValueError as error:

@@ -1,10 +1,9 @@
 """Taught words on disk: one safetensors file, features of the examples only, no audio."""
 
 import contextlib
-import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,24 @@ import numpy as np
 
 from .bundle import Bundle
 from .errors import SpeechpressError
+from .json_file import parse_object
 from .json_text import json_text
 from .names import word_name
 from .regular import check_regular
+from .schema import Fields, Items, Real, Text, Whole, check
 from .spotting import Background, Word, learn
 
 SCHEMA = 1
+_WORD = Fields({"name": Text(200), "examples": Whole(1, 1000)})
+ABOUT = Fields(
+    {
+        "schema": Whole(1),
+        "bundle": Text(64),
+        "bundle_name": Text(1000),
+        "chunk_ms": Real(high=1e6, above=0),
+        "words": Items(_WORD),
+    }
+)
 
 
 def save_words(path: str | Path, words: Sequence[Word], bundle: Bundle, chunk_ms: float) -> None:
@@ -57,15 +68,18 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
     """
     from safetensors import SafetensorError, safe_open
 
-    check_regular(path)
     try:
+        check_regular(path)
         with safe_open(path, framework="numpy") as file:
-            about = _about((file.metadata() or {})["speechpress_words"])
+            told = (file.metadata() or {})["speechpress_words"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError, SpeechpressError) as error:
         raise SpeechpressError(f"{path}: is no file of taught words ({error}); teach them again") from error
-    if about["schema"] > SCHEMA:
+    about = parse_object(told, str(path), "teach them again", strict=True)
+    if type(about.get("schema")) is int and about["schema"] > SCHEMA:
         raise SpeechpressError(f"{path}: was written by a newer speechpress; upgrade with: pip install -U speechpress")
+    check(about, ABOUT, str(path), "teach them again")
+    _check_examples(about, tensors, path)
     if (about["bundle"], about["chunk_ms"]) != (bundle.document["digest"], chunk_ms):
         raise SpeechpressError(
             f"{path}: its words were taught to {about['bundle_name']} in chunks of {about['chunk_ms']:g} ms "
@@ -78,32 +92,21 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
             f"{path}: is no file of taught words (it lacks the example {missing[0]}); teach them again"
         )
     return [
-        learn(word["name"], [np.asarray(tensors[f"{i}/{k}"]) for k in range(word["examples"])], background)
-        for i, word in enumerate(about["words"])
+        learn(named, [np.asarray(tensors[f"{i}/{k}"]) for k in range(word["examples"])], background)
+        for i, (word, named) in enumerate(zip(about["words"], _names(about, path), strict=True))
     ]
 
 
-KINDS: dict[str, tuple[type, ...]] = {
-    "schema": (int,),
-    "bundle": (str,),
-    "bundle_name": (str,),
-    "chunk_ms": (int, float),
-    "words": (list,),
-}
-MOST_EXAMPLES = 100
+def _names(about: dict[str, Any], path: str | Path) -> list[str]:
+    try:
+        return [word_name(word["name"]) for word in about["words"]]
+    except SpeechpressError as error:
+        raise SpeechpressError(f"{path}: {error}; teach them again") from error
 
 
-def _about(text: str) -> dict[str, Any]:
-    """What the file says of its words; raises ValueError or SpeechpressError where it is not so."""
-    about = json.loads(text)
-    if not isinstance(about, dict):
-        raise ValueError("it holds no JSON object")
-    for name, kinds in KINDS.items():
-        if not isinstance(about.get(name), kinds):
-            raise ValueError(f"its {name} is missing or of the wrong type")
-    for word in about["words"]:
-        count = word.get("examples") if isinstance(word, dict) else None
-        if type(count) is not int or not 0 < count <= MOST_EXAMPLES or not isinstance(word.get("name"), str):
-            raise ValueError("a word of it has no name, or no number of examples")
-        word["name"] = word_name(word["name"])
-    return about
+def _check_examples(about: dict[str, Any], tensors: Mapping[str, np.ndarray], path: str | Path) -> None:
+    for i, word in enumerate(about["words"]):
+        for k in range(word["examples"]):
+            example = tensors.get(f"{i}/{k}")
+            if example is None or example.ndim != 2 or not np.isfinite(example).all():
+                raise SpeechpressError(f"{path}: example {k} of word {i} is missing or damaged; teach them again")

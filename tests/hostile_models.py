@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import random
+import re
 import struct
 import subprocess
 import zipfile
@@ -301,7 +302,8 @@ def pickles(folder):
     }.items():
         content = tensor_pickle(numel, *tensor)
         yield name, True, load(lambda content=content: torch_zip(path, content, **{"data/0": b"\0" * 16}))
-    yield "a huge storage, legacy", True, load(lambda: path.write_bytes(legacy_storage(2**33)))
+    for numel in (2**30, 2**33):
+        yield f"a legacy storage of {numel}", True, load(lambda numel=numel: path.write_bytes(legacy_storage(numel)))
     yield (
         "other files",
         True,
@@ -323,7 +325,10 @@ def legacy_storage(numel):
 
     out = io.BytesIO()
     torch.save({"model": {"x": torch.zeros(3)}, "cfg": {"model": {}}}, out, _use_new_zipfile_serialization=False)
-    return out.getvalue().replace(b"cpuq\x0bK\x03", b"cpuq\x0b\x8a\x05" + struct.pack("<q", numel)[:5])
+    claimed = b"\\g<1>\x8a\x08" + struct.pack("<q", numel)
+    made, count = re.subn(rb"(cpuq.)K\x03", lambda found: found.expand(claimed), out.getvalue(), flags=re.S)
+    assert count == 1
+    return made
 
 
 BORDERS = (hub, fairseq, pickles)

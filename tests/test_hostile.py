@@ -43,6 +43,7 @@ def test_nothing_hostile_is_executed_accepted_or_ends_in_a_trace(border):
     assert not bad, "\n".join(f"{row['name']}: {row['outcome']} {row['text']}" for row in bad[:5])
     assert not [row["name"] for row in rows if row["executed"]]
     assert max(row["peak_bytes"] for row in rows) < MEMORY_BYTES
+    assert not [row["name"] for row in rows if "weights_only" in row["text"]]  # torch's advice to run the file's code
     unnamed = [row for row in rows if row["outcome"] == "refused" and ": " not in row["text"]]
     assert not unnamed, unnamed[0]
     if border != "eval_file":  # an eval.json that cannot be used is as good as none

@@ -135,7 +135,7 @@ def damaged(mini_data, tmp_path, corpus, change):
             "1 speakers are in train and in test",
         ),
         ("asr", "speechocean762", lambda t: t.replace("test\t07", "test\t00"), "1 speakers are in train and in test"),
-        ("sf", "picovoice_barista", lambda t: t.replace("{", "", 1), "its slots_json is no JSON"),
+        ("sf", "picovoice_barista", lambda t: t.replace("{", "", 1), "slots_json: cannot be read as JSON"),
         (
             "qbe",
             "picovoice_wakewords",

@@ -93,3 +93,9 @@ def test_a_missing_key_is_named():
         check({"width": 1}, MODEL, "x.json")
     with pytest.raises(SpeechpressError, match=r"^x\.json: it is a list, but must be an object"):
         check([], MODEL, "x.json")
+
+
+def test_a_measured_number_may_be_anything_but_a_text():
+    kind = Real(measured=True)
+    assert fits(math.nan, kind) and fits(-math.inf, kind) and fits(2, kind) and not fits("2", kind)
+    assert not fits(math.nan, Real())
