@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 try:
     import fcntl
@@ -90,7 +91,7 @@ def _clear_one(path: Path, place: Path | None) -> None:
 def _new(place: Path, folder: bool) -> tuple[Path, int | None]:
     """A part and its lock; another one when somebody took it for a dead one before it was locked."""
     while True:
-        words = {"dir": place.parent, "prefix": f".{place.name}.", "suffix": ".part"}
+        words: Any = {"dir": place.parent, "prefix": f".{place.name}.", "suffix": ".part"}
         if folder:
             path = Path(tempfile.mkdtemp(**words))
         else:

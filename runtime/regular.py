@@ -2,8 +2,8 @@
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from .errors import SpeechpressError
 
@@ -28,7 +28,7 @@ def check_regular(path: str | Path) -> None:
     _check(path, mode)
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a file for reading.
 
     Raises:
