@@ -52,7 +52,7 @@ def card(document: dict[str, Any], folder: str) -> str:
     """The card of a bundle that lies in a folder of this name."""
     target, features, streams = document["target"], document["features"], document["streams"]
     longest_s = document["offline"]["max_s"]
-    teacher = (document["lineage"]["teacher"] or {}).get("source", "not said")
+    teacher = (document["lineage"]["teacher"] or {}).get("source") or "not said"
     lines = [
         f"# {markdown_text(document['name'])} for {target['name']}",
         "",

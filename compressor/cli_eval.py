@@ -75,13 +75,15 @@ def evaluate(
 
     Without --suite, quick linear probes on the starter speech or on --data. With --suite, the tasks of SUPERB.
     """
-    from .eval_report import reported
     from .hub_folder import check_at_hand
     from .runs import newest
 
-    screen, finish = Screen(json), reported(report)
+    screen = Screen(json)
     source = checkpoint or str(newest(RUNS, screen.say))
     check_at_hand(source)
+    from .eval_report import reported
+
+    finish = reported(report)
     if s3prl:
         return _print_commands(screen, source, data_root)
     if (chosen := suite or ("mini" if data_root is not None else None)) is None:

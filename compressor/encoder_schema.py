@@ -53,7 +53,7 @@ ENCODER: Mapping[str, Kind] = {
 }
 OWN = Fields({}, ENCODER)
 SECTION = Fields({"schema": Whole(1), "encoder": Fields({})})  # "speechpress" of config.json
-PREPROCESSOR = Fields({}, {"sampling_rate": Whole(1, 10_000_000), "do_normalize": Flag()})
+PREPROCESSOR = Fields({}, {"sampling_rate": Whole(1, 10_000_000), "do_normalize": Maybe(Flag())})
 
 # What is read of a HubertConfig and its kin.
 HUBERT = Fields(

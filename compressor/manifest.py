@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NoReturn, TypeVar
 from lhotse import AudioSource, MonoCut, MultiCut, Recording, SupervisionSegment
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.regular import open_regular
 
 from .audio import Cut
 from .sound_file import MAX_CHANNELS, MAX_RATE, MIN_RATE, UnreadableAudio, readable_name
@@ -49,7 +50,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise SpeechpressError(f"{said}: is no regular file")
     number = 0
     try:
-        with path.open("rb") as packed:
+        with open_regular(path) as packed:
             file: Any = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed
             for number, line in enumerate(_bounded(said, file, packed), 1):
                 if not line.isspace():

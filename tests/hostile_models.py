@@ -103,7 +103,8 @@ def beside(place):
 
     ours = {key: document[key] for key in ("do_normalize", "sampling_rate")}
     for name, changed, fits in mutations(ours):
-        yield f"preprocessor.{name}", not (fits or name.endswith("missing")), load(path, json.dumps(document | changed))
+        unsaid = name.endswith("missing") or name == "do_normalize=null"
+        yield f"preprocessor.{name}", not (fits or unsaid), load(path, json.dumps(document | changed))
     yield "preprocessor deep", True, load(path, nested(document, ("do_normalize",)))
     path.write_text(json.dumps(document))
     index = place / "model.safetensors.index.json"

@@ -156,7 +156,7 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "mine": "Did you mean the file mine.yaml?",
         "none.yaml": "none.yaml: there is no such file. Shipped recipes: ",
         "a/b": "a/b: there is no such file",
-        ".": ".: cannot be read as a recipe",
+        ".": ".: is a folder, but must be a file",
         "broken.yaml": "broken.yaml: is not a text file in UTF-8",
     }.items():
         with pytest.raises(SpeechpressError, match=r".") as caught:
