@@ -29,14 +29,14 @@ import numpy as np
 import torch
 from common import alternate, read, write
 
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.costs import attention_macs_per_s, macs_per_s, stream_costs
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.lower import Method, hushed, lower
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.costs import attention_macs_per_s, macs_per_s, stream_costs
+from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.prepare import Offline, prepared_step
 from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
-from speechpress.compressor.streaming import StreamingEncoder
 from speechpress.runtime.engine import Program, set_threads
 from speechpress.runtime.json_text import json_text
 from speechpress.runtime.parity import compare

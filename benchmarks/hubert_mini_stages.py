@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import HubertModel
 
-from speechpress.compressor.checkpoint import read_tensors
 from speechpress.compressor.features import MEL_WINDOW, MELS, mel_filters
+from speechpress.compressor.models.checkpoint import read_tensors
 
 RATE, HOP = 16_000, 320
 HEADS = "heads.safetensors"

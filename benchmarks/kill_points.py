@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from searched import tiny_recipe
 
 from speechpress.compressor import cli, distill, evaluate, export, joint, prune, quantize_checkpoint, starter  # noqa: F401
-from speechpress.compressor.checkpoint import load_checkpoint, read_json
-from speechpress.compressor.eval_file import NAME
+from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
+from speechpress.compressor.models.scores import NAME
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.search_rows import Rows
 from speechpress.runtime.bundle import check_hashes, read_bundle

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from speechpress.compressor.checkpoint import read_json
+from speechpress.compressor.models.checkpoint import read_json
 from speechpress.runtime.atomic import write_text
 from speechpress.runtime.demo import SHIPPED
 

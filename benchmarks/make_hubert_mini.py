@@ -53,15 +53,15 @@ from transformers import HubertModel
 
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.audio import read_audio
-from speechpress.compressor.checkpoint import WEIGHTS, read_json, save_encoder, write_tensors
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.costs import macs_per_s, parameters
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.eval_suite import wanted
 from speechpress.compressor.extraction import extract, stores
 from speechpress.compressor.feature_store import FeatureStore
 from speechpress.compressor.features import LOG_MEL, Upstream, of_model, random_copy
 from speechpress.compressor.layer_probes import layer_scores
+from speechpress.compressor.models.checkpoint import WEIGHTS, read_json, save_encoder, write_tensors
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.costs import macs_per_s, parameters
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.problems import Task
 from speechpress.compressor.tasks import make_task

@@ -19,7 +19,7 @@ from real_run import compress
 from streaming_quality import test_clips
 
 from speechpress.compressor.allocator import keep_freed_memory
-from speechpress.compressor.checkpoint import load_encoder, read_json
+from speechpress.compressor.models.checkpoint import load_encoder, read_json
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.sparse import prunable, zero_smallest
 from speechpress.compressor.tasks import make_task

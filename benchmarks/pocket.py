@@ -33,14 +33,14 @@ from profile_models import config_of
 from pruning_curve import data_of, lasting, with_sets
 from real_run import compress
 
-from speechpress.compressor import costs
-from speechpress.compressor.checkpoint import load_encoder
 from speechpress.compressor.contest import open_comparison
 from speechpress.compressor.downstream import Budget
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.eval_suite import stores, wanted
 from speechpress.compressor.extraction import extract
 from speechpress.compressor.fake_quant import kinds
+from speechpress.compressor.models import costs
+from speechpress.compressor.models.checkpoint import load_encoder
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.probes import probe
 from speechpress.compressor.quantization import Quantization
 from speechpress.compressor.quantize_report import lowered_alone

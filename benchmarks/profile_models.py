@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from speechpress.compressor.checkpoint import save_encoder
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.export import export, plan
 from speechpress.compressor.export_source import open_source
+from speechpress.compressor.models.checkpoint import save_encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.targets import target_of

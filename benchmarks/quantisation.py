@@ -29,13 +29,13 @@ from common import alternate, read, write
 from export_speed import config_of
 
 from speechpress.compressor.calibrate import calibrate, static_operators
-from speechpress.compressor.checkpoint import Checkpoint, load_checkpoint
 from speechpress.compressor.contest import Comparison, comparison_fidelity
 from speechpress.compressor.downstream import Budget
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.eval_suite import score_tasks
 from speechpress.compressor.fake_quant import kinds, simulated
 from speechpress.compressor.features import of_model
+from speechpress.compressor.models.checkpoint import Checkpoint, load_checkpoint
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.quantization import Quantization, load_quantization
 from speechpress.compressor.quantize_checkpoint import Prepared, prepare, settle

@@ -10,9 +10,9 @@ import torch
 from common import alternate, write
 from transformers import HubertConfig, HubertModel
 
-from speechpress.compressor.config import SAMPLE_RATE, EncoderConfig
-from speechpress.compressor.costs import macs_per_s, parameters
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.config import SAMPLE_RATE, EncoderConfig
+from speechpress.compressor.models.costs import macs_per_s, parameters
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
 

@@ -21,12 +21,12 @@ import torch
 from common import write
 
 from speechpress.compressor.audio import read_audio
-from speechpress.compressor.checkpoint import load_encoder
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.checkpoint import load_encoder
+from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.models.streaming import TorchEngine
 from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.starter import SPEECH
-from speechpress.compressor.streaming import TorchEngine
 from speechpress.runtime.stream import StreamingExtractor
 
 RATE, PIECE, LAST_S = 16_000, 160, 60

@@ -21,15 +21,15 @@ import torch
 from common import alternate, write
 from real_run import STUDENT, TRAIN, compress
 
-from speechpress.compressor.checkpoint import load_encoder
 from speechpress.compressor.corpus import open_corpus
 from speechpress.compressor.distill import heldout_waves
 from speechpress.compressor.distill_step import Distiller
 from speechpress.compressor.heldout import split_heldout
+from speechpress.compressor.models.checkpoint import load_encoder
+from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.starter import TEACHER
-from speechpress.compressor.streaming import StreamingEncoder
 from speechpress.compressor.validation import validate
 from speechpress.runtime.json_text import json_text
 

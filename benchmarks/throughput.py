@@ -33,11 +33,11 @@ from transformers import HubertConfig, HubertModel
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.audio import read_audio
 from speechpress.compressor.batching import Batches
-from speechpress.compressor.checkpoint import save_encoder
-from speechpress.compressor.config import SAMPLE_RATE, EncoderConfig
 from speechpress.compressor.corpus import open_corpus
 from speechpress.compressor.distill import distill
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.checkpoint import save_encoder
+from speechpress.compressor.models.config import SAMPLE_RATE, EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads, loss_sums
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe import Match, student_config

@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .checkpoint import AUTO_MAP, MODEL_TYPE, write_model_code
-from .config import read_own
-from .encoder import Encoder
 from .hub import import_transformers
+from .models.checkpoint import AUTO_MAP, MODEL_TYPE, write_model_code
+from .models.config import read_own
+from .models.encoder import Encoder
 
 transformers = import_transformers()
 

@@ -32,8 +32,8 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import MIN_DURATION_S, Cut, Skipped, UnreadableAudio, cut_samples, read_samples
-from .config import SAMPLE_RATE
 from .corpus import list_skipped
+from .models.config import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from speechpress.runtime.bundle import PROGRAM, SCHEMA
 from speechpress.runtime.parity import worst
 from speechpress.runtime.spec import StreamSpec
 
-from .config import SAMPLE_RATE
-from .encoder import Encoder
 from .export_source import Source
+from .models.config import SAMPLE_RATE
+from .models.encoder import Encoder
+from .models.streaming import StreamingEncoder
 from .quantization import Quantization
-from .streaming import StreamingEncoder
 from .targets import Target
 
 

@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.stream import StreamingExtractor
 
-from .config import SAMPLE_RATE
 from .corpus import open_corpus
 from .distill import heldout_waves
-from .encoder import Encoder
-from .events import OnText
 from .fake_quant import feeds_gelu, kinds, operators
 from .heldout import split_heldout
+from .models.config import SAMPLE_RATE
+from .models.encoder import Encoder
+from .models.events import OnText
+from .models.streaming import TorchEngine, folded
 from .quantization import FIRST_CONV, FLOAT, LEVELS, Operator, Range, scale_of
 from .starter import SPEECH
-from .streaming import TorchEngine, folded
 
 SPEECH_S, CROP_S = 120.0, 15.625
 SILENCE_RMS = 1e-4  # -80 dB of full scale

@@ -139,8 +139,8 @@ def _quick(
     seeds: int,
     device: str,
 ) -> dict[str, Any]:
-    from .eval_file import stamped
     from .evaluate import evaluate as measure
+    from .models.scores import stamped
     from .suites import quick_names
 
     document = measure(
@@ -171,9 +171,9 @@ def _suite(
     import torch
 
     from .downstream import Budget
-    from .eval_file import stamped
     from .eval_suite import evaluate_suite
     from .feature_store import cache_folder
+    from .models.scores import stamped
     from .suites import open_suite
 
     suite, tasks, root, clips = wish
@@ -196,8 +196,8 @@ def _suite(
 
 def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str) -> None:
     """Write the result beside the weights, then show it, and last the report; what cannot be written is said."""
-    from .eval_file import write_back
     from .eval_tables import probe_tables, suite_tables
+    from .models.scores import write_back
 
     shown = probe_tables(document) if "data" in document else suite_tables(document)
     try:

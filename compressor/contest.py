@@ -15,14 +15,14 @@ from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from .bundle_card import layer_words
-from .checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
-from .config import SAMPLE_RATE, EncoderConfig
 from .features import LOG_MEL, Upstream, last_layer, random_copy
 from .fidelity import fidelity
+from .models.checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
+from .models.config import SAMPLE_RATE, EncoderConfig
+from .models.torch_device import check_device
 from .objectives import load_heads
 from .pretrained import Teacher, load_teacher
 from .problems import FLOORS
-from .torch_device import check_device
 from .upstreams import bundle_upstream, chunk_of, encoder_upstream, open_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
 from .backbones import EncoderBackbone
-from .checkpoint import save_encoder
-from .config import SAMPLE_RATE, EncoderConfig
-from .encoder import Encoder
+from .models.checkpoint import save_encoder
+from .models.config import SAMPLE_RATE, EncoderConfig
+from .models.encoder import Encoder
 from .pretrained import load_teacher
 
 DUMMY_DIM = 1  # s3prl wants the tensors of HuBERT's pretraining head; they have no part in the hidden states

@@ -16,9 +16,9 @@ from speechpress.runtime.spotting import Background
 from speechpress.runtime.stream import Engine
 
 from .audio import read_audio
-from .checkpoint import read_tensors, write_tensors
-from .config import SAMPLE_RATE
-from .events import OnText
+from .models.checkpoint import read_tensors, write_tensors
+from .models.config import SAMPLE_RATE
+from .models.events import OnText
 from .starter import SPEECH
 
 logger = logging.getLogger(__name__)

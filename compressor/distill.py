@@ -22,14 +22,16 @@ from speechpress.runtime.errors import SpeechpressError
 from .allocator import keep_freed_memory
 from .audio import Skipped, UnreadableAudio, read_cut
 from .batching import Batch, Batches
-from .checkpoint import parameters
-from .config import SAMPLE_RATE
 from .corpus import Corpus, list_skipped, open_corpus
-from .costs import macs_per_s
 from .distill_step import Distiller, Trainer
-from .events import OnEvent, silent
 from .heldout import left_out, split_heldout
 from .interrupt import Interrupt
+from .models.checkpoint import parameters
+from .models.config import SAMPLE_RATE
+from .models.costs import macs_per_s
+from .models.describe import describe_encoder
+from .models.events import OnEvent, silent
+from .models.torch_device import check_device
 from .plan import Plan, plan
 from .pretrained import Teacher, load_teacher
 from .prune_during import make_distiller, optimizer_of, penalty_of, pruning_of
@@ -38,8 +40,6 @@ from .quantize import check_operators
 from .quantized_training import QuantizedTraining
 from .recipe import Recipe
 from .run import Outcome, Run, Where, check_folder, summary
-from .show import describe_encoder
-from .torch_device import check_device
 from .training import Loop
 
 logger = logging.getLogger(__name__)

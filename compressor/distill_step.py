@@ -21,8 +21,8 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from .batching import Batch
-from .encoder import Encoder
 from .masking import draw_masks, masked_targets
+from .models.encoder import Encoder
 from .objectives import Heads, Parts, loss_sums
 from .pretrained import Teacher
 from .recipe import Match, Train

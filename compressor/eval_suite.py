@@ -17,10 +17,10 @@ from speechpress.runtime.errors import SpeechpressError
 from .audio import Skipped
 from .contest import OWN_NAMES, comparison_fidelity, open_comparison
 from .downstream import Budget
-from .events import OnText
 from .extraction import extract, stores
 from .features import Upstream, some_waves
 from .kinds import KINDS, is_error, quality
+from .models.events import OnText
 from .outcome_store import ScoreStore
 from .problems import Task, shuffled
 from .retention import of_teacher

@@ -14,11 +14,11 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .audio import read_audio
 from .backbones import EncoderBackbone
-from .checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
-from .config import SAMPLE_RATE
-from .encoder import Encoder
-from .eval_file import scores_of
 from .hub_folder import looks_like_hub_id
+from .models.checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
+from .models.config import SAMPLE_RATE
+from .models.encoder import Encoder
+from .models.scores import scores_of
 from .pretrained import STARTER_NAMES, load_teacher
 from .quantization import Quantization, load_quantization
 from .starter import SPEECH

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import EncoderConfig
-from .encoder import Encoder
+from .models.config import EncoderConfig
+from .models.encoder import Encoder
+from .models.streaming import folded
 from .quantization import FIRST_CONV, GROUP, LEVELS, MIN_SCALE, Operator, Quantization
-from .streaming import folded
 
 SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 

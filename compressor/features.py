@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .audio import Skipped, UnreadableAudio
-from .config import SAMPLE_RATE, EncoderConfig
-from .encoder import Encoder
 from .hub import import_transformers
+from .models.config import SAMPLE_RATE, EncoderConfig
+from .models.encoder import Encoder
 
 BATCH_S = 60.0
 PENDING_S = 600.0

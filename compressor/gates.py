@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import costs
-from .config import EncoderConfig
 from .distill_step import Distiller, make_optimizer
-from .encoder import Encoder
+from .models import costs
+from .models.config import EncoderConfig
+from .models.encoder import Encoder
 from .objectives import Heads
 from .prune_recipe import Prune
 from .recipe import Train

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .encoder import Encoder
+from .models.encoder import Encoder
+from .models.streaming import StreamingEncoder
 from .prepare import Offline
-from .streaming import StreamingEncoder
 
 HALVED = ("features",)  # of the state
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .bundles import torchaudio_problem
-from .checkpoint import read_json, read_tensors
-from .config import TRANSFORMERS_EPS
 from .families import family_of
 from .foreign import read_foreign
 from .hub_schema import check_config, check_index
-from .preprocessor import Preprocessor, read_preprocessor
+from .models.checkpoint import read_json, read_tensors
+from .models.config import TRANSFORMERS_EPS
+from .models.preprocessor import Preprocessor, read_preprocessor
 from .weights import Weights, unwrapped
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .encoder import Encoder
-from .streaming import folded
+from .models.encoder import Encoder
+from .models.streaming import folded
 from .units import Group, Masks, sizes_of
 
 TRACE_SAMPLES = 3200

@@ -7,11 +7,11 @@ an ordinary one, from which the second run starts.
 from dataclasses import fields, replace
 from pathlib import Path
 
-from .checkpoint import CARD, STATE, read_config
-from .config import EncoderConfig
 from .distill import distill
-from .document_schema import read_card
-from .events import OnEvent
+from .models.checkpoint import CARD, STATE, read_config
+from .models.config import EncoderConfig
+from .models.document_schema import read_card
+from .models.events import OnEvent
 from .recipe import Recipe, Student
 from .run import Outcome, Where, check_folder
 from .runs import JOINT

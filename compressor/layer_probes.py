@@ -11,10 +11,10 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .events import OnText
 from .feature_store import FeatureStore
 from .features import some_waves
 from .mini_suite import mini_task
+from .models.events import OnText
 from .probes import Score, probe, probe_each_layer
 from .problems import Task
 from .solve import class_parts

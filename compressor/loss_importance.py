@@ -13,8 +13,8 @@ from torch import Tensor
 from .cutting import cut
 from .distill import Setup, chunk_drawer
 from .distill_step import Distiller
-from .encoder import Encoder
-from .events import OnText
+from .models.encoder import Encoder
+from .models.events import OnText
 from .objectives import loss_sums
 from .validation import align
 

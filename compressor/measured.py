@@ -10,12 +10,12 @@ from pathlib import Path
 from speechpress.devices.device import parse
 
 from .bundle_document import Order
-from .checkpoint import parameters
 from .clock import DeviceClock
-from .encoder import Encoder
-from .events import OnEvent, silent
 from .export import export, plan
 from .export_source import Source
+from .models.checkpoint import parameters
+from .models.encoder import Encoder
+from .models.events import OnEvent, silent
 from .targets import target_of
 
 TARGET_OF = {"host": "host", "ssh": "linux-arm64", "adb": "android"}

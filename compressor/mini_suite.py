@@ -20,9 +20,9 @@ from speechpress.runtime.json_file import parse_object
 from speechpress.runtime.schema import Table, Text, check
 
 from .audio import read_audio
-from .config import SAMPLE_RATE
 from .kinds import GRID_SAMPLES, Item
 from .labels import read_labels
+from .models.config import SAMPLE_RATE
 from .problems import Task, checked, refuse_shared_speakers
 from .sounds import Sound, clip
 from .tasks import make_task

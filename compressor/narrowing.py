@@ -13,8 +13,8 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .config import EncoderConfig
-from .encoder import Encoder
+from .models.config import EncoderConfig
+from .models.encoder import Encoder
 from .objectives import Heads, LayerPairs, PredictionHeads
 from .subclone import TAP_GAINS, TAPS, WIDTH, Pick, axes_of, position_taps, tap_norms
 

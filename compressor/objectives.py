@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .checkpoint import read_tensors, write_tensors
 from .matching import Match
+from .models.checkpoint import HEADS, read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
 
-HEADS = "heads.safetensors"
+
 Parts = dict[int, tuple[Tensor, Tensor]]
 
 

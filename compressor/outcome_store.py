@@ -14,9 +14,9 @@ from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_text import json_text
 
-from .checkpoint import read_json
 from .downstream import Budget
 from .kinds import KINDS, Item
+from .models.checkpoint import read_json
 from .problems import Task
 from .solve import TaskScore
 from .sounds import identity

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .checkpoint import load_encoder, read_tensors
-from .config import SAMPLE_RATE, EncoderConfig
-from .encoder import Encoder
-from .lineage import ancestry, inherited_pruning
-from .objectives import HEADS, Heads, LayerPairs, heads_metadata, make_heads
+from .models.checkpoint import HEADS, ancestry, inherited_pruning, load_encoder, read_tensors
+from .models.config import SAMPLE_RATE, EncoderConfig
+from .models.encoder import Encoder
+from .objectives import Heads, LayerPairs, heads_metadata, make_heads
 from .pretrained import Teacher, TeacherCard
 from .recipe import Match, Recipe, resolve_match, student_config
 from .subclone import TAP_GAINS, TAPS, inherited, subclone

@@ -21,16 +21,16 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .backbones import Backbone, EncoderBackbone, build
 from .bundles import read_bundle
-from .checkpoint import CARD, CONFIG, WEIGHTS, load_encoder, parameters, read_json, sha256
-from .config import SAMPLE_RATE, EncoderConfig
-from .document_schema import read_card
-from .encoder import Encoder
 from .fairseq import read_checkpoint
 from .families import family_of
 from .hub import read_folder
 from .hub_folder import fetch
 from .layer_states import CANNOT_RUN, passing_states
-from .preprocessor import say
+from .models.checkpoint import CARD, CONFIG, WEIGHTS, load_encoder, parameters, read_json, sha256
+from .models.config import SAMPLE_RATE, EncoderConfig
+from .models.document_schema import read_card
+from .models.encoder import Encoder
+from .models.preprocessor import say
 from .starter import TEACHER
 from .weights import Weights
 

@@ -15,13 +15,12 @@ from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
-from . import costs
-from .checkpoint import CARD, STATE, Checkpoint, is_remains, load_checkpoint
 from .distill import distill, set_up
-from .document_schema import read_card
-from .events import OnEvent, OnText
 from .joint import starting_from
-from .lineage import ancestry
+from .models import costs
+from .models.checkpoint import CARD, STATE, Checkpoint, ancestry, is_remains, load_checkpoint
+from .models.document_schema import read_card
+from .models.events import OnEvent, OnText
 from .prune_cut import check_cut, cut_down, write_stump
 from .prune_order import Order
 from .prune_recipe import Prune

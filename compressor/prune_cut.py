@@ -15,25 +15,24 @@ from torch import Tensor
 from speechpress.runtime.atomic import atomic_folder
 from speechpress.runtime.errors import SpeechpressError
 
-from . import costs
-from .checkpoint import CARD, Checkpoint, save_encoder, write_json
-from .config import EncoderConfig
 from .cutting import cut
 from .distill import Setup, heldout_waves
 from .distill_step import Distiller
-from .encoder import Encoder
-from .events import OnText
 from .importance import magnitude, taylor, width_importance
-from .lineage import ancestry
 from .loss_importance import LAYER_BATCHES, layers_to_keep, losses
 from .measured import check, measure
+from .models import costs
+from .models.checkpoint import CARD, HEADS, Checkpoint, ancestry, save_encoder, write_json
+from .models.config import EncoderConfig
+from .models.describe import describe_encoder
+from .models.encoder import Encoder
+from .models.events import OnText
 from .narrowing import check_width, narrow, narrow_heads, strongest
-from .objectives import HEADS, Heads, load_heads, save_heads
+from .objectives import Heads, load_heads, save_heads
 from .plan import Plan
 from .prune_order import Order
 from .prune_search import Found, search
 from .prune_target import Target
-from .show import describe_encoder
 from .units import check_prunable, removed
 from .validation import validate
 

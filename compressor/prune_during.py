@@ -7,11 +7,11 @@ from lightning_fabric import Fabric
 
 from speechpress.runtime.errors import SpeechpressError
 
-from . import costs
-from .config import EncoderConfig
 from .cutting import cut
 from .distill_step import Distiller, make_optimizer, scales_gradients
 from .gates import GatedDistiller, SparsityPenalty, gated_optimizer
+from .models import costs
+from .models.config import EncoderConfig
 from .plan import Plan
 from .recipe import Recipe
 from .sparse import WeightPruner

@@ -10,11 +10,11 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from . import costs
 from .cutting import cut
-from .encoder import Encoder
-from .events import OnText
 from .measured import Measured
+from .models import costs
+from .models.encoder import Encoder
+from .models.events import OnText
 from .prune_target import Target
 from .selection import OutOfReachError, choose
 from .unit_costs import UnitCost

@@ -13,7 +13,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import read_json
 from speechpress.runtime.schema import check
 
-from .document_schema import quantization_kind
+from .models.document_schema import quantization_kind
 from .targets import SCHEMES
 
 QUANTIZE, SCHEMA = "quantize.json", 1

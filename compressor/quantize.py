@@ -13,9 +13,9 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .config import EncoderConfig
-from .encoder import Encoder
 from .fake_quant import grouped_weight, kinds, operators
+from .models.config import EncoderConfig
+from .models.encoder import Encoder
 from .prepare import checkpoint_name, query_scale
 from .quantization import GROUP, LEVELS, MIN_SCALE, Operator, Quantization, Range, scale_of
 

@@ -16,12 +16,22 @@ from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from .calibrate import Speech, calibrate, heldout_speech, static_operators
-from .checkpoint import CARD, CONFIG, MODEL_CODE, WEIGHTS, Checkpoint, is_remains, load_checkpoint, parameters, sha256
-from .costs import frames_per_s, macs_per_s
-from .encoder import Encoder
-from .events import OnText
 from .fake_quant import kinds, operators
-from .objectives import HEADS
+from .models.checkpoint import (
+    CARD,
+    CONFIG,
+    HEADS,
+    MODEL_CODE,
+    WEIGHTS,
+    Checkpoint,
+    is_remains,
+    load_checkpoint,
+    parameters,
+    sha256,
+)
+from .models.costs import frames_per_s, macs_per_s
+from .models.encoder import Encoder
+from .models.events import OnText
 from .quantization import CALIBRATED, GROUP, Operator, Quantization, load_quantization, save_quantization
 from .quantize import check_operators
 from .sensitivity import Cost, Yardstick, mixed

@@ -24,22 +24,22 @@ from speechpress.runtime.spec import StreamSpec
 from speechpress.runtime.stream import State, StreamingExtractor
 
 from . import delegation
-from .config import SAMPLE_RATE
 from .contest import comparison_fidelity, open_comparison
 from .downstream import Budget
-from .encoder import Encoder
 from .eval_suite import score_tasks
-from .events import OnText
 from .export import offline_module, step_method
 from .fake_quant import simulated
 from .features import of_model
 from .lower import Lowered, Method, lower
+from .models.config import SAMPLE_RATE
+from .models.encoder import Encoder
+from .models.events import OnText
+from .models.streaming import StreamingEncoder, chunk_frames_of
 from .quantization import Quantization
 from .quantize import as_prepared, check_operators
 from .quantize_checkpoint import BUDGET_DB, Prepared, settle
 from .sensitivity import Yardstick
 from .solve import TaskScore
-from .streaming import StreamingEncoder, chunk_frames_of
 from .targets import SCHEMES, WINDOW_MS
 from .tasks import make_task
 from .upstreams import encoder_upstream

@@ -11,8 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .encoder import Encoder
 from .fake_quant import apply, channel_weight, dynamic, feeds_gelu, group_weight, kinds, operators, set_forward, static
+from .models.encoder import Encoder
 from .quantization import Operator, Quantization
 from .recipe import Quantize
 

@@ -13,11 +13,11 @@ import yaml
 
 from speechpress.runtime.errors import SpeechpressError
 
-from . import costs
-from .config import SAMPLE_RATE, EncoderConfig
-from .encoder_checks import EncoderError
-from .encoder_schema import MAX_PARAMETERS
 from .matching import Match
+from .models import costs
+from .models.config import SAMPLE_RATE, EncoderConfig
+from .models.encoder_checks import EncoderError
+from .models.encoder_schema import MAX_PARAMETERS
 from .prune_recipe import Prune
 from .strict_yaml import key
 

@@ -11,9 +11,9 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.regular import check_regular
 
-from .config import EncoderConfig
-from .encoder_schema import limits
 from .matching import OBJECTIVES
+from .models.config import EncoderConfig
+from .models.encoder_schema import limits
 from .prune_recipe import Final, Prune
 from .recipe import Match, Published, Quantize, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places

@@ -16,12 +16,13 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
 from .batching import Batches
-from .checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder
 from .corpus import Corpus
-from .costs import macs_per_s
 from .distill_step import Distiller
-from .events import Event, OnEvent
 from .metrics import MetricsLog
+from .models.checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder
+from .models.costs import macs_per_s
+from .models.describe import describe_encoder
+from .models.events import Event, OnEvent
 from .objectives import save_heads
 from .plan import Plan
 from .plots import plot_run
@@ -29,7 +30,6 @@ from .quantization import save_quantization
 from .quantized_training import QuantizedTraining
 from .recipe import Recipe
 from .resume import load_state, save_state
-from .show import describe_encoder
 from .training import Loop
 from .validation import validate
 from .warned import attempt

@@ -12,8 +12,8 @@ import yaml
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.regular import check_regular
 
-from .config import SAMPLE_RATE, EncoderConfig
-from .costs import frames_per_s, macs_per_s, stream_costs
+from .models.config import SAMPLE_RATE, EncoderConfig
+from .models.costs import frames_per_s, macs_per_s, stream_costs
 from .quantization import by_scheme
 from .recipe import Recipe, student_config
 from .strict_yaml import check_keys, fill, key, parse, places

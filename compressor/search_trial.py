@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from speechpress.runtime.errors import SpeechpressError
 
 from .clock import DeviceClock
-from .config import EncoderConfig
-from .costs import parameters
+from .models.config import EncoderConfig
+from .models.costs import parameters
 from .recipe import Recipe, student_config
 from .search_rows import DONE, SKIPPED, Row, blank
 from .search_space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
 from .workers import Desk
 
 if TYPE_CHECKING:
-    from .encoder import Encoder
     from .export_source import Source
+    from .models.encoder import Encoder
     from .run import Outcome
 
 # Random weights do not quantise as trained ones do, and a proxy's not as a finished student's: what int8 costs is in
@@ -150,7 +150,7 @@ def _measured(
 def _random_encoder(recipe: Recipe, facts: Facts, shape: Shape) -> "Encoder":
     import torch
 
-    from .encoder import Encoder
+    from .models.encoder import Encoder
 
     torch.manual_seed(0)
     encoder = Encoder(student_config(shaped(recipe, shape), facts.encoder, facts.width)[0]).eval()

@@ -8,7 +8,7 @@ from typing import Any
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
 from .clock import DeviceClock
-from .events import OnEvent
+from .models.events import OnEvent
 from .recipe import Recipe
 from .search_rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, front, nearest
 from .search_sampler import Sampler

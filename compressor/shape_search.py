@@ -15,7 +15,7 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .events import OnEvent
+from .models.events import OnEvent
 from .search_folder import LOG, begin, check_folder, check_sources, go_on
 from .search_report import Report
 from .search_rows import RUNNING, Row, finished

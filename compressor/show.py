@@ -9,17 +9,20 @@ from typing import Any
 from speechpress.runtime.bundle import is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-from . import costs, show_teacher
-from .config import SAMPLE_RATE, EncoderConfig
-from .document_schema import read_card
+from . import show_teacher
 from .known_teachers import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher
+from .models import costs
+from .models.config import SAMPLE_RATE, EncoderConfig
+from .models.describe import describe_encoder
+from .models.document_schema import read_card
 from .recipe import Match, Recipe, resolve_match, student_config
 from .recipe_file import load_recipe, recipe_names
 from .targets import TARGETS, target_of
 from .unfinished import RECIPE, interrupted
 
-CHUNKS_MS, DEFAULT_CHUNK = (80, 160, 320, 640), 2
 TEACHER_HOP = SAMPLE_RATE // 50
+
+
 KINDS = ("recipes", "teachers", "targets", "devices")
 
 
@@ -173,42 +176,6 @@ def show_bundle(folder: str | Path) -> dict[str, Any]:
     Raises SpeechpressError when the bundle is damaged or newer than this version.
     """
     return {"kind": "bundle", "path": str(folder), **read_bundle(folder).document}
-
-
-def describe_encoder(config: EncoderConfig) -> dict[str, Any]:
-    """Sizes, costs and waiting times of an encoder."""
-    sight = costs.sight_ms(config)
-    endless = any(part["receptive_field_ms"] is None for part in sight.values())
-    farthest = sight.get("attention", sight["position_conv"])
-    return {
-        "layers": config.num_layers,
-        "width": config.width,
-        "parameters": costs.parameters(config),
-        "macs_per_s": costs.macs_per_s(config),
-        "attention_macs_per_s": {"10": costs.attention_macs_per_s(config, 10)},
-        "receptive_field_ms": None if endless else farthest["receptive_field_ms"],
-        "lookahead_ms": None if endless else farthest["lookahead_ms"],
-        "chunk_ms": None if config.blockers else CHUNKS_MS[DEFAULT_CHUNK],
-        "streaming": [] if config.blockers else streaming_rows(config),
-        "blockers": list(config.blockers),
-        "sight": sight,
-        "hop_ms": 1000 / costs.frames_per_s(config),
-        "size_bytes": costs.size_bytes(config),
-        "parts": {
-            name: {"parameters": part.parameters, "macs_per_s": part.macs_per_s}
-            for name, part in costs.parts(config).items()
-        },
-        "encoder": config.to_dict(),
-    }
-
-
-def streaming_rows(config: EncoderConfig) -> list[dict[str, float]]:
-    """Latency and cost of a streaming encoder at usual chunk sizes: the wait is said before the model runs at all."""
-    rows = []
-    for chunk_ms in CHUNKS_MS:
-        frames = round(chunk_ms * costs.frames_per_s(config) / 1000)
-        rows.append({**config.stream_spec(frames).latency(), **costs.stream_costs(config, frames)})
-    return rows
 
 
 def ls(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:

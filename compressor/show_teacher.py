@@ -5,8 +5,9 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from . import costs, hub_folder
+from . import hub_folder
 from .known_teachers import KNOWN
+from .models import costs
 
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch's zip format, and the older ones
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from . import probes
 from .downstream import Budget
-from .events import OnText
 from .feature_store import FeatureStore
 from .features import Upstream
+from .models.events import OnText
 from .outcome_store import ScoreStore, score_key
 from .problems import Task
 from .solve import TaskScore, solve

@@ -14,7 +14,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_text import json_text
 
 from .audio import MIN_DURATION_S, UnreadableAudio, read_audio
-from .config import SAMPLE_RATE
+from .models.config import SAMPLE_RATE
 from .sound_file import open_sound
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .encoder import Encoder
+from .models.encoder import Encoder
 from .prune_recipe import Prune
 
 # Measured by benchmarks/parp.py --zeros; see results/parp_zeros.json.

@@ -12,21 +12,21 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .checkpoint import Checkpoint, load_checkpoint
-from .config import SAMPLE_RATE
 from .eval_suite import wanted
-from .events import OnText
 from .extraction import extract, stores
 from .features import LOG_MEL, Upstream, of_model, random_copy
 from .layer_choice import Suggestion, suggest
 from .layer_probes import clips_to_compare, probe_task
+from .models.checkpoint import Checkpoint, load_checkpoint
+from .models.config import SAMPLE_RATE
+from .models.events import OnText
+from .models.torch_device import check_device
 from .pretrained import Teacher, load_teacher
 from .probes import wilson
 from .problems import Task
 from .similarity import compare_layers, layer_frames
 from .study_students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
 from .suite_checks import check_tasks
-from .torch_device import check_device
 from .upstreams import encoder_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)

@@ -15,16 +15,16 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .audio import cut_place
-from .checkpoint import CARD, STATE, Checkpoint, parameters
 from .corpus import open_corpus
 from .distill import distill, hold_out
-from .document_schema import read_card
 from .eval_suite import wanted
-from .events import Event, OnText
 from .extraction import extract, stores
 from .fidelity import fidelity
 from .layer_choice import Suggestion, evenly
 from .layer_probes import brief
+from .models.checkpoint import CARD, STATE, Checkpoint, parameters
+from .models.document_schema import read_card
+from .models.events import Event, OnText
 from .objectives import load_heads
 from .plan import plan
 from .pretrained import Teacher

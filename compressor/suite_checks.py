@@ -7,9 +7,9 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .config import SAMPLE_RATE
 from .features import Upstream
 from .kinds import KINDS, is_error, quality
+from .models.config import SAMPLE_RATE
 from .problems import FLOORS, Task
 from .solve import TaskScore
 from .sounds import Sound, check_sounds, durations_s

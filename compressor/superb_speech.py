@@ -12,8 +12,8 @@ import soundfile
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .config import SAMPLE_RATE
 from .kinds import GRID_SAMPLES, Item
+from .models.config import SAMPLE_RATE
 from .problems import Task, checked
 from .sounds import clip
 from .superb_files import find, lines_of, thinned

@@ -16,8 +16,8 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .batching import Batch, Batches
 from .distill_step import Sums, Taken, Trainer, distillation_step, scales_gradients, summed
-from .events import Event, OnEvent
 from .interrupt import Interrupt
+from .models.events import Event, OnEvent
 from .recipe import Train
 
 

@@ -3,22 +3,7 @@
 import math
 from typing import Any
 
-from .schema import (
-    Anything,
-    Fields,
-    Flag,
-    Items,
-    Kind,
-    Maybe,
-    Real,
-    Table,
-    Text,
-    Unfit,
-    Whole,
-    Wrong,
-    require,
-    unfit,
-)
+from .schema import Anything, Fields, Flag, Items, Kind, Maybe, Real, Table, Text, Unfit, Whole, Wrong, require, unfit
 from .spec import StreamSpec
 
 LAST_SCHEMA = 1_000_000  # what is larger is no number of a schema

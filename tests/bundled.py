@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 
 SMALL = EncoderConfig(
     conv_channels=(16, 16),

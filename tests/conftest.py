@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: more threads only 
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    from speechpress.compressor.config import EncoderConfig
+    from speechpress.compressor.models.config import EncoderConfig
 
     return EncoderConfig(
         conv_channels=(16,) * 7,
@@ -32,8 +32,8 @@ def tiny_teacher(tmp_path_factory, tiny_config):
     """Folder of a teacher with 4 layers x 32 and random weights."""
     import torch
 
-    from speechpress.compressor.checkpoint import save_encoder
-    from speechpress.compressor.encoder import Encoder
+    from speechpress.compressor.models.checkpoint import save_encoder
+    from speechpress.compressor.models.encoder import Encoder
 
     folder = tmp_path_factory.mktemp("teacher")
     torch.manual_seed(0)
@@ -84,7 +84,7 @@ def small_checkpoint(tmp_path_factory):
     import torch
     from bundled import SMALL, make
 
-    from speechpress.compressor.checkpoint import save_encoder, write_json
+    from speechpress.compressor.models.checkpoint import save_encoder, write_json
 
     folder = tmp_path_factory.mktemp("checkpoint") / "small"
     torch.manual_seed(0)
@@ -130,9 +130,9 @@ def tiny_pair(tmp_path_factory):
     """Folders of a teacher of 2 layers x 16 and of a student, its first layer, which names it in its card."""
     import torch
 
-    from speechpress.compressor.checkpoint import save_encoder, write_json
-    from speechpress.compressor.config import EncoderConfig
-    from speechpress.compressor.encoder import Encoder
+    from speechpress.compressor.models.checkpoint import save_encoder, write_json
+    from speechpress.compressor.models.config import EncoderConfig
+    from speechpress.compressor.models.encoder import Encoder
 
     config = EncoderConfig(
         conv_channels=(8,) * 7,

@@ -107,9 +107,9 @@ def nested(document, path):
 
 def encoder_folder(folder):
     """A checkpoint of four tiny layers, as the fixture `tiny_config` has them."""
-    from speechpress.compressor.checkpoint import save_encoder
-    from speechpress.compressor.config import EncoderConfig
-    from speechpress.compressor.encoder import Encoder
+    from speechpress.compressor.models.checkpoint import save_encoder
+    from speechpress.compressor.models.config import EncoderConfig
+    from speechpress.compressor.models.encoder import Encoder
 
     sizes = {"conv_channels": (16,) * 7, "width": 32, "head_dim": 8, "pos_conv_kernel": 16, "pos_conv_groups": 4}
     save_encoder(folder, Encoder(EncoderConfig(num_heads=(4,) * 4, ffn_widths=(64,) * 4, **sizes)))
@@ -119,7 +119,7 @@ def encoder_folder(folder):
 
 
 def own_config(folder):
-    from speechpress.compressor.checkpoint import load_checkpoint
+    from speechpress.compressor.models.checkpoint import load_checkpoint
     from speechpress.compressor.show import show
 
     encoder_folder(folder / "a")
@@ -162,8 +162,7 @@ def _unread(name):
 
 
 def card(folder):
-    from speechpress.compressor.checkpoint import load_checkpoint
-    from speechpress.compressor.lineage import ancestry
+    from speechpress.compressor.models.checkpoint import ancestry, load_checkpoint
     from speechpress.compressor.show import show
     from speechpress.compressor.tables import show_table
 
@@ -210,8 +209,8 @@ def card(folder):
 
 
 def eval_file(folder):
-    from speechpress.compressor.checkpoint import sha256
-    from speechpress.compressor.eval_file import scores_of, stamped, write_back
+    from speechpress.compressor.models.checkpoint import sha256
+    from speechpress.compressor.models.scores import scores_of, stamped, write_back
     from speechpress.runtime.json_file import read_json
 
     encoder_folder(folder / "a")

@@ -48,7 +48,7 @@ def opened(path):
 def hub(folder):
     from tiny_models import save, tiny, tiny_whisper
 
-    from speechpress.compressor.encoder_schema import HUBERT, WHISPER
+    from speechpress.compressor.models.encoder_schema import HUBERT, WHISPER
 
     made = {name: tiny(name) for name in ("hubert", "wavlm")}
     made["data2vec-audio"] = tiny("data2vec-audio", conv_pos_kernel_size=3, num_conv_pos_embeddings=2)

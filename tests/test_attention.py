@@ -4,8 +4,8 @@ import pytest
 import torch
 from bundled import SMALL
 
-from speechpress.compressor.attention import Attention, Layer, attention_weights
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.attention import Attention, Layer, attention_weights
+from speechpress.compressor.models.encoder import Encoder
 
 CONFIG = replace(SMALL, attention_dropout=0.0, dropout=0.0, activation_dropout=0.0)
 

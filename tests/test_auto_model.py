@@ -12,9 +12,9 @@ import transformers
 from tiny_models import shake, waves
 
 from speechpress.compressor import auto_model
-from speechpress.compressor.checkpoint import MODEL_CODE, load_encoder, read_json, save_encoder
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.checkpoint import MODEL_CODE, load_encoder, read_json, save_encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.runtime.errors import SpeechpressError
 
 BASE = EncoderConfig(

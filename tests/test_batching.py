@@ -15,8 +15,8 @@ from sounds import voice, write
 
 from speechpress.compressor.audio import cut_samples, read_cut
 from speechpress.compressor.batching import Batches, whole_frames
-from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.corpus import open_corpus
+from speechpress.compressor.models.config import EncoderConfig
 from speechpress.runtime.errors import SpeechpressError
 
 

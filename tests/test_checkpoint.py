@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from speechpress.compressor.checkpoint import (
+from speechpress.compressor.models.checkpoint import (
     atomic,
     config_document,
     is_remains,
@@ -22,7 +22,7 @@ from speechpress.compressor.checkpoint import (
     write_json,
     write_tensors,
 )
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_the_previous_file(tmp_path):
 FULL_DISK = """
 import sys, resource, torch
 from pathlib import Path
-from speechpress.compressor.checkpoint import write_tensors
+from speechpress.compressor.models.checkpoint import write_tensors
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -6,10 +6,10 @@ import torch
 from tiny_models import save, shake, tiny, waves
 from transformers import HubertModel
 
-from speechpress.compressor.checkpoint import load_encoder, save_encoder
-from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.convert import convert
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.checkpoint import load_encoder, save_encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 

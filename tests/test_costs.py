@@ -6,11 +6,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from speechpress.compressor import costs
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models import costs
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.objectives import LayerPairs, PredictionHeads
-from speechpress.compressor.streaming import StreamingEncoder
 
 SMALL = EncoderConfig(
     conv_channels=(8, 16, 16),

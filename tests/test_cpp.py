@@ -26,11 +26,11 @@ import torch
 from toolchain import CPP, Toolchain, package_folder, sign
 
 from speechpress.compressor.bundle_document import facts
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.export import plan
 from speechpress.compressor.export_source import Source
 from speechpress.compressor.lower import Method, lower
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.prepare import prepared_step
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.targets import target_of

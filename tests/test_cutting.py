@@ -4,12 +4,12 @@ import pytest
 import torch
 from bundled import make
 
-from speechpress.compressor import costs
-from speechpress.compressor.checkpoint import load_encoder, parameters, save_encoder
-from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.cutting import cut
 from speechpress.compressor.importance import dependency_groups
-from speechpress.compressor.streaming import StreamingEncoder, folded
+from speechpress.compressor.models import costs
+from speechpress.compressor.models.checkpoint import load_encoder, parameters, save_encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.streaming import StreamingEncoder, folded
 from speechpress.compressor.unit_masks import attach
 from speechpress.compressor.units import Group, counts, sizes_of
 

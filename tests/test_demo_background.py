@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from speechpress.compressor.config import SAMPLE_RATE
 from speechpress.compressor.demo_background import background_clips, background_of, cache_folder, with_pauses
+from speechpress.compressor.models.config import SAMPLE_RATE
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.engine import PteEngine
 

@@ -14,11 +14,11 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, read_json, save_encoder
 from speechpress.compressor.corpus import open_corpus
 from speechpress.compressor.distill import VALIDATION_S, distill, first_batch, heldout_waves, make_batches
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.metrics import MetricsLog
+from speechpress.compressor.models.checkpoint import load_checkpoint, load_encoder, read_json, save_encoder
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.plan import plan
 from speechpress.compressor.pretrained import load_teacher

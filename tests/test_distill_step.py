@@ -18,9 +18,9 @@ from speechpress.compressor.distill_step import (
     scales_gradients,
     step_seed,
 )
-from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.events import silent
 from speechpress.compressor.interrupt import Interrupt
+from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.models.events import silent
 from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe import Match, Train

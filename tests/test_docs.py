@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sound_server import SoundServer, missing
 
-from speechpress.compressor.checkpoint import save_encoder, write_json
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.checkpoint import save_encoder, write_json
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe
 

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from tiny_models import shake, tiny, waves
 from transformers import HubertModel
 
-from speechpress.compressor.checkpoint import load_encoder, save_encoder
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder, normalize
+from speechpress.compressor.models.checkpoint import load_encoder, save_encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder, normalize
 from speechpress.runtime.errors import SpeechpressError
 
 TOLERANCE = 2e-5

@@ -17,7 +17,7 @@ def test_the_starter_makes_a_student_that_follows_its_teacher(cli, tmp_path):
     from transformers import HubertModel
 
     from speechpress.compressor.audio import read_audio
-    from speechpress.compressor.checkpoint import load_encoder
+    from speechpress.compressor.models.checkpoint import load_encoder
     from speechpress.compressor.starter import SPEECH
 
     wave = torch.from_numpy(read_audio(next(iter(sorted((SPEECH / "audio").rglob("*.opus"))))))[None]

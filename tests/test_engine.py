@@ -8,7 +8,7 @@ from bundled import copied, speech_like
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechpress.compressor.checkpoint import load_encoder
+from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.engine import Program, PteEngine, PteModel, set_threads, threads
 from speechpress.runtime.errors import SpeechpressError

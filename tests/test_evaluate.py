@@ -13,11 +13,8 @@ from rich.console import Console
 
 from speechpress.compressor import evaluate as evaluation
 from speechpress.compressor import probes
-from speechpress.compressor.checkpoint import load_checkpoint, save_encoder, write_json
-from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.contest import open_comparison
 from speechpress.compressor.downstream import Budget
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.eval_suite import evaluate_suite, wanted
 from speechpress.compressor.eval_tables import probe_tables
 from speechpress.compressor.evaluate import evaluate
@@ -25,6 +22,9 @@ from speechpress.compressor.extraction import extract, stores
 from speechpress.compressor.features import Upstream, log_mel, random_copy, some_waves
 from speechpress.compressor.fidelity import fidelity, linear_fit
 from speechpress.compressor.layer_probes import layer_scores
+from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, write_json
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import LayerPairs, PredictionHeads, save_heads
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.sounds import read_sound

@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from speechpress.compressor.checkpoint import load_checkpoint
 from speechpress.compressor.export_source import open_source
+from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 

@@ -8,11 +8,11 @@ import torch
 from tiny_models import save, tiny, tiny_whisper, w2v_bert, waves
 
 from speechpress.compressor.backbones import KINDS
-from speechpress.compressor.checkpoint import write_tensors
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.export_source import open_source
 from speechpress.compressor.families import TABLE, WITH_ADAPTERS, family_of
 from speechpress.compressor.foreign import read_foreign
+from speechpress.compressor.models.checkpoint import write_tensors
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.plan import plan
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe_file import load_recipe

@@ -2,9 +2,9 @@ import pytest
 import torch
 from bundled import BASE, make
 
-from speechpress.compressor import costs
 from speechpress.compressor.cutting import cut
 from speechpress.compressor.gates import GatedDistiller, HardConcrete, SparsityPenalty, gated_optimizer
+from speechpress.compressor.models import costs
 from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.prune_recipe import Prune
 from speechpress.compressor.recipe import Train

@@ -10,9 +10,9 @@ from hub_server import serving
 from huggingface_hub import constants
 from tiny_models import save, save_processor, tiny, waves
 
-from speechpress.compressor.checkpoint import write_tensors
 from speechpress.compressor.hub import weights_files
 from speechpress.compressor.hub_folder import looks_like_hub_id
+from speechpress.compressor.models.checkpoint import write_tensors
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 

@@ -5,7 +5,7 @@ import torch
 from bundled import BASE, SMALL, make
 
 from speechpress.compressor.importance import magnitude, taylor, width_importance
-from speechpress.compressor.streaming import folded
+from speechpress.compressor.models.streaming import folded
 from speechpress.compressor.subclone import WIDTH, axes_of
 from speechpress.compressor.units import Group, sizes_of
 

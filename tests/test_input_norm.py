@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.input_norm import EPS, MEMORY_S, PRIOR_RMS, normalize, running_normalize
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.input_norm import EPS, MEMORY_S, PRIOR_RMS, normalize, running_normalize
 
 SPEC = EncoderConfig().stream_spec(1)
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tiny_models import save, tiny, tiny_whisper, w2v_bert, waves
 
 from speechpress.compressor.backbones import KINDS, EncoderBackbone, WaveformBackbone
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.layer_states import conv_frames, find_layers
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.pretrained import Teacher, check_states, load_teacher
 from speechpress.compressor.weights import Weights
 from speechpress.runtime.errors import SpeechpressError

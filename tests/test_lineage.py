@@ -1,5 +1,4 @@
-from speechpress.compressor.checkpoint import sha256, write_json
-from speechpress.compressor.lineage import ancestry, inherited_pruning
+from speechpress.compressor.models.checkpoint import ancestry, inherited_pruning, sha256, write_json
 
 
 def folder(path, card):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from bundled import BASE, SMALL, make
 
-from speechpress.compressor.checkpoint import load_encoder, save_encoder
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.checkpoint import load_encoder, save_encoder
+from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.narrowing import check_width, narrow, narrow_heads, strongest
 from speechpress.compressor.objectives import LayerPairs, PredictionHeads, load_heads, save_heads
-from speechpress.compressor.streaming import StreamingEncoder
 from speechpress.compressor.unit_masks import masked_layer_norm
 from speechpress.runtime.errors import SpeechpressError
 

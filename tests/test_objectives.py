@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from speechpress.compressor import matching, objectives, recipe_file
 from speechpress.compressor.matching import OBJECTIVES
+from speechpress.compressor.models.checkpoint import HEADS
 from speechpress.compressor.objectives import (
     FUNCTIONS,
-    HEADS,
     LayerPairs,
     PredictionHeads,
     Upsample,

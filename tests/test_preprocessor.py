@@ -7,8 +7,8 @@ import torch
 import transformers
 from tiny_models import save, save_processor, tiny, waves
 
-from speechpress.compressor.checkpoint import load_encoder
-from speechpress.compressor.preprocessor import NESTED, PLAIN, read_preprocessor
+from speechpress.compressor.models.checkpoint import load_encoder
+from speechpress.compressor.models.preprocessor import NESTED, PLAIN, read_preprocessor
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 

@@ -4,9 +4,9 @@ import re
 import pytest
 import torch
 
-from speechpress.compressor import costs
-from speechpress.compressor.checkpoint import load_checkpoint, read_json, sha256
 from speechpress.compressor.distill import distill
+from speechpress.compressor.models import costs
+from speechpress.compressor.models.checkpoint import load_checkpoint, read_json, sha256
 from speechpress.compressor.prune import prune
 from speechpress.compressor.prune_order import Order
 from speechpress.compressor.prune_target import Target

@@ -2,8 +2,8 @@ import pytest
 import torch
 from bundled import SMALL, make
 
-from speechpress.compressor import costs
 from speechpress.compressor.measured import Measured
+from speechpress.compressor.models import costs
 from speechpress.compressor.prune_search import search
 from speechpress.compressor.prune_target import Target
 from speechpress.compressor.units import counts, resized, sizes_of

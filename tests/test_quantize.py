@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.verify import verify
 

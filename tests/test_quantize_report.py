@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from bundled import SMALL, make
 
-from speechpress.compressor.checkpoint import save_encoder, write_json
+from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.quantize_checkpoint import prepare
 from speechpress.compressor.quantize_report import Wish, report
 from speechpress.compressor.quantize_tables import markdown_table, report_tables

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe import Match, Recipe, Streaming, resolve_match, student_config
 from speechpress.compressor.recipe_file import load_recipe, parse_recipe
 from speechpress.runtime.errors import SpeechpressError

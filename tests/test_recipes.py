@@ -5,10 +5,10 @@ from importlib import resources
 import pytest
 import torch
 
-from speechpress.compressor import costs
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.known_teachers import known_teacher
+from speechpress.compressor.models import costs
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import make_heads
 from speechpress.compressor.prune_recipe import Final, Prune
 from speechpress.compressor.recipe import Match, Recipe, Streaming, Student, Train

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from speechpress.compressor.checkpoint import read_json, read_tensors, sha256
 from speechpress.compressor.corpus import _manifest_cuts
+from speechpress.compressor.models.checkpoint import read_json, read_tensors, sha256
 from speechpress.compressor.quantization import load_quantization
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.shar import _shard

@@ -7,10 +7,10 @@ import shlex
 import pytest
 from bundled import make
 
-from speechpress.compressor.checkpoint import save_encoder, write_json
-from speechpress.compressor.config import EncoderConfig
 from speechpress.compressor.convert import convert
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.checkpoint import save_encoder, write_json
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.s3prl_commands import s3prl_plan
 from speechpress.compressor.suites import TASKS
 from speechpress.runtime.errors import SpeechpressError

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from speechpress.compressor.clock import DeviceClock
-from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.search_folder import begin, check_folder, check_sources, go_on
 from speechpress.compressor.search_space import load_space

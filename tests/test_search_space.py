@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe import student_config
 from speechpress.compressor.recipe_file import load_recipe, parse_recipe
 from speechpress.compressor.search_space import (

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from speechpress.compressor.clock import DeviceClock
-from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.search_rows import Rows
 from speechpress.compressor.search_space import Space

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from speechpress.compressor import costs
+from speechpress.compressor.models import costs
 from speechpress.compressor.selection import OutOfReachError, choose
 from speechpress.compressor.unit_costs import UnitCost
 from speechpress.compressor.units import Group, counts, floors_of, resized, sizes_of

@@ -8,8 +8,8 @@ from huggingface_hub import constants
 from rich.console import Console
 from tiny_models import save, tiny
 
-from speechpress.compressor.checkpoint import config_document
-from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.models.checkpoint import config_document
+from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe_file import load_recipe, recipe_names
 from speechpress.compressor.show import KINDS, ls, show, show_checkpoint, show_recipe

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.config import EncoderConfig
+from speechpress.compressor.models.config import EncoderConfig
 from speechpress.runtime.spec import StreamSpec
 
 

@@ -1,9 +1,9 @@
 """What ships with the package is what it says it is."""
 
 from speechpress.compressor import starter
-from speechpress.compressor.checkpoint import read_json
 from speechpress.compressor.corpus import open_corpus
 from speechpress.compressor.labels import label
+from speechpress.compressor.models.checkpoint import read_json
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe_file import load_recipe
 

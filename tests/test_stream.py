@@ -8,8 +8,8 @@ import pytest
 import soxr
 import torch
 
-from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.streaming import TorchEngine
+from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.models.streaming import TorchEngine
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.samples import LOUDEST
 from speechpress.runtime.stream import StreamingExtractor, resampler_delay_ms

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
-from speechpress.compressor.streaming import StreamingEncoder, TorchEngine, chunk_frames_of, folded
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.models.streaming import StreamingEncoder, TorchEngine, chunk_frames_of, folded
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.stream import StreamingExtractor
 

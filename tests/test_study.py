@@ -10,9 +10,9 @@ from labelled import make_labelled
 from pages import CHROMIUM, check_in_browser, check_whole, read, words_of
 
 from speechpress.compressor import layer_probes, probes
-from speechpress.compressor.checkpoint import read_json, save_encoder, write_json
-from speechpress.compressor.encoder import Encoder
 from speechpress.compressor.layer_probes import corpora_of, open_tasks
+from speechpress.compressor.models.checkpoint import read_json, save_encoder, write_json
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.study import study_layers
 from speechpress.compressor.study_report import write_study
 from speechpress.compressor.study_students import Training, choose_arms, verdict

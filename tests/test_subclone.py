@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechpress.compressor.config import EncoderConfig
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.subclone import TAP_GAINS, TAPS, axes_of, subclone
 
 SMALL = EncoderConfig(

@@ -2,14 +2,7 @@ import pytest
 
 from speechpress.compressor.backends import PARTITIONERS
 from speechpress.compressor.show import ls_targets, show
-from speechpress.compressor.targets import (
-    BACKENDS,
-    SCHEMES,
-    TARGETS,
-    TOLERANCES,
-    check_scheme,
-    target_of,
-)
+from speechpress.compressor.targets import BACKENDS, SCHEMES, TARGETS, TOLERANCES, check_scheme, target_of
 from speechpress.runtime import engine
 from speechpress.runtime.errors import SpeechpressError
 

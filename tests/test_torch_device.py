@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from speechpress.compressor.torch_device import check_device
+from speechpress.compressor.models.torch_device import check_device
 from speechpress.runtime.errors import SpeechpressError
 
 

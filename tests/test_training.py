@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechpress.compressor.distill_step import Distiller, learning_rate, make_optimizer
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.recipe import Train
 from speechpress.compressor.training import diverged

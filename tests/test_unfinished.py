@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from speechpress.compressor.checkpoint import load_checkpoint
 from speechpress.compressor.distill import distill
+from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.run import Where
 from speechpress.compressor.show import show

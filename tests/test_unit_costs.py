@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from speechpress.compressor import costs
+from speechpress.compressor.models import costs
 from speechpress.compressor.unit_costs import UnitCost
 from speechpress.compressor.units import Group, resized, sizes_of
 

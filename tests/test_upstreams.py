@@ -7,8 +7,8 @@ import pytest
 import torch
 from bundled import BASE, CHUNK_MS, copied, export_small, make, speech_like
 
-from speechpress.compressor.checkpoint import load_checkpoint, load_encoder, save_encoder, write_json
 from speechpress.compressor.features import last_layer, random_copy
+from speechpress.compressor.models.checkpoint import load_checkpoint, load_encoder, save_encoder, write_json
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.upstreams import (
     bundle_upstream,

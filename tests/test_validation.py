@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from speechpress.compressor.checkpoint import load_encoder
 from speechpress.compressor.distill_step import Distiller
-from speechpress.compressor.encoder import Encoder
+from speechpress.compressor.models.checkpoint import load_encoder
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.validation import align, validate

@@ -33,9 +33,17 @@ from .fitting import check_fit
 from .preprocessor import read_preprocessor, say
 
 MAX_HEADER_BYTES = 16 * 2**20  # of a safetensors file; that of the largest speech encoders is 0.2 MB
+
+
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "card.json"
+
+
 MODEL_TYPE, MODEL_CODE = "speechpress", "modeling_speechpress.py"
+
+
 AUTO_MAP = {f"Auto{kind}": f"{MODEL_CODE.removesuffix('.py')}.Speechpress{kind}" for kind in ("Config", "Model")}
+
+
 _CODE = '''"""Opens this checkpoint: transformers.AutoModel.from_pretrained(FOLDER, trust_remote_code=True)."""
 
 try:
@@ -48,8 +56,14 @@ except ImportError as error:
 
 __all__ = ["SpeechpressConfig", "SpeechpressModel"]
 '''
+
+
 STATE = "resume.safetensors"  # of a run that is not finished, see `resume`
+
+
 SEAL = (CONFIG, CARD)  # written after all else, in this order
+
+
 OURS = frozenset(
     [
         *(WEIGHTS, CONFIG, CARD, MODEL_CODE, "preprocessor_config.json", "heads.safetensors", "quantize.json"),
@@ -258,3 +272,32 @@ def newest_checkpoint(runs: Path) -> Path:
 
 def parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def ancestry(start: str) -> list[dict[str, Any]]:
+    """The parents that a run gets from its `student.init`; none for "teacher" and "random".
+
+    Returns:
+        [{"path", "sha256" (of its weights), "recipe", "steps", "prune"}], the nearest first.
+    """
+    folder = Path(start)
+    if start in ("teacher", "random") or not (folder / WEIGHTS).is_file():
+        return []
+    card = read_card(folder / CARD) if (folder / CARD).is_file() else {}
+    recipe = card.get("recipe")
+    own = {
+        "path": str(folder),
+        "sha256": sha256(folder / WEIGHTS),
+        "recipe": recipe.get("name") if isinstance(recipe, dict) else None,
+        "steps": card.get("steps"),
+        "prune": card.get("prune"),
+    }
+    return [own, *(card.get("parents") or [])]
+
+
+def inherited_pruning(ancestors: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What was pruned from the checkpoint that a run starts from."""
+    return ancestors[0]["prune"] if ancestors else None
+
+
+HEADS = "heads.safetensors"

@@ -1,0 +1,1 @@
+"""what an encoder is: config, network, streaming step, cost, files of a checkpoint."""
