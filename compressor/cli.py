@@ -67,9 +67,9 @@ def list_things(
     json: Json = False,
 ) -> None:
     """List the recipes, teachers, targets and devices that there are."""
-    from .display import Screen
     from .show import ls
-    from .tables import ls_table
+    from .views.numbers import ls_table
+    from .views.screen import Screen
 
     document = ls(what or None)
     Screen(json).result(document, ls_table(document))
@@ -87,10 +87,10 @@ def show(
     json: Json = False,
 ) -> None:
     """What there is to know of a recipe's student, a checkpoint, a teacher, a target or a bundle."""
-    from .display import Screen
     from .recipe_file import load_recipe
     from .show import show, show_recipe
-    from .tables import show_table
+    from .views.numbers import show_table
+    from .views.screen import Screen
 
     document = show_recipe(load_recipe(thing, sets)) if sets else show(thing)
     Screen(json).result(document, show_table(document))
@@ -103,8 +103,8 @@ def copy(
     json: Json = False,
 ) -> None:
     """Copy a shipped recipe to a file of your own."""
-    from .display import Screen
     from .recipe_file import cp_recipe
+    from .views.screen import Screen
 
     path = cp_recipe(recipe, destination)
     Screen(json).result({"out": str(path)}, f"{path}: edit it, then run: compress distill --recipe {path}")
@@ -132,10 +132,10 @@ def distill(
 ) -> None:
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
     from . import starter as at_hand
-    from .display import RunView, Screen, dry_run_table, fidelity_table
     from .hub_folder import check_at_hand
     from .recipe_file import load_recipe
     from .runs import choose_folder
+    from .views.screen import RunView, Screen, dry_run_table, fidelity_table
 
     settings = list(sets or [])
     if teacher:
@@ -186,7 +186,7 @@ def convert(
 
     check_at_hand(source)
     from .convert import convert
-    from .display import Screen
+    from .views.screen import Screen
 
     converted = convert(source, out, to)
     document = {**asdict(converted), "out": str(converted.out)}
@@ -221,10 +221,10 @@ def export_bundle(
 ) -> None:
     """Make a bundle for a device: lowered to ExecuTorch, run, and compared with the checkpoint before it is written."""
     from .bundle_tables import export_table
-    from .display import Screen
     from .hub_folder import check_at_hand
     from .runs import choose_folder, newest
     from .targets import check_scheme, target_of
+    from .views.screen import Screen
 
     screen, place = Screen(json), target_of(target)
     check_scheme(place, quantize or place.quantize)
@@ -259,7 +259,7 @@ def verify_bundle(
     from speechpress.runtime.choice import choose_bundle
     from speechpress.runtime.verify import verify
 
-    from .display import Screen, checks_table
+    from .views.screen import Screen, checks_table
 
     screen = Screen(json)
     if bundle is None:
@@ -283,8 +283,8 @@ app.add_typer(study, name="study")
 @app.command()
 def doctor(json: Json = False) -> None:
     """Check this installation: Python, PyTorch, ExecuTorch, torchaudio, microphones, adb, ssh, caches, names."""
-    from .display import Screen, checks_table
     from .doctor import examine
+    from .views.screen import Screen, checks_table
 
     checks = examine()
     document = {"ok": all(check["ok"] for check in checks), "checks": checks}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from speechpress.runtime.spotting import Background, Spotter, Word
     from speechpress.runtime.teaching import Teaching
 
-    from .display import Screen
+    from .views.screen import Screen
 
 logger = logging.getLogger(__name__)
 BUNDLES = Path("bundles")
@@ -54,7 +54,7 @@ def demo(
     ] = False,
 ) -> None:
     """Live features of a microphone, a file or a pipe; and words that you teach it by saying them three times."""
-    from .display import Screen
+    from .views.screen import Screen
 
     screen = Screen(json or not sys.stdout.isatty())
     if list_mics:

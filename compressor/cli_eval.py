@@ -10,7 +10,7 @@ import typer
 from speechpress.runtime.errors import SpeechpressError
 
 from .cli_options import RUNS, Json
-from .display import Screen
+from .views.screen import Screen
 
 QUICK_TASKS = "ks,sid"
 STEPS = {"mini": 300, "superb": 3000}

@@ -74,12 +74,12 @@ def prune(
     json: Json = False,
 ) -> None:
     """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time; distil again."""
-    from .display import RunView, Screen, fidelity_table
     from .prune_tables import prune_table
     from .prune_target import METHODS, read_target
     from .runs import choose_folder, newest
     from .starter import SPEECH, STEPS
     from .strict_yaml import did_you_mean
+    from .views.screen import RunView, Screen, fidelity_table
 
     if method not in METHODS:
         advice = did_you_mean(method, METHODS)

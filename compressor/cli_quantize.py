@@ -10,7 +10,7 @@ from speechpress.runtime.errors import SpeechpressError
 from .cli_options import RUNS, Json
 
 if TYPE_CHECKING:
-    from .display import Screen
+    from .views.screen import Screen
 
 
 def quantize(
@@ -34,9 +34,9 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Calibrate on held-out speech and write a quantised checkpoint, or --report what each scheme would cost."""
-    from .display import Screen
     from .runs import choose_folder, newest
     from .targets import known_scheme
+    from .views.screen import Screen
 
     for name in scheme or ():
         known_scheme(name)
@@ -76,7 +76,7 @@ def _report(
     from .quantize_report import Wish, report
     from .quantize_tables import markdown_table, report_tables
     from .targets import SCHEMES
-    from .warned import attempt
+    from .views.warned import attempt
 
     probes = tuple(name.strip() for name in tasks.split(",") if name.strip() not in ("", "none"))
     wish = Wish(tuple(schemes or SCHEMES), probes, data, teacher, budget_db)

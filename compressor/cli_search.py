@@ -11,9 +11,9 @@ from speechpress.runtime.errors import SpeechpressError
 from .cli_options import Json, resume_words
 
 if TYPE_CHECKING:
-    from .display import Screen
     from .recipe import Recipe
     from .search_walk import Search
+    from .views.screen import Screen
 
 SEARCHES = Path("searches")
 
@@ -75,10 +75,10 @@ def search(
     from speechpress.devices.device import open_device
 
     from .clock import DeviceClock
-    from .display import Screen
     from .search_rows import AXES
     from .search_space import load_space, narrowed
     from .search_tables import search_table
+    from .views.screen import Screen
 
     if against not in AXES:
         raise SpeechpressError(f"--against {against}: must be one of {', '.join(AXES)}")

@@ -66,7 +66,6 @@ def layers(
     from .hub_folder import check_at_hand
 
     check_at_hand(teacher)
-    from .display import Screen
     from .feature_store import cache_folder
     from .layer_probes import corpora_of, open_tasks
     from .runs import choose_folder
@@ -74,6 +73,7 @@ def layers(
     from .study_report import write_study
     from .study_students import Training
     from .study_tables import study_tables
+    from .views.screen import Screen
 
     screen = Screen(json)
     opened = open_tasks((tasks or (SUITE_TASKS if data_root else FOLDER_TASKS)).split(","), data_root, data)

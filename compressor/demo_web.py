@@ -12,7 +12,7 @@ from .cli_demo import Asked, Opened, Taught, latency_of
 if TYPE_CHECKING:
     from speechpress.runtime.sources import Source
 
-    from .display import Screen
+    from .views.screen import Screen
 
 
 def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, screen: "Screen") -> None:

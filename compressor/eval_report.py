@@ -13,13 +13,13 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.escape import markdown_text
 
 from .eval_figures import kept_by_task, score_by_size
-from .figures import drawn, inline
 from .kinds import is_error, quality
-from .pages import markdown_table, render
 from .published import ABOUT as ABOUT_PUBLISHED
 from .published import published_table
 from .retention import interval, mean, models_of, retention
-from .warned import attempt
+from .views.figures import drawn, inline
+from .views.pages import markdown_table, render
+from .views.warned import attempt
 
 ENDINGS = (".html", ".md")
 FLOOR_TITLES = {"random": "random weights", "logmel": "log-mel"}

@@ -32,7 +32,7 @@ from .recipe import Recipe
 from .resume import load_state, save_state
 from .training import Loop
 from .validation import validate
-from .warned import attempt
+from .views.warned import attempt
 
 
 @dataclass(frozen=True)

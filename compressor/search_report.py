@@ -12,7 +12,7 @@ from speechpress.runtime.atomic import atomic, write_text
 from .recipe import Recipe
 from .search_rows import AXES, DONE, SKIPPED, Row, best, finished, front, write_csv
 from .search_space import Space, described, shaped
-from .warned import attempt
+from .views.warned import attempt
 
 CSV, PLOT, BEST = "trials.csv", "front.svg", "best.yaml"
 

@@ -8,9 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from .display import BarView, Screen
 from .search_rows import DONE, Row
 from .search_space import described
+from .views.screen import BarView, Screen
 
 BUSY_CORES = 0.2  # of other programs while chunks were timed: the median of such trials is not to be trusted
 

@@ -164,7 +164,7 @@ def _unread(name):
 def card(folder):
     from speechpress.compressor.models.checkpoint import ancestry, load_checkpoint
     from speechpress.compressor.show import show
-    from speechpress.compressor.tables import show_table
+    from speechpress.compressor.views.numbers import show_table
 
     encoder_folder(folder / "a")
     path = folder / "a" / "card.json"

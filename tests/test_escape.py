@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.pages import markdown_table
+from speechpress.compressor.views.pages import markdown_table
 from speechpress.runtime.escape import csv_cell, markdown_text
 
 

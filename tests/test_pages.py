@@ -1,7 +1,7 @@
 import jinja2
 import pytest
 
-from speechpress.compressor.pages import markdown_table, render
+from speechpress.compressor.views.pages import markdown_table, render
 
 
 def test_a_table_in_markdown_keeps_its_columns():

@@ -13,7 +13,7 @@ from speechpress.compressor.prune_target import Target
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.run import Where
 from speechpress.compressor.show import show
-from speechpress.compressor.tables import _lineage_rows, show_table
+from speechpress.compressor.views.numbers import _lineage_rows, show_table
 from speechpress.runtime.errors import SpeechpressError
 
 HALF = Target("sparsity", 0.4)

@@ -2,9 +2,9 @@ import io
 
 from rich.console import Console
 
-from speechpress.compressor.display import Screen
 from speechpress.compressor.search_rows import blank
 from speechpress.compressor.search_tables import SearchView, search_table, trial_line
+from speechpress.compressor.views.screen import Screen
 
 
 def row(number, state="done", **more):

@@ -13,7 +13,7 @@ from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe_file import load_recipe, recipe_names
 from speechpress.compressor.show import KINDS, ls, show, show_checkpoint, show_recipe
-from speechpress.compressor.tables import ls_table, show_table
+from speechpress.compressor.views.numbers import ls_table, show_table
 from speechpress.runtime.errors import SpeechpressError
 
 DATA = Path(__file__).parent / "data"

@@ -9,8 +9,8 @@ from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.recipe_file import load_recipe
 from speechpress.compressor.run import Where
 from speechpress.compressor.show import show
-from speechpress.compressor.tables import _lineage_rows, show_table
 from speechpress.compressor.unfinished import saved_step, words
+from speechpress.compressor.views.numbers import _lineage_rows, show_table
 from speechpress.runtime.errors import SpeechpressError
 
 QUICK = ["train.steps=6", "train.precision=fp32", "train.batch=2", "train.crop_s=0.5", "train.checkpoint_every=2"]

@@ -7,9 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .bundle_tables import bundle_table, target_rows
-from .matching import OBJECTIVES
-from .unfinished import words
+from ..bundle_tables import bundle_table, target_rows
+from ..matching import OBJECTIVES
+from ..unfinished import words
 
 _PARTS = {
     "front_end": "convolutional front end",
