@@ -35,8 +35,8 @@ from speechpress.compressor.models.costs import attention_macs_per_s, macs_per_s
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.prepare import Offline, prepared_step
-from speechpress.compressor.recipe import student_config
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.recipe.schema import student_config
 from speechpress.runtime.engine import Program, set_threads
 from speechpress.runtime.json_text import json_text
 from speechpress.runtime.parity import compare

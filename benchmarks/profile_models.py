@@ -10,8 +10,8 @@ from speechpress.compressor.export_source import open_source
 from speechpress.compressor.models.checkpoint import save_encoder
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.recipe import student_config
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.recipe.schema import student_config
 from speechpress.compressor.targets import target_of
 from speechpress.runtime.atomic import write_json
 

@@ -13,8 +13,8 @@ from transformers import HubertConfig, HubertModel
 from speechpress.compressor.models.config import SAMPLE_RATE, EncoderConfig
 from speechpress.compressor.models.costs import macs_per_s, parameters
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.recipe import student_config
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.recipe.schema import student_config
 
 ROUNDS = 5
 

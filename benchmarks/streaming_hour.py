@@ -24,8 +24,8 @@ from speechpress.compressor.audio import read_audio
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import TorchEngine
-from speechpress.compressor.recipe import student_config
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.recipe.schema import student_config
 from speechpress.compressor.starter import SPEECH
 from speechpress.runtime.stream import StreamingExtractor
 

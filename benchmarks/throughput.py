@@ -40,8 +40,8 @@ from speechpress.compressor.models.config import SAMPLE_RATE, EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads, loss_sums
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.recipe import Match, student_config
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.recipe.schema import Match, student_config
 from speechpress.compressor.run import Where
 from speechpress.runtime.json_text import json_text
 

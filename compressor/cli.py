@@ -87,7 +87,7 @@ def show(
     json: Json = False,
 ) -> None:
     """What there is to know of a recipe's student, a checkpoint, a teacher, a target or a bundle."""
-    from .recipe_file import load_recipe
+    from .recipe.files import load_recipe
     from .show import show, show_recipe
     from .views.numbers import show_table
     from .views.screen import Screen
@@ -103,7 +103,7 @@ def copy(
     json: Json = False,
 ) -> None:
     """Copy a shipped recipe to a file of your own."""
-    from .recipe_file import cp_recipe
+    from .recipe.files import cp_recipe
     from .views.screen import Screen
 
     path = cp_recipe(recipe, destination)
@@ -133,7 +133,7 @@ def distill(
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
     from . import starter as at_hand
     from .hub_folder import check_at_hand
-    from .recipe_file import load_recipe
+    from .recipe.files import load_recipe
     from .runs import choose_folder
     from .views.screen import RunView, Screen, dry_run_table, fidelity_table
 

@@ -76,9 +76,9 @@ def prune(
     """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time; distil again."""
     from .prune_tables import prune_table
     from .prune_target import METHODS, read_target
+    from .recipe.strict_yaml import did_you_mean
     from .runs import choose_folder, newest
     from .starter import SPEECH, STEPS
-    from .strict_yaml import did_you_mean
     from .views.screen import RunView, Screen, fidelity_table
 
     if method not in METHODS:

@@ -11,7 +11,7 @@ from speechpress.runtime.errors import SpeechpressError
 from .cli_options import Json, resume_words
 
 if TYPE_CHECKING:
-    from .recipe import Recipe
+    from .recipe.schema import Recipe
     from .search_walk import Search
     from .views.screen import Screen
 
@@ -131,7 +131,7 @@ def _recipes(
 ) -> tuple["Recipe", "Recipe", tuple[Path, ...]]:
     """The recipe as it is, the same as it is trained here, and the speech."""
     from . import starter as at_hand
-    from .recipe_file import load_recipe
+    from .recipe.files import load_recipe
 
     own = [f"teacher={teacher}", *sets] if teacher else sets
     if starter:

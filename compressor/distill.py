@@ -38,7 +38,7 @@ from .prune_during import make_distiller, optimizer_of, penalty_of, pruning_of
 from .quantization import Quantization
 from .quantize import check_operators
 from .quantized_training import QuantizedTraining
-from .recipe import Recipe
+from .recipe.schema import Recipe
 from .run import Outcome, Run, Where, check_folder, summary
 from .training import Loop
 

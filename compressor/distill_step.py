@@ -25,7 +25,7 @@ from .masking import draw_masks, masked_targets
 from .models.encoder import Encoder
 from .objectives import Heads, Parts, loss_sums
 from .pretrained import Teacher
-from .recipe import Match, Train
+from .recipe.schema import Match, Train
 from .validation import align
 
 MASK_LENGTH = 10  # frames, HuBERT's

@@ -17,8 +17,7 @@ from .models import costs
 from .models.config import EncoderConfig
 from .models.encoder import Encoder
 from .objectives import Heads
-from .prune_recipe import Prune
-from .recipe import Train
+from .recipe.schema import Prune, Train
 from .selection import choose
 from .unit_costs import UnitCost
 from .unit_masks import attach

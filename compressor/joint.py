@@ -12,7 +12,7 @@ from .models.checkpoint import CARD, STATE, read_config
 from .models.config import EncoderConfig
 from .models.document_schema import read_card
 from .models.events import OnEvent
-from .recipe import Recipe, Student
+from .recipe.schema import Recipe, Student
 from .run import Outcome, Where, check_folder
 from .runs import JOINT
 

@@ -15,7 +15,7 @@ from .models.config import SAMPLE_RATE, EncoderConfig
 from .models.encoder import Encoder
 from .objectives import Heads, LayerPairs, heads_metadata, make_heads
 from .pretrained import Teacher, TeacherCard
-from .recipe import Match, Recipe, resolve_match, student_config
+from .recipe.schema import Match, Recipe, resolve_match, student_config
 from .subclone import TAP_GAINS, TAPS, inherited, subclone
 
 FIRST_NORM = "feature_extractor.conv_layers.0.layer_norm"

@@ -23,10 +23,9 @@ from .models.document_schema import read_card
 from .models.events import OnEvent, OnText
 from .prune_cut import check_cut, cut_down, write_stump
 from .prune_order import Order
-from .prune_recipe import Prune
 from .prune_target import UNSTRUCTURED
-from .recipe import Recipe
-from .recipe_file import parse_recipe
+from .recipe.files import parse_recipe
+from .recipe.schema import Prune, Recipe
 from .run import Outcome, Where, check_folder
 from .runs import CUT
 

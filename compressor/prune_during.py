@@ -13,7 +13,7 @@ from .gates import GatedDistiller, SparsityPenalty, gated_optimizer
 from .models import costs
 from .models.config import EncoderConfig
 from .plan import Plan
-from .recipe import Recipe
+from .recipe.schema import Recipe
 from .sparse import WeightPruner
 from .unit_costs import UnitCost
 from .units import check_prunable, removed, sizes_of

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .fake_quant import apply, channel_weight, dynamic, feeds_gelu, group_weight, kinds, operators, set_forward, static
 from .models.encoder import Encoder
 from .quantization import Operator, Quantization
-from .recipe import Quantize
+from .recipe.schema import Quantize
 
 MOMENTUM = 0.01  # of a new batch's extremes in a range
 GELU_FLOOR = -4.0  # a GELU makes nothing of what lies below

@@ -28,7 +28,7 @@ from .plan import Plan
 from .plots import plot_run
 from .quantization import save_quantization
 from .quantized_training import QuantizedTraining
-from .recipe import Recipe
+from .recipe.schema import Recipe
 from .resume import load_state, save_state
 from .training import Loop
 from .validation import validate

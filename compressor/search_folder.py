@@ -11,7 +11,7 @@ from speechpress.runtime.json_file import read_json
 from speechpress.runtime.json_text import json_text
 from speechpress.runtime.parts import entries
 
-from .recipe_file import differences, parse_recipe
+from .recipe.files import differences, parse_recipe
 from .search_rows import TRIALS, Row, Rows
 from .search_trial import Facts, SearchStopped, check_room
 from .search_walk import STUDENTS, Search

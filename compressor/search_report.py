@@ -9,7 +9,7 @@ import matplotlib
 
 from speechpress.runtime.atomic import atomic, write_text
 
-from .recipe import Recipe
+from .recipe.schema import Recipe
 from .search_rows import AXES, DONE, SKIPPED, Row, best, finished, front, write_csv
 from .search_space import Space, described, shaped
 from .views.warned import attempt

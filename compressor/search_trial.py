@@ -17,7 +17,7 @@ from speechpress.runtime.errors import SpeechpressError
 from .clock import DeviceClock
 from .models.config import EncoderConfig
 from .models.costs import parameters
-from .recipe import Recipe, student_config
+from .recipe.schema import Recipe, student_config
 from .search_rows import DONE, SKIPPED, Row, blank
 from .search_space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
 from .workers import Desk
@@ -72,7 +72,7 @@ def survey(desk: Desk, job: Job) -> Facts:
     from .corpus import open_corpus
     from .distill import hold_out, make_fabric
     from .pretrained import load_teacher
-    from .recipe import resolve_match
+    from .recipe.schema import resolve_match
     from .run import Where
 
     desk.tell("opening teacher and speech")

@@ -9,7 +9,7 @@ from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
 from .clock import DeviceClock
 from .models.events import OnEvent
-from .recipe import Recipe
+from .recipe.schema import Recipe
 from .search_rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, front, nearest
 from .search_sampler import Sampler
 from .search_space import Shape, Space, cheapest, described, recipe_shape

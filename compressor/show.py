@@ -15,8 +15,8 @@ from .models import costs
 from .models.config import SAMPLE_RATE, EncoderConfig
 from .models.describe import describe_encoder
 from .models.document_schema import read_card
-from .recipe import Match, Recipe, resolve_match, student_config
-from .recipe_file import load_recipe, recipe_names
+from .recipe.files import load_recipe, recipe_names
+from .recipe.schema import Match, Recipe, resolve_match, student_config
 from .targets import TARGETS, target_of
 from .unfinished import RECIPE, interrupted
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .models.encoder import Encoder
-from .prune_recipe import Prune
+from .recipe.schema import Prune
 
 # Measured by benchmarks/parp.py --zeros; see results/parp_zeros.json.
 NOTE = (

@@ -30,8 +30,8 @@ from .plan import plan
 from .pretrained import Teacher
 from .probes import probe
 from .problems import Task
-from .recipe import Recipe
-from .recipe_file import load_recipe
+from .recipe.files import load_recipe
+from .recipe.schema import Recipe
 from .resume import check_identity
 from .run import Where
 from .solve import class_parts

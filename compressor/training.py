@@ -18,7 +18,7 @@ from .batching import Batch, Batches
 from .distill_step import Sums, Taken, Trainer, distillation_step, scales_gradients, summed
 from .interrupt import Interrupt
 from .models.events import Event, OnEvent
-from .recipe import Train
+from .recipe.schema import Train
 
 
 @dataclass

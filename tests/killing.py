@@ -120,7 +120,7 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     from speechpress.compressor.models.scores import write_back
     from speechpress.compressor.pretrained import load_teacher
     from speechpress.compressor.prune import prune
-    from speechpress.compressor.recipe_file import load_recipe
+    from speechpress.compressor.recipe.files import load_recipe
     from speechpress.compressor.run import Where
     from speechpress.compressor.targets import target_of
     from speechpress.runtime.bundle import check_hashes, read_bundle

@@ -9,7 +9,7 @@ import time
 import pytest
 from searched import tiny_recipe
 
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.search_rows import Rows
 
 SPACE = "layers: [1, 2]\nwidth: [32, 48, 64]\nquantize: [none]\n"

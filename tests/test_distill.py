@@ -22,7 +22,7 @@ from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.plan import plan
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.run import Where, check_folder
 from speechpress.compressor.starter import SPEECH
 from speechpress.runtime.errors import SpeechpressError

@@ -23,8 +23,8 @@ from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.events import silent
 from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.recipe import Match, Train
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.recipe.schema import Match, Train
 from speechpress.compressor.run import Where
 from speechpress.compressor.training import Loop
 from speechpress.runtime.errors import SpeechpressError

@@ -11,8 +11,8 @@ from sound_server import SoundServer, missing
 
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.recipe import student_config
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.recipe.schema import student_config
 
 ROOT = Path(__file__).parent.parent
 PAGES = (

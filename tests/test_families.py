@@ -15,7 +15,7 @@ from speechpress.compressor.models.checkpoint import write_tensors
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.plan import plan
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.weights import unwrapped
 from speechpress.runtime.errors import SpeechpressError
 

@@ -6,8 +6,7 @@ from speechpress.compressor.cutting import cut
 from speechpress.compressor.gates import GatedDistiller, HardConcrete, SparsityPenalty, gated_optimizer
 from speechpress.compressor.models import costs
 from speechpress.compressor.objectives import PredictionHeads
-from speechpress.compressor.prune_recipe import Prune
-from speechpress.compressor.recipe import Train
+from speechpress.compressor.recipe.schema import Prune, Train
 from speechpress.compressor.units import Group, counts, resized, sizes_of
 
 

@@ -5,7 +5,7 @@ from speechpress.compressor.joint import distill_in_stages
 from speechpress.compressor.metrics import MetricsLog
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.run import Where
 from speechpress.compressor.runs import choose_folder
 from speechpress.compressor.show import show_recipe

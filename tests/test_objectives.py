@@ -11,8 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor import matching, objectives, recipe_file
-from speechpress.compressor.matching import OBJECTIVES
+from speechpress.compressor import objectives
 from speechpress.compressor.models.checkpoint import HEADS
 from speechpress.compressor.objectives import (
     FUNCTIONS,
@@ -28,7 +27,9 @@ from speechpress.compressor.objectives import (
     make_heads,
     save_heads,
 )
-from speechpress.compressor.recipe import Match
+from speechpress.compressor.recipe import files as recipe_file
+from speechpress.compressor.recipe import schema as matching
+from speechpress.compressor.recipe.schema import OBJECTIVES, Match
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -10,7 +10,7 @@ from speechpress.compressor.models.checkpoint import load_checkpoint, read_json,
 from speechpress.compressor.prune import prune
 from speechpress.compressor.prune_order import Order
 from speechpress.compressor.prune_target import Target
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.run import Where
 from speechpress.compressor.show import show
 from speechpress.compressor.views.numbers import _lineage_rows, show_table

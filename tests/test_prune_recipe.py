@@ -1,7 +1,7 @@
 import pytest
 
-from speechpress.compressor.prune_recipe import Final, Prune
-from speechpress.compressor.recipe_file import load_recipe, parse_recipe
+from speechpress.compressor.recipe.files import load_recipe, parse_recipe
+from speechpress.compressor.recipe.schema import Final, Prune
 from speechpress.runtime.errors import SpeechpressError
 
 

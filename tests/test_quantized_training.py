@@ -11,8 +11,8 @@ from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.quantization import FIRST_CONV, Quantization, load_quantization
 from speechpress.compressor.quantize_report import lowered_alone
 from speechpress.compressor.quantized_training import QuantizedTraining
-from speechpress.compressor.recipe import Quantize
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.recipe.schema import Quantize
 from speechpress.compressor.run import Where
 from speechpress.runtime.engine import Program
 from speechpress.runtime.errors import SpeechpressError

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.recipe import Match, Recipe, Streaming, resolve_match, student_config
-from speechpress.compressor.recipe_file import load_recipe, parse_recipe
+from speechpress.compressor.recipe.files import load_recipe, parse_recipe
+from speechpress.compressor.recipe.schema import Match, Recipe, Streaming, resolve_match, student_config
 from speechpress.runtime.errors import SpeechpressError
 
 

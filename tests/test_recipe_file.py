@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.recipe import Match, Recipe, Student, Train
-from speechpress.compressor.recipe_file import (
+from speechpress.compressor.recipe.files import (
     cp_recipe,
     differences,
     load_recipe,
@@ -17,6 +16,7 @@ from speechpress.compressor.recipe_file import (
     recipe_names,
     shipped_text,
 )
+from speechpress.compressor.recipe.schema import Match, Recipe, Student, Train
 from speechpress.runtime.errors import SpeechpressError
 
 SMALL = """
@@ -190,7 +190,7 @@ def test_copy_into_a_read_only_folder(tmp_path: Path) -> None:
 def test_copy_to_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     code = f"""
 import resource, signal
-from speechpress.compressor.recipe_file import cp_recipe
+from speechpress.compressor.recipe.files import cp_recipe
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 cp_recipe("distilhubert", {str(tmp_path / "mine.yaml")!r})

@@ -10,9 +10,8 @@ from speechpress.compressor.models import costs
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import make_heads
-from speechpress.compressor.prune_recipe import Final, Prune
-from speechpress.compressor.recipe import Match, Recipe, Streaming, Student, Train
-from speechpress.compressor.recipe_file import differences, load_recipe, recipe_names, shipped_text
+from speechpress.compressor.recipe.files import differences, load_recipe, recipe_names, shipped_text
+from speechpress.compressor.recipe.schema import Final, Match, Prune, Recipe, Streaming, Student, Train
 from speechpress.compressor.show import show, show_recipe
 
 README = (resources.files("speechpress.recipes") / "README.md").read_text(encoding="utf-8")

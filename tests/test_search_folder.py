@@ -4,7 +4,7 @@ import pytest
 
 from speechpress.compressor.clock import DeviceClock
 from speechpress.compressor.models.config import EncoderConfig
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.search_folder import begin, check_folder, check_sources, go_on
 from speechpress.compressor.search_space import load_space
 from speechpress.compressor.search_trial import Facts

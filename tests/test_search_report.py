@@ -1,4 +1,4 @@
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.search_report import Report
 from speechpress.compressor.search_rows import blank
 from speechpress.compressor.search_space import load_space

@@ -6,7 +6,7 @@ from searched import tiny_recipe
 from speechpress.compressor.clock import DeviceClock
 from speechpress.compressor.distill import distill
 from speechpress.compressor.models.config import EncoderConfig
-from speechpress.compressor.recipe_file import load_recipe, parse_recipe
+from speechpress.compressor.recipe.files import load_recipe, parse_recipe
 from speechpress.compressor.run import Where
 from speechpress.compressor.search_trial import (
     Facts,

@@ -6,7 +6,7 @@ import pytest
 
 from speechpress.compressor.clock import DeviceClock
 from speechpress.compressor.models.config import EncoderConfig
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.search_rows import Rows
 from speechpress.compressor.search_space import Space
 from speechpress.compressor.search_trial import Facts, SearchStopped

@@ -2,7 +2,7 @@ import pytest
 import torch
 from bundled import SMALL, make
 
-from speechpress.compressor.prune_recipe import Prune
+from speechpress.compressor.recipe.schema import Prune
 from speechpress.compressor.sparse import WeightPruner, prunable, zero_smallest
 
 

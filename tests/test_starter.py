@@ -5,7 +5,7 @@ from speechpress.compressor.corpus import open_corpus
 from speechpress.compressor.labels import label
 from speechpress.compressor.models.checkpoint import read_json
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 
 
 def size_bytes(folder):

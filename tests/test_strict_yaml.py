@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.strict_yaml import fill, key, override, parse, places
+from speechpress.compressor.recipe.strict_yaml import fill, key, override, parse, places
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from speechpress.compressor.distill import distill
 from speechpress.compressor.models.checkpoint import load_checkpoint
-from speechpress.compressor.recipe_file import load_recipe
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.run import Where
 from speechpress.compressor.show import show
 from speechpress.compressor.unfinished import saved_step, words

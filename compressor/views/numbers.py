@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bundle_tables import bundle_table, target_rows
-from ..matching import OBJECTIVES
+from ..recipe.schema import OBJECTIVES
 from ..unfinished import words
 
 _PARTS = {

@@ -11,11 +11,9 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.regular import check_regular
 
-from .matching import OBJECTIVES
-from .models.config import EncoderConfig
-from .models.encoder_schema import limits
-from .prune_recipe import Final, Prune
-from .recipe import Match, Published, Quantize, Recipe, Streaming, Student, Train
+from ..models.config import EncoderConfig
+from ..models.encoder_schema import limits
+from .schema import OBJECTIVES, Final, Match, Prune, Published, Quantize, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

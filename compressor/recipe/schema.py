@@ -6,19 +6,17 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal
 
 import yaml
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .matching import Match
-from .models import costs
-from .models.config import SAMPLE_RATE, EncoderConfig
-from .models.encoder_checks import EncoderError
-from .models.encoder_schema import MAX_PARAMETERS
-from .prune_recipe import Prune
+from ..models import costs
+from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.encoder_checks import EncoderError
+from ..models.encoder_schema import MAX_PARAMETERS
 from .strict_yaml import key
 
 
@@ -128,6 +126,179 @@ class Quantize:
     scheme: str = key(choices=("int8", "int8-static", "int4"), doc="what it will be exported in")
     start: float = key(0.0, low=0, below=1, doc="share of the steps before numbers are rounded")
     freeze: float = key(0.8, low=0, high=1, doc="int8-static: share of the steps after which its ranges stay")
+
+
+def _built(base: EncoderConfig, changes: Mapping[str, Any]) -> EncoderConfig:
+    """Layers that are repeated have sizes that are, so those of the base do not stand in the way."""
+    distinct = changes.get("distinct_layers")
+    if distinct and base.num_layers % distinct == 0:
+        again = base.num_layers // distinct
+        own = {name: getattr(base, name)[:distinct] * again for name in ("num_heads", "ffn_widths", "reuse_attention")}
+        changes = own | dict(changes)
+    return replace(base, **changes)
+
+
+def _same_fraction(layer: int, meant: int, depth: int) -> int:
+    """Rounded half up; layer 0 stays the input of the first layer, the last stays the last."""
+    return max(1, (2 * layer * depth + meant) // (2 * meant)) if layer else 0
+
+
+def _scale(base: EncoderConfig, changes: dict[str, Any], notes: list[str]) -> None:
+    """Heads and FFN widths that the recipe does not give follow a width or a head size that it does."""
+    width, head_dim = changes.get("width", base.width), changes.get("head_dim", base.head_dim)
+    if (width, head_dim) != (base.width, base.head_dim) and "num_heads" not in changes:
+        changes["num_heads"] = max(1, width // head_dim)
+        notes.append(f"student: num_heads follows the width: {changes['num_heads']} heads of {head_dim}")
+    if width != base.width and "ffn_widths" not in changes:
+        changes["ffn_widths"] = max(1, width * base.ffn_widths[0] // base.width)
+        notes.append(f"student: ffn_widths follows the width: {changes['ffn_widths']}")
+
+
+def _list(items: Sequence[Any]) -> str:
+    return ", ".join(str(list(item) if isinstance(item, tuple) else item) for item in items)
+
+
+def _lists(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in values.items() if value is not None and value != ()}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return _lists(vars(value))
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+Compares = Literal["frames", "relations"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is said of an objective besides its function.
+
+    Attributes:
+        name: the key of `match` that is its weight.
+        doc: what the weight is of.
+        words: for people, in tables.
+        compares: frames of student and teacher, which must have the same width, or each side's relations between its
+            own frames, which have none.
+        layers: how many matched layers it takes; more than one for what lies between layers.
+    """
+
+    name: str
+    doc: str
+    words: str
+    compares: Compares
+    layers: int = 1
+
+
+def objective(default: float | None, *, doc: str, words: str, compares: Compares, layers: int = 1) -> Any:
+    """A key of `match` that is the weight of an objective: its row in the table, see `Objective`."""
+    row = {"doc": doc, "words": words, "compares": compares, "layers": layers}
+    return field(default=default, metadata={**key(default, low=0, high=1e9, doc=doc).metadata, "objective": row})
+
+
+@dataclass(frozen=True)
+class Match:
+    """What of the student is held against what of the teacher, and how the distance is measured.
+
+    Layer k of an encoder is the output of Transformer layer k; layer 0 is the input of the first one.
+    """
+
+    style: str = key(
+        "heads", choices=("heads", "layers"), doc="heads: one prediction head per teacher layer; layers: none"
+    )
+    layers: tuple[int, ...] = key((), low=0, high=1000, doc="style heads: the teacher layers, one head each")
+    pairs: tuple[tuple[int, int], ...] = key(
+        (), low=0, high=1000, doc="style layers: [student layer, teacher layer], ..."
+    )
+    depth: int | None = key(None, low=1, high=1000, doc="the teacher depth that the layers are meant for")
+    l1: float = objective(
+        1.0, doc="weight of the mean absolute difference", words="absolute difference", compares="frames"
+    )
+    cosine: float = objective(1.0, doc="weight of the cosine similarity's term", words="cosine", compares="frames")
+    cosine_form: str | None = key(
+        None, choices=("log-sigmoid", "raw"), doc="the cosine term: -log sigmoid(similarity), or -similarity"
+    )
+    l2: float | None = objective(
+        None, doc="weight of the mean squared difference", words="squared difference", compares="frames"
+    )
+    gram: float | None = objective(
+        None,
+        doc="weight of the squared difference of temporal Gram matrices",
+        words="temporal relations",
+        compares="relations",
+    )
+    gram_intra: float | None = objective(
+        None,
+        doc="the same between each matched layer and the one below it",
+        words="temporal relations across layers",
+        compares="relations",
+        layers=2,
+    )
+    weights: tuple[float, ...] = key((), low=0, high=1e9, doc="weight of each matched layer, in their order")
+    projections: tuple[int, ...] = key((), low=0, high=1000, doc="style layers: the Linear each pair goes through")
+    upsample: str | None = key(
+        None, choices=("repeat", "conv"), doc="how a time-reduced student's frames meet the teacher's"
+    )
+    mask_prob: float | None = key(None, above=0, high=1, doc="masking distillation: share of frames to hide")
+    mask_length: int | None = key(None, low=1, high=1000, doc="mean frames of a hidden span")
+
+    @property
+    def teacher_layers(self) -> tuple[int, ...]:
+        return self.layers if self.style == "heads" else tuple(teacher for _, teacher in self.pairs)
+
+    @property
+    def layer_weights(self) -> dict[int, float]:
+        """Teacher layer -> its weight in the loss."""
+        layers = self.teacher_layers
+        return dict(zip(layers, self.weights or (1.0,) * len(layers), strict=True))
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The objectives that are not left out, and their weights."""
+        weights = {name: getattr(self, name) or 0.0 for name in OBJECTIVES}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    @property
+    def relations_only(self) -> bool:
+        """Whether nothing compares frames of student and teacher directly, so that their widths need not agree."""
+        return all(OBJECTIVES[name].compares == "relations" for name in self.terms)
+
+
+OBJECTIVES = {
+    item.name: Objective(item.name, **item.metadata["objective"])
+    for item in fields(Match)
+    if "objective" in item.metadata
+}
+
+
+METHODS = ("l0", "parp", "one-shot")
+
+
+@dataclass(frozen=True)
+class Final:
+    """The distillation that follows once the units are taken out."""
+
+    steps: int = key(low=1, high=10**9, doc="optimizer steps, such as 25000")
+    lr: float = key(1e-4, above=0, high=1, doc="peak learning rate")
+    warmup: float = key(0.2, low=0, high=1, doc="fraction of the steps over which the rate rises to its peak")
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Structured, by gates that are learned (l0), or unstructured, by magnitude (parp, one-shot)."""
+
+    sparsity: float = key(above=0, below=1, doc="share to remove: l0 of all parameters, else of the pruned weights")
+    method: str = key("l0", choices=METHODS, doc="l0: units, by learned gates; parp, one-shot: single weights")
+    of: tuple[str, ...] = key(("conv", "head", "ffn"), choices=("conv", "head", "ffn"), doc="l0: the units with gates")
+    ramp: int = key(5000, low=0, high=10**9, doc="l0: steps over which the wanted sparsity rises from 0")
+    lr: float = key(0.02, above=0, high=10, doc="l0: peak learning rate of gates and multipliers")
+    every: int = key(50, low=1, high=10**9, doc="parp: steps between prunings")
+    final: Final | None = None
+
+    @property
+    def by_gates(self) -> bool:
+        return self.method == "l0"
 
 
 @dataclass(frozen=True)
@@ -252,16 +423,6 @@ def _streaming(recipe: Recipe, streaming: Streaming, config: EncoderConfig, note
     return config
 
 
-def _built(base: EncoderConfig, changes: Mapping[str, Any]) -> EncoderConfig:
-    """Layers that are repeated have sizes that are, so those of the base do not stand in the way."""
-    distinct = changes.get("distinct_layers")
-    if distinct and base.num_layers % distinct == 0:
-        again = base.num_layers // distinct
-        own = {name: getattr(base, name)[:distinct] * again for name in ("num_heads", "ffn_widths", "reuse_attention")}
-        changes = own | dict(changes)
-    return replace(base, **changes)
-
-
 def _check_depth(recipe: Recipe, layers: Sequence[int], depth: int) -> None:
     beyond = [layer for layer in layers if layer > depth]
     if not beyond:
@@ -270,11 +431,6 @@ def _check_depth(recipe: Recipe, layers: Sequence[int], depth: int) -> None:
     text = f"{name} has {_list(beyond)}, but the teacher has {depth} layers (0 = input of the first layer)"
     fix = f"Use values 0–{depth}, or say with match.depth how deep a teacher they are meant for"
     raise SpeechpressError(f"{recipe.where(name, 'match')}: {text}. {fix}.")
-
-
-def _same_fraction(layer: int, meant: int, depth: int) -> int:
-    """Rounded half up; layer 0 stays the input of the first layer, the last stays the last."""
-    return max(1, (2 * layer * depth + meant) // (2 * meant)) if layer else 0
 
 
 def _waveform_base(recipe: Recipe, width: int, notes: list[str]) -> EncoderConfig:
@@ -289,28 +445,3 @@ def _waveform_base(recipe: Recipe, width: int, notes: list[str]) -> EncoderConfi
     notes.append("student: the teacher has no waveform front end; the student gets HuBERT's")
     heads = width // base.head_dim
     return replace(base, width=width, num_heads=(heads,), ffn_widths=(4 * width,))
-
-
-def _scale(base: EncoderConfig, changes: dict[str, Any], notes: list[str]) -> None:
-    """Heads and FFN widths that the recipe does not give follow a width or a head size that it does."""
-    width, head_dim = changes.get("width", base.width), changes.get("head_dim", base.head_dim)
-    if (width, head_dim) != (base.width, base.head_dim) and "num_heads" not in changes:
-        changes["num_heads"] = max(1, width // head_dim)
-        notes.append(f"student: num_heads follows the width: {changes['num_heads']} heads of {head_dim}")
-    if width != base.width and "ffn_widths" not in changes:
-        changes["ffn_widths"] = max(1, width * base.ffn_widths[0] // base.width)
-        notes.append(f"student: ffn_widths follows the width: {changes['ffn_widths']}")
-
-
-def _list(items: Sequence[Any]) -> str:
-    return ", ".join(str(list(item) if isinstance(item, tuple) else item) for item in items)
-
-
-def _lists(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in values.items() if value is not None and value != ()}
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return _lists(vars(value))
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,1 @@
+"""YAML → frozen sections; no torch."""
