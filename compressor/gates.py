@@ -18,10 +18,10 @@ from .models.config import EncoderConfig
 from .models.encoder import Encoder
 from .objectives import Heads
 from .recipe.schema import Prune, Train
-from .selection import choose
-from .unit_costs import UnitCost
-from .unit_masks import attach
-from .units import Group, Masks, sizes_of
+from .surgery.masks import attach
+from .surgery.select import choose
+from .surgery.unit_costs import UnitCost
+from .surgery.units import Group, Masks, sizes_of
 
 TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1
 OPEN = 0.99  # the share of gates that are not closed at the start

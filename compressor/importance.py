@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .models.encoder import Encoder
 from .models.streaming import folded
-from .units import Group, Masks, sizes_of
+from .surgery.units import Group, Masks, sizes_of
 
 TRACE_SAMPLES = 3200
 Importances = Masks

@@ -10,12 +10,12 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from .cutting import cut
 from .distill import Setup, chunk_drawer
 from .distill_step import Distiller
 from .models.encoder import Encoder
 from .models.events import OnText
 from .objectives import loss_sums
+from .surgery.cut import cut
 from .validation import align
 
 BATCHES = 8  # for the importance of units

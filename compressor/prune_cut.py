@@ -15,7 +15,6 @@ from torch import Tensor
 from speechpress.runtime.atomic import atomic_folder
 from speechpress.runtime.errors import SpeechpressError
 
-from .cutting import cut
 from .distill import Setup, heldout_waves
 from .distill_step import Distiller
 from .importance import magnitude, taylor, width_importance
@@ -27,13 +26,14 @@ from .models.config import EncoderConfig
 from .models.describe import describe_encoder
 from .models.encoder import Encoder
 from .models.events import OnText
-from .narrowing import check_width, narrow, narrow_heads, strongest
 from .objectives import Heads, load_heads, save_heads
 from .plan import Plan
 from .prune_order import Order
 from .prune_search import Found, search
 from .prune_target import Target
-from .units import check_prunable, removed
+from .surgery.cut import cut
+from .surgery.narrow import check_width, narrow, narrow_heads, strongest
+from .surgery.units import check_prunable, removed
 from .validation import validate
 
 

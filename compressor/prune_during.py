@@ -7,7 +7,6 @@ from lightning_fabric import Fabric
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .cutting import cut
 from .distill_step import Distiller, make_optimizer, scales_gradients
 from .gates import GatedDistiller, SparsityPenalty, gated_optimizer
 from .models import costs
@@ -15,8 +14,9 @@ from .models.config import EncoderConfig
 from .plan import Plan
 from .recipe.schema import Recipe
 from .sparse import WeightPruner
-from .unit_costs import UnitCost
-from .units import check_prunable, removed, sizes_of
+from .surgery.cut import cut
+from .surgery.unit_costs import UnitCost
+from .surgery.units import check_prunable, removed, sizes_of
 
 
 class Pruning:

@@ -10,15 +10,15 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .cutting import cut
 from .measured import Measured
 from .models import costs
 from .models.encoder import Encoder
 from .models.events import OnText
 from .prune_target import Target
-from .selection import OutOfReachError, choose
-from .unit_costs import UnitCost
-from .units import Masks, counts, floors_of
+from .surgery.cut import cut
+from .surgery.select import OutOfReachError, choose
+from .surgery.unit_costs import UnitCost
+from .surgery.units import Masks, counts, floors_of
 
 Clock = Callable[[Encoder], Measured]
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from bundled import make
 
-from speechpress.compressor.cutting import cut
 from speechpress.compressor.importance import dependency_groups
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder, parameters, save_encoder
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.streaming import StreamingEncoder, folded
-from speechpress.compressor.unit_masks import attach
-from speechpress.compressor.units import Group, counts, sizes_of
+from speechpress.compressor.surgery.cut import cut
+from speechpress.compressor.surgery.masks import attach
+from speechpress.compressor.surgery.units import Group, counts, sizes_of
 
 CONFIG = EncoderConfig(
     conv_channels=(8, 10, 12),

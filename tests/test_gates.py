@@ -2,12 +2,12 @@ import pytest
 import torch
 from bundled import BASE, make
 
-from speechpress.compressor.cutting import cut
 from speechpress.compressor.gates import GatedDistiller, HardConcrete, SparsityPenalty, gated_optimizer
 from speechpress.compressor.models import costs
 from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.recipe.schema import Prune, Train
-from speechpress.compressor.units import Group, counts, resized, sizes_of
+from speechpress.compressor.surgery.cut import cut
+from speechpress.compressor.surgery.units import Group, counts, resized, sizes_of
 
 
 def gate_at(log_alpha, units=2000):

@@ -6,8 +6,8 @@ from bundled import BASE, SMALL, make
 
 from speechpress.compressor.importance import magnitude, taylor, width_importance
 from speechpress.compressor.models.streaming import folded
-from speechpress.compressor.subclone import WIDTH, axes_of
-from speechpress.compressor.units import Group, sizes_of
+from speechpress.compressor.surgery.subclone import WIDTH, axes_of
+from speechpress.compressor.surgery.units import Group, sizes_of
 
 WAVES = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0)) * 0.1
 
@@ -26,7 +26,7 @@ def test_every_unit_gets_a_number(config):
 
 def test_taylor_is_the_derivative_of_a_gate():
     """On every unit a gate where its output is read: the loss's derivative at 1."""
-    from speechpress.compressor.unit_masks import attach
+    from speechpress.compressor.surgery.masks import attach
 
     encoder = make(SMALL)
     found = taylor(encoder, [loss])

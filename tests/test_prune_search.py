@@ -6,7 +6,7 @@ from speechpress.compressor.measured import Measured
 from speechpress.compressor.models import costs
 from speechpress.compressor.prune_search import search
 from speechpress.compressor.prune_target import Target
-from speechpress.compressor.units import counts, resized, sizes_of
+from speechpress.compressor.surgery.units import counts, resized, sizes_of
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from speechpress.compressor.models import costs
-from speechpress.compressor.selection import OutOfReachError, choose
-from speechpress.compressor.unit_costs import UnitCost
-from speechpress.compressor.units import Group, counts, floors_of, resized, sizes_of
+from speechpress.compressor.surgery.select import OutOfReachError, choose
+from speechpress.compressor.surgery.unit_costs import UnitCost
+from speechpress.compressor.surgery.units import Group, counts, floors_of, resized, sizes_of
 
 
 def importance_of(config, seed=0):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.subclone import TAP_GAINS, TAPS, axes_of, subclone
+from speechpress.compressor.surgery.subclone import TAP_GAINS, TAPS, axes_of, subclone
 
 SMALL = EncoderConfig(
     conv_channels=(12, 12, 16),

@@ -3,8 +3,8 @@ import random
 import pytest
 
 from speechpress.compressor.models import costs
-from speechpress.compressor.unit_costs import UnitCost
-from speechpress.compressor.units import Group, resized, sizes_of
+from speechpress.compressor.surgery.unit_costs import UnitCost
+from speechpress.compressor.surgery.units import Group, resized, sizes_of
 
 
 @pytest.mark.parametrize("cost", [costs.parameters, costs.macs_per_s])

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from speechpress.compressor.unit_masks import masked_layer_norm
+from speechpress.compressor.surgery.masks import masked_layer_norm
 
 
 def test_a_masked_norm_is_the_norm_of_what_is_left():

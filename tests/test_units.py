@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from speechpress.compressor.units import Group, check_prunable, counts, floors_of, removed, resized, sizes_of
+from speechpress.compressor.surgery.units import Group, check_prunable, counts, floors_of, removed, resized, sizes_of
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from .models.config import EncoderConfig
-from .models.encoder import Encoder
+from ..models.config import EncoderConfig
+from ..models.encoder import Encoder
 from .units import Group, Masks, counts, resized, spelled
 
 State = dict[str, Tensor]

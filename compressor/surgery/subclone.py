@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .models.config import EncoderConfig
+from ..models.config import EncoderConfig
 from .units import Group, sizes_of, spelled
 
 TAP_GAINS, TAPS = (f"encoder.pos_conv_embed.conv.parametrizations.weight.original{index}" for index in (0, 1))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .models.config import EncoderConfig
+from ..models.config import EncoderConfig
 from .units import Group, Sizes, resized, sizes_of
 
 

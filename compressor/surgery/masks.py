@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .models.encoder import Encoder
+from ..models.encoder import Encoder
 from .units import Group
 
 MaskOf = Callable[[Group], Tensor | None]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .models.config import EncoderConfig
+from ..models.config import EncoderConfig
 
 KINDS = ("conv", "head", "ffn")
 FLOOR_SHARE = 32  # of channels and FFN units at least a thirty-second stays

@@ -1,0 +1,1 @@
+"""encoder → smaller encoder of the same class."""
