@@ -29,7 +29,7 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from sound_server import SoundServer
 
-from speechpress.compressor.demo_background import background_clips
+from speechpress.compressor.data.background import background_clips
 from speechpress.runtime.demo import SHIPPED, Stats, listen
 from speechpress.runtime.engine import PteEngine
 from speechpress.runtime.enrol import stream_frames

@@ -52,7 +52,7 @@ from torch import Tensor, nn
 from transformers import HubertModel
 
 from speechpress.compressor.allocator import keep_freed_memory
-from speechpress.compressor.audio import read_audio
+from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.eval_suite import wanted
 from speechpress.compressor.extraction import extract, stores
 from speechpress.compressor.feature_store import FeatureStore

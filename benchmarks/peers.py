@@ -28,13 +28,13 @@ from mini_suite import measured
 from pruning_curve import gates_lasting
 
 from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.fidelity import fidelity
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.pretrained import Teacher, load_teacher
 from speechpress.compressor.runs import JOINT
-from speechpress.compressor.sounds import read_sound
 from speechpress.compressor.suites import open_suite
 from speechpress.compressor.tasks import make_task
 from speechpress.runtime.json_text import json_text

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from common import write
 
-from speechpress.compressor.audio import read_audio
+from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import TorchEngine

@@ -21,10 +21,9 @@ import torch
 from common import alternate, write
 from real_run import STUDENT, TRAIN, compress
 
-from speechpress.compressor.corpus import open_corpus
-from speechpress.compressor.distill import heldout_waves
+from speechpress.compressor.data.corpus import open_corpus
+from speechpress.compressor.data.heldout import heldout_waves, split_heldout
 from speechpress.compressor.distill_step import Distiller
-from speechpress.compressor.heldout import split_heldout
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.objectives import load_heads

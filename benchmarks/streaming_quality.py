@@ -27,6 +27,7 @@ from real_run import STUDENT, TRAIN, compress
 from torch import Tensor
 
 from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import score_tasks
 from speechpress.compressor.features import LOG_MEL, Upstream, of_model
@@ -36,7 +37,6 @@ from speechpress.compressor.models.encoder import Encoder, chunk_mask
 from speechpress.compressor.objectives import Heads, l1_and_cosine, load_heads
 from speechpress.compressor.pretrained import Teacher, load_teacher
 from speechpress.compressor.problems import Task
-from speechpress.compressor.sounds import read_sound
 from speechpress.compressor.tasks import make_task, whole_test_clips
 
 CHUNKS_MS = (80, 160, 320, 640)

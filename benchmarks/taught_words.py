@@ -32,8 +32,8 @@ import soxr
 import torch
 from common import write
 
-from speechpress.compressor.audio import read_audio
-from speechpress.compressor.demo_background import background_clips
+from speechpress.compressor.data.audio import read_audio
+from speechpress.compressor.data.background import background_clips
 from speechpress.compressor.features import log_mel
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.runtime.engine import PteEngine

@@ -31,9 +31,9 @@ from torch import nn
 from transformers import HubertConfig, HubertModel
 
 from speechpress.compressor.allocator import keep_freed_memory
-from speechpress.compressor.audio import read_audio
-from speechpress.compressor.batching import Batches
-from speechpress.compressor.corpus import open_corpus
+from speechpress.compressor.data.audio import read_audio
+from speechpress.compressor.data.batches import Batches
+from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.distill import distill
 from speechpress.compressor.models.checkpoint import save_encoder
 from speechpress.compressor.models.config import SAMPLE_RATE, EncoderConfig

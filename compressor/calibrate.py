@@ -20,10 +20,9 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.stream import StreamingExtractor
 
-from .corpus import open_corpus
-from .distill import heldout_waves
+from .data.corpus import open_corpus
+from .data.heldout import heldout_waves, split_heldout
 from .fake_quant import feeds_gelu, kinds, operators
-from .heldout import split_heldout
 from .models.config import SAMPLE_RATE
 from .models.encoder import Encoder
 from .models.events import OnText

@@ -148,7 +148,7 @@ class Taught:
         from speechpress.runtime.teaching import Teaching
         from speechpress.runtime.words import load_words, save_words
 
-        from .demo_background import background_of
+        from .data.background import background_of
 
         asked = [read_lesson(lesson) for lesson in teach]
         background = background_of(opened.bundle, opened.engine, screen.say)

@@ -4,7 +4,6 @@
 `Run` keeps the folder; here they are put together.
 """
 
-import hashlib
 import logging
 import os
 import sys
@@ -13,21 +12,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from lhotse import CutSet
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-
-from speechpress.runtime.errors import SpeechpressError
+from torch import nn
 
 from .allocator import keep_freed_memory
-from .audio import Skipped, UnreadableAudio, read_cut
-from .batching import Batch, Batches
-from .corpus import Corpus, list_skipped, open_corpus
+from .data.batches import Batch, Batches
+from .data.corpus import Corpus, open_corpus
+from .data.heldout import heldout_waves, hold_out, left_out
 from .distill_step import Distiller, Trainer
-from .heldout import left_out, split_heldout
 from .interrupt import Interrupt
 from .models.checkpoint import parameters
-from .models.config import SAMPLE_RATE
 from .models.costs import macs_per_s
 from .models.describe import describe_encoder
 from .models.events import OnEvent, silent
@@ -43,8 +37,6 @@ from .run import Outcome, Run, Where, check_folder, summary
 from .training import Loop
 
 logger = logging.getLogger(__name__)
-
-VALIDATION_S, VALIDATION_SHARE = 120.0, 0.05
 
 
 @dataclass(kw_only=True)
@@ -262,54 +254,6 @@ def make_batches(recipe: Recipe, train_part: Corpus, workers: int) -> Batches:
     return Batches(
         train_part.cuts, batch=train.batch, crop_s=train.crop_s, batch_s=train.batch_s, seed=train.seed, workers=workers
     )
-
-
-def hold_out(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, Corpus]:
-    """(train, held out): a twentieth of the speech, at most two minutes.
-
-    Where none of what would be held out can be read, it is left out (see `skipped` of both) and other speech held out.
-    """
-    while True:
-        seconds = min(VALIDATION_S, VALIDATION_SHARE * corpus.hours * 3600)
-        train, held = split_heldout(corpus, seconds=seconds, seed=recipe.train.seed)
-        skipped = _unreadable(held, recipe.train.crop_s)
-        if len(skipped) < len(held.cuts):
-            return train, held
-        logger.warning("none of the held-out recordings can be read, others are held out: %s", list_skipped(skipped))
-        ids = {cut.id for cut in held.cuts}
-        kept = CutSet.from_cuts(cut for cut in corpus.cuts if cut.id not in ids)
-        corpus = replace(corpus, cuts=kept, skipped=(*corpus.skipped, *skipped))
-
-
-def _unreadable(held: Corpus, crop_s: float) -> list[Skipped]:
-    """What cannot be read of the held-out recordings before the first that can."""
-    skipped: list[Skipped] = []
-    for cut in held.cuts:
-        try:
-            read_cut(cut, 0.0, min(cut.duration, crop_s))
-        except UnreadableAudio as error:
-            skipped.append(error.skipped)
-        else:
-            break
-    return skipped
-
-
-def heldout_waves(valid: Corpus, crop_s: float) -> list[Tensor]:
-    """Held-out clips as (1, S) each, at most `crop_s` long, so that no row is ever padded; VALIDATION_S in all.
-
-    Of a larger held-out part (a labelled val split can have hours) the same clips are drawn every time.
-    """
-    waves: list[Tensor] = []
-    for cut in sorted(valid.cuts, key=lambda cut: hashlib.sha256(cut.id.encode()).digest()):
-        if sum(wave.shape[1] for wave in waves) >= VALIDATION_S * SAMPLE_RATE:
-            break
-        try:
-            waves.append(torch.from_numpy(read_cut(cut, 0.0, min(cut.duration, crop_s)))[None])
-        except UnreadableAudio as error:
-            logger.warning("held-out recording left out: %s", error)
-    if not waves:
-        raise SpeechpressError(f"{valid.source}: none of the {len(valid.cuts)} held-out recordings can be read")
-    return waves
 
 
 def peak_memory_bytes(fabric: Fabric) -> int:

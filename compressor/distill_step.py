@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
-from .batching import Batch
+from .data.batches import Batch
 from .masking import draw_masks, masked_targets
 from .models.encoder import Encoder
 from .objectives import Heads, Parts, loss_sums

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .audio import Skipped
 from .contest import OWN_NAMES, comparison_fidelity, open_comparison
+from .data.audio import Skipped
+from .data.sounds import Sound, read_sound
 from .downstream import Budget
 from .extraction import extract, stores
 from .features import Upstream, some_waves
@@ -26,7 +27,6 @@ from .problems import Task, shuffled
 from .retention import of_teacher
 from .solve import TaskScore
 from .solve_jobs import Job, solve_jobs
-from .sounds import Sound, read_sound
 from .suite_checks import check_tasks, complaints, remarks
 
 logger = logging.getLogger(__name__)

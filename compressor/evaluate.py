@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from .contest import comparison_fidelity, open_comparison
+from .data.sounds import read_sound
 from .downstream import Budget
 from .eval_suite import FIDELITY_S, quick_entry, score_tasks
 from .features import some_waves
 from .models.config import SAMPLE_RATE
 from .models.events import OnText
 from .models.torch_device import check_device
-from .sounds import read_sound
 from .tasks import make_task, whole_test_clips
 
 logger = logging.getLogger(__name__)

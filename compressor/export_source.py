@@ -12,8 +12,8 @@ import numpy as np
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-from .audio import read_audio
 from .backbones import EncoderBackbone
+from .data.audio import read_audio
 from .hub_folder import looks_like_hub_id
 from .models.checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
 from .models.config import SAMPLE_RATE

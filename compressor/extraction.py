@@ -15,13 +15,13 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .allocator import keep_freed_memory
-from .audio import Skipped
+from .data.audio import Skipped
+from .data.sounds import Sound, durations_s, identity, read_sound
 from .feature_store import FeatureStore, check_space
 from .features import Upstream, equal_lengths, framed
 from .models.config import SAMPLE_RATE
 from .models.events import OnText
 from .probes import pooled
-from .sounds import Sound, durations_s, identity, read_sound
 
 logger = logging.getLogger(__name__)
 

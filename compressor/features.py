@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .audio import Skipped, UnreadableAudio
+from .data.audio import Skipped, UnreadableAudio
 from .hub import import_transformers
 from .models.config import SAMPLE_RATE, EncoderConfig
 from .models.encoder import Encoder

@@ -12,7 +12,7 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 
 from .blind import Answers, constant_activity, constant_kinds, constant_slots, majority
-from .sounds import Sound
+from .data.sounds import Sound
 
 SPLITS = ("train", "val", "test")
 GRID_SAMPLES = 1600  # diarisation is decided every 100 ms

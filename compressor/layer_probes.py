@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .data.sounds import read_sound
 from .feature_store import FeatureStore
 from .features import some_waves
 from .mini_suite import mini_task
@@ -18,7 +19,6 @@ from .models.events import OnText
 from .probes import Score, probe, probe_each_layer
 from .problems import Task
 from .solve import class_parts
-from .sounds import read_sound
 from .tasks import COLUMNS, make_task
 
 SUITE_TASKS = ("ks", "ic", "sid", "er")  # of the mini suite those that a mean over time can solve

@@ -19,12 +19,12 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import parse_object
 from speechpress.runtime.schema import Table, Text, check
 
-from .audio import read_audio
+from .data.audio import read_audio
+from .data.labels import read_labels
+from .data.sounds import Sound, clip
 from .kinds import GRID_SAMPLES, Item
-from .labels import read_labels
 from .models.config import SAMPLE_RATE
 from .problems import Task, checked, refuse_shared_speakers
-from .sounds import Sound, clip
 from .tasks import make_task
 
 EMOTION = "emotion"  # the folder of the user's own corpus for ER

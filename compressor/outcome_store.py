@@ -14,12 +14,12 @@ from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_text import json_text
 
+from .data.sounds import identity
 from .downstream import Budget
 from .kinds import KINDS, Item
 from .models.checkpoint import read_json
 from .problems import Task
 from .solve import TaskScore
-from .sounds import identity
 
 SCHEMA = 5  # to be raised when a head, its training or a metric changes
 

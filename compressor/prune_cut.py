@@ -15,7 +15,8 @@ from torch import Tensor
 from speechpress.runtime.atomic import atomic_folder
 from speechpress.runtime.errors import SpeechpressError
 
-from .distill import Setup, heldout_waves
+from .data.heldout import heldout_waves
+from .distill import Setup
 from .distill_step import Distiller
 from .importance import magnitude, taylor, width_importance
 from .loss_importance import LAYER_BATCHES, layers_to_keep, losses

@@ -15,8 +15,8 @@ from speechpress.runtime.atomic import discard, filled, write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
-from .batching import Batches
-from .corpus import Corpus
+from .data.batches import Batches
+from .data.corpus import Corpus
 from .distill_step import Distiller
 from .metrics import MetricsLog
 from .models.checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder

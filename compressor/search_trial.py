@@ -69,8 +69,9 @@ def survey(desk: Desk, job: Job) -> Facts:
     desk.tell("reaching the device")
     job.clock.reach()
     _share_cores(desk)
-    from .corpus import open_corpus
-    from .distill import hold_out, make_fabric
+    from .data.corpus import open_corpus
+    from .data.heldout import hold_out
+    from .distill import make_fabric
     from .pretrained import load_teacher
     from .recipe.schema import resolve_match
     from .run import Where
@@ -202,8 +203,8 @@ def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, f
 
 def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
     """What the heads make of the quantised program's frames, on the speech that the run held out."""
-    from .corpus import open_corpus
-    from .distill import heldout_waves, hold_out
+    from .data.corpus import open_corpus
+    from .data.heldout import heldout_waves, hold_out
     from .export_source import open_source
     from .objectives import load_heads
     from .pretrained import load_teacher

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from . import probes
+from .data.sounds import identity
 from .downstream import Budget, Head, train
 from .feature_store import FeatureStore
 from .kinds import KINDS, SPLITS, is_error
@@ -17,7 +18,6 @@ from .probes import Part, Parts, probe, wilson
 from .problems import Task
 from .qbe import solve_search
 from .scoring import bootstrap
-from .sounds import identity
 from .works import HEADS, TaskHead
 
 

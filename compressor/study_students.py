@@ -14,9 +14,10 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .audio import cut_place
-from .corpus import open_corpus
-from .distill import distill, hold_out
+from .data.audio import cut_place
+from .data.corpus import open_corpus
+from .data.heldout import hold_out
+from .distill import distill
 from .eval_suite import wanted
 from .extraction import extract, stores
 from .fidelity import fidelity

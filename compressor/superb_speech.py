@@ -12,10 +12,10 @@ import soundfile
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .data.sounds import clip
 from .kinds import GRID_SAMPLES, Item
 from .models.config import SAMPLE_RATE
 from .problems import Task, checked
-from .sounds import clip
 from .superb_files import find, lines_of, thinned
 
 LIBRISPEECH = {"train": "train-clean-100", "val": "dev-clean", "test": "test-clean"}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .data.sounds import clip
 from .kinds import Item
 from .problems import Task, checked, refuse_shared_speakers
-from .sounds import clip
 from .superb_files import find, lines_of, thinned
 
 FOLDERS = ("VoxCeleb1", "Voxceleb1", "voxceleb1")

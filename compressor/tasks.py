@@ -7,10 +7,10 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .data.labels import read_labels
+from .data.sounds import Sound, clip
 from .kinds import SPLITS, Item
-from .labels import read_labels
 from .problems import Task, checked, speakers_disjoint
-from .sounds import Sound, clip
 from .starter import SPEECH as STARTER
 from .superb_files import thinned
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .batching import Batch, Batches
+from .data.batches import Batch, Batches
 from .distill_step import Sums, Taken, Trainer, distillation_step, scales_gradients, summed
 from .interrupt import Interrupt
 from .models.events import Event, OnEvent

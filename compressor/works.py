@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .data.sounds import identity
 from .downstream import (
     Activity,
     Frames,
@@ -43,7 +44,6 @@ from .scoring import (
     spelled_counts,
     spelled_slots,
 )
-from .sounds import identity
 
 BATCH = 32
 SLOT_SAMPLES = 960  # slots are looked for every 60 ms

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from speechpress.compressor.data.sounds import clip, identity
 from speechpress.compressor.feature_store import FeatureStore
 from speechpress.compressor.kinds import Item
-from speechpress.compressor.sounds import clip, identity
 
 HOP = 320  # 50 frames per second
 SPLITS = ("train", "val", "test")

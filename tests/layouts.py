@@ -8,7 +8,7 @@ from pathlib import Path
 import soundfile
 from corpora import spoken
 
-from speechpress.compressor.audio import read_audio
+from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.superb_layouts import KEYWORDS, commands_split
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lhotse import AudioSource, MonoCut, Recording
 from sounds import voice, write
 
-from speechpress.compressor.audio import UnreadableAudio, cut_samples, probe, read_audio, read_cut, read_samples
+from speechpress.compressor.data.audio import UnreadableAudio, cut_samples, probe, read_audio, read_cut, read_samples
 
 FORMATS = {
     "a.wav": {},

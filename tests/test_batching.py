@@ -13,9 +13,9 @@ from lhotse import MonoCut
 from lhotse.testing.dummies import dummy_recording
 from sounds import voice, write
 
-from speechpress.compressor.audio import cut_samples, read_cut
-from speechpress.compressor.batching import Batches, whole_frames
-from speechpress.compressor.corpus import open_corpus
+from speechpress.compressor.data.audio import cut_samples, read_cut
+from speechpress.compressor.data.batches import Batches, whole_frames
+from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.runtime.errors import SpeechpressError
 

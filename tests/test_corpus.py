@@ -10,9 +10,9 @@ import soundfile
 from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment
 from sounds import voice, write
 
-from speechpress.compressor.audio import read_audio, read_cut
-from speechpress.compressor.corpus import open_corpus
-from speechpress.compressor.labels import label
+from speechpress.compressor.data.audio import read_audio, read_cut
+from speechpress.compressor.data.corpus import open_corpus
+from speechpress.compressor.data.labels import label
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from speechpress.compressor.demo_background import background_clips, background_of, cache_folder, with_pauses
+from speechpress.compressor.data.background import background_clips, background_of, cache_folder, with_pauses
 from speechpress.compressor.models.config import SAMPLE_RATE
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.engine import PteEngine
@@ -22,7 +22,7 @@ def test_clips_are_speech_of_that_length_and_always_the_same():
 
 def test_it_is_heard_once_and_kept(engine, small_bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("speechpress.compressor.demo_background.DURATION_S", 20.0)
+    monkeypatch.setattr("speechpress.compressor.data.background.DURATION_S", 20.0)
     monkeypatch.setattr(background_clips, "__defaults__", (20.0,))
     said = []
     first = background_of(read_bundle(small_bundle), engine, said.append)

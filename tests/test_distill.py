@@ -14,8 +14,9 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from speechpress.compressor.corpus import open_corpus
-from speechpress.compressor.distill import VALIDATION_S, distill, first_batch, heldout_waves, make_batches
+from speechpress.compressor.data.corpus import open_corpus
+from speechpress.compressor.data.heldout import VALIDATION_S, heldout_waves
+from speechpress.compressor.distill import distill, first_batch, make_batches
 from speechpress.compressor.metrics import MetricsLog
 from speechpress.compressor.models.checkpoint import load_checkpoint, load_encoder, read_json, save_encoder
 from speechpress.compressor.models.encoder import Encoder

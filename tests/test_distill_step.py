@@ -6,8 +6,8 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from speechpress.compressor.batching import Batch, Batches
-from speechpress.compressor.corpus import open_corpus
+from speechpress.compressor.data.batches import Batch, Batches
+from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.distill import make_fabric
 from speechpress.compressor.distill_step import (
     Distiller,

@@ -16,7 +16,7 @@ def test_the_starter_makes_a_student_that_follows_its_teacher(cli, tmp_path):
 
     from transformers import HubertModel
 
-    from speechpress.compressor.audio import read_audio
+    from speechpress.compressor.data.audio import read_audio
     from speechpress.compressor.models.checkpoint import load_encoder
     from speechpress.compressor.starter import SPEECH
 

@@ -110,7 +110,7 @@ def test_sanity_learns_from_shuffled_labels_and_complains(tasks, tiny_pair):
 
 
 def test_clips_that_cannot_be_read_are_told(tasks, tiny_pair, tmp_path):
-    from speechpress.compressor.sounds import clip
+    from speechpress.compressor.data.sounds import clip
 
     (tmp_path / "bad.wav").write_bytes(b"RIFF no more")
     item = replace(tasks[0].part("train")[0], sound=clip(tmp_path / "bad.wav"))

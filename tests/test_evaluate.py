@@ -14,6 +14,7 @@ from rich.console import Console
 from speechpress.compressor import evaluate as evaluation
 from speechpress.compressor import probes
 from speechpress.compressor.contest import open_comparison
+from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import evaluate_suite, wanted
 from speechpress.compressor.eval_tables import probe_tables
@@ -27,7 +28,6 @@ from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import LayerPairs, PredictionHeads, save_heads
 from speechpress.compressor.pretrained import load_teacher
-from speechpress.compressor.sounds import read_sound
 from speechpress.compressor.tasks import STARTER, make_task, whole_test_clips
 from speechpress.runtime.errors import SpeechpressError
 

@@ -8,10 +8,10 @@ import torch
 from sounds import write
 
 from speechpress.compressor import extraction
+from speechpress.compressor.data.sounds import clip, identity, read_sound
 from speechpress.compressor.extraction import extract, stores
 from speechpress.compressor.features import LOG_MEL, framed, log_mel
 from speechpress.compressor.probes import pooled
-from speechpress.compressor.sounds import clip, identity, read_sound
 from speechpress.runtime.errors import SpeechpressError
 
 

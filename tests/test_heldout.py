@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from lhotse import CutSet, MonoCut, SupervisionSegment
 from lhotse.testing.dummies import dummy_recording
 
-from speechpress.compressor.corpus import Corpus
-from speechpress.compressor.heldout import left_out, split_heldout
-from speechpress.compressor.labels import attach
+from speechpress.compressor.data.corpus import Corpus
+from speechpress.compressor.data.heldout import left_out, split_heldout
+from speechpress.compressor.data.labels import attach
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -6,7 +6,7 @@ import pytest
 from lhotse import MonoCut
 from lhotse.testing.dummies import dummy_recording
 
-from speechpress.compressor.labels import attach, label, librispeech_speakers, read_labels, speakers
+from speechpress.compressor.data.labels import attach, label, librispeech_speakers, read_labels, speakers
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from lhotse import CutSet, Recording, RecordingSet
 from sounds import voice, write
 
-from speechpress.compressor.audio import UnreadableAudio, read_audio, read_cut
-from speechpress.compressor.batching import Batches
-from speechpress.compressor.corpus import open_corpus
+from speechpress.compressor.data.audio import UnreadableAudio, read_audio, read_cut
+from speechpress.compressor.data.batches import Batches
+from speechpress.compressor.data.corpus import open_corpus
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 from sounds import voice
 
-from speechpress.compressor.audio import UnreadableAudio, probe, read_audio, read_cut, read_samples
-from speechpress.compressor.corpus import open_corpus
-from speechpress.compressor.mpeg import find_frames, with_true_header
+from speechpress.compressor.data.audio import UnreadableAudio, probe, read_audio, read_cut, read_samples
+from speechpress.compressor.data.corpus import open_corpus
+from speechpress.compressor.data.mpeg import find_frames, with_true_header
 
 
 def mp3(seconds=3.0, rate=16_000, seed=0, mode="VARIABLE", channels=1, quiet=True):

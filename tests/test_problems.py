@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from speechpress.compressor.data.sounds import Sound, clip
 from speechpress.compressor.kinds import Item, holds
 from speechpress.compressor.problems import Task, checked, refuse_shared_speakers, shuffled
-from speechpress.compressor.sounds import Sound, clip
 from speechpress.compressor.suites import TASKS
 from speechpress.runtime.errors import SpeechpressError
 

@@ -11,8 +11,8 @@ from hostile import command, listening, recording, reverb
 from lhotse import CutSet, RecordingSet
 from sounds import write
 
-from speechpress.compressor.audio import UnreadableAudio, read_cut, read_samples
-from speechpress.compressor.corpus import open_corpus
+from speechpress.compressor.data.audio import UnreadableAudio, read_cut, read_samples
+from speechpress.compressor.data.corpus import open_corpus
 from speechpress.runtime.errors import SpeechpressError
 
 

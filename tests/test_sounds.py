@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sounds import write
 
-from speechpress.compressor.audio import UnreadableAudio, read_audio
-from speechpress.compressor.sounds import Sound, check_sounds, clip, durations_s, identity, read_sound
+from speechpress.compressor.data.audio import UnreadableAudio, read_audio
+from speechpress.compressor.data.sounds import Sound, check_sounds, clip, durations_s, identity, read_sound
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -1,8 +1,8 @@
 """What ships with the package is what it says it is."""
 
 from speechpress.compressor import starter
-from speechpress.compressor.corpus import open_corpus
-from speechpress.compressor.labels import label
+from speechpress.compressor.data.corpus import open_corpus
+from speechpress.compressor.data.labels import label
 from speechpress.compressor.models.checkpoint import read_json
 from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe.files import load_recipe

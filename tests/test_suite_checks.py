@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sounds import write
 
+from speechpress.compressor.data.sounds import clip
 from speechpress.compressor.features import LOG_MEL
 from speechpress.compressor.kinds import Item
 from speechpress.compressor.problems import Task
 from speechpress.compressor.solve import TaskScore
-from speechpress.compressor.sounds import clip
 from speechpress.compressor.suite_checks import check_tasks, complaints, remarks
 from speechpress.runtime.errors import SpeechpressError
 

@@ -9,8 +9,8 @@ from hostile import cut, good, manifest, megabytes, recording
 from lhotse import CutSet, Recording
 from sounds import voice, write
 
-from speechpress.compressor.audio import read_cut
-from speechpress.compressor.corpus import open_corpus
+from speechpress.compressor.data.audio import read_cut
+from speechpress.compressor.data.corpus import open_corpus
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_text import json_text
 
+from ..models.config import SAMPLE_RATE
 from .audio import MIN_DURATION_S, UnreadableAudio, read_audio
-from .models.config import SAMPLE_RATE
 from .sound_file import open_sound
 
 

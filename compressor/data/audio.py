@@ -19,7 +19,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.regular import open_regular
 from speechpress.runtime.samples import LOUDEST
 
-from .models.config import SAMPLE_RATE
+from ..models.config import SAMPLE_RATE
 from .sound_file import MAX_WHOLE_SAMPLES, UnreadableAudio, go_to, open_sound, read_mono
 from .sound_file import Skipped as Skipped
 from .transforms import RefusedTransform, Transform, apply, file_rate, parse_transforms, speed

@@ -8,17 +8,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+import torch
 from lhotse import CutSet
+from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .audio import Cut
-from .corpus import Corpus
+from ..models.config import SAMPLE_RATE
+from ..recipe.schema import Recipe
+from .audio import Cut, Skipped, UnreadableAudio, read_cut
+from .corpus import Corpus, list_skipped
 from .labels import label, speakers
 
 logger = logging.getLogger(__name__)
 
+
 _TRAIN, _VALID, _TEST = ("train",), ("val", "dev"), ("test", "eval")
+
+
 _OVERSHOOT = 1.5
 
 
@@ -187,3 +194,54 @@ def _seconds(cuts: Sequence[Cut]) -> float:
 
 def _draw(seed: int, name: str) -> bytes:
     return hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+
+
+VALIDATION_S, VALIDATION_SHARE = 120.0, 0.05
+
+
+def hold_out(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, Corpus]:
+    """(train, held out): a twentieth of the speech, at most two minutes.
+
+    Where none of what would be held out can be read, it is left out (see `skipped` of both) and other speech held out.
+    """
+    while True:
+        seconds = min(VALIDATION_S, VALIDATION_SHARE * corpus.hours * 3600)
+        train, held = split_heldout(corpus, seconds=seconds, seed=recipe.train.seed)
+        skipped = _unreadable(held, recipe.train.crop_s)
+        if len(skipped) < len(held.cuts):
+            return train, held
+        logger.warning("none of the held-out recordings can be read, others are held out: %s", list_skipped(skipped))
+        ids = {cut.id for cut in held.cuts}
+        kept = CutSet.from_cuts(cut for cut in corpus.cuts if cut.id not in ids)
+        corpus = replace(corpus, cuts=kept, skipped=(*corpus.skipped, *skipped))
+
+
+def _unreadable(held: Corpus, crop_s: float) -> list[Skipped]:
+    """What cannot be read of the held-out recordings before the first that can."""
+    skipped: list[Skipped] = []
+    for cut in held.cuts:
+        try:
+            read_cut(cut, 0.0, min(cut.duration, crop_s))
+        except UnreadableAudio as error:
+            skipped.append(error.skipped)
+        else:
+            break
+    return skipped
+
+
+def heldout_waves(valid: Corpus, crop_s: float) -> list[Tensor]:
+    """Held-out clips as (1, S) each, at most `crop_s` long, so that no row is ever padded; VALIDATION_S in all.
+
+    Of a larger held-out part (a labelled val split can have hours) the same clips are drawn every time.
+    """
+    waves: list[Tensor] = []
+    for cut in sorted(valid.cuts, key=lambda cut: hashlib.sha256(cut.id.encode()).digest()):
+        if sum(wave.shape[1] for wave in waves) >= VALIDATION_S * SAMPLE_RATE:
+            break
+        try:
+            waves.append(torch.from_numpy(read_cut(cut, 0.0, min(cut.duration, crop_s)))[None])
+        except UnreadableAudio as error:
+            logger.warning("held-out recording left out: %s", error)
+    if not waves:
+        raise SpeechpressError(f"{valid.source}: none of the {len(valid.cuts)} held-out recordings can be read")
+    return waves

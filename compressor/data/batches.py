@@ -31,9 +31,9 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..models.config import SAMPLE_RATE
 from .audio import MIN_DURATION_S, Cut, Skipped, UnreadableAudio, cut_samples, read_samples
 from .corpus import list_skipped
-from .models.config import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
 

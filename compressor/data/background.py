@@ -15,11 +15,11 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.spotting import Background
 from speechpress.runtime.stream import Engine
 
+from ..models.checkpoint import read_tensors, write_tensors
+from ..models.config import SAMPLE_RATE
+from ..models.events import OnText
+from ..starter import SPEECH
 from .audio import read_audio
-from .models.checkpoint import read_tensors, write_tensors
-from .models.config import SAMPLE_RATE
-from .models.events import OnText
-from .starter import SPEECH
 
 logger = logging.getLogger(__name__)
 

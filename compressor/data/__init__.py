@@ -1,0 +1,1 @@
+"""audio, corpora, batches, held-out split (+ starter/)."""
