@@ -33,10 +33,10 @@ from speechpress.compressor.downstream import Budget
 from speechpress.compressor.fidelity import fidelity
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.pretrained import Teacher, load_teacher
 from speechpress.compressor.runs import JOINT
 from speechpress.compressor.suites import open_suite
 from speechpress.compressor.tasks import make_task
+from speechpress.compressor.teachers.load import Teacher, load_teacher
 from speechpress.runtime.json_text import json_text
 
 CORPORA = {"ks": "arabic_speech_commands", "sid": "speechocean762"}

@@ -37,9 +37,9 @@ from speechpress.compressor.models.checkpoint import load_encoder, read_json
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.prepare import prepared_step
-from speechpress.compressor.pretrained import Teacher, load_teacher
 from speechpress.compressor.problems import Task
 from speechpress.compressor.tasks import make_task
+from speechpress.compressor.teachers.load import Teacher, load_teacher
 from speechpress.runtime.engine import Program, set_threads
 
 SPARSITIES = (0.25, 0.5, 0.75, 0.9)

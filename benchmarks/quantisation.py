@@ -36,13 +36,13 @@ from speechpress.compressor.fake_quant import kinds, simulated
 from speechpress.compressor.features import of_model
 from speechpress.compressor.models.checkpoint import Checkpoint, load_checkpoint
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.quantization import Quantization, load_quantization
 from speechpress.compressor.quantize_checkpoint import Prepared, prepare, settle
 from speechpress.compressor.quantize_report import Wish, lowered_alone, report
 from speechpress.compressor.sensitivity import Yardstick
 from speechpress.compressor.starter import SPEECH, TEACHER
 from speechpress.compressor.tasks import make_task
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.compressor.upstreams import encoder_upstream
 from speechpress.runtime.engine import Program, set_threads
 from speechpress.runtime.json_text import json_text

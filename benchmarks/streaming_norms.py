@@ -27,8 +27,8 @@ from speechpress.compressor.distill_step import Distiller
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.objectives import load_heads
-from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.starter import TEACHER
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.compressor.validation import validate
 from speechpress.runtime.json_text import json_text
 

@@ -35,9 +35,9 @@ from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder, chunk_mask
 from speechpress.compressor.objectives import Heads, l1_and_cosine, load_heads
-from speechpress.compressor.pretrained import Teacher, load_teacher
 from speechpress.compressor.problems import Task
 from speechpress.compressor.tasks import make_task, whole_test_clips
+from speechpress.compressor.teachers.load import Teacher, load_teacher
 
 CHUNKS_MS = (80, 160, 320, 640)
 WINDOW_FRAMES = 50  # 1.005 s: the shortest window of at least a second that keeps the frames' grid

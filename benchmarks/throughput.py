@@ -39,10 +39,10 @@ from speechpress.compressor.models.checkpoint import save_encoder
 from speechpress.compressor.models.config import SAMPLE_RATE, EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads, loss_sums
-from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.recipe.schema import Match, student_config
 from speechpress.compressor.run import Where
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.json_text import json_text
 
 LAYERS = (4, 8, 12)

@@ -132,9 +132,9 @@ def distill(
 ) -> None:
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
     from . import starter as at_hand
-    from .hub_folder import check_at_hand
     from .recipe.files import load_recipe
     from .runs import choose_folder
+    from .teachers.hub_folder import check_at_hand
     from .views.screen import RunView, Screen, dry_run_table, fidelity_table
 
     settings = list(sets or [])
@@ -182,10 +182,10 @@ def convert(
     """Write a checkpoint in the form that s3prl or transformers opens."""
     from dataclasses import asdict
 
-    from .hub_folder import check_at_hand
+    from .teachers.hub_folder import check_at_hand
 
     check_at_hand(source)
-    from .convert import convert
+    from .teachers.convert import convert
     from .views.screen import Screen
 
     converted = convert(source, out, to)
@@ -221,9 +221,9 @@ def export_bundle(
 ) -> None:
     """Make a bundle for a device: lowered to ExecuTorch, run, and compared with the checkpoint before it is written."""
     from .bundle_tables import export_table
-    from .hub_folder import check_at_hand
     from .runs import choose_folder, newest
     from .targets import check_scheme, target_of
+    from .teachers.hub_folder import check_at_hand
     from .views.screen import Screen
 
     screen, place = Screen(json), target_of(target)

@@ -75,8 +75,8 @@ def evaluate(
 
     Without --suite, quick linear probes on the starter speech or on --data. With --suite, the tasks of SUPERB.
     """
-    from .hub_folder import check_at_hand
     from .runs import newest
+    from .teachers.hub_folder import check_at_hand
 
     screen = Screen(json)
     source = checkpoint or str(newest(RUNS, screen.say))

@@ -84,7 +84,7 @@ def search(
         raise SpeechpressError(f"--against {against}: must be one of {', '.join(AXES)}")
     open_device(device, python)  # is it an address at all
     whole, proxy, speech = _recipes(recipe, teacher, data, starter, steps, list(sets or []))
-    from .hub_folder import check_at_hand
+    from .teachers.hub_folder import check_at_hand
 
     check_at_hand(whole.teacher)
     choices, notes = narrowed(load_space(space), proxy)

@@ -63,7 +63,7 @@ def layers(
     """Which layer knows what, how alike layers are, and which to distil; with --train-heads also whether that holds."""
     if not train_heads and (sets or train_data):
         raise SpeechpressError("study: --set and --train-data are about students; add --train-heads")
-    from .hub_folder import check_at_hand
+    from .teachers.hub_folder import check_at_hand
 
     check_at_hand(teacher)
     from .feature_store import cache_folder

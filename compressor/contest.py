@@ -21,8 +21,8 @@ from .models.checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
 from .models.config import SAMPLE_RATE, EncoderConfig
 from .models.torch_device import check_device
 from .objectives import load_heads
-from .pretrained import Teacher, load_teacher
 from .problems import FLOORS
+from .teachers.load import Teacher, load_teacher
 from .upstreams import bundle_upstream, chunk_of, encoder_upstream, open_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)

@@ -27,13 +27,13 @@ from .models.describe import describe_encoder
 from .models.events import OnEvent, silent
 from .models.torch_device import check_device
 from .plan import Plan, plan
-from .pretrained import Teacher, load_teacher
 from .prune_during import make_distiller, optimizer_of, penalty_of, pruning_of
 from .quantization import Quantization
 from .quantize import check_operators
 from .quantized_training import QuantizedTraining
 from .recipe.schema import Recipe
 from .run import Outcome, Run, Where, check_folder, summary
+from .teachers.load import Teacher, load_teacher
 from .training import Loop
 
 logger = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from .data.batches import Batch
 from .masking import draw_masks, masked_targets
 from .models.encoder import Encoder
 from .objectives import Heads, Parts, loss_sums
-from .pretrained import Teacher
 from .recipe.schema import Match, Train
+from .teachers.load import Teacher
 from .validation import align
 
 MASK_LENGTH = 10  # frames, HuBERT's

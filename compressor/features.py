@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data.audio import Skipped, UnreadableAudio
-from .hub import import_transformers
 from .models.config import SAMPLE_RATE, EncoderConfig
 from .models.encoder import Encoder
+from .teachers.hub import import_transformers
 
 BATCH_S = 60.0
 PENDING_S = 600.0

@@ -14,9 +14,9 @@ from .models.checkpoint import HEADS, ancestry, inherited_pruning, load_encoder,
 from .models.config import SAMPLE_RATE, EncoderConfig
 from .models.encoder import Encoder
 from .objectives import Heads, LayerPairs, heads_metadata, make_heads
-from .pretrained import Teacher, TeacherCard
 from .recipe.schema import Match, Recipe, resolve_match, student_config
 from .surgery.subclone import TAP_GAINS, TAPS, inherited, subclone
+from .teachers.load import Teacher, TeacherCard
 
 FIRST_NORM = "feature_extractor.conv_layers.0.layer_norm"
 HOP_TOLERANCE = 0.02  # the hop of a foreign teacher is measured

@@ -72,9 +72,9 @@ def survey(desk: Desk, job: Job) -> Facts:
     from .data.corpus import open_corpus
     from .data.heldout import hold_out
     from .distill import make_fabric
-    from .pretrained import load_teacher
     from .recipe.schema import resolve_match
     from .run import Where
+    from .teachers.load import load_teacher
 
     desk.tell("opening teacher and speech")
     make_fabric(job.recipe, Where(job.data, job.folder, job.train_device))
@@ -207,8 +207,8 @@ def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float
     from .data.heldout import heldout_waves, hold_out
     from .export_source import open_source
     from .objectives import load_heads
-    from .pretrained import load_teacher
     from .program_student import ProgramStudent
+    from .teachers.load import load_teacher
     from .validation import validate
 
     source, teacher = open_source(folder), load_teacher(job.recipe.teacher)

@@ -21,12 +21,12 @@ from .models.checkpoint import Checkpoint, load_checkpoint
 from .models.config import SAMPLE_RATE
 from .models.events import OnText
 from .models.torch_device import check_device
-from .pretrained import Teacher, load_teacher
 from .probes import wilson
 from .problems import Task
 from .similarity import compare_layers, layer_frames
 from .study_students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
 from .suite_checks import check_tasks
+from .teachers.load import Teacher, load_teacher
 from .upstreams import encoder_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)

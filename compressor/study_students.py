@@ -28,7 +28,6 @@ from .models.document_schema import read_card
 from .models.events import Event, OnText
 from .objectives import load_heads
 from .plan import plan
-from .pretrained import Teacher
 from .probes import probe
 from .problems import Task
 from .recipe.files import load_recipe
@@ -36,6 +35,7 @@ from .recipe.schema import Recipe
 from .resume import check_identity
 from .run import Where
 from .solve import class_parts
+from .teachers.load import Teacher
 from .upstreams import encoder_upstream
 
 logger = logging.getLogger(__name__)

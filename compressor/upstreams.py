@@ -22,7 +22,7 @@ from .models.checkpoint import CARD, Checkpoint, load_checkpoint, parameters
 from .models.config import SAMPLE_RATE
 from .models.encoder import Encoder
 from .models.streaming import chunk_frames_of
-from .pretrained import Teacher, load_teacher
+from .teachers.load import Teacher, load_teacher
 
 FLOAT_BYTES = 4
 

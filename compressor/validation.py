@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .objectives import l1_and_cosine_sums
-from .pretrained import Teacher
+from .teachers.load import Teacher
 
 
 def align(predictions: dict[int, Tensor], targets: dict[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:

@@ -37,7 +37,7 @@ def opened(path):
     """Load a teacher; what is accepted must yield finite frames."""
     import torch
 
-    from speechpress.compressor.pretrained import load_teacher
+    from speechpress.compressor.teachers.load import load_teacher
 
     teacher = load_teacher(str(path))
     depth = teacher.card.depth
@@ -133,8 +133,8 @@ def beside(place):
 def fairseq(folder):
     import torch
 
-    from speechpress.compressor.fairseq_schema import MODEL
-    from speechpress.compressor.foreign import read_foreign
+    from speechpress.compressor.teachers.fairseq_schema import MODEL
+    from speechpress.compressor.teachers.pickles import read_foreign
 
     path = folder / "a.pt"
 

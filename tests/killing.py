@@ -113,16 +113,16 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
 
     from speechpress.compressor import export as exporting
     from speechpress.compressor import plots, prune_order, prune_target, quantize_checkpoint, search_report  # noqa: F401
-    from speechpress.compressor.convert import convert
     from speechpress.compressor.distill import distill
     from speechpress.compressor.export_source import open_source
     from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, sha256, write_json
     from speechpress.compressor.models.scores import write_back
-    from speechpress.compressor.pretrained import load_teacher
     from speechpress.compressor.prune import prune
     from speechpress.compressor.recipe.files import load_recipe
     from speechpress.compressor.run import Where
     from speechpress.compressor.targets import target_of
+    from speechpress.compressor.teachers.convert import convert
+    from speechpress.compressor.teachers.load import load_teacher
     from speechpress.runtime.bundle import check_hashes, read_bundle
     from speechpress.runtime.errors import SpeechpressError
 

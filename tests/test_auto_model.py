@@ -11,10 +11,10 @@ import torch
 import transformers
 from tiny_models import shake, waves
 
-from speechpress.compressor import auto_model
 from speechpress.compressor.models.checkpoint import MODEL_CODE, load_encoder, read_json, save_encoder
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.teachers import auto_model
 from speechpress.runtime.errors import SpeechpressError
 
 BASE = EncoderConfig(

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny_models import save, shake, tiny, waves
 
-from speechpress.compressor.bundles import from_torchaudio, torchaudio_problem
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.load import load_teacher
+from speechpress.compressor.teachers.torchaudio import from_torchaudio, torchaudio_problem
 from speechpress.runtime.errors import SpeechpressError
 
 BROKEN = "raise OSError('libcudart.so.13: cannot open shared object file: No such file or directory')\n"
@@ -16,8 +16,8 @@ BROKEN = "raise OSError('libcudart.so.13: cannot open shared object file: No suc
 LOAD = """
 import logging, sys
 logging.basicConfig(format="%(levelname)s %(message)s")
-from speechpress.compressor.hub import import_transformers
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.hub import import_transformers
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 assert "torchaudio" not in sys.modules
 import transformers
@@ -93,8 +93,8 @@ STYLES = {
 @pytest.mark.parametrize("family", ["wav2vec2", "wavlm"])
 @torch.no_grad()
 def test_every_layer_equals_torchaudio(family, style):
-    from speechpress.compressor.backbones import build
-    from speechpress.compressor.pretrained import collect
+    from speechpress.compressor.teachers.backbones import build
+    from speechpress.compressor.teachers.load import collect
 
     models = torchaudio_models()
     if family == "wavlm":

@@ -6,11 +6,11 @@ import torch
 from tiny_models import save, shake, tiny, waves
 from transformers import HubertModel
 
-from speechpress.compressor.convert import convert
 from speechpress.compressor.models.checkpoint import load_encoder, save_encoder
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.convert import convert
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 
 DATA = Path(__file__).parent / "data"

@@ -22,10 +22,10 @@ from speechpress.compressor.models.checkpoint import load_checkpoint, load_encod
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.plan import plan
-from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.run import Where, check_folder
 from speechpress.compressor.starter import SPEECH
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.tensor_file import read_metadata
 

@@ -22,10 +22,10 @@ from speechpress.compressor.interrupt import Interrupt
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.events import silent
 from speechpress.compressor.objectives import PredictionHeads
-from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.recipe.schema import Match, Train
 from speechpress.compressor.run import Where
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.compressor.training import Loop
 from speechpress.runtime.errors import SpeechpressError
 

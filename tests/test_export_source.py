@@ -4,7 +4,7 @@ import pytest
 
 from speechpress.compressor.export_source import open_source
 from speechpress.compressor.models.checkpoint import load_checkpoint
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 
 

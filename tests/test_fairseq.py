@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_models import waves
 
-from speechpress.compressor.fairseq import read_checkpoint
-from speechpress.compressor.foreign import read_foreign
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.fairseq import read_checkpoint
+from speechpress.compressor.teachers.load import load_teacher
+from speechpress.compressor.teachers.pickles import read_foreign
 from speechpress.runtime.errors import SpeechpressError
 
 DATA = Path(__file__).parent / "data"

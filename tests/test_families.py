@@ -7,16 +7,16 @@ import pytest
 import torch
 from tiny_models import save, tiny, tiny_whisper, w2v_bert, waves
 
-from speechpress.compressor.backbones import KINDS
 from speechpress.compressor.export_source import open_source
-from speechpress.compressor.families import TABLE, WITH_ADAPTERS, family_of
-from speechpress.compressor.foreign import read_foreign
 from speechpress.compressor.models.checkpoint import write_tensors
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.plan import plan
-from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.weights import unwrapped
+from speechpress.compressor.teachers.backbones import KINDS
+from speechpress.compressor.teachers.families import TABLE, WITH_ADAPTERS, family_of
+from speechpress.compressor.teachers.load import load_teacher
+from speechpress.compressor.teachers.pickles import read_foreign
+from speechpress.compressor.teachers.weights import unwrapped
 from speechpress.runtime.errors import SpeechpressError
 
 DATA = Path(__file__).parent / "data"

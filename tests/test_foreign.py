@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechpress.compressor.foreign import Stub, parse_conv_layers, read_foreign
+from speechpress.compressor.teachers.pickles import Stub, parse_conv_layers, read_foreign
 from speechpress.runtime.errors import SpeechpressError
 
 DATA = Path(__file__).parent / "data"

@@ -10,10 +10,10 @@ from hub_server import serving
 from huggingface_hub import constants
 from tiny_models import save, save_processor, tiny, waves
 
-from speechpress.compressor.hub import weights_files
-from speechpress.compressor.hub_folder import looks_like_hub_id
 from speechpress.compressor.models.checkpoint import write_tensors
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.hub import weights_files
+from speechpress.compressor.teachers.hub_folder import looks_like_hub_id
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 
 UNREACHABLE = "http://127.0.0.1:9"  # nobody answers at this port

@@ -17,9 +17,9 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from speechpress.compressor.known_teachers import KNOWN, KnownTeacher, from_folder, known_teacher
 from speechpress.compressor.models import checkpoint
 from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.teachers.catalogue import KNOWN, KnownTeacher, from_folder, known_teacher
 from speechpress.runtime.errors import SpeechpressError
 
 FAMILIES = {

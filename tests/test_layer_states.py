@@ -6,11 +6,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny_models import save, tiny, tiny_whisper, w2v_bert, waves
 
-from speechpress.compressor.backbones import KINDS, EncoderBackbone, WaveformBackbone
-from speechpress.compressor.layer_states import conv_frames, find_layers
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.pretrained import Teacher, check_states, load_teacher
-from speechpress.compressor.weights import Weights
+from speechpress.compressor.teachers.backbones import KINDS, EncoderBackbone, WaveformBackbone
+from speechpress.compressor.teachers.layer_states import conv_frames, find_layers
+from speechpress.compressor.teachers.load import Teacher, check_states, load_teacher
+from speechpress.compressor.teachers.weights import Weights
 from speechpress.runtime.errors import SpeechpressError
 
 DATA2VEC = {"conv_pos_kernel_size": 19, "feat_extract_norm": "layer"}

@@ -9,7 +9,7 @@ from tiny_models import save, save_processor, tiny, waves
 
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.preprocessor import NESTED, PLAIN, read_preprocessor
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 
 DATA2VEC = {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "feat_extract_norm": "layer"}

@@ -10,12 +10,12 @@ import transformers
 from tiny_models import save, shake, tiny, tiny_whisper, waves
 from transformers import HubertModel
 
-from speechpress.compressor.backbones import build
-from speechpress.compressor.fairseq import read_checkpoint
 from speechpress.compressor.models.checkpoint import save_encoder, sha256
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.pretrained import Teacher, load_teacher
+from speechpress.compressor.teachers.backbones import build
+from speechpress.compressor.teachers.fairseq import read_checkpoint
+from speechpress.compressor.teachers.load import Teacher, load_teacher
 from speechpress.runtime.errors import SpeechpressError
 
 DATA = Path(__file__).parent / "data"

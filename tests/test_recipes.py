@@ -5,7 +5,6 @@ from importlib import resources
 import pytest
 import torch
 
-from speechpress.compressor.known_teachers import known_teacher
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
@@ -13,6 +12,7 @@ from speechpress.compressor.objectives import make_heads
 from speechpress.compressor.recipe.files import differences, load_recipe, recipe_names, shipped_text
 from speechpress.compressor.recipe.schema import Final, Match, Prune, Recipe, Streaming, Student, Train
 from speechpress.compressor.show import show, show_recipe
+from speechpress.compressor.teachers.catalogue import known_teacher
 
 README = (resources.files("speechpress.recipes") / "README.md").read_text(encoding="utf-8")
 

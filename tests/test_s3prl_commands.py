@@ -7,12 +7,12 @@ import shlex
 import pytest
 from bundled import make
 
-from speechpress.compressor.convert import convert
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.s3prl_commands import s3prl_plan
 from speechpress.compressor.suites import TASKS
+from speechpress.compressor.teachers.convert import convert
 from speechpress.runtime.errors import SpeechpressError
 
 DISTIL = EncoderConfig(

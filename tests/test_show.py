@@ -10,9 +10,9 @@ from tiny_models import save, tiny
 
 from speechpress.compressor.models.checkpoint import config_document
 from speechpress.compressor.models.config import EncoderConfig
-from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe.files import load_recipe, recipe_names
 from speechpress.compressor.show import KINDS, ls, show, show_checkpoint, show_recipe
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.compressor.views.numbers import ls_table, show_table
 from speechpress.runtime.errors import SpeechpressError
 

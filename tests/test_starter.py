@@ -4,8 +4,8 @@ from speechpress.compressor import starter
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.labels import label
 from speechpress.compressor.models.checkpoint import read_json
-from speechpress.compressor.pretrained import load_teacher
 from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.teachers.load import load_teacher
 
 
 def size_bytes(folder):

@@ -9,7 +9,7 @@ from bundled import BASE, CHUNK_MS, copied, export_small, make, speech_like
 
 from speechpress.compressor.features import last_layer, random_copy
 from speechpress.compressor.models.checkpoint import load_checkpoint, load_encoder, save_encoder, write_json
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.compressor.upstreams import (
     bundle_upstream,
     chunk_of,

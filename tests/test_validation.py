@@ -5,7 +5,7 @@ from speechpress.compressor.distill_step import Distiller
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import PredictionHeads
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.compressor.validation import align, validate
 
 

@@ -3,7 +3,7 @@ import torch
 from tiny_models import tiny_whisper, waves
 from transformers import WhisperFeatureExtractor
 
-from speechpress.compressor.pretrained import load_teacher
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 
 TOLERANCE = 2e-5

@@ -47,7 +47,7 @@ AUTO_MAP = {f"Auto{kind}": f"{MODEL_CODE.removesuffix('.py')}.Speechpress{kind}"
 _CODE = '''"""Opens this checkpoint: transformers.AutoModel.from_pretrained(FOLDER, trust_remote_code=True)."""
 
 try:
-    from speechpress.compressor.auto_model import SpeechpressConfig, SpeechpressModel
+    from speechpress.compressor.teachers.auto_model import SpeechpressConfig, SpeechpressModel
 except ImportError as error:
     raise ImportError(
         f"this checkpoint is of speechpress\'s own kind, which transformers alone cannot run ({error}). "

@@ -19,19 +19,19 @@ from torch import Tensor, nn
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
+from ..models.checkpoint import CARD, CONFIG, WEIGHTS, load_encoder, parameters, read_json, sha256
+from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.document_schema import read_card
+from ..models.encoder import Encoder
+from ..models.preprocessor import say
+from ..starter import TEACHER
 from .backbones import Backbone, EncoderBackbone, build
-from .bundles import read_bundle
 from .fairseq import read_checkpoint
 from .families import family_of
 from .hub import read_folder
 from .hub_folder import fetch
 from .layer_states import CANNOT_RUN, passing_states
-from .models.checkpoint import CARD, CONFIG, WEIGHTS, load_encoder, parameters, read_json, sha256
-from .models.config import SAMPLE_RATE, EncoderConfig
-from .models.document_schema import read_card
-from .models.encoder import Encoder
-from .models.preprocessor import say
-from .starter import TEACHER
+from .torchaudio import read_bundle
 from .weights import Weights
 
 STARTER_NAMES = ("starter", "hubert-mini")

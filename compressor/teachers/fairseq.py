@@ -15,7 +15,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .fairseq_schema import check_model, check_sizes, check_task, check_tensors
 from .families import OF_FAIRSEQ
-from .foreign import parse_conv_layers, read_foreign
+from .pickles import parse_conv_layers, read_foreign
 from .weights import Weights, unwrapped
 
 _PROJECTIONS = "(q_proj|k_proj|v_proj|out_proj)"

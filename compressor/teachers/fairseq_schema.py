@@ -8,7 +8,7 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.schema import Fields, Flag, Maybe, Real, Text, Whole, check
 
-from .models.encoder_schema import MAX_LAYERS, MAX_WIDTH
+from ..models.encoder_schema import MAX_LAYERS, MAX_WIDTH
 
 _DROPOUT = Real(0, 1)
 MODEL = Fields(

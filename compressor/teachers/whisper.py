@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..models.config import SAMPLE_RATE
+from ..models.fitting import check_module
 from .hub import hushed_transformers, import_transformers
 from .hub_schema import own_values
-from .models.config import SAMPLE_RATE
-from .models.fitting import check_module
 
 FFT_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms; the encoder halves the rate, so its frames are 320 samples apart

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.schema import check
 
+from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.encoder import Encoder, normalize
+from ..models.fitting import check_fit, check_module
+from ..models.preprocessor import extractor_sections
 from .families import Family, family_of
 from .hub import hushed_transformers
 from .hub_schema import EXTRACTOR, own_values
 from .layer_states import FrameCount, conv_frames, find_layers
-from .models.config import SAMPLE_RATE, EncoderConfig
-from .models.encoder import Encoder, normalize
-from .models.fitting import check_fit, check_module
-from .models.preprocessor import extractor_sections
 from .weights import Weights, hubert_names, is_head
 from .whisper import WhisperBackbone, whisper_tensors
 

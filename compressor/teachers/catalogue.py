@@ -12,9 +12,9 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import read_json
 
+from ..models.config import EncoderConfig, read_own
+from ..models.preprocessor import read_preprocessor, say
 from .families import family_of
-from .models.config import EncoderConfig, read_own
-from .models.preprocessor import read_preprocessor, say
 from .teacher_facts import KnownTeacher, data2vec, hubert_like, wavlm, whisper
 
 BUILT_IN = ("starter", "hubert-mini")

@@ -6,9 +6,9 @@ from typing import Any
 
 from speechpress.runtime.schema import check
 
-from .models import costs
-from .models.config import TRANSFORMERS_EPS, EncoderConfig
-from .models.encoder_schema import HUBERT, WHISPER
+from ..models import costs
+from ..models.config import TRANSFORMERS_EPS, EncoderConfig
+from ..models.encoder_schema import HUBERT, WHISPER
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from speechpress.runtime.atomic import atomic, atomic_folder
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
+from ..models.checkpoint import save_encoder
+from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.encoder import Encoder
 from .backbones import EncoderBackbone
-from .models.checkpoint import save_encoder
-from .models.config import SAMPLE_RATE, EncoderConfig
-from .models.encoder import Encoder
-from .pretrained import load_teacher
+from .load import load_teacher
 
 DUMMY_DIM = 1  # s3prl wants the tensors of HuBERT's pretraining head; they have no part in the hidden states
 

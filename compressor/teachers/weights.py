@@ -9,8 +9,8 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..models.config import FAIRSEQ_EPS
 from .families import PREFIXES
-from .models.config import FAIRSEQ_EPS
 
 # What training wraps around a model: torch.compile, FSDP and activation checkpointing anywhere in a name, DDP and
 # classes that hold the model as an attribute before it.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .models import preprocessor
+from ..models import preprocessor
 
 HUB_TIMEOUT_S = 5.0
 MODEL_CONFIG = "config.json"

@@ -4,7 +4,7 @@ A checkpoint of one carries a file of code that imports this module, so that
 
     AutoModel.from_pretrained(FOLDER, trust_remote_code=True)
 
-opens it where speechpress is installed; after `import speechpress.compressor.auto_model` no trust is needed.
+opens it where speechpress is installed; after `import speechpress.compressor.teachers.auto_model` no trust is needed.
 
 Shapes: B batch, S samples, T frames, L layers, D width.
 """
@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..models.checkpoint import AUTO_MAP, MODEL_TYPE, write_model_code
+from ..models.config import read_own
+from ..models.encoder import Encoder
 from .hub import import_transformers
-from .models.checkpoint import AUTO_MAP, MODEL_TYPE, write_model_code
-from .models.config import read_own
-from .models.encoder import Encoder
 
 transformers = import_transformers()
 

@@ -7,7 +7,7 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.schema import Fields, Items, Maybe, Table, Text, Whole, check, shown_value
 
-from .models.encoder_schema import HUBERT, MAX_LAYERS, WHISPER
+from ..models.encoder_schema import HUBERT, MAX_LAYERS, WHISPER
 
 MAX_NUMBER, MAX_LIST = 2**31, 10_000
 _COUNTS = re.compile(r"layers$|depth|num_blocks|stages$|num_experts|num_conv_pos_embeddings$")

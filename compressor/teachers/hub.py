@@ -12,13 +12,13 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .bundles import torchaudio_problem
+from ..models.checkpoint import read_json, read_tensors
+from ..models.config import TRANSFORMERS_EPS
+from ..models.preprocessor import Preprocessor, read_preprocessor
 from .families import family_of
-from .foreign import read_foreign
 from .hub_schema import check_config, check_index
-from .models.checkpoint import read_json, read_tensors
-from .models.config import TRANSFORMERS_EPS
-from .models.preprocessor import Preprocessor, read_preprocessor
+from .pickles import read_foreign
+from .torchaudio import torchaudio_problem
 from .weights import Weights, unwrapped
 
 

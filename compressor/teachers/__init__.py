@@ -1,0 +1,1 @@
+"""any foreign checkpoint → Teacher, and back (convert)."""
