@@ -62,8 +62,8 @@ from speechpress.compressor.models.checkpoint import WEIGHTS, read_json, save_en
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.costs import macs_per_s, parameters
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.problems import Task
-from speechpress.compressor.tasks import make_task
+from speechpress.compressor.tasks.folder import make_task
+from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.atomic import write_json, write_text
 from speechpress.runtime.json_text import json_text

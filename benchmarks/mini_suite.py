@@ -22,8 +22,8 @@ from common import write
 
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import evaluate_suite
-from speechpress.compressor.problems import Task
-from speechpress.compressor.suites import open_suite
+from speechpress.compressor.tasks.suites import open_suite
+from speechpress.compressor.tasks.task import Task
 
 KEPT = ("checkpoint", "layers", "hours", "budget", "against", "tasks", "fidelity", "fidelity_by", "sanity", "notes")
 

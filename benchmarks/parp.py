@@ -21,7 +21,7 @@ from streaming_quality import test_clips
 from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.models.checkpoint import load_encoder, read_json
 from speechpress.compressor.sparse import prunable, zero_smallest
-from speechpress.compressor.tasks import make_task
+from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher
 
 SPARSITIES, METHODS = (0.5, 0.9), ("one-shot", "parp")

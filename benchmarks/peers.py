@@ -34,8 +34,8 @@ from speechpress.compressor.fidelity import fidelity
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.runs import JOINT
-from speechpress.compressor.suites import open_suite
-from speechpress.compressor.tasks import make_task
+from speechpress.compressor.tasks.folder import make_task
+from speechpress.compressor.tasks.suites import open_suite
 from speechpress.compressor.teachers.load import Teacher, load_teacher
 from speechpress.runtime.json_text import json_text
 

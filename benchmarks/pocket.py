@@ -46,7 +46,7 @@ from speechpress.compressor.quantization import Quantization
 from speechpress.compressor.quantize_report import lowered_alone
 from speechpress.compressor.retention import retention
 from speechpress.compressor.solve import class_parts
-from speechpress.compressor.suites import open_suite
+from speechpress.compressor.tasks.suites import open_suite
 from speechpress.runtime.engine import Program, set_threads
 
 INHERITED = ["train.front_end_grad=0.1"]

@@ -37,8 +37,8 @@ from speechpress.compressor.models.checkpoint import load_encoder, read_json
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.prepare import prepared_step
-from speechpress.compressor.problems import Task
-from speechpress.compressor.tasks import make_task
+from speechpress.compressor.tasks.folder import make_task
+from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import Teacher, load_teacher
 from speechpress.runtime.engine import Program, set_threads
 

@@ -41,7 +41,7 @@ from speechpress.compressor.quantize_checkpoint import Prepared, prepare, settle
 from speechpress.compressor.quantize_report import Wish, lowered_alone, report
 from speechpress.compressor.sensitivity import Yardstick
 from speechpress.compressor.starter import SPEECH, TEACHER
-from speechpress.compressor.tasks import make_task
+from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.compressor.upstreams import encoder_upstream
 from speechpress.runtime.engine import Program, set_threads

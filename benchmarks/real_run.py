@@ -24,7 +24,7 @@ from speechpress.compressor.eval_suite import score_tasks
 from speechpress.compressor.features import LOG_MEL, of_model, random_copy
 from speechpress.compressor.metrics import MetricsLog
 from speechpress.compressor.models.checkpoint import load_encoder, read_json
-from speechpress.compressor.tasks import make_task
+from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher
 
 RECIPES = ("distilhubert", "distill-last", "distill-hidden")

@@ -20,9 +20,9 @@ from speechpress.compressor.eval_suite import wanted
 from speechpress.compressor.extraction import extract, stores
 from speechpress.compressor.features import LOG_MEL, of_model
 from speechpress.compressor.probes import probe, probe_each_layer
-from speechpress.compressor.problems import Task
 from speechpress.compressor.solve import class_parts
-from speechpress.compressor.tasks import make_task
+from speechpress.compressor.tasks.folder import make_task
+from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import load_teacher
 
 

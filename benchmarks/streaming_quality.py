@@ -35,8 +35,8 @@ from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder, chunk_mask
 from speechpress.compressor.objectives import Heads, l1_and_cosine, load_heads
-from speechpress.compressor.problems import Task
-from speechpress.compressor.tasks import make_task, whole_test_clips
+from speechpress.compressor.tasks.folder import make_task, whole_test_clips
+from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import Teacher, load_teacher
 
 CHUNKS_MS = (80, 160, 320, 640)

@@ -141,7 +141,7 @@ def _quick(
 ) -> dict[str, Any]:
     from .evaluate import evaluate as measure
     from .models.scores import stamped
-    from .suites import quick_names
+    from .tasks.suites import quick_names
 
     document = measure(
         source,
@@ -174,7 +174,7 @@ def _suite(
     from .eval_suite import evaluate_suite
     from .feature_store import cache_folder
     from .models.scores import stamped
-    from .suites import open_suite
+    from .tasks.suites import open_suite
 
     suite, tasks, root, clips = wish
     if no_cache and cache is not None:

@@ -21,7 +21,7 @@ from .models.checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
 from .models.config import SAMPLE_RATE, EncoderConfig
 from .models.torch_device import check_device
 from .objectives import load_heads
-from .problems import FLOORS
+from .tasks.task import FLOORS
 from .teachers.load import Teacher, load_teacher
 from .upstreams import bundle_upstream, chunk_of, encoder_upstream, open_upstream, teacher_upstream
 

@@ -20,14 +20,14 @@ from .data.sounds import Sound, read_sound
 from .downstream import Budget
 from .extraction import extract, stores
 from .features import Upstream, some_waves
-from .kinds import KINDS, is_error, quality
 from .models.events import OnText
 from .outcome_store import ScoreStore
-from .problems import Task, shuffled
 from .retention import of_teacher
 from .solve import TaskScore
 from .solve_jobs import Job, solve_jobs
 from .suite_checks import check_tasks, complaints, remarks
+from .tasks.kinds import KINDS, is_error, quality
+from .tasks.task import Task, shuffled
 
 logger = logging.getLogger(__name__)
 

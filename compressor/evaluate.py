@@ -18,7 +18,7 @@ from .features import some_waves
 from .models.config import SAMPLE_RATE
 from .models.events import OnText
 from .models.torch_device import check_device
-from .tasks import make_task, whole_test_clips
+from .tasks.folder import make_task, whole_test_clips
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from speechpress.runtime.errors import SpeechpressError
 from .data.sounds import read_sound
 from .feature_store import FeatureStore
 from .features import some_waves
-from .mini_suite import mini_task
 from .models.events import OnText
 from .probes import Score, probe, probe_each_layer
-from .problems import Task
 from .solve import class_parts
-from .tasks import COLUMNS, make_task
+from .tasks.folder import COLUMNS, make_task
+from .tasks.mini import mini_task
+from .tasks.task import Task
 
 SUITE_TASKS = ("ks", "ic", "sid", "er")  # of the mini suite those that a mean over time can solve
 MOST_CLASSES, MOST_CLIPS = 50, 800

@@ -16,10 +16,10 @@ from speechpress.runtime.json_text import json_text
 
 from .data.sounds import identity
 from .downstream import Budget
-from .kinds import KINDS, Item
 from .models.checkpoint import read_json
-from .problems import Task
 from .solve import TaskScore
+from .tasks.kinds import KINDS, Item
+from .tasks.task import Task
 
 SCHEMA = 5  # to be raised when a head, its training or a metric changes
 

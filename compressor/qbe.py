@@ -11,9 +11,9 @@ from speechpress.runtime.search import Space, search
 
 from .data.sounds import identity
 from .feature_store import FeatureStore
-from .kinds import holds
-from .problems import Task
-from .scoring import INTERVAL, max_twv
+from .tasks.kinds import holds
+from .tasks.metrics import INTERVAL, max_twv
+from .tasks.task import Task
 
 RESAMPLES = 300
 SPACE_CLIPS = 60

@@ -41,7 +41,7 @@ from .quantize_checkpoint import BUDGET_DB, Prepared, settle
 from .sensitivity import Yardstick
 from .solve import TaskScore
 from .targets import SCHEMES, WINDOW_MS
-from .tasks import make_task
+from .tasks.folder import make_task
 from .upstreams import encoder_upstream
 
 CHUNK_MS, ROUNDS, PROGRAM_S, WORST, SEEDS = 320.0, 30, 20.0, 5, 3

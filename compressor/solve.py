@@ -13,11 +13,11 @@ from . import probes
 from .data.sounds import identity
 from .downstream import Budget, Head, train
 from .feature_store import FeatureStore
-from .kinds import KINDS, SPLITS, is_error
 from .probes import Part, Parts, probe, wilson
-from .problems import Task
 from .qbe import solve_search
-from .scoring import bootstrap
+from .tasks.kinds import KINDS, SPLITS, is_error
+from .tasks.metrics import bootstrap
+from .tasks.task import Task
 from .works import HEADS, TaskHead
 
 

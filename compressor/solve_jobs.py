@@ -13,8 +13,8 @@ from .feature_store import FeatureStore
 from .features import Upstream
 from .models.events import OnText
 from .outcome_store import ScoreStore, score_key
-from .problems import Task
 from .solve import TaskScore, solve
+from .tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from .models.config import SAMPLE_RATE
 from .models.events import OnText
 from .models.torch_device import check_device
 from .probes import wilson
-from .problems import Task
 from .similarity import compare_layers, layer_frames
 from .study_students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
 from .suite_checks import check_tasks
+from .tasks.task import Task
 from .teachers.load import Teacher, load_teacher
 from .upstreams import encoder_upstream, teacher_upstream
 

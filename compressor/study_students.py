@@ -29,12 +29,12 @@ from .models.events import Event, OnText
 from .objectives import load_heads
 from .plan import plan
 from .probes import probe
-from .problems import Task
 from .recipe.files import load_recipe
 from .recipe.schema import Recipe
 from .resume import check_identity
 from .run import Where
 from .solve import class_parts
+from .tasks.task import Task
 from .teachers.load import Teacher
 from .upstreams import encoder_upstream
 

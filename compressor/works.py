@@ -29,9 +29,8 @@ from .downstream import (
     permutation_free_loss,
 )
 from .feature_store import FeatureStore
-from .kinds import GRID_SAMPLES, KINDS, SPLITS, Item
-from .problems import Task
-from .scoring import (
+from .tasks.kinds import GRID_SAMPLES, KINDS, SPLITS, Item
+from .tasks.metrics import (
     diarization_counts,
     edit_counts,
     equal_error_rate,
@@ -44,6 +43,7 @@ from .scoring import (
     spelled_counts,
     spelled_slots,
 )
+from .tasks.task import Task
 
 BATCH = 32
 SLOT_SAMPLES = 960  # slots are looked for every 60 ms

@@ -5,7 +5,7 @@ import torch
 
 from speechpress.compressor.data.sounds import clip, identity
 from speechpress.compressor.feature_store import FeatureStore
-from speechpress.compressor.kinds import Item
+from speechpress.compressor.tasks.kinds import Item
 
 HOP = 320  # 50 frames per second
 SPLITS = ("train", "val", "test")

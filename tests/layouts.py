@@ -10,7 +10,7 @@ from corpora import spoken
 
 from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.starter import SPEECH
-from speechpress.compressor.superb_layouts import KEYWORDS, commands_split
+from speechpress.compressor.tasks.superb import KEYWORDS, commands_split
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.kinds import KINDS
+from speechpress.compressor.tasks.kinds import KINDS
 
 BOTH = np.array([[True, True], [True, False]])
 FIRST = np.array([[True, False], [True, False]])

@@ -10,8 +10,8 @@ from pages import CHROMIUM, check_in_browser, check_whole, read, words_of
 from speechpress.compressor.eval_report import dots, models_table, reported, write_report
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.published import COLUMNS, ROWS, published_table
 from speechpress.compressor.retention import retention
+from speechpress.compressor.tasks.published import COLUMNS, ROWS, published_table
 from speechpress.runtime.errors import SpeechpressError
 
 

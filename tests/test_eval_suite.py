@@ -8,7 +8,7 @@ import pytest
 from speechpress.compressor import extraction, solve_jobs
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import evaluate_suite
-from speechpress.compressor.mini_suite import Sizes, mini_task
+from speechpress.compressor.tasks.mini import Sizes, mini_task
 from speechpress.runtime.errors import SpeechpressError
 
 QUICK = Budget(steps=6, batch=4, lrs=(1e-2,), seeds=1)

@@ -27,7 +27,7 @@ from speechpress.compressor.models.checkpoint import load_checkpoint, save_encod
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.objectives import LayerPairs, PredictionHeads, save_heads
-from speechpress.compressor.tasks import STARTER, make_task, whole_test_clips
+from speechpress.compressor.tasks.folder import STARTER, make_task, whole_test_clips
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from speechpress.compressor.kinds import KINDS, is_error, quality
+from speechpress.compressor.tasks.kinds import KINDS, is_error, quality
 from speechpress.compressor.works import HEADS
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,7 @@ import soundfile
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import score_tasks, suite_entry
 from speechpress.compressor.features import LOG_MEL
-from speechpress.compressor.suites import open_suite
+from speechpress.compressor.tasks.suites import open_suite
 
 root = Path(sys.argv[1])
 folder = root / "counted"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from corpora import spoken, table
 
-from speechpress.compressor.mini_suite import DEFAULT, Sizes, mini_task, speech_grid
-from speechpress.compressor.mini_suite import spoken as spoken_part
+from speechpress.compressor.tasks.mini import DEFAULT, Sizes, mini_task, speech_grid
+from speechpress.compressor.tasks.mini import spoken as spoken_part
 from speechpress.runtime.errors import SpeechpressError
 
 NAMES = ("ks", "ic", "sf", "sid", "asv", "sd", "pr", "asr", "qbe")

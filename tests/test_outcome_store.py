@@ -8,8 +8,8 @@ from known import item
 
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.outcome_store import ScoreStore, score_key
-from speechpress.compressor.problems import Task
 from speechpress.compressor.solve import TaskScore
+from speechpress.compressor.tasks.task import Task
 
 SCORE = TaskScore(0.5, 0.6, (0.4, 0.7), (0.4, 0.6), (0.1, 0.9), 1e-3, {"CER": 0.25})
 TASK = Task("asv", "verify", (item("a", "train", "x"), item("b", "test", "y")), pairs=((0, 1, True),))

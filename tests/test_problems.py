@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from speechpress.compressor.data.sounds import Sound, clip
-from speechpress.compressor.kinds import Item, holds
-from speechpress.compressor.problems import Task, checked, refuse_shared_speakers, shuffled
-from speechpress.compressor.suites import TASKS
+from speechpress.compressor.tasks.kinds import Item, holds
+from speechpress.compressor.tasks.suites import TASKS
+from speechpress.compressor.tasks.task import Task, checked, refuse_shared_speakers, shuffled
 from speechpress.runtime.errors import SpeechpressError
 
 

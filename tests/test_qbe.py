@@ -9,7 +9,7 @@ import torch
 from known import item, one_hot, store_of
 
 from speechpress.compressor import qbe
-from speechpress.compressor.problems import Task
+from speechpress.compressor.tasks.task import Task
 from speechpress.runtime import search
 
 X, Y = [0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]

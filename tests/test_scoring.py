@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechpress.compressor.kinds import quality
-from speechpress.compressor.scoring import (
+from speechpress.compressor.tasks.kinds import quality
+from speechpress.compressor.tasks.metrics import (
     FALSE_ALARM_WEIGHT,
     accuracy,
     bootstrap,

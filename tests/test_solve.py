@@ -7,8 +7,8 @@ import pytest
 from known import HOP, SPLITS, item, one_hot, store_of, texts
 
 from speechpress.compressor.downstream import Budget
-from speechpress.compressor.problems import Task, checked
 from speechpress.compressor.solve import class_parts, solve
+from speechpress.compressor.tasks.task import Task, checked
 
 TINY = Budget(steps=8, batch=4, lrs=(1e-3, 1e-2), seeds=2)
 

@@ -9,8 +9,8 @@ from speechpress.compressor import solve_jobs as jobs_module
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.features import LOG_MEL
 from speechpress.compressor.outcome_store import ScoreStore
-from speechpress.compressor.problems import Task
 from speechpress.compressor.solve_jobs import Job, solve_jobs
+from speechpress.compressor.tasks.task import Task
 from speechpress.runtime.errors import SpeechpressError
 
 BUDGET = Budget(steps=6, batch=4, lrs=(1e-2,), seeds=1)

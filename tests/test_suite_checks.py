@@ -9,10 +9,10 @@ from sounds import write
 
 from speechpress.compressor.data.sounds import clip
 from speechpress.compressor.features import LOG_MEL
-from speechpress.compressor.kinds import Item
-from speechpress.compressor.problems import Task
 from speechpress.compressor.solve import TaskScore
 from speechpress.compressor.suite_checks import check_tasks, complaints, remarks
+from speechpress.compressor.tasks.kinds import Item
+from speechpress.compressor.tasks.task import Task
 from speechpress.runtime.errors import SpeechpressError
 
 

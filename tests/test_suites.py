@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechpress.compressor.suites import checked_names, open_suite
+from speechpress.compressor.tasks.suites import checked_names, open_suite
 from speechpress.runtime.errors import SpeechpressError
 
 

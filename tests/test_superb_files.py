@@ -4,8 +4,8 @@ import pytest
 from layouts import audio, text
 
 from speechpress.compressor.data.sounds import clip
-from speechpress.compressor.kinds import Item
-from speechpress.compressor.superb_files import audio_below, find, lines_of, table_of, thinned, with_split
+from speechpress.compressor.tasks.kinds import Item
+from speechpress.compressor.tasks.superb_files import audio_below, find, lines_of, table_of, thinned, with_split
 from speechpress.runtime.errors import SpeechpressError
 
 

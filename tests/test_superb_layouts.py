@@ -5,9 +5,9 @@ from layouts import counts, hashed, text, without
 
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import evaluate_suite
-from speechpress.compressor.scoring import spelled_slots
-from speechpress.compressor.suites import TASKS, open_suite
-from speechpress.compressor.superb_layouts import commands_split, superb_task
+from speechpress.compressor.tasks.metrics import spelled_slots
+from speechpress.compressor.tasks.suites import TASKS, open_suite
+from speechpress.compressor.tasks.superb import commands_split, superb_task
 from speechpress.runtime.errors import SpeechpressError
 
 

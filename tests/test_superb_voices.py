@@ -3,7 +3,7 @@
 import pytest
 from layouts import counts, text, without
 
-from speechpress.compressor.superb_layouts import superb_task
+from speechpress.compressor.tasks.superb import superb_task
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from speechpress.compressor.tasks import STARTER, make_task
+from speechpress.compressor.tasks.folder import STARTER, make_task
 from speechpress.runtime.errors import SpeechpressError
 
 

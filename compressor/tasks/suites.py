@@ -6,11 +6,12 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
-from . import mini_suite, superb_layouts
-from .mini_suite import EMOTION, mini_task
-from .problems import Task
-from .superb_layouts import superb_task
-from .tasks import COLUMNS
+from . import mini as mini_suite
+from . import superb as superb_layouts
+from .folder import COLUMNS
+from .mini import EMOTION, mini_task
+from .superb import superb_task
+from .task import Task
 
 SUITES = {"mini": tuple(mini_suite.MAKERS), "superb": tuple(superb_layouts.MAKERS)}
 TASKS = tuple(dict.fromkeys(name for names in SUITES.values() for name in names))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.labels import read_labels
-from .data.sounds import Sound, clip
+from ..data.labels import read_labels
+from ..data.sounds import Sound, clip
+from ..starter import SPEECH as STARTER
 from .kinds import SPLITS, Item
-from .problems import Task, checked, speakers_disjoint
-from .starter import SPEECH as STARTER
 from .superb_files import thinned
+from .task import Task, checked, speakers_disjoint
 
 COLUMNS = {"ks": ("keyword", "digit"), "sid": ("speaker",), "lid": ("language",), "er": ("emotion",)}
 SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .scoring import diarization_counts, error_rate, slot_counts, slot_f1, slot_type_f1, spelled_slots
+from .metrics import diarization_counts, error_rate, slot_counts, slot_f1, slot_type_f1, spelled_slots
 
 Answers = Sequence[Any]
 Activity = Callable[[int], np.ndarray]  # from a number of bins to a guess (T, 2)

@@ -16,12 +16,12 @@ import soundfile
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.sounds import Sound, clip
+from ..data.sounds import Sound, clip
 from .kinds import Item
-from .problems import Task, checked, refuse_shared_speakers
 from .superb_files import audio_below, find, lines_of, table_of, thinned, with_split
 from .superb_speech import letters, mixtures, phones, queries
 from .superb_voices import same_voices, speakers
+from .task import Task, checked, refuse_shared_speakers
 
 Maker = Callable[[Path, int | None], Task]
 

@@ -12,11 +12,11 @@ import soundfile
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.sounds import clip
+from ..data.sounds import clip
+from ..models.config import SAMPLE_RATE
 from .kinds import GRID_SAMPLES, Item
-from .models.config import SAMPLE_RATE
-from .problems import Task, checked
 from .superb_files import find, lines_of, thinned
+from .task import Task, checked
 
 LIBRISPEECH = {"train": "train-clean-100", "val": "dev-clean", "test": "test-clean"}
 LEXICONS = "librispeech-lexicon*.txt"

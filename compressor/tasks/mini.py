@@ -19,13 +19,13 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import parse_object
 from speechpress.runtime.schema import Table, Text, check
 
-from .data.audio import read_audio
-from .data.labels import read_labels
-from .data.sounds import Sound, clip
+from ..data.audio import read_audio
+from ..data.labels import read_labels
+from ..data.sounds import Sound, clip
+from ..models.config import SAMPLE_RATE
+from .folder import make_task
 from .kinds import GRID_SAMPLES, Item
-from .models.config import SAMPLE_RATE
-from .problems import Task, checked, refuse_shared_speakers
-from .tasks import make_task
+from .task import Task, checked, refuse_shared_speakers
 
 EMOTION = "emotion"  # the folder of the user's own corpus for ER
 SPEECH_DB = -35.0  # below a clip's loudest 100 ms: silence

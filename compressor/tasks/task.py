@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .blind import majority_by_group
+from .chance import majority_by_group
 from .kinds import KINDS, SPLITS, Item
 
 FLOORS = ("random", "logmel")  # what is there without learning: random weights, and no model at all

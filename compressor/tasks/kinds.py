@@ -11,8 +11,8 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .blind import Answers, constant_activity, constant_kinds, constant_slots, majority
-from .data.sounds import Sound
+from ..data.sounds import Sound
+from .chance import Answers, constant_activity, constant_kinds, constant_slots, majority
 
 SPLITS = ("train", "val", "test")
 GRID_SAMPLES = 1600  # diarisation is decided every 100 ms

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.sounds import clip
+from ..data.sounds import clip
 from .kinds import Item
-from .problems import Task, checked, refuse_shared_speakers
 from .superb_files import find, lines_of, thinned
+from .task import Task, checked, refuse_shared_speakers
 
 FOLDERS = ("VoxCeleb1", "Voxceleb1", "voxceleb1")
 SPLIT_FILES = ("iden_split.txt", "veri_test_class.txt")

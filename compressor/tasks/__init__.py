@@ -1,0 +1,1 @@
+"""what is asked: corpora → Task (clips, answers, metric, chance)."""
