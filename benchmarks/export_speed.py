@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from common import alternate, read, write
 
-from speechpress.compressor.lower import Method, hushed, lower
+from speechpress.compressor.export.lower import Method, hushed, lower
+from speechpress.compressor.export.prepare import Offline, prepared_step
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.costs import attention_macs_per_s, macs_per_s, stream_costs
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
-from speechpress.compressor.prepare import Offline, prepared_step
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.recipe.schema import student_config
 from speechpress.runtime.engine import Program, set_threads

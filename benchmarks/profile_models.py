@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from speechpress.compressor.export import export, plan
-from speechpress.compressor.export_source import open_source
+from speechpress.compressor.export.export import export, plan
+from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.checkpoint import save_encoder
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder

@@ -220,7 +220,7 @@ def export_bundle(
     json: Json = False,
 ) -> None:
     """Make a bundle for a device: lowered to ExecuTorch, run, and compared with the checkpoint before it is written."""
-    from .bundle_tables import export_table
+    from .export.tables import export_table
     from .runs import choose_folder, newest
     from .targets import check_scheme, target_of
     from .teachers.hub_folder import check_at_hand
@@ -230,8 +230,8 @@ def export_bundle(
     check_scheme(place, quantize or place.quantize)
     source_name = checkpoint or str(newest(RUNS, screen.say))
     check_at_hand(source_name)
-    from .export import export, plan
-    from .export_source import open_source
+    from .export.export import export, plan
+    from .export.source import open_source
 
     source = open_source(source_name)
     order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers)

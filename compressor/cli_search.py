@@ -74,7 +74,7 @@ def search(
     """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
     from speechpress.devices.device import open_device
 
-    from .clock import DeviceClock
+    from .export.clock import DeviceClock
     from .search_rows import AXES
     from .search_space import load_space, narrowed
     from .search_tables import search_table

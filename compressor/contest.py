@@ -14,7 +14,7 @@ from torch import Tensor
 from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-from .bundle_card import layer_words
+from .export.card import layer_words
 from .features import LOG_MEL, Upstream, last_layer, random_copy
 from .fidelity import fidelity
 from .models.checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint

@@ -18,9 +18,9 @@ from speechpress.runtime.errors import SpeechpressError
 from .data.heldout import heldout_waves
 from .distill import Setup
 from .distill_step import Distiller
+from .export.latency import check, measure
 from .importance import magnitude, taylor, width_importance
 from .loss_importance import LAYER_BATCHES, layers_to_keep, losses
-from .measured import check, measure
 from .models import costs
 from .models.checkpoint import CARD, HEADS, Checkpoint, ancestry, save_encoder, write_json
 from .models.config import EncoderConfig

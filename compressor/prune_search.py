@@ -10,7 +10,7 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .measured import Measured
+from .export.latency import Measured
 from .models import costs
 from .models.encoder import Encoder
 from .models.events import OnText

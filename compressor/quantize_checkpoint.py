@@ -16,6 +16,7 @@ from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from .calibrate import Speech, calibrate, heldout_speech, static_operators
+from .export.pt2e import check_operators
 from .fake_quant import kinds, operators
 from .models.checkpoint import (
     CARD,
@@ -33,7 +34,6 @@ from .models.costs import frames_per_s, macs_per_s
 from .models.encoder import Encoder
 from .models.events import OnText
 from .quantization import CALIBRATED, GROUP, Operator, Quantization, load_quantization, save_quantization
-from .quantize import check_operators
 from .sensitivity import Cost, Yardstick, mixed
 from .targets import TARGETS
 

@@ -23,20 +23,20 @@ from speechpress.runtime.parity import compare
 from speechpress.runtime.spec import StreamSpec
 from speechpress.runtime.stream import State, StreamingExtractor
 
-from . import delegation
 from .contest import comparison_fidelity, open_comparison
 from .downstream import Budget
 from .eval_suite import score_tasks
-from .export import offline_module, step_method
+from .export import delegation
+from .export.export import offline_module, step_method
+from .export.lower import Lowered, Method, lower
+from .export.pt2e import as_prepared, check_operators
 from .fake_quant import simulated
 from .features import of_model
-from .lower import Lowered, Method, lower
 from .models.config import SAMPLE_RATE
 from .models.encoder import Encoder
 from .models.events import OnText
 from .models.streaming import StreamingEncoder, chunk_frames_of
 from .quantization import Quantization
-from .quantize import as_prepared, check_operators
 from .quantize_checkpoint import BUDGET_DB, Prepared, settle
 from .sensitivity import Yardstick
 from .solve import TaskScore

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .clock import DeviceClock
+from .export.clock import DeviceClock
 from .models.config import EncoderConfig
 from .models.costs import parameters
 from .recipe.schema import Recipe, student_config
@@ -23,7 +23,7 @@ from .search_space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
 from .workers import Desk
 
 if TYPE_CHECKING:
-    from .export_source import Source
+    from .export.source import Source
     from .models.encoder import Encoder
     from .run import Outcome
 
@@ -126,7 +126,7 @@ def _measured(
     desk: Desk, job: Job, facts: Facts, shape: Shape, chunk_ms: float, folder: Path
 ) -> dict[str, float | None]:
     """Latency of the shape's program, with random weights, of which the arithmetic is the same."""
-    from .export_source import Source
+    from .export.source import Source
 
     desk.tell("lowering")
     encoder = _random_encoder(job.recipe, facts, shape)
@@ -162,7 +162,7 @@ def _random_encoder(recipe: Recipe, facts: Facts, shape: Shape) -> "Encoder":
 
 def _exported(source: "Source", shape: Shape, chunk_ms: float, longest_s: float, out: Path) -> Mapping[str, Any]:
     """A bundle with the one method that is needed; what `compress export --json` prints of it."""
-    from .export import export, plan
+    from .export.export import export, plan
     from .targets import target_of
 
     scheme, target = shape.get("quantize", "none"), target_of("host")
@@ -205,7 +205,7 @@ def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float
     """What the heads make of the quantised program's frames, on the speech that the run held out."""
     from .data.corpus import open_corpus
     from .data.heldout import heldout_waves, hold_out
-    from .export_source import open_source
+    from .export.source import open_source
     from .objectives import load_heads
     from .program_student import ProgramStudent
     from .teachers.load import load_teacher

@@ -7,7 +7,7 @@ from typing import Any
 
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
-from .clock import DeviceClock
+from .export.clock import DeviceClock
 from .models.events import OnEvent
 from .recipe.schema import Recipe
 from .search_rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, front, nearest

@@ -46,8 +46,8 @@ def make(config):
 
 def export_small(checkpoint, out, scheme, target="host", layers="last"):
     """The folder of a bundle with chunks of CHUNK_MS."""
-    from speechpress.compressor.export import export, plan
-    from speechpress.compressor.export_source import open_source
+    from speechpress.compressor.export.export import export, plan
+    from speechpress.compressor.export.source import open_source
     from speechpress.compressor.targets import target_of
 
     order = plan(open_source(checkpoint), target_of(target), scheme, (CHUNK_MS,), layers=layers)

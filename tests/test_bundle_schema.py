@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from speechpress.compressor.bundle_card import card
-from speechpress.compressor.bundle_document import summary
-from speechpress.compressor.bundle_tables import bundle_table
+from speechpress.compressor.export.card import card
+from speechpress.compressor.export.document import summary
+from speechpress.compressor.export.tables import bundle_table
 from speechpress.devices.measuring import Wish, settled
 from speechpress.devices.profile import begin, settle
 from speechpress.devices.report import build

@@ -2,9 +2,9 @@ import pickle
 
 import pytest
 
-from speechpress.compressor.clock import DeviceClock
-from speechpress.compressor.export import export, plan
-from speechpress.compressor.export_source import open_source
+from speechpress.compressor.export.clock import DeviceClock
+from speechpress.compressor.export.export import export, plan
+from speechpress.compressor.export.source import open_source
 from speechpress.compressor.targets import target_of
 from speechpress.runtime.errors import SpeechpressError
 

@@ -25,13 +25,13 @@ import soundfile
 import torch
 from toolchain import CPP, Toolchain, package_folder, sign
 
-from speechpress.compressor.bundle_document import facts
-from speechpress.compressor.export import plan
-from speechpress.compressor.export_source import Source
-from speechpress.compressor.lower import Method, lower
+from speechpress.compressor.export.document import facts
+from speechpress.compressor.export.export import plan
+from speechpress.compressor.export.lower import Method, lower
+from speechpress.compressor.export.prepare import prepared_step
+from speechpress.compressor.export.source import Source
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.prepare import prepared_step
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.targets import target_of
 from speechpress.runtime.parity import compare

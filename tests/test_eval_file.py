@@ -7,7 +7,7 @@ import pytest
 import torch
 from bundled import copied
 
-from speechpress.compressor.export_source import open_source
+from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.checkpoint import load_encoder, save_encoder
 from speechpress.compressor.models.scores import scores_of, stamped, write_back
 from speechpress.runtime.bundle import read_bundle

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from speechpress.compressor.export_source import open_source
+from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError

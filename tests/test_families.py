@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import save, tiny, tiny_whisper, w2v_bert, waves
 
-from speechpress.compressor.export_source import open_source
+from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.checkpoint import write_tensors
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.plan import plan

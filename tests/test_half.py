@@ -1,8 +1,8 @@
 import torch
 from bundled import BASE, SMALL, make, speech_like
 
-from speechpress.compressor.export import offline_module, step_method
-from speechpress.compressor.half import without_gelu
+from speechpress.compressor.export.export import offline_module, step_method
+from speechpress.compressor.export.half import without_gelu
 from speechpress.runtime.parity import compare
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from bundled import BASE, SMALL, make, speech_like
 
+from speechpress.compressor.export.prepare import Offline, prepared, prepared_step
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
-from speechpress.compressor.prepare import Offline, prepared, prepared_step
 from speechpress.runtime.errors import SpeechpressError
 
 CLOSE = 1e-5

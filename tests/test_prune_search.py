@@ -2,7 +2,7 @@ import pytest
 import torch
 from bundled import SMALL, make
 
-from speechpress.compressor.measured import Measured
+from speechpress.compressor.export.latency import Measured
 from speechpress.compressor.models import costs
 from speechpress.compressor.prune_search import search
 from speechpress.compressor.prune_target import Target

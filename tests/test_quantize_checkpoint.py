@@ -2,8 +2,8 @@ import pytest
 import torch
 from bundled import BASE, CHUNK_MS, SMALL, make
 
-from speechpress.compressor.export import export, plan
-from speechpress.compressor.export_source import open_source
+from speechpress.compressor.export.export import export, plan
+from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, write_json
 from speechpress.compressor.quantization import Quantization, load_quantization, save_quantization
 from speechpress.compressor.quantize_checkpoint import open_unquantized, prepare, quantize

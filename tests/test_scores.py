@@ -7,7 +7,7 @@ import pytest
 from bundled import copied
 from profiled import made
 
-from speechpress.compressor.bundle_card import score_lines
+from speechpress.compressor.export.card import score_lines
 from speechpress.devices.report import build, write_html
 from speechpress.devices.scores import common_tasks, mean_quality, scores_of, words
 from speechpress.runtime.bundle import digest, read_bundle

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from speechpress.compressor.clock import DeviceClock
+from speechpress.compressor.export.clock import DeviceClock
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.search_rows import Rows

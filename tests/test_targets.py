@@ -1,6 +1,6 @@
 import pytest
 
-from speechpress.compressor.backends import PARTITIONERS
+from speechpress.compressor.export.backends import PARTITIONERS
 from speechpress.compressor.show import ls_targets, show
 from speechpress.compressor.targets import BACKENDS, SCHEMES, TARGETS, TOLERANCES, check_scheme, target_of
 from speechpress.runtime import engine

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..bundle_tables import bundle_table, target_rows
+from ..export.tables import bundle_table, target_rows
 from ..recipe.schema import OBJECTIVES
 from ..unfinished import words
 

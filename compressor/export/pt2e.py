@@ -13,11 +13,11 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .fake_quant import grouped_weight, kinds, operators
-from .models.config import EncoderConfig
-from .models.encoder import Encoder
+from ..fake_quant import grouped_weight, kinds, operators
+from ..models.config import EncoderConfig
+from ..models.encoder import Encoder
+from ..quantization import GROUP, LEVELS, MIN_SCALE, Operator, Quantization, Range, scale_of
 from .prepare import checkpoint_name, query_scale
-from .quantization import GROUP, LEVELS, MIN_SCALE, Operator, Quantization, Range, scale_of
 
 CONVOLUTION, LINEAR = torch.ops.aten.conv2d.default, torch.ops.aten.linear.default
 NORMS = ("ChannelNorm", "FrameNorm")  # whose means are products, but no weights

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .models.encoder import Encoder
-from .models.streaming import StreamingEncoder
+from ..models.encoder import Encoder
+from ..models.streaming import StreamingEncoder
 from .prepare import Offline
 
 HALVED = ("features",)  # of the state

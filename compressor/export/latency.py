@@ -9,14 +9,14 @@ from pathlib import Path
 
 from speechpress.devices.device import parse
 
-from .bundle_document import Order
+from ..models.checkpoint import parameters
+from ..models.encoder import Encoder
+from ..models.events import OnEvent, silent
+from ..targets import target_of
 from .clock import DeviceClock
+from .document import Order
 from .export import export, plan
-from .export_source import Source
-from .models.checkpoint import parameters
-from .models.encoder import Encoder
-from .models.events import OnEvent, silent
-from .targets import target_of
+from .source import Source
 
 TARGET_OF = {"host": "host", "ssh": "linux-arm64", "adb": "android"}
 

@@ -12,16 +12,16 @@ import numpy as np
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.audio import read_audio
-from .models.checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
-from .models.config import SAMPLE_RATE
-from .models.encoder import Encoder
-from .models.scores import scores_of
-from .quantization import Quantization, load_quantization
-from .starter import SPEECH
-from .teachers.backbones import EncoderBackbone
-from .teachers.hub_folder import looks_like_hub_id
-from .teachers.load import STARTER_NAMES, load_teacher
+from ..data.audio import read_audio
+from ..models.checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
+from ..models.config import SAMPLE_RATE
+from ..models.encoder import Encoder
+from ..models.scores import scores_of
+from ..quantization import Quantization, load_quantization
+from ..starter import SPEECH
+from ..teachers.backbones import EncoderBackbone
+from ..teachers.hub_folder import looks_like_hub_id
+from ..teachers.load import STARTER_NAMES, load_teacher
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from speechpress.runtime.parity import describe
 
-from .bundle_card import layer_words, output_words, score_lines
+from .card import layer_words, output_words, score_lines
 
 
 def export_table(document: dict[str, Any]) -> RenderableType:

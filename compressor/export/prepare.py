@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .models.attention import Attention, Cache
-from .models.config import EncoderConfig
-from .models.encoder import ConvLayer, Encoder, FrontEnd, PositionConv, TimeReduction
-from .models.input_norm import initial_sums, real_samples, running_blocks
-from .models.streaming import StreamingEncoder, folded
+from ..models.attention import Attention, Cache
+from ..models.config import EncoderConfig
+from ..models.encoder import ConvLayer, Encoder, FrontEnd, PositionConv, TimeReduction
+from ..models.input_norm import initial_sums, real_samples, running_blocks
+from ..models.streaming import StreamingEncoder, folded
 
 
 def prepared(encoder: Encoder) -> Encoder:

@@ -17,10 +17,10 @@ from torch.export import Dim
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..quantization import Quantization, by_scheme
 from .backends import partitioner
 from .half import without_gelu
-from .quantization import Quantization, by_scheme
-from .quantize import layer_of, quantized
+from .pt2e import layer_of, quantized
 
 PRODUCTS = ("convolution", "linear", "addmm", "mm", "bmm")
 Layers = dict[str, list[str]]  # kernel, such as "aten::native_layer_norm.out": the layer of each call, in order

@@ -13,12 +13,12 @@ from speechpress.runtime.bundle import PROGRAM, SCHEMA
 from speechpress.runtime.parity import worst
 from speechpress.runtime.spec import StreamSpec
 
-from .export_source import Source
-from .models.config import SAMPLE_RATE
-from .models.encoder import Encoder
-from .models.streaming import StreamingEncoder
-from .quantization import Quantization
-from .targets import Target
+from ..models.config import SAMPLE_RATE
+from ..models.encoder import Encoder
+from ..models.streaming import StreamingEncoder
+from ..quantization import Quantization
+from ..targets import Target
+from .source import Source
 
 
 @dataclass(frozen=True)
