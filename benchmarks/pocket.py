@@ -37,12 +37,12 @@ from speechpress.compressor.contest import open_comparison
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import stores, wanted
 from speechpress.compressor.extraction import extract
-from speechpress.compressor.fake_quant import kinds
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.probes import probe
-from speechpress.compressor.quantization import Quantization
+from speechpress.compressor.quantize.fake_quant import kinds
+from speechpress.compressor.quantize.scheme import Quantization
 from speechpress.compressor.quantize_report import lowered_alone
 from speechpress.compressor.retention import retention
 from speechpress.compressor.solve import class_parts

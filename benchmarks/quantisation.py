@@ -28,18 +28,18 @@ import torch
 from common import alternate, read, write
 from export_speed import config_of
 
-from speechpress.compressor.calibrate import calibrate, static_operators
 from speechpress.compressor.contest import Comparison, comparison_fidelity
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import score_tasks
-from speechpress.compressor.fake_quant import kinds, simulated
 from speechpress.compressor.features import of_model
 from speechpress.compressor.models.checkpoint import Checkpoint, load_checkpoint
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.quantization import Quantization, load_quantization
-from speechpress.compressor.quantize_checkpoint import Prepared, prepare, settle
+from speechpress.compressor.quantize.calibrate import calibrate, static_operators
+from speechpress.compressor.quantize.fake_quant import kinds, simulated
+from speechpress.compressor.quantize.ptq import Prepared, prepare, settle
+from speechpress.compressor.quantize.scheme import Quantization, load_quantization
+from speechpress.compressor.quantize.sensitivity import Yardstick
 from speechpress.compressor.quantize_report import Wish, lowered_alone, report
-from speechpress.compressor.sensitivity import Yardstick
 from speechpress.compressor.starter import SPEECH, TEACHER
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher

@@ -46,10 +46,10 @@ def quantize(
     folder = checkpoint or newest(RUNS, screen.say)
     if report:
         return _report(screen, folder, scheme, data, budget_db, tasks, teacher, markdown)
-    from .quantization import CALIBRATED
-    from .quantize_checkpoint import prepare
-    from .quantize_checkpoint import quantize as write
-    from .quantize_tables import quantized_table
+    from .quantize.ptq import prepare
+    from .quantize.ptq import quantize as write
+    from .quantize.scheme import CALIBRATED
+    from .quantize.tables import quantized_table
 
     chosen = scheme[0] if scheme else "int8-static"
     prepared = prepare(folder, data, chosen in CALIBRATED)
@@ -72,9 +72,9 @@ def _report(
 ) -> None:
     from speechpress.runtime.atomic import write_text
 
-    from .quantize_checkpoint import prepare
+    from .quantize.ptq import prepare
+    from .quantize.tables import markdown_table, report_tables
     from .quantize_report import Wish, report
-    from .quantize_tables import markdown_table, report_tables
     from .targets import SCHEMES
     from .views.warned import attempt
 

@@ -20,7 +20,6 @@ from .data.batches import Batch, Batches
 from .data.corpus import Corpus, open_corpus
 from .data.heldout import heldout_waves, hold_out, left_out
 from .distill_step import Distiller, Trainer
-from .export.pt2e import check_operators
 from .interrupt import Interrupt
 from .models.checkpoint import parameters
 from .models.costs import macs_per_s
@@ -29,7 +28,8 @@ from .models.events import OnEvent, silent
 from .models.torch_device import check_device
 from .plan import Plan, plan
 from .prune_during import make_distiller, optimizer_of, penalty_of, pruning_of
-from .quantization import Quantization
+from .quantize.fake_quant import check_operators
+from .quantize.scheme import Quantization
 from .quantized_training import QuantizedTraining
 from .recipe.schema import Recipe
 from .run import Outcome, Run, Where, check_folder, summary

@@ -29,16 +29,16 @@ from .eval_suite import score_tasks
 from .export import delegation
 from .export.export import offline_module, step_method
 from .export.lower import Lowered, Method, lower
-from .export.pt2e import as_prepared, check_operators
-from .fake_quant import simulated
+from .export.pt2e import as_prepared
 from .features import of_model
 from .models.config import SAMPLE_RATE
 from .models.encoder import Encoder
 from .models.events import OnText
 from .models.streaming import StreamingEncoder, chunk_frames_of
-from .quantization import Quantization
-from .quantize_checkpoint import BUDGET_DB, Prepared, settle
-from .sensitivity import Yardstick
+from .quantize.fake_quant import check_operators, simulated
+from .quantize.ptq import BUDGET_DB, Prepared, settle
+from .quantize.scheme import Quantization
+from .quantize.sensitivity import Yardstick
 from .solve import TaskScore
 from .targets import SCHEMES, WINDOW_MS
 from .tasks.folder import make_task

@@ -11,9 +11,19 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .fake_quant import apply, channel_weight, dynamic, feeds_gelu, group_weight, kinds, operators, set_forward, static
 from .models.encoder import Encoder
-from .quantization import Operator, Quantization
+from .quantize.fake_quant import (
+    apply,
+    channel_weight,
+    dynamic,
+    feeds_gelu,
+    group_weight,
+    kinds,
+    operators,
+    set_forward,
+    static,
+)
+from .quantize.scheme import Operator, Quantization
 from .recipe.schema import Quantize
 
 MOMENTUM = 0.01  # of a new batch's extremes in a range

@@ -26,7 +26,7 @@ from .models.events import Event, OnEvent
 from .objectives import save_heads
 from .plan import Plan
 from .plots import plot_run
-from .quantization import save_quantization
+from .quantize.scheme import save_quantization
 from .quantized_training import QuantizedTraining
 from .recipe.schema import Recipe
 from .resume import load_state, save_state

@@ -14,7 +14,7 @@ from speechpress.runtime.regular import check_regular
 
 from .models.config import SAMPLE_RATE, EncoderConfig
 from .models.costs import frames_per_s, macs_per_s, stream_costs
-from .quantization import by_scheme
+from .quantize.scheme import by_scheme
 from .recipe.schema import Recipe, student_config
 from .recipe.strict_yaml import check_keys, fill, key, parse, places
 from .targets import check_scheme, target_of

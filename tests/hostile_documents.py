@@ -250,7 +250,7 @@ def eval_file(folder):
 
 
 def quantize(folder):
-    from speechpress.compressor.quantization import load_quantization
+    from speechpress.compressor.quantize.scheme import load_quantization
 
     static = {"how": "static", "input": [-1.0, 1.0], "output": [0.5, 2.5]}
     document = {"schema": 1, "scheme": "int8", "operators": {"a.b": static}, "parent": {"path": "runs/a"}}

@@ -111,13 +111,14 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     import torch
     from bundled import CHUNK_MS, SMALL, make
 
-    from speechpress.compressor import plots, prune_order, prune_target, quantize_checkpoint, search_report  # noqa: F401
+    from speechpress.compressor import plots, prune_order, prune_target, search_report  # noqa: F401
     from speechpress.compressor.distill import distill
     from speechpress.compressor.export import export as exporting
     from speechpress.compressor.export.source import open_source
     from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, sha256, write_json
     from speechpress.compressor.models.scores import write_back
     from speechpress.compressor.prune import prune
+    from speechpress.compressor.quantize import ptq as quantize_checkpoint
     from speechpress.compressor.recipe.files import load_recipe
     from speechpress.compressor.run import Where
     from speechpress.compressor.targets import target_of

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from bundled import BASE, SMALL, make, speech_like
 
-from speechpress.compressor.calibrate import Seen, calibrate, heldout_speech, static_operators
-from speechpress.compressor.fake_quant import simulated
-from speechpress.compressor.quantization import FIRST_CONV, Quantization
+from speechpress.compressor.quantize.calibrate import Seen, calibrate, heldout_speech, static_operators
+from speechpress.compressor.quantize.fake_quant import simulated
+from speechpress.compressor.quantize.scheme import FIRST_CONV, Quantization
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parity import compare
 

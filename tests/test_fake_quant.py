@@ -7,7 +7,7 @@ from bundled import BASE, SMALL, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechpress.compressor.fake_quant import (
+from speechpress.compressor.quantize.fake_quant import (
     channel_weight,
     dynamic,
     feeds_gelu,
@@ -17,7 +17,7 @@ from speechpress.compressor.fake_quant import (
     simulated,
     static,
 )
-from speechpress.compressor.quantization import FIRST_CONV, FLOAT, Operator, Quantization
+from speechpress.compressor.quantize.scheme import FIRST_CONV, FLOAT, Operator, Quantization
 from speechpress.runtime.parity import compare
 
 

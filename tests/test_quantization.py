@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from speechpress.compressor.quantization import (
+from speechpress.compressor.quantize.scheme import (
     CALIBRATED,
     FIRST_CONV,
     Operator,

@@ -41,7 +41,7 @@ def test_recordings_of_any_length_of_an_encoder_of_full_size():
     """The compiler cannot prove that all lengths are valid; it must neither refuse nor fix them."""
     from speechpress.compressor.export.lower import Method, _exported
     from speechpress.compressor.export.prepare import Offline
-    from speechpress.compressor.quantization import Quantization
+    from speechpress.compressor.quantize.scheme import Quantization
 
     encoder = Encoder(EncoderConfig(num_heads=(12,), ffn_widths=(3072,))).eval()
     samples = torch.export.Dim("samples", min=720, max=160_000)
@@ -54,7 +54,7 @@ def test_static_ranges_are_those_of_the_prepared_encoders_own_numbers():
     """Each output of the checkpoint's layers, measured, is after `as_prepared` that of the layer that is exported."""
     from speechpress.compressor.export.prepare import Offline, checkpoint_name
     from speechpress.compressor.export.pt2e import as_prepared
-    from speechpress.compressor.quantization import Operator, Quantization
+    from speechpress.compressor.quantize.scheme import Operator, Quantization
 
     torch.manual_seed(0)
     config = EncoderConfig(

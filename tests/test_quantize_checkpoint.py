@@ -5,8 +5,8 @@ from bundled import BASE, CHUNK_MS, SMALL, make
 from speechpress.compressor.export.export import export, plan
 from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, write_json
-from speechpress.compressor.quantization import Quantization, load_quantization, save_quantization
-from speechpress.compressor.quantize_checkpoint import open_unquantized, prepare, quantize
+from speechpress.compressor.quantize.ptq import open_unquantized, prepare, quantize
+from speechpress.compressor.quantize.scheme import Quantization, load_quantization, save_quantization
 from speechpress.compressor.targets import target_of
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import SpeechpressError

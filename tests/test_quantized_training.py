@@ -6,9 +6,9 @@ from bundled import SMALL, make, speech_like
 from safetensors.torch import load_file
 
 from speechpress.compressor.distill import distill
-from speechpress.compressor.fake_quant import simulated
 from speechpress.compressor.models.checkpoint import load_encoder
-from speechpress.compressor.quantization import FIRST_CONV, Quantization, load_quantization
+from speechpress.compressor.quantize.fake_quant import simulated
+from speechpress.compressor.quantize.scheme import FIRST_CONV, Quantization, load_quantization
 from speechpress.compressor.quantize_report import lowered_alone
 from speechpress.compressor.quantized_training import QuantizedTraining
 from speechpress.compressor.recipe.files import load_recipe

@@ -11,7 +11,7 @@ import pytest
 from speechpress.compressor.data.corpus import _manifest_cuts
 from speechpress.compressor.data.shar import _shard
 from speechpress.compressor.models.checkpoint import read_json, read_tensors, sha256
-from speechpress.compressor.quantization import load_quantization
+from speechpress.compressor.quantize.scheme import load_quantization
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.runtime import tensor_file
 from speechpress.runtime.enrol import read_example

@@ -2,9 +2,9 @@ import pytest
 import torch
 from bundled import BASE, make, speech_like
 
-from speechpress.compressor.fake_quant import kinds
-from speechpress.compressor.quantization import FIRST_CONV, Operator, Quantization
-from speechpress.compressor.sensitivity import Yardstick, mixed
+from speechpress.compressor.quantize.fake_quant import kinds
+from speechpress.compressor.quantize.scheme import FIRST_CONV, Operator, Quantization
+from speechpress.compressor.quantize.sensitivity import Yardstick, mixed
 
 BAD = "encoder.layers.0.attention.out_proj"
 

@@ -16,7 +16,7 @@ from speechpress.runtime.spec import StreamSpec
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
 from ..models.streaming import StreamingEncoder
-from ..quantization import Quantization
+from ..quantize.scheme import Quantization
 from ..targets import Target
 from .source import Source
 

@@ -17,14 +17,14 @@ from speechpress.runtime.errors import CheckFailed, SpeechpressError
 from speechpress.runtime.parity import Parity, compare_layers, describe, within, worst
 from speechpress.runtime.verify import constants, run_golden, stream
 
-from ..fake_quant import simulated
 from ..models.checkpoint import sha256, write_json, write_tensors
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
 from ..models.events import OnText
 from ..models.input_norm import MAX_AT_ONCE_S
 from ..models.streaming import StreamingEncoder, chunk_frames_of
-from ..quantization import Quantization, by_scheme
+from ..quantize.fake_quant import check_operators, simulated
+from ..quantize.scheme import Quantization, by_scheme
 from ..targets import MIN_DELEGATED, WINDOW_MS, Target, check_scheme
 from . import delegation
 from .card import write_card
@@ -32,7 +32,7 @@ from .document import Order, facts, min_samples, summary
 from .half import HalfOffline, HalfStep
 from .lower import Lowered, Method, lower
 from .prepare import Offline, prepared_step
-from .pt2e import as_prepared, check_operators
+from .pt2e import as_prepared
 from .source import Source, golden_clip
 
 OFFLINE_S, GOLDEN_S, RANDOM_S = 10.0, 2.0, 1.3

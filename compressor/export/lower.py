@@ -17,7 +17,7 @@ from torch.export import Dim
 
 from speechpress.runtime.errors import SpeechpressError
 
-from ..quantization import Quantization, by_scheme
+from ..quantize.scheme import Quantization, by_scheme
 from .backends import partitioner
 from .half import without_gelu
 from .pt2e import layer_of, quantized

@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechpress.runtime.errors import SpeechpressError
-
-from ..fake_quant import grouped_weight, kinds, operators
 from ..models.config import EncoderConfig
-from ..models.encoder import Encoder
-from ..quantization import GROUP, LEVELS, MIN_SCALE, Operator, Quantization, Range, scale_of
+from ..quantize.fake_quant import grouped_weight
+from ..quantize.scheme import GROUP, LEVELS, MIN_SCALE, Operator, Quantization, Range, scale_of
 from .prepare import checkpoint_name, query_scale
 
 CONVOLUTION, LINEAR = torch.ops.aten.conv2d.default, torch.ops.aten.linear.default
+
+
 NORMS = ("ChannelNorm", "FrameNorm")  # whose means are products, but no weights
 
 
@@ -49,19 +48,6 @@ def as_prepared(quantization: Quantization, config: EncoderConfig) -> Quantizati
         if name.endswith(".q_proj") and operator.output is not None:
             found[name] = replace(operator, output=(operator.output[0] * scale, operator.output[1] * scale))
     return replace(quantization, operators=found)
-
-
-def check_operators(name: str, encoder: Encoder, quantization: Quantization) -> None:
-    """Raises SpeechpressError when a layer cannot be quantised as it should be."""
-    settled = quantization.settled(kinds(encoder)).operators
-    parts = operators(encoder)
-    odd = [n for n, item in settled.items() if item.how == "int4" and parts[n].weight.shape[1] % GROUP]
-    if odd:
-        width = parts[odd[0]].weight.shape[1]
-        raise SpeechpressError(
-            f"{name}: int4 gives each {GROUP} inputs of a layer a scale, but {odd[0]} has {width} inputs, which is no "
-            f"multiple of it ({len(odd)} such layers); use int8, or a student whose widths are multiples of {GROUP}"
-        )
 
 
 def layer_of(node: torch.fx.Node) -> str:

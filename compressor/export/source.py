@@ -17,7 +17,7 @@ from ..models.checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, p
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
 from ..models.scores import scores_of
-from ..quantization import Quantization, load_quantization
+from ..quantize.scheme import Quantization, load_quantization
 from ..starter import SPEECH
 from ..teachers.backbones import EncoderBackbone
 from ..teachers.hub_folder import looks_like_hub_id

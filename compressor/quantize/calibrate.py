@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.stream import StreamingExtractor
 
-from .data.corpus import open_corpus
-from .data.heldout import heldout_waves, split_heldout
+from ..data.corpus import open_corpus
+from ..data.heldout import heldout_waves, split_heldout
+from ..models.config import SAMPLE_RATE
+from ..models.encoder import Encoder
+from ..models.events import OnText
+from ..models.streaming import TorchEngine, folded
+from ..starter import SPEECH
 from .fake_quant import feeds_gelu, kinds, operators
-from .models.config import SAMPLE_RATE
-from .models.encoder import Encoder
-from .models.events import OnText
-from .models.streaming import TorchEngine, folded
-from .quantization import FIRST_CONV, FLOAT, LEVELS, Operator, Range, scale_of
-from .starter import SPEECH
+from .scheme import FIRST_CONV, FLOAT, LEVELS, Operator, Range, scale_of
 
 SPEECH_S, CROP_S = 120.0, 15.625
 SILENCE_RMS = 1e-4  # -80 dB of full scale

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from speechpress.runtime.parity import compare
 
+from ..models.encoder import Encoder
+from ..models.events import OnText
 from .fake_quant import simulated
-from .models.encoder import Encoder
-from .models.events import OnText
-from .quantization import FIRST_CONV, FLOAT, Operator, Quantization
+from .scheme import FIRST_CONV, FLOAT, Operator, Quantization
 
 HARMLESS_DB = 15.0  # so far above the budget, the first convolution's error drowns in that of the others
 

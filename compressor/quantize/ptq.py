@@ -15,10 +15,7 @@ from speechpress.runtime.atomic import atomic_folder, write_json
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-from .calibrate import Speech, calibrate, heldout_speech, static_operators
-from .export.pt2e import check_operators
-from .fake_quant import kinds, operators
-from .models.checkpoint import (
+from ..models.checkpoint import (
     CARD,
     CONFIG,
     HEADS,
@@ -30,12 +27,14 @@ from .models.checkpoint import (
     parameters,
     sha256,
 )
-from .models.costs import frames_per_s, macs_per_s
-from .models.encoder import Encoder
-from .models.events import OnText
-from .quantization import CALIBRATED, GROUP, Operator, Quantization, load_quantization, save_quantization
+from ..models.costs import frames_per_s, macs_per_s
+from ..models.encoder import Encoder
+from ..models.events import OnText
+from ..targets import TARGETS
+from .calibrate import Speech, calibrate, heldout_speech, static_operators
+from .fake_quant import check_operators, kinds, operators
+from .scheme import CALIBRATED, GROUP, Operator, Quantization, load_quantization, save_quantization
 from .sensitivity import Cost, Yardstick, mixed
-from .targets import TARGETS
 
 CHUNKS_MS = sorted({chunk_ms for target in TARGETS for chunk_ms in target.chunks_ms})
 KEPT = (CONFIG, MODEL_CODE, "preprocessor_config.json", WEIGHTS, HEADS, "recipe.yaml")

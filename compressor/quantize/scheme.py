@@ -13,8 +13,8 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import read_json
 from speechpress.runtime.schema import check
 
-from .models.document_schema import quantization_kind
-from .targets import SCHEMES
+from ..models.document_schema import quantization_kind
+from ..targets import SCHEMES
 
 QUANTIZE, SCHEMA = "quantize.json", 1
 # It reads the waveform itself, whose 8 bits would be heard in all that follows; it is cheap.

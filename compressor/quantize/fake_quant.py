@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .models.config import EncoderConfig
-from .models.encoder import Encoder
-from .models.streaming import folded
-from .quantization import FIRST_CONV, GROUP, LEVELS, MIN_SCALE, Operator, Quantization
+from speechpress.runtime.errors import SpeechpressError
+
+from ..models.config import EncoderConfig
+from ..models.encoder import Encoder
+from ..models.streaming import folded
+from .scheme import FIRST_CONV, GROUP, LEVELS, MIN_SCALE, Operator, Quantization
 
 SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 
@@ -128,3 +130,16 @@ def grouped_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _levels(rows: Tensor, scales: Tensor) -> Tensor:
     return (rows / scales[..., None]).round().clamp(-8, 7)
+
+
+def check_operators(name: str, encoder: Encoder, quantization: Quantization) -> None:
+    """Raises SpeechpressError when a layer cannot be quantised as it should be."""
+    settled = quantization.settled(kinds(encoder)).operators
+    parts = operators(encoder)
+    odd = [n for n, item in settled.items() if item.how == "int4" and parts[n].weight.shape[1] % GROUP]
+    if odd:
+        width = parts[odd[0]].weight.shape[1]
+        raise SpeechpressError(
+            f"{name}: int4 gives each {GROUP} inputs of a layer a scale, but {odd[0]} has {width} inputs, which is no "
+            f"multiple of it ({len(odd)} such layers); use int8, or a student whose widths are multiples of {GROUP}"
+        )

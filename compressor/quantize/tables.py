@@ -9,7 +9,7 @@ from rich.text import Text
 
 from speechpress.runtime.escape import markdown_text
 
-from .views import pages
+from ..views import pages
 
 
 def quantized_table(document: dict[str, Any]) -> RenderableType:

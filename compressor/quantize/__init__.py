@@ -1,0 +1,1 @@
+"""schemes, fake quantisation, calibration, `compress quantize`."""
