@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from common import alternate, read, write
 
+from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.export.lower import Method, hushed, lower
 from speechpress.compressor.export.prepare import Offline, prepared_step
 from speechpress.compressor.models.config import EncoderConfig
@@ -36,7 +37,6 @@ from speechpress.compressor.models.costs import attention_macs_per_s, macs_per_s
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.recipe.schema import student_config
 from speechpress.runtime.engine import Program, set_threads
 from speechpress.runtime.json_text import json_text
 from speechpress.runtime.parity import compare

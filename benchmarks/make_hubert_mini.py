@@ -51,8 +51,8 @@ from hubert_mini_stages import (
 from torch import Tensor, nn
 from transformers import HubertModel
 
-from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.data.audio import read_audio
+from speechpress.compressor.distill.process import keep_freed_memory
 from speechpress.compressor.eval_suite import wanted
 from speechpress.compressor.extraction import extract, stores
 from speechpress.compressor.feature_store import FeatureStore

@@ -18,9 +18,9 @@ from pruning_curve import DENSE, FURTHER, TRAIN, continued, data_of, faithful, s
 from real_run import compress
 from streaming_quality import test_clips
 
-from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.distill.process import keep_freed_memory
+from speechpress.compressor.distill.sparse import prunable, zero_smallest
 from speechpress.compressor.models.checkpoint import load_encoder, read_json
-from speechpress.compressor.sparse import prunable, zero_smallest
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher
 

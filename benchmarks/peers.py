@@ -27,13 +27,13 @@ from common import write
 from mini_suite import measured
 from pruning_curve import gates_lasting
 
-from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.data.sounds import read_sound
+from speechpress.compressor.distill.folders import JOINT
+from speechpress.compressor.distill.process import keep_freed_memory
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.fidelity import fidelity
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.runs import JOINT
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.tasks.suites import open_suite
 from speechpress.compressor.teachers.load import Teacher, load_teacher

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
+from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.export.export import export, plan
 from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.checkpoint import save_encoder
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.recipe.schema import student_config
 from speechpress.compressor.targets import target_of
 from speechpress.runtime.atomic import write_json
 

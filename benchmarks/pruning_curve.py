@@ -27,7 +27,8 @@ from common import alternate, write
 from real_run import compress
 from streaming_quality import fidelity, test_clips
 
-from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.distill.objectives import load_heads
+from speechpress.compressor.distill.process import keep_freed_memory
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import score_tasks
 from speechpress.compressor.export.lower import Method, lower
@@ -36,7 +37,6 @@ from speechpress.compressor.features import LOG_MEL, of_model, random_copy
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder, read_json
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import Teacher, load_teacher

@@ -15,7 +15,7 @@ from typing import Any
 
 from common import write
 
-from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.distill.process import keep_freed_memory
 from speechpress.compressor.eval_suite import wanted
 from speechpress.compressor.extraction import extract, stores
 from speechpress.compressor.features import LOG_MEL, of_model

@@ -10,11 +10,11 @@ import torch
 from common import alternate, write
 from transformers import HubertConfig, HubertModel
 
+from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.models.config import SAMPLE_RATE, EncoderConfig
 from speechpress.compressor.models.costs import macs_per_s, parameters
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.recipe.schema import student_config
 
 ROUNDS = 5
 

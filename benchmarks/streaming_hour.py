@@ -21,11 +21,11 @@ import torch
 from common import write
 
 from speechpress.compressor.data.audio import read_audio
+from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import TorchEngine
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.recipe.schema import student_config
 from speechpress.compressor.starter import SPEECH
 from speechpress.runtime.stream import StreamingExtractor
 

@@ -23,13 +23,13 @@ from real_run import STUDENT, TRAIN, compress
 
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.heldout import heldout_waves, split_heldout
-from speechpress.compressor.distill_step import Distiller
+from speechpress.compressor.distill.objectives import load_heads
+from speechpress.compressor.distill.step import Distiller
+from speechpress.compressor.distill.validation import validate
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
-from speechpress.compressor.objectives import load_heads
 from speechpress.compressor.starter import TEACHER
 from speechpress.compressor.teachers.load import load_teacher
-from speechpress.compressor.validation import validate
 from speechpress.runtime.json_text import json_text
 
 VARIANTS = [*itertools.product(("static", "frame"), ("none", "running")), ("layer", "none")]

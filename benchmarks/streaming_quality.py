@@ -26,15 +26,15 @@ from common import write
 from real_run import STUDENT, TRAIN, compress
 from torch import Tensor
 
-from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.data.sounds import read_sound
+from speechpress.compressor.distill.objectives import Heads, l1_and_cosine, load_heads
+from speechpress.compressor.distill.process import keep_freed_memory
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import score_tasks
 from speechpress.compressor.features import LOG_MEL, Upstream, of_model
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder, chunk_mask
-from speechpress.compressor.objectives import Heads, l1_and_cosine, load_heads
 from speechpress.compressor.tasks.folder import make_task, whole_test_clips
 from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import Teacher, load_teacher

@@ -30,18 +30,19 @@ from common import busy_s, write
 from torch import nn
 from transformers import HubertConfig, HubertModel
 
-from speechpress.compressor.allocator import keep_freed_memory
 from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.data.batches import Batches
 from speechpress.compressor.data.corpus import open_corpus
-from speechpress.compressor.distill import distill
+from speechpress.compressor.distill.distill import distill
+from speechpress.compressor.distill.objectives import PredictionHeads, loss_sums
+from speechpress.compressor.distill.process import keep_freed_memory
+from speechpress.compressor.distill.resolve import student_config
+from speechpress.compressor.distill.run import Where
 from speechpress.compressor.models.checkpoint import save_encoder
 from speechpress.compressor.models.config import SAMPLE_RATE, EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.objectives import PredictionHeads, loss_sums
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.recipe.schema import Match, student_config
-from speechpress.compressor.run import Where
+from speechpress.compressor.recipe.schema import Match
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.json_text import json_text
 

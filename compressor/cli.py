@@ -132,10 +132,11 @@ def distill(
 ) -> None:
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
     from . import starter as at_hand
+    from .distill.folders import choose_folder
+    from .distill.tables import RunView, dry_run_table, fidelity_table
     from .recipe.files import load_recipe
-    from .runs import choose_folder
     from .teachers.hub_folder import check_at_hand
-    from .views.screen import RunView, Screen, dry_run_table, fidelity_table
+    from .views.screen import Screen
 
     settings = list(sets or [])
     if teacher:
@@ -149,9 +150,9 @@ def distill(
     check_at_hand(loaded.teacher)
     folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
-    from .distill import try_out
-    from .joint import distill_in_stages
-    from .run import Where
+    from .distill.distill import try_out
+    from .distill.run import Where
+    from .distill.stages import distill_in_stages
 
     where = Where(tuple(data), folder, device, resume, overwrite)
     if dry_run:
@@ -220,8 +221,8 @@ def export_bundle(
     json: Json = False,
 ) -> None:
     """Make a bundle for a device: lowered to ExecuTorch, run, and compared with the checkpoint before it is written."""
+    from .distill.folders import choose_folder, newest
     from .export.tables import export_table
-    from .runs import choose_folder, newest
     from .targets import check_scheme, target_of
     from .teachers.hub_folder import check_at_hand
     from .views.screen import Screen

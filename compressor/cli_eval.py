@@ -75,7 +75,7 @@ def evaluate(
 
     Without --suite, quick linear probes on the starter speech or on --data. With --suite, the tasks of SUPERB.
     """
-    from .runs import newest
+    from .distill.folders import newest
     from .teachers.hub_folder import check_at_hand
 
     screen = Screen(json)

@@ -74,12 +74,13 @@ def prune(
     json: Json = False,
 ) -> None:
     """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time; distil again."""
+    from .distill.folders import choose_folder, newest
+    from .distill.tables import RunView, fidelity_table
     from .prune_tables import prune_table
     from .prune_target import METHODS, read_target
     from .recipe.strict_yaml import did_you_mean
-    from .runs import choose_folder, newest
     from .starter import SPEECH, STEPS
-    from .views.screen import RunView, Screen, fidelity_table
+    from .views.screen import Screen
 
     if method not in METHODS:
         advice = did_you_mean(method, METHODS)
@@ -88,10 +89,10 @@ def prune(
     screen = Screen(json)
     source = checkpoint or newest(RUNS, screen.say)
     folder = choose_folder(out, RUNS, f"{source.resolve().name}-pruned", resume)
+    from .distill.run import Where
     from .prune import prune as run
     from .prune import settled
     from .prune_order import Order
-    from .run import Where
 
     recover = STEPS if recover is None and starter else recover
     order = Order(source, target, method, recover, layers, width, teacher, tuple(sets or []), chunk_ms, quantize)

@@ -34,7 +34,7 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Calibrate on held-out speech and write a quantised checkpoint, or --report what each scheme would cost."""
-    from .runs import choose_folder, newest
+    from .distill.folders import choose_folder, newest
     from .targets import known_scheme
     from .views.screen import Screen
 

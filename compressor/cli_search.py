@@ -146,7 +146,7 @@ def _recipes(
 
 def _folder(out: Path | None, name: str, resume: bool) -> Path:
     """`out` as given; else a new folder under SEARCHES, or with `resume` the newest search there."""
-    from .runs import choose_folder
+    from .distill.folders import choose_folder
     from .search_rows import TRIALS
 
     if out is not None or not resume:

@@ -66,9 +66,9 @@ def layers(
     from .teachers.hub_folder import check_at_hand
 
     check_at_hand(teacher)
+    from .distill.folders import choose_folder
     from .feature_store import cache_folder
     from .layer_probes import corpora_of, open_tasks
-    from .runs import choose_folder
     from .study import study_layers
     from .study_report import write_study
     from .study_students import Training

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .allocator import keep_freed_memory
 from .data.audio import Skipped
 from .data.sounds import Sound, durations_s, identity, read_sound
+from .distill.process import keep_freed_memory
 from .feature_store import FeatureStore, check_space
 from .features import Upstream, equal_lengths, framed
 from .models.config import SAMPLE_RATE

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .objectives import Heads, l1_and_cosine
+from .distill.objectives import Heads, l1_and_cosine
 from .similarity import cka_matrix, shuffled
 
 RIDGE = 1e-3

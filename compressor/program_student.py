@@ -12,7 +12,7 @@ from speechpress.runtime.engine import PteEngine, PteModel
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.verify import stream
 
-from .objectives import Heads, PredictionHeads
+from .distill.objectives import Heads, PredictionHeads
 
 
 class ProgramStudent(nn.Module):

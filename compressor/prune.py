@@ -15,8 +15,10 @@ from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
-from .distill import distill, set_up
-from .joint import starting_from
+from .distill.distill import distill, set_up
+from .distill.folders import CUT
+from .distill.run import Outcome, Where, check_folder
+from .distill.stages import starting_from
 from .models import costs
 from .models.checkpoint import CARD, STATE, Checkpoint, ancestry, is_remains, load_checkpoint
 from .models.document_schema import read_card
@@ -26,8 +28,6 @@ from .prune_order import Order
 from .prune_target import UNSTRUCTURED
 from .recipe.files import parse_recipe
 from .recipe.schema import Prune, Recipe
-from .run import Outcome, Where, check_folder
-from .runs import CUT
 
 
 def prune(order: Order, where: Where, listen: OnEvent, say: OnText) -> dict[str, Any]:

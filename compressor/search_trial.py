@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .distill.resolve import student_config
 from .export.clock import DeviceClock
 from .models.config import EncoderConfig
 from .models.costs import parameters
-from .recipe.schema import Recipe, student_config
+from .recipe.schema import Recipe
 from .search_rows import DONE, SKIPPED, Row, blank
 from .search_space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
 from .workers import Desk
 
 if TYPE_CHECKING:
+    from .distill.run import Outcome
     from .export.source import Source
     from .models.encoder import Encoder
-    from .run import Outcome
 
 # Random weights do not quantise as trained ones do, and a proxy's not as a finished student's: what int8 costs is in
 # the fidelity of the program. These tell a program that runs from a broken one.
@@ -71,9 +72,9 @@ def survey(desk: Desk, job: Job) -> Facts:
     _share_cores(desk)
     from .data.corpus import open_corpus
     from .data.heldout import hold_out
-    from .distill import make_fabric
-    from .recipe.schema import resolve_match
-    from .run import Where
+    from .distill.distill import make_fabric
+    from .distill.resolve import resolve_match
+    from .distill.run import Where
     from .teachers.load import load_teacher
 
     desk.tell("opening teacher and speech")
@@ -174,8 +175,8 @@ def _exported(source: "Source", shape: Shape, chunk_ms: float, longest_s: float,
 
 def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
     """Distil the shape for a short while, and the fidelity of what comes out."""
-    from .distill import distill
-    from .run import Where
+    from .distill.distill import distill
+    from .distill.run import Where
 
     recipe = shaped(job.recipe, shape)
     where = Where(job.data, folder, job.train_device, overwrite=True)
@@ -205,11 +206,11 @@ def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float
     """What the heads make of the quantised program's frames, on the speech that the run held out."""
     from .data.corpus import open_corpus
     from .data.heldout import heldout_waves, hold_out
+    from .distill.objectives import load_heads
+    from .distill.validation import validate
     from .export.source import open_source
-    from .objectives import load_heads
     from .program_student import ProgramStudent
     from .teachers.load import load_teacher
-    from .validation import validate
 
     source, teacher = open_source(folder), load_teacher(job.recipe.teacher)
     streams = not source.encoder.config.blockers

@@ -17,7 +17,11 @@ from speechpress.runtime.errors import SpeechpressError
 from .data.audio import cut_place
 from .data.corpus import open_corpus
 from .data.heldout import hold_out
-from .distill import distill
+from .distill.distill import distill
+from .distill.objectives import load_heads
+from .distill.plan import plan
+from .distill.resume import check_identity
+from .distill.run import Where
 from .eval_suite import wanted
 from .extraction import extract, stores
 from .fidelity import fidelity
@@ -26,13 +30,9 @@ from .layer_probes import brief
 from .models.checkpoint import CARD, STATE, Checkpoint, parameters
 from .models.document_schema import read_card
 from .models.events import Event, OnText
-from .objectives import load_heads
-from .plan import plan
 from .probes import probe
 from .recipe.files import load_recipe
 from .recipe.schema import Recipe
-from .resume import check_identity
-from .run import Where
 from .solve import class_parts
 from .tasks.task import Task
 from .teachers.load import Teacher

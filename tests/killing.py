@@ -111,8 +111,10 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     import torch
     from bundled import CHUNK_MS, SMALL, make
 
-    from speechpress.compressor import plots, prune_order, prune_target, search_report  # noqa: F401
-    from speechpress.compressor.distill import distill
+    from speechpress.compressor import prune_order, prune_target
+    from speechpress.compressor.distill import metrics as plots  # noqa: F401
+    from speechpress.compressor.distill.distill import distill
+    from speechpress.compressor.distill.run import Where
     from speechpress.compressor.export import export as exporting
     from speechpress.compressor.export.source import open_source
     from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, sha256, write_json
@@ -120,7 +122,6 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     from speechpress.compressor.prune import prune
     from speechpress.compressor.quantize import ptq as quantize_checkpoint
     from speechpress.compressor.recipe.files import load_recipe
-    from speechpress.compressor.run import Where
     from speechpress.compressor.targets import target_of
     from speechpress.compressor.teachers.convert import convert
     from speechpress.compressor.teachers.load import load_teacher

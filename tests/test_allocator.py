@@ -6,7 +6,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from speechpress.compressor.allocator import keep_freed_memory
+from speechpress.compressor.distill.process import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else None
 def step():
     x = torch.ones(16_000_000)  # 64 MB: glibc never keeps blocks of more than 32 MB by itself

@@ -6,11 +6,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from speechpress.compressor.distill.objectives import LayerPairs, PredictionHeads
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
-from speechpress.compressor.objectives import LayerPairs, PredictionHeads
 
 SMALL = EncoderConfig(
     conv_channels=(8, 16, 16),

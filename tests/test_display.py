@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from speechpress.compressor.views.screen import RunView, Screen, checks_table, fidelity_table
+from speechpress.compressor.distill.tables import RunView, fidelity_table
+from speechpress.compressor.views.screen import Screen, checks_table
 
 
 def test_people_read_stdout_and_with_json_stderr(capsys):

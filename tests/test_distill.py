@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.heldout import VALIDATION_S, heldout_waves
-from speechpress.compressor.distill import distill, first_batch, make_batches
-from speechpress.compressor.metrics import MetricsLog
+from speechpress.compressor.distill.distill import distill, first_batch, make_batches
+from speechpress.compressor.distill.metrics import MetricsLog
+from speechpress.compressor.distill.objectives import load_heads
+from speechpress.compressor.distill.plan import plan
+from speechpress.compressor.distill.run import Where, check_folder
 from speechpress.compressor.models.checkpoint import load_checkpoint, load_encoder, read_json, save_encoder
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.objectives import load_heads
-from speechpress.compressor.plan import plan
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.run import Where, check_folder
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError

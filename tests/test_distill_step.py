@@ -8,8 +8,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from speechpress.compressor.data.batches import Batch, Batches
 from speechpress.compressor.data.corpus import open_corpus
-from speechpress.compressor.distill import make_fabric
-from speechpress.compressor.distill_step import (
+from speechpress.compressor.distill.distill import make_fabric
+from speechpress.compressor.distill.loop import Loop
+from speechpress.compressor.distill.objectives import PredictionHeads
+from speechpress.compressor.distill.process import Interrupt
+from speechpress.compressor.distill.run import Where
+from speechpress.compressor.distill.step import (
     Distiller,
     Trainer,
     distillation_step,
@@ -18,15 +22,11 @@ from speechpress.compressor.distill_step import (
     scales_gradients,
     step_seed,
 )
-from speechpress.compressor.interrupt import Interrupt
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.events import silent
-from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.recipe.schema import Match, Train
-from speechpress.compressor.run import Where
 from speechpress.compressor.teachers.load import load_teacher
-from speechpress.compressor.training import Loop
 from speechpress.runtime.errors import SpeechpressError
 
 MATCH = Match(layers=(2, 4))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sound_server import SoundServer, missing
 
+from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.recipe.schema import student_config
 
 ROOT = Path(__file__).parent.parent
 PAGES = (

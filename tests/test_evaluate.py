@@ -15,6 +15,7 @@ from speechpress.compressor import evaluate as evaluation
 from speechpress.compressor import probes
 from speechpress.compressor.contest import open_comparison
 from speechpress.compressor.data.sounds import read_sound
+from speechpress.compressor.distill.objectives import LayerPairs, PredictionHeads, save_heads
 from speechpress.compressor.downstream import Budget
 from speechpress.compressor.eval_suite import evaluate_suite, wanted
 from speechpress.compressor.eval_tables import probe_tables
@@ -26,7 +27,6 @@ from speechpress.compressor.layer_probes import layer_scores
 from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, write_json
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.objectives import LayerPairs, PredictionHeads, save_heads
 from speechpress.compressor.tasks.folder import STARTER, make_task, whole_test_clips
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tiny_models import save, tiny, tiny_whisper, w2v_bert, waves
 
+from speechpress.compressor.distill.plan import plan
 from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.checkpoint import write_tensors
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.plan import plan
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.teachers.backbones import KINDS
 from speechpress.compressor.teachers.families import TABLE, WITH_ADAPTERS, family_of

@@ -2,9 +2,9 @@ import pytest
 import torch
 from bundled import BASE, make
 
-from speechpress.compressor.gates import GatedDistiller, HardConcrete, SparsityPenalty, gated_optimizer
+from speechpress.compressor.distill.gates import GatedDistiller, HardConcrete, SparsityPenalty, gated_optimizer
+from speechpress.compressor.distill.objectives import PredictionHeads
 from speechpress.compressor.models import costs
-from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.recipe.schema import Prune, Train
 from speechpress.compressor.surgery.cut import cut
 from speechpress.compressor.surgery.units import Group, counts, resized, sizes_of

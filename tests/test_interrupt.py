@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from speechpress.compressor.interrupt import Interrupt
+from speechpress.compressor.distill.process import Interrupt
 
 
 def test_the_first_ctrl_c_asks_and_the_second_stops():

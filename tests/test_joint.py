@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from speechpress.compressor.joint import distill_in_stages
-from speechpress.compressor.metrics import MetricsLog
+from speechpress.compressor.distill.folders import choose_folder
+from speechpress.compressor.distill.metrics import MetricsLog
+from speechpress.compressor.distill.run import Where
+from speechpress.compressor.distill.stages import distill_in_stages
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.run import Where
-from speechpress.compressor.runs import choose_folder
 from speechpress.compressor.show import show_recipe
 from speechpress.runtime.errors import SpeechpressError
 

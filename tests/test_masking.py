@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.masking import GAP, draw_mask, draw_masks, masked_targets
+from speechpress.compressor.distill.masking import GAP, draw_mask, draw_masks, masked_targets
 
 
 def spans(mask):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.metrics import MetricsLog
+from speechpress.compressor.distill.metrics import MetricsLog
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from bundled import BASE, SMALL, make
 
+from speechpress.compressor.distill.objectives import LayerPairs, PredictionHeads, load_heads, save_heads
 from speechpress.compressor.models.checkpoint import load_encoder, save_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
-from speechpress.compressor.objectives import LayerPairs, PredictionHeads, load_heads, save_heads
 from speechpress.compressor.surgery.masks import masked_layer_norm
 from speechpress.compressor.surgery.narrow import check_width, narrow, narrow_heads, strongest
 from speechpress.runtime.errors import SpeechpressError

@@ -11,9 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor import objectives
-from speechpress.compressor.models.checkpoint import HEADS
-from speechpress.compressor.objectives import (
+from speechpress.compressor.distill import objectives
+from speechpress.compressor.distill.objectives import (
     FUNCTIONS,
     LayerPairs,
     PredictionHeads,
@@ -27,6 +26,7 @@ from speechpress.compressor.objectives import (
     make_heads,
     save_heads,
 )
+from speechpress.compressor.models.checkpoint import HEADS
 from speechpress.compressor.recipe import files as recipe_file
 from speechpress.compressor.recipe import schema as matching
 from speechpress.compressor.recipe.schema import OBJECTIVES, Match

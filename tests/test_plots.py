@@ -1,8 +1,7 @@
 import numpy as np
 from matplotlib.image import imread
 
-from speechpress.compressor.metrics import MetricsLog
-from speechpress.compressor.plots import plot_run
+from speechpress.compressor.distill.metrics import MetricsLog, plot_run
 
 
 def log_of(path, steps):

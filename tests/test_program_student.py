@@ -2,13 +2,13 @@ import pytest
 import torch
 from bundled import CHUNK_MS, speech_like
 
-from speechpress.compressor.distill_step import Distiller
+from speechpress.compressor.distill.objectives import LayerPairs, PredictionHeads
+from speechpress.compressor.distill.step import Distiller
+from speechpress.compressor.distill.validation import validate
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.streaming import chunk_frames_of
-from speechpress.compressor.objectives import LayerPairs, PredictionHeads
 from speechpress.compressor.program_student import ProgramStudent
 from speechpress.compressor.teachers.load import load_teacher
-from speechpress.compressor.validation import validate
 from speechpress.runtime.errors import SpeechpressError
 
 

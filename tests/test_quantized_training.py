@@ -5,15 +5,15 @@ import torch
 from bundled import SMALL, make, speech_like
 from safetensors.torch import load_file
 
-from speechpress.compressor.distill import distill
+from speechpress.compressor.distill.distill import distill
+from speechpress.compressor.distill.qat import QuantizedTraining
+from speechpress.compressor.distill.run import Where
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.quantize.fake_quant import simulated
 from speechpress.compressor.quantize.scheme import FIRST_CONV, Quantization, load_quantization
 from speechpress.compressor.quantize_report import lowered_alone
-from speechpress.compressor.quantized_training import QuantizedTraining
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.recipe.schema import Quantize
-from speechpress.compressor.run import Where
 from speechpress.runtime.engine import Program
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parity import compare

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechpress.compressor.distill.resolve import resolve_match, student_config
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe, parse_recipe
-from speechpress.compressor.recipe.schema import Match, Recipe, Streaming, resolve_match, student_config
+from speechpress.compressor.recipe.schema import Match, Recipe, Streaming
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from speechpress.compressor.resume import check_identity, load_state, save_state
-from speechpress.compressor.training import Progress
+from speechpress.compressor.distill.loop import Progress
+from speechpress.compressor.distill.resume import check_identity, load_state, save_state
 from speechpress.runtime.errors import SpeechpressError
 
 

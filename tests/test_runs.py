@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from speechpress.compressor.runs import choose_folder, newest
+from speechpress.compressor.distill.folders import choose_folder, newest
 from speechpress.runtime.errors import SpeechpressError
 
 

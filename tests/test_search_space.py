@@ -2,9 +2,9 @@ import itertools
 
 import pytest
 
+from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe, parse_recipe
-from speechpress.compressor.recipe.schema import student_config
 from speechpress.compressor.search_space import (
     cheapest,
     check_choices,

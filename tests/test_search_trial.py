@@ -3,11 +3,11 @@ import errno
 import pytest
 from searched import tiny_recipe
 
-from speechpress.compressor.distill import distill
+from speechpress.compressor.distill.distill import distill
+from speechpress.compressor.distill.run import Where
 from speechpress.compressor.export.clock import DeviceClock
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe, parse_recipe
-from speechpress.compressor.run import Where
 from speechpress.compressor.search_trial import (
     Facts,
     Job,

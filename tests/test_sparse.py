@@ -2,8 +2,8 @@ import pytest
 import torch
 from bundled import SMALL, make
 
+from speechpress.compressor.distill.sparse import WeightPruner, prunable, zero_smallest
 from speechpress.compressor.recipe.schema import Prune
-from speechpress.compressor.sparse import WeightPruner, prunable, zero_smallest
 
 
 def zero_share(encoder):

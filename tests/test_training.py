@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.distill_step import Distiller, learning_rate, make_optimizer
+from speechpress.compressor.distill.loop import diverged
+from speechpress.compressor.distill.objectives import PredictionHeads
+from speechpress.compressor.distill.step import Distiller, learning_rate, make_optimizer
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.recipe.schema import Train
-from speechpress.compressor.training import diverged
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -4,10 +4,10 @@ import signal
 
 import pytest
 
-from speechpress.compressor.distill import distill
+from speechpress.compressor.distill.distill import distill
+from speechpress.compressor.distill.run import Where
 from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.run import Where
 from speechpress.compressor.show import show
 from speechpress.compressor.unfinished import saved_step, words
 from speechpress.compressor.views.numbers import _lineage_rows, show_table

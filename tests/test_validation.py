@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from speechpress.compressor.distill_step import Distiller
+from speechpress.compressor.distill.objectives import PredictionHeads
+from speechpress.compressor.distill.step import Distiller
+from speechpress.compressor.distill.validation import align, validate
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.objectives import PredictionHeads
 from speechpress.compressor.teachers.load import load_teacher
-from speechpress.compressor.validation import align, validate
 
 
 def test_alignment_cuts_to_the_shared_frames():
@@ -16,7 +16,7 @@ def test_alignment_cuts_to_the_shared_frames():
 
 def test_validation_of_a_student_that_is_its_teacher_is_perfect(tiny_teacher):
     """The tiny teacher matched with itself, layer to layer."""
-    from speechpress.compressor.objectives import LayerPairs
+    from speechpress.compressor.distill.objectives import LayerPairs
 
     encoder = load_encoder(tiny_teacher)
     distiller = Distiller(encoder, LayerPairs([(2, 2), (4, 4)], 32, 32))

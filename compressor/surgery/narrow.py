@@ -13,9 +13,9 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..distill.objectives import Heads, LayerPairs, PredictionHeads
 from ..models.config import EncoderConfig
 from ..models.encoder import Encoder
-from ..objectives import Heads, LayerPairs, PredictionHeads
 from .subclone import TAP_GAINS, TAPS, WIDTH, Pick, axes_of, position_taps, tap_norms
 
 REDUCTION = "encoder.time_reduction.conv.weight"  # its inputs and outputs are both the width

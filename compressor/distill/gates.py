@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .distill_step import Distiller, make_optimizer
-from .models import costs
-from .models.config import EncoderConfig
-from .models.encoder import Encoder
+from ..models import costs
+from ..models.config import EncoderConfig
+from ..models.encoder import Encoder
+from ..recipe.schema import Prune, Train
+from ..surgery.masks import attach
+from ..surgery.select import choose
+from ..surgery.unit_costs import UnitCost
+from ..surgery.units import Group, Masks, sizes_of
 from .objectives import Heads
-from .recipe.schema import Prune, Train
-from .surgery.masks import attach
-from .surgery.select import choose
-from .surgery.unit_costs import UnitCost
-from .surgery.units import Group, Masks, sizes_of
+from .step import Distiller, make_optimizer
 
 TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1
 OPEN = 0.99  # the share of gates that are not closed at the start

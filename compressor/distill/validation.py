@@ -6,8 +6,8 @@ Shapes: B batch, S samples, T frames, D width.
 import torch
 from torch import Tensor, nn
 
+from ..teachers.load import Teacher
 from .objectives import l1_and_cosine_sums
-from .teachers.load import Teacher
 
 
 def align(predictions: dict[int, Tensor], targets: dict[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:

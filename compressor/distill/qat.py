@@ -11,8 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .models.encoder import Encoder
-from .quantize.fake_quant import (
+from ..models.encoder import Encoder
+from ..quantize.fake_quant import (
     apply,
     channel_weight,
     dynamic,
@@ -23,8 +23,8 @@ from .quantize.fake_quant import (
     set_forward,
     static,
 )
-from .quantize.scheme import Operator, Quantization
-from .recipe.schema import Quantize
+from ..quantize.scheme import Operator, Quantization
+from ..recipe.schema import Quantize
 
 MOMENTUM = 0.01  # of a new batch's extremes in a range
 GELU_FLOOR = -4.0  # a GELU makes nothing of what lies below

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.batches import Batch, Batches
-from .distill_step import Sums, Taken, Trainer, distillation_step, scales_gradients, summed
-from .interrupt import Interrupt
-from .models.events import Event, OnEvent
-from .recipe.schema import Train
+from ..data.batches import Batch, Batches
+from ..models.events import Event, OnEvent
+from ..recipe.schema import Train
+from .process import Interrupt
+from .step import Sums, Taken, Trainer, distillation_step, scales_gradients, summed
 
 
 @dataclass

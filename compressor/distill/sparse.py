@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .models.encoder import Encoder
-from .recipe.schema import Prune
+from ..models.encoder import Encoder
+from ..recipe.schema import Prune
 
 # Measured by benchmarks/parp.py --zeros; see results/parp_zeros.json.
 NOTE = (

@@ -14,8 +14,8 @@ from speechpress.runtime.json_file import parse_object
 from speechpress.runtime.json_text import json_text
 from speechpress.runtime.schema import Fields, Maybe, Real, Whole, check
 
-from .models.checkpoint import STATE, read_tensors, write_tensors
-from .training import Progress
+from ..models.checkpoint import STATE, read_tensors, write_tensors
+from .loop import Progress
 
 _NUMBER = Maybe(Real(measured=True))  # best_ema is infinite before the first step
 _COUNTS = {"step": Whole(), "skipped_steps": Whole()}

@@ -7,16 +7,16 @@ from lightning_fabric import Fabric
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .distill_step import Distiller, make_optimizer, scales_gradients
+from ..models import costs
+from ..models.config import EncoderConfig
+from ..recipe.schema import Recipe
+from ..surgery.cut import cut
+from ..surgery.unit_costs import UnitCost
+from ..surgery.units import check_prunable, removed, sizes_of
 from .gates import GatedDistiller, SparsityPenalty, gated_optimizer
-from .models import costs
-from .models.config import EncoderConfig
 from .plan import Plan
-from .recipe.schema import Recipe
 from .sparse import WeightPruner
-from .surgery.cut import cut
-from .surgery.unit_costs import UnitCost
-from .surgery.units import check_prunable, removed, sizes_of
+from .step import Distiller, make_optimizer, scales_gradients
 
 
 class Pruning:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .models.checkpoint import HEADS, read_tensors, write_tensors
-from .recipe.schema import Match
+from ..models.checkpoint import HEADS, read_tensors, write_tensors
+from ..recipe.schema import Match
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .models.checkpoint import HEADS, ancestry, inherited_pruning, load_encoder, read_tensors
-from .models.config import SAMPLE_RATE, EncoderConfig
-from .models.encoder import Encoder
+from ..models.checkpoint import HEADS, ancestry, inherited_pruning, load_encoder, read_tensors
+from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.encoder import Encoder
+from ..recipe.schema import Match, Recipe
+from ..surgery.subclone import TAP_GAINS, TAPS, inherited, subclone
+from ..teachers.load import Teacher, TeacherCard
 from .objectives import Heads, LayerPairs, heads_metadata, make_heads
-from .recipe.schema import Match, Recipe, resolve_match, student_config
-from .surgery.subclone import TAP_GAINS, TAPS, inherited, subclone
-from .teachers.load import Teacher, TeacherCard
+from .resolve import resolve_match, student_config
 
 FIRST_NORM = "feature_extractor.conv_layers.0.layer_norm"
 HOP_TOLERANCE = 0.02  # the hop of a foreign teacher is measured

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .models.events import OnText
+from ..models.events import OnText
 
 JOINT, CUT = "-joint", "-cut"  # of the folders beside a run in which pruning leaves what the run starts from
 
@@ -30,7 +30,7 @@ def choose_folder(out: Path | None, runs: Path, name: str, resume: bool) -> Path
 
 def newest(runs: Path, say: OnText) -> Path:
     """The newest checkpoint under `runs`, said aloud."""
-    from .models.checkpoint import newest_checkpoint
+    from ..models.checkpoint import newest_checkpoint
 
     folder = newest_checkpoint(runs)
     say(f"no checkpoint was named; taking the newest: {folder}")

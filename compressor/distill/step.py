@@ -20,12 +20,12 @@ from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
-from .data.batches import Batch
+from ..data.batches import Batch
+from ..models.encoder import Encoder
+from ..recipe.schema import Match, Train
+from ..teachers.load import Teacher
 from .masking import draw_masks, masked_targets
-from .models.encoder import Encoder
 from .objectives import Heads, Parts, loss_sums
-from .recipe.schema import Match, Train
-from .teachers.load import Teacher
 from .validation import align
 
 MASK_LENGTH = 10  # frames, HuBERT's

@@ -15,24 +15,23 @@ from speechpress.runtime.atomic import discard, filled, write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
-from .data.batches import Batches
-from .data.corpus import Corpus
-from .distill_step import Distiller
-from .metrics import MetricsLog
-from .models.checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder
-from .models.costs import macs_per_s
-from .models.describe import describe_encoder
-from .models.events import Event, OnEvent
+from ..data.batches import Batches
+from ..data.corpus import Corpus
+from ..models.checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder
+from ..models.costs import macs_per_s
+from ..models.describe import describe_encoder
+from ..models.events import Event, OnEvent
+from ..quantize.scheme import save_quantization
+from ..recipe.schema import Recipe
+from ..views.warned import attempt
+from .loop import Loop
+from .metrics import MetricsLog, plot_run
 from .objectives import save_heads
 from .plan import Plan
-from .plots import plot_run
-from .quantize.scheme import save_quantization
-from .quantized_training import QuantizedTraining
-from .recipe.schema import Recipe
+from .qat import QuantizedTraining
 from .resume import load_state, save_state
-from .training import Loop
+from .step import Distiller
 from .validation import validate
-from .views.warned import attempt
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ an ordinary one, from which the second run starts.
 from dataclasses import fields, replace
 from pathlib import Path
 
+from ..models.checkpoint import CARD, STATE, read_config
+from ..models.config import EncoderConfig
+from ..models.document_schema import read_card
+from ..models.events import OnEvent
+from ..recipe.schema import Recipe, Student
 from .distill import distill
-from .models.checkpoint import CARD, STATE, read_config
-from .models.config import EncoderConfig
-from .models.document_schema import read_card
-from .models.events import OnEvent
-from .recipe.schema import Recipe, Student
+from .folders import JOINT
 from .run import Outcome, Where, check_folder
-from .runs import JOINT
 
 
 def distill_in_stages(recipe: Recipe, where: Where, listen: OnEvent) -> Outcome:

@@ -15,26 +15,25 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from .allocator import keep_freed_memory
-from .data.batches import Batch, Batches
-from .data.corpus import Corpus, open_corpus
-from .data.heldout import heldout_waves, hold_out, left_out
-from .distill_step import Distiller, Trainer
-from .interrupt import Interrupt
-from .models.checkpoint import parameters
-from .models.costs import macs_per_s
-from .models.describe import describe_encoder
-from .models.events import OnEvent, silent
-from .models.torch_device import check_device
+from ..data.batches import Batch, Batches
+from ..data.corpus import Corpus, open_corpus
+from ..data.heldout import heldout_waves, hold_out, left_out
+from ..models.checkpoint import parameters
+from ..models.costs import macs_per_s
+from ..models.describe import describe_encoder
+from ..models.events import OnEvent, silent
+from ..models.torch_device import check_device
+from ..quantize.fake_quant import check_operators
+from ..quantize.scheme import Quantization
+from ..recipe.schema import Recipe
+from ..teachers.load import Teacher, load_teacher
+from .loop import Loop
 from .plan import Plan, plan
-from .prune_during import make_distiller, optimizer_of, penalty_of, pruning_of
-from .quantize.fake_quant import check_operators
-from .quantize.scheme import Quantization
-from .quantized_training import QuantizedTraining
-from .recipe.schema import Recipe
+from .process import Interrupt, keep_freed_memory
+from .pruning import make_distiller, optimizer_of, penalty_of, pruning_of
+from .qat import QuantizedTraining
 from .run import Outcome, Run, Where, check_folder, summary
-from .teachers.load import Teacher, load_teacher
-from .training import Loop
+from .step import Distiller, Trainer
 
 logger = logging.getLogger(__name__)
 

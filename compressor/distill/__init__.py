@@ -1,0 +1,1 @@
+"""plan, objectives, loop, run; pruning and QAT while distilling."""
