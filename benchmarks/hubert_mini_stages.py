@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import HubertModel
 
-from speechpress.compressor.features import MEL_WINDOW, MELS, mel_filters
+from speechpress.compressor.evaluate.features import MEL_WINDOW, MELS, mel_filters
 from speechpress.compressor.models.checkpoint import read_tensors
 
 RATE, HOP = 16_000, 320

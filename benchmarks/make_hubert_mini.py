@@ -53,10 +53,10 @@ from transformers import HubertModel
 
 from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.distill.process import keep_freed_memory
-from speechpress.compressor.eval_suite import wanted
-from speechpress.compressor.extraction import extract, stores
-from speechpress.compressor.feature_store import FeatureStore
-from speechpress.compressor.features import LOG_MEL, Upstream, of_model, random_copy
+from speechpress.compressor.evaluate.extract import extract, stores
+from speechpress.compressor.evaluate.features import LOG_MEL, Upstream, of_model, random_copy
+from speechpress.compressor.evaluate.store import FeatureStore
+from speechpress.compressor.evaluate.suite import wanted
 from speechpress.compressor.layer_probes import layer_scores
 from speechpress.compressor.models.checkpoint import WEIGHTS, read_json, save_encoder, write_tensors
 from speechpress.compressor.models.config import EncoderConfig

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from common import write
 
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import evaluate_suite
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.suite import evaluate_suite
 from speechpress.compressor.tasks.suites import open_suite
 from speechpress.compressor.tasks.task import Task
 

@@ -30,8 +30,8 @@ from pruning_curve import gates_lasting
 from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.distill.folders import JOINT
 from speechpress.compressor.distill.process import keep_freed_memory
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.fidelity import fidelity
+from speechpress.compressor.evaluate.fidelity import fidelity
+from speechpress.compressor.evaluate.heads import Budget
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.tasks.folder import make_task

@@ -33,19 +33,19 @@ from profile_models import config_of
 from pruning_curve import data_of, lasting, with_sets
 from real_run import compress
 
-from speechpress.compressor.contest import open_comparison
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import stores, wanted
-from speechpress.compressor.extraction import extract
+from speechpress.compressor.evaluate.extract import extract
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.lineup import open_comparison
+from speechpress.compressor.evaluate.probes import probe
+from speechpress.compressor.evaluate.retention import retention
+from speechpress.compressor.evaluate.solve import class_parts
+from speechpress.compressor.evaluate.suite import stores, wanted
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.probes import probe
 from speechpress.compressor.quantize.fake_quant import kinds
 from speechpress.compressor.quantize.scheme import Quantization
 from speechpress.compressor.quantize_report import lowered_alone
-from speechpress.compressor.retention import retention
-from speechpress.compressor.solve import class_parts
 from speechpress.compressor.tasks.suites import open_suite
 from speechpress.runtime.engine import Program, set_threads
 

@@ -29,11 +29,11 @@ from streaming_quality import fidelity, test_clips
 
 from speechpress.compressor.distill.objectives import load_heads
 from speechpress.compressor.distill.process import keep_freed_memory
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import score_tasks
+from speechpress.compressor.evaluate.features import LOG_MEL, of_model, random_copy
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.suite import score_tasks
 from speechpress.compressor.export.lower import Method, lower
 from speechpress.compressor.export.prepare import prepared_step
-from speechpress.compressor.features import LOG_MEL, of_model, random_copy
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder, read_json
 from speechpress.compressor.models.encoder import Encoder

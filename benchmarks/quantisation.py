@@ -28,10 +28,11 @@ import torch
 from common import alternate, read, write
 from export_speed import config_of
 
-from speechpress.compressor.contest import Comparison, comparison_fidelity
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import score_tasks
-from speechpress.compressor.features import of_model
+from speechpress.compressor.evaluate.features import of_model
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.lineup import Comparison, comparison_fidelity
+from speechpress.compressor.evaluate.suite import score_tasks
+from speechpress.compressor.evaluate.upstreams import encoder_upstream
 from speechpress.compressor.models.checkpoint import Checkpoint, load_checkpoint
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.quantize.calibrate import calibrate, static_operators
@@ -43,7 +44,6 @@ from speechpress.compressor.quantize_report import Wish, lowered_alone, report
 from speechpress.compressor.starter import SPEECH, TEACHER
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher
-from speechpress.compressor.upstreams import encoder_upstream
 from speechpress.runtime.engine import Program, set_threads
 from speechpress.runtime.json_text import json_text
 

@@ -20,9 +20,9 @@ from common import write
 
 from speechpress.compressor.distill.metrics import MetricsLog
 from speechpress.compressor.distill.process import keep_freed_memory
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import score_tasks
-from speechpress.compressor.features import LOG_MEL, of_model, random_copy
+from speechpress.compressor.evaluate.features import LOG_MEL, of_model, random_copy
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.suite import score_tasks
 from speechpress.compressor.models.checkpoint import load_encoder, read_json
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher

@@ -16,11 +16,11 @@ from typing import Any
 from common import write
 
 from speechpress.compressor.distill.process import keep_freed_memory
-from speechpress.compressor.eval_suite import wanted
-from speechpress.compressor.extraction import extract, stores
-from speechpress.compressor.features import LOG_MEL, of_model
-from speechpress.compressor.probes import probe, probe_each_layer
-from speechpress.compressor.solve import class_parts
+from speechpress.compressor.evaluate.extract import extract, stores
+from speechpress.compressor.evaluate.features import LOG_MEL, of_model
+from speechpress.compressor.evaluate.probes import probe, probe_each_layer
+from speechpress.compressor.evaluate.solve import class_parts
+from speechpress.compressor.evaluate.suite import wanted
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import load_teacher

@@ -29,9 +29,9 @@ from torch import Tensor
 from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.distill.objectives import Heads, l1_and_cosine, load_heads
 from speechpress.compressor.distill.process import keep_freed_memory
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import score_tasks
-from speechpress.compressor.features import LOG_MEL, Upstream, of_model
+from speechpress.compressor.evaluate.features import LOG_MEL, Upstream, of_model
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.suite import score_tasks
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder, chunk_mask

@@ -34,7 +34,7 @@ from common import write
 
 from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.data.background import background_clips
-from speechpress.compressor.features import log_mel
+from speechpress.compressor.evaluate.features import log_mel
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.engine import PteEngine
 from speechpress.runtime.enrol import stream_frames, word_span_s

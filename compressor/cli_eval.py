@@ -81,7 +81,7 @@ def evaluate(
     screen = Screen(json)
     source = checkpoint or str(newest(RUNS, screen.say))
     check_at_hand(source)
-    from .eval_report import reported
+    from .evaluate.report import reported
 
     finish = reported(report)
     if s3prl:
@@ -139,7 +139,7 @@ def _quick(
     seeds: int,
     device: str,
 ) -> dict[str, Any]:
-    from .evaluate import evaluate as measure
+    from .evaluate.quick import evaluate as measure
     from .models.scores import stamped
     from .tasks.suites import quick_names
 
@@ -170,9 +170,9 @@ def _suite(
 ) -> dict[str, Any]:
     import torch
 
-    from .downstream import Budget
-    from .eval_suite import evaluate_suite
-    from .feature_store import cache_folder
+    from .evaluate.heads import Budget
+    from .evaluate.store import cache_folder
+    from .evaluate.suite import evaluate_suite
     from .models.scores import stamped
     from .tasks.suites import open_suite
 
@@ -196,7 +196,7 @@ def _suite(
 
 def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str) -> None:
     """Write the result beside the weights, then show it, and last the report; what cannot be written is said."""
-    from .eval_tables import probe_tables, suite_tables
+    from .evaluate.tables import probe_tables, suite_tables
     from .models.scores import write_back
 
     shown = probe_tables(document) if "data" in document else suite_tables(document)
@@ -210,8 +210,8 @@ def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str)
 
 
 def _print_commands(screen: Screen, source: str, data_root: Path | None) -> None:
-    from .eval_tables import s3prl_words
-    from .s3prl_commands import s3prl_plan
+    from .evaluate.s3prl import s3prl_plan
+    from .evaluate.tables import s3prl_words
 
     document = s3prl_plan(source, data_root)
     screen.result(document, s3prl_words(document))

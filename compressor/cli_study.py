@@ -67,7 +67,7 @@ def layers(
 
     check_at_hand(teacher)
     from .distill.folders import choose_folder
-    from .feature_store import cache_folder
+    from .evaluate.store import cache_folder
     from .layer_probes import corpora_of, open_tasks
     from .study import study_layers
     from .study_report import write_study

@@ -12,11 +12,11 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .data.sounds import read_sound
-from .feature_store import FeatureStore
-from .features import some_waves
+from .evaluate.features import some_waves
+from .evaluate.probes import Score, probe, probe_each_layer
+from .evaluate.solve import class_parts
+from .evaluate.store import FeatureStore
 from .models.events import OnText
-from .probes import Score, probe, probe_each_layer
-from .solve import class_parts
 from .tasks.folder import COLUMNS, make_task
 from .tasks.mini import mini_task
 from .tasks.task import Task

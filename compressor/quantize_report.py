@@ -23,14 +23,16 @@ from speechpress.runtime.parity import compare
 from speechpress.runtime.spec import StreamSpec
 from speechpress.runtime.stream import State, StreamingExtractor
 
-from .contest import comparison_fidelity, open_comparison
-from .downstream import Budget
-from .eval_suite import score_tasks
+from .evaluate.features import of_model
+from .evaluate.heads import Budget
+from .evaluate.lineup import comparison_fidelity, open_comparison
+from .evaluate.solve import TaskScore
+from .evaluate.suite import score_tasks
+from .evaluate.upstreams import encoder_upstream
 from .export import delegation
 from .export.export import offline_module, step_method
 from .export.lower import Lowered, Method, lower
 from .export.pt2e import as_prepared
-from .features import of_model
 from .models.config import SAMPLE_RATE
 from .models.encoder import Encoder
 from .models.events import OnText
@@ -39,10 +41,8 @@ from .quantize.fake_quant import check_operators, simulated
 from .quantize.ptq import BUDGET_DB, Prepared, settle
 from .quantize.scheme import Quantization
 from .quantize.sensitivity import Yardstick
-from .solve import TaskScore
 from .targets import SCHEMES, WINDOW_MS
 from .tasks.folder import make_task
-from .upstreams import encoder_upstream
 
 CHUNK_MS, ROUNDS, PROGRAM_S, WORST, SEEDS = 320.0, 30, 20.0, 5, 3
 

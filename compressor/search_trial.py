@@ -208,8 +208,8 @@ def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float
     from .data.heldout import heldout_waves, hold_out
     from .distill.objectives import load_heads
     from .distill.validation import validate
+    from .evaluate.fidelity import ProgramStudent
     from .export.source import open_source
-    from .program_student import ProgramStudent
     from .teachers.load import load_teacher
 
     source, teacher = open_source(folder), load_teacher(job.recipe.teacher)

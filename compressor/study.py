@@ -12,22 +12,22 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .eval_suite import wanted
-from .extraction import extract, stores
-from .features import LOG_MEL, Upstream, of_model, random_copy
+from .evaluate.checks import check_tasks
+from .evaluate.extract import extract, stores
+from .evaluate.features import LOG_MEL, Upstream, of_model, random_copy
+from .evaluate.probes import wilson
+from .evaluate.similarity import compare_layers, layer_frames
+from .evaluate.suite import wanted
+from .evaluate.upstreams import encoder_upstream, teacher_upstream
 from .layer_choice import Suggestion, suggest
 from .layer_probes import clips_to_compare, probe_task
 from .models.checkpoint import Checkpoint, load_checkpoint
 from .models.config import SAMPLE_RATE
 from .models.events import OnText
 from .models.torch_device import check_device
-from .probes import wilson
-from .similarity import compare_layers, layer_frames
 from .study_students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
-from .suite_checks import check_tasks
 from .tasks.task import Task
 from .teachers.load import Teacher, load_teacher
-from .upstreams import encoder_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)
 

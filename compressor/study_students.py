@@ -22,21 +22,21 @@ from .distill.objectives import load_heads
 from .distill.plan import plan
 from .distill.resume import check_identity
 from .distill.run import Where
-from .eval_suite import wanted
-from .extraction import extract, stores
-from .fidelity import fidelity
+from .evaluate.extract import extract, stores
+from .evaluate.fidelity import fidelity
+from .evaluate.probes import probe
+from .evaluate.solve import class_parts
+from .evaluate.suite import wanted
+from .evaluate.upstreams import encoder_upstream
 from .layer_choice import Suggestion, evenly
 from .layer_probes import brief
 from .models.checkpoint import CARD, STATE, Checkpoint, parameters
 from .models.document_schema import read_card
 from .models.events import Event, OnText
-from .probes import probe
 from .recipe.files import load_recipe
 from .recipe.schema import Recipe
-from .solve import class_parts
 from .tasks.task import Task
 from .teachers.load import Teacher
-from .upstreams import encoder_upstream
 
 logger = logging.getLogger(__name__)
 

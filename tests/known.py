@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from speechpress.compressor.data.sounds import clip, identity
-from speechpress.compressor.feature_store import FeatureStore
+from speechpress.compressor.evaluate.store import FeatureStore
 from speechpress.compressor.tasks.kinds import Item
 
 HOP = 320  # 50 frames per second

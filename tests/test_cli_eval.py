@@ -15,8 +15,8 @@ runner = CliRunner()
 @pytest.fixture
 def student(tiny_pair, tmp_path, monkeypatch):
     """A copy that may be written to; probes that end soon."""
-    monkeypatch.setattr("speechpress.compressor.probes.STEPS", 25)
-    monkeypatch.setattr("speechpress.compressor.probes.SWEEP", ((1e-2, 0.01),))
+    monkeypatch.setattr("speechpress.compressor.evaluate.probes.STEPS", 25)
+    monkeypatch.setattr("speechpress.compressor.evaluate.probes.SWEEP", ((1e-2, 0.01),))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return shutil.copytree(tiny_pair / "student", tmp_path / "student")
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from bundled import CHUNK_MS, SMALL, speech_like
 
-from speechpress.compressor.contest import _given, comparison_fidelity, open_comparison
 from speechpress.compressor.distill.objectives import LayerPairs, save_heads
+from speechpress.compressor.evaluate.lineup import _given, comparison_fidelity, open_comparison
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.runtime.bundle import Bundle

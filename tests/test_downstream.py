@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechpress.compressor.downstream import (
+from speechpress.compressor.evaluate.heads import (
     Activity,
     BothWays,
     Budget,

@@ -7,10 +7,10 @@ import torch
 from labelled import make_labelled
 from pages import CHROMIUM, check_in_browser, check_whole, read, words_of
 
-from speechpress.compressor.eval_report import dots, models_table, reported, write_report
+from speechpress.compressor.evaluate.report import dots, models_table, reported, write_report
+from speechpress.compressor.evaluate.retention import retention
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.retention import retention
 from speechpress.compressor.tasks.published import COLUMNS, ROWS, published_table
 from speechpress.runtime.errors import SpeechpressError
 

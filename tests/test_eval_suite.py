@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from speechpress.compressor import extraction, solve_jobs
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import evaluate_suite
+from speechpress.compressor.evaluate import extract as extraction
+from speechpress.compressor.evaluate import solve as solve_jobs
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.suite import evaluate_suite
 from speechpress.compressor.tasks.mini import Sizes, mini_task
 from speechpress.runtime.errors import SpeechpressError
 
@@ -17,8 +18,8 @@ NAMES = ("ks", "ic", "sf", "sid", "asv", "sd", "pr", "asr", "qbe")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("speechpress.compressor.probes.STEPS", 25)
-    monkeypatch.setattr("speechpress.compressor.probes.SWEEP", ((1e-2, 0.01),))
+    monkeypatch.setattr("speechpress.compressor.evaluate.probes.STEPS", 25)
+    monkeypatch.setattr("speechpress.compressor.evaluate.probes.SWEEP", ((1e-2, 0.01),))
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,8 @@ def first(tasks, tiny_pair, tmp_path_factory):
     """A first run of everything, its cache, and what it said."""
     cache, heard = tmp_path_factory.mktemp("cache"), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("speechpress.compressor.probes.STEPS", 25)
-        patch.setattr("speechpress.compressor.probes.SWEEP", ((1e-2, 0.01),))
+        patch.setattr("speechpress.compressor.evaluate.probes.STEPS", 25)
+        patch.setattr("speechpress.compressor.evaluate.probes.SWEEP", ((1e-2, 0.01),))
         result = evaluate_suite(tiny_pair / "student", tasks, budget=QUICK, cache=cache, listen=heard.append)
     return result, cache, heard
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from speechpress.compressor.eval_tables import s3prl_words, suite_tables
+from speechpress.compressor.evaluate.tables import s3prl_words, suite_tables
 
 
 def task(better="higher", **values):

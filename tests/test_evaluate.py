@@ -11,18 +11,18 @@ import soundfile
 import torch
 from rich.console import Console
 
-from speechpress.compressor import evaluate as evaluation
-from speechpress.compressor import probes
-from speechpress.compressor.contest import open_comparison
 from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.distill.objectives import LayerPairs, PredictionHeads, save_heads
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import evaluate_suite, wanted
-from speechpress.compressor.eval_tables import probe_tables
-from speechpress.compressor.evaluate import evaluate
-from speechpress.compressor.extraction import extract, stores
-from speechpress.compressor.features import Upstream, log_mel, random_copy, some_waves
-from speechpress.compressor.fidelity import fidelity, linear_fit
+from speechpress.compressor.evaluate import probes
+from speechpress.compressor.evaluate import quick as evaluation
+from speechpress.compressor.evaluate.extract import extract, stores
+from speechpress.compressor.evaluate.features import Upstream, log_mel, random_copy, some_waves
+from speechpress.compressor.evaluate.fidelity import fidelity, linear_fit
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.lineup import open_comparison
+from speechpress.compressor.evaluate.quick import evaluate
+from speechpress.compressor.evaluate.suite import evaluate_suite, wanted
+from speechpress.compressor.evaluate.tables import probe_tables
 from speechpress.compressor.layer_probes import layer_scores
 from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, write_json
 from speechpress.compressor.models.config import EncoderConfig

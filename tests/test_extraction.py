@@ -7,11 +7,11 @@ import pytest
 import torch
 from sounds import write
 
-from speechpress.compressor import extraction
 from speechpress.compressor.data.sounds import clip, identity, read_sound
-from speechpress.compressor.extraction import extract, stores
-from speechpress.compressor.features import LOG_MEL, framed, log_mel
-from speechpress.compressor.probes import pooled
+from speechpress.compressor.evaluate import extract as extraction
+from speechpress.compressor.evaluate.extract import extract, stores
+from speechpress.compressor.evaluate.features import LOG_MEL, framed, log_mel
+from speechpress.compressor.evaluate.probes import pooled
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -88,7 +88,7 @@ def test_unreadable_sounds_are_told_and_fatal_only_if_all_are(clips, tmp_path, c
 
 def test_what_was_heard_before_an_interruption_is_kept(clips, tmp_path, monkeypatch):
     one = Counting()
-    monkeypatch.setattr("speechpress.compressor.features.BATCH_S", 0.1)
+    monkeypatch.setattr("speechpress.compressor.evaluate.features.BATCH_S", 0.1)
 
     def stop(waves):
         if one.heard == 2:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from speechpress.compressor import feature_store
-from speechpress.compressor.feature_store import FeatureStore, Shelf, cache_folder, check_space, weights_key
+from speechpress.compressor.evaluate import store as feature_store
+from speechpress.compressor.evaluate.store import FeatureStore, Shelf, cache_folder, check_space, weights_key
 from speechpress.runtime.errors import SpeechpressError
 
 

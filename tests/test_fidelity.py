@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechpress.compressor.fidelity import fidelity, linear_fit
+from speechpress.compressor.evaluate.fidelity import fidelity, linear_fit
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from speechpress.compressor.evaluate.experts import HEADS
 from speechpress.compressor.tasks.kinds import KINDS, is_error, quality
-from speechpress.compressor.works import HEADS
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,9 +74,9 @@ import sys
 from pathlib import Path
 import numpy as np
 import soundfile
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import score_tasks, suite_entry
-from speechpress.compressor.features import LOG_MEL
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.suite import score_tasks, suite_entry
+from speechpress.compressor.evaluate.features import LOG_MEL
 from speechpress.compressor.tasks.suites import open_suite
 
 root = Path(sys.argv[1])

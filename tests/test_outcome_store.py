@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from known import item
 
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.outcome_store import ScoreStore, score_key
-from speechpress.compressor.solve import TaskScore
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.solve import ScoreStore, TaskScore, score_key
 from speechpress.compressor.tasks.task import Task
 
 SCORE = TaskScore(0.5, 0.6, (0.4, 0.7), (0.4, 0.6), (0.1, 0.9), 1e-3, {"CER": 0.25})

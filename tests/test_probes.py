@@ -3,8 +3,17 @@
 import pytest
 import torch
 
-from speechpress.compressor import probes
-from speechpress.compressor.probes import Part, Probe, fit, pooled, probe, probe_each_layer, standardized, wilson
+from speechpress.compressor.evaluate import probes
+from speechpress.compressor.evaluate.probes import (
+    Part,
+    Probe,
+    fit,
+    pooled,
+    probe,
+    probe_each_layer,
+    standardized,
+    wilson,
+)
 
 
 @pytest.fixture(autouse=True)

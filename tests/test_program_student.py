@@ -5,9 +5,9 @@ from bundled import CHUNK_MS, speech_like
 from speechpress.compressor.distill.objectives import LayerPairs, PredictionHeads
 from speechpress.compressor.distill.step import Distiller
 from speechpress.compressor.distill.validation import validate
+from speechpress.compressor.evaluate.fidelity import ProgramStudent
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.streaming import chunk_frames_of
-from speechpress.compressor.program_student import ProgramStudent
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from known import item, one_hot, store_of
 
-from speechpress.compressor import qbe
+from speechpress.compressor.evaluate import qbe
 from speechpress.compressor.tasks.task import Task
 from speechpress.runtime import search
 

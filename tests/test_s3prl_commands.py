@@ -7,10 +7,10 @@ import shlex
 import pytest
 from bundled import make
 
+from speechpress.compressor.evaluate.s3prl import s3prl_plan
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.s3prl_commands import s3prl_plan
 from speechpress.compressor.tasks.suites import TASKS
 from speechpress.compressor.teachers.convert import convert
 from speechpress.runtime.errors import SpeechpressError

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from speechpress.compressor.features import Upstream
-from speechpress.compressor.similarity import cka_matrix, compare_layers, layer_frames, shuffled
+from speechpress.compressor.evaluate.features import Upstream
+from speechpress.compressor.evaluate.similarity import cka_matrix, compare_layers, layer_frames, shuffled
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from known import HOP, SPLITS, item, one_hot, store_of, texts
 
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.solve import class_parts, solve
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.solve import class_parts, solve
 from speechpress.compressor.tasks.task import Task, checked
 
 TINY = Budget(steps=8, batch=4, lrs=(1e-3, 1e-2), seeds=2)
@@ -15,8 +15,8 @@ TINY = Budget(steps=8, batch=4, lrs=(1e-3, 1e-2), seeds=2)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("speechpress.compressor.probes.STEPS", 50)
-    monkeypatch.setattr("speechpress.compressor.probes.SWEEP", ((1e-2, 0.01),))
+    monkeypatch.setattr("speechpress.compressor.evaluate.probes.STEPS", 50)
+    monkeypatch.setattr("speechpress.compressor.evaluate.probes.SWEEP", ((1e-2, 0.01),))
 
 
 def classes(seed=0, splits=SPLITS):

@@ -5,11 +5,10 @@ import threading
 import pytest
 from known import HOP, SPLITS, item, one_hot, store_of, texts
 
-from speechpress.compressor import solve_jobs as jobs_module
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.features import LOG_MEL
-from speechpress.compressor.outcome_store import ScoreStore
-from speechpress.compressor.solve_jobs import Job, solve_jobs
+from speechpress.compressor.evaluate import solve as jobs_module
+from speechpress.compressor.evaluate.features import LOG_MEL
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.solve import Job, ScoreStore, solve_jobs
 from speechpress.compressor.tasks.task import Task
 from speechpress.runtime.errors import SpeechpressError
 

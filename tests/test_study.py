@@ -9,7 +9,8 @@ import torch
 from labelled import make_labelled
 from pages import CHROMIUM, check_in_browser, check_whole, read, words_of
 
-from speechpress.compressor import layer_probes, probes
+from speechpress.compressor import layer_probes
+from speechpress.compressor.evaluate import probes
 from speechpress.compressor.layer_probes import corpora_of, open_tasks
 from speechpress.compressor.models.checkpoint import read_json, save_encoder, write_json
 from speechpress.compressor.models.encoder import Encoder

@@ -8,9 +8,9 @@ import pytest
 from sounds import write
 
 from speechpress.compressor.data.sounds import clip
-from speechpress.compressor.features import LOG_MEL
-from speechpress.compressor.solve import TaskScore
-from speechpress.compressor.suite_checks import check_tasks, complaints, remarks
+from speechpress.compressor.evaluate.checks import check_tasks, complaints, remarks
+from speechpress.compressor.evaluate.features import LOG_MEL
+from speechpress.compressor.evaluate.solve import TaskScore
 from speechpress.compressor.tasks.kinds import Item
 from speechpress.compressor.tasks.task import Task
 from speechpress.runtime.errors import SpeechpressError

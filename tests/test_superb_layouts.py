@@ -3,8 +3,8 @@
 import pytest
 from layouts import counts, hashed, text, without
 
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.eval_suite import evaluate_suite
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.suite import evaluate_suite
 from speechpress.compressor.tasks.metrics import spelled_slots
 from speechpress.compressor.tasks.suites import TASKS, open_suite
 from speechpress.compressor.tasks.superb import commands_split, superb_task
@@ -55,8 +55,8 @@ def test_emotions_are_four_and_come_in_five_folds(superb_data):
 
 
 def test_the_whole_suite_runs(superb_data, tiny_pair, monkeypatch):
-    monkeypatch.setattr("speechpress.compressor.probes.STEPS", 25)
-    monkeypatch.setattr("speechpress.compressor.probes.SWEEP", ((1e-2, 0.01),))
+    monkeypatch.setattr("speechpress.compressor.evaluate.probes.STEPS", 25)
+    monkeypatch.setattr("speechpress.compressor.evaluate.probes.SWEEP", ((1e-2, 0.01),))
     tasks, notes = open_suite("superb", ["all"], superb_data, most=20)
     assert [task.name for task in tasks] == list(TASKS) and notes == []
     result = evaluate_suite(

@@ -7,16 +7,16 @@ import pytest
 import torch
 from bundled import BASE, CHUNK_MS, copied, export_small, make, speech_like
 
-from speechpress.compressor.features import last_layer, random_copy
-from speechpress.compressor.models.checkpoint import load_checkpoint, load_encoder, save_encoder, write_json
-from speechpress.compressor.teachers.load import load_teacher
-from speechpress.compressor.upstreams import (
+from speechpress.compressor.evaluate.features import last_layer, random_copy
+from speechpress.compressor.evaluate.upstreams import (
     bundle_upstream,
     chunk_of,
     encoder_upstream,
     open_upstream,
     teacher_upstream,
 )
+from speechpress.compressor.models.checkpoint import load_checkpoint, load_encoder, save_encoder, write_json
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.verify import verify

@@ -5,10 +5,10 @@ import pytest
 import torch
 from known import HOP, SPLITS, item, one_hot, store_of, texts
 
-from speechpress.compressor.downstream import Budget
-from speechpress.compressor.solve import solve
+from speechpress.compressor.evaluate.experts import HEADS, CoarseFrames, trials
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.solve import solve
 from speechpress.compressor.tasks.task import Task
-from speechpress.compressor.works import HEADS, CoarseFrames, trials
 
 QUICK = Budget(steps=120, batch=8, lrs=(3e-2,), seeds=1)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .models.checkpoint import atomic, read_json, write_json
+from ..models.checkpoint import atomic, read_json, write_json
 
 SCHEMA = 1
 SHARD_BYTES = 64 * 2**20

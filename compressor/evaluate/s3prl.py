@@ -12,9 +12,9 @@ from typing import Any
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-from .models.checkpoint import load_checkpoint
-from .models.encoder import Encoder
-from .teachers.convert import not_distiller, not_hubert
+from ..models.checkpoint import load_checkpoint
+from ..models.encoder import Encoder
+from ..teachers.convert import not_distiller, not_hubert
 
 CORPORA = "$CORPORA"
 

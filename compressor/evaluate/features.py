@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data.audio import Skipped, UnreadableAudio
-from .models.config import SAMPLE_RATE, EncoderConfig
-from .models.encoder import Encoder
-from .teachers.hub import import_transformers
+from ..data.audio import Skipped, UnreadableAudio
+from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.encoder import Encoder
+from ..teachers.hub import import_transformers
 
 BATCH_S = 60.0
 PENDING_S = 600.0

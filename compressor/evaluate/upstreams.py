@@ -16,13 +16,13 @@ from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.stream import StreamingExtractor
 
-from .feature_store import weights_key
+from ..models.checkpoint import CARD, Checkpoint, load_checkpoint, parameters
+from ..models.config import SAMPLE_RATE
+from ..models.encoder import Encoder
+from ..models.streaming import chunk_frames_of
+from ..teachers.load import Teacher, load_teacher
 from .features import Upstream, of_model
-from .models.checkpoint import CARD, Checkpoint, load_checkpoint, parameters
-from .models.config import SAMPLE_RATE
-from .models.encoder import Encoder
-from .models.streaming import chunk_frames_of
-from .teachers.load import Teacher, load_teacher
+from .store import weights_key
 
 FLOAT_BYTES = 4
 

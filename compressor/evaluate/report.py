@@ -12,14 +12,14 @@ from speechpress.runtime.atomic import write_text
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.escape import markdown_text
 
-from .eval_figures import kept_by_task, score_by_size
+from ..tasks.kinds import is_error, quality
+from ..tasks.published import ABOUT as ABOUT_PUBLISHED
+from ..tasks.published import published_table
+from ..views.figures import drawn, inline
+from ..views.pages import markdown_table, render
+from ..views.warned import attempt
+from .figures import kept_by_task, score_by_size
 from .retention import interval, mean, models_of, retention
-from .tasks.kinds import is_error, quality
-from .tasks.published import ABOUT as ABOUT_PUBLISHED
-from .tasks.published import published_table
-from .views.figures import drawn, inline
-from .views.pages import markdown_table, render
-from .views.warned import attempt
 
 ENDINGS = (".html", ".md")
 FLOOR_TITLES = {"random": "random weights", "logmel": "log-mel"}

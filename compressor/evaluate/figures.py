@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .views.figures import CARD, INK, SERIES, SOFT
+from ..views.figures import CARD, INK, SERIES, SOFT
 
 COLOURS = {"student": SERIES[0], "teacher": INK, "random": SOFT, "other": SERIES[1]}
 FLOOR_MARKS = {"random": ("random weights", "x"), "logmel": ("log-mel", "|")}

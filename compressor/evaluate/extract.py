@@ -14,14 +14,14 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.audio import Skipped
-from .data.sounds import Sound, durations_s, identity, read_sound
-from .distill.process import keep_freed_memory
-from .feature_store import FeatureStore, check_space
+from ..data.audio import Skipped
+from ..data.sounds import Sound, durations_s, identity, read_sound
+from ..distill.process import keep_freed_memory
+from ..models.config import SAMPLE_RATE
+from ..models.events import OnText
 from .features import Upstream, equal_lengths, framed
-from .models.config import SAMPLE_RATE
-from .models.events import OnText
 from .probes import pooled
+from .store import FeatureStore, check_space
 
 logger = logging.getLogger(__name__)
 

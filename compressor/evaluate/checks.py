@@ -7,12 +7,12 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.sounds import Sound, check_sounds, durations_s
+from ..data.sounds import Sound, check_sounds, durations_s
+from ..models.config import SAMPLE_RATE
+from ..tasks.kinds import KINDS, is_error, quality
+from ..tasks.task import FLOORS, Task
 from .features import Upstream
-from .models.config import SAMPLE_RATE
 from .solve import TaskScore
-from .tasks.kinds import KINDS, is_error, quality
-from .tasks.task import FLOORS, Task
 
 BELOW_CHANCE = 0.05  # how far an interval may end below a guess
 T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57)  # 97.5 % of Student's t with 1, 2, ... degrees of freedom

@@ -14,20 +14,18 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .contest import OWN_NAMES, comparison_fidelity, open_comparison
-from .data.audio import Skipped
-from .data.sounds import Sound, read_sound
-from .downstream import Budget
-from .extraction import extract, stores
+from ..data.audio import Skipped
+from ..data.sounds import Sound, read_sound
+from ..models.events import OnText
+from ..tasks.kinds import KINDS, is_error, quality
+from ..tasks.task import Task, shuffled
+from .checks import check_tasks, complaints, remarks
+from .extract import extract, stores
 from .features import Upstream, some_waves
-from .models.events import OnText
-from .outcome_store import ScoreStore
+from .heads import Budget
+from .lineup import OWN_NAMES, comparison_fidelity, open_comparison
 from .retention import of_teacher
-from .solve import TaskScore
-from .solve_jobs import Job, solve_jobs
-from .suite_checks import check_tasks, complaints, remarks
-from .tasks.kinds import KINDS, is_error, quality
-from .tasks.task import Task, shuffled
+from .solve import Job, ScoreStore, TaskScore, solve_jobs
 
 logger = logging.getLogger(__name__)
 

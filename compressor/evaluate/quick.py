@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .contest import comparison_fidelity, open_comparison
-from .data.sounds import read_sound
-from .downstream import Budget
-from .eval_suite import FIDELITY_S, quick_entry, score_tasks
+from ..data.sounds import read_sound
+from ..models.config import SAMPLE_RATE
+from ..models.events import OnText
+from ..models.torch_device import check_device
+from ..tasks.folder import make_task, whole_test_clips
 from .features import some_waves
-from .models.config import SAMPLE_RATE
-from .models.events import OnText
-from .models.torch_device import check_device
-from .tasks.folder import make_task, whole_test_clips
+from .heads import Budget
+from .lineup import comparison_fidelity, open_comparison
+from .suite import FIDELITY_S, quick_entry, score_tasks
 
 logger = logging.getLogger(__name__)
 

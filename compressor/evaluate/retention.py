@@ -7,8 +7,8 @@ what is left of it without that which nobody has to distil.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .tasks.kinds import quality
-from .tasks.task import FLOORS
+from ..tasks.kinds import quality
+from ..tasks.task import FLOORS
 
 
 def of_teacher(qualities: Mapping[str, float]) -> dict[str, float | None]:

@@ -14,15 +14,15 @@ from torch import Tensor
 from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-from .distill.objectives import load_heads
-from .export.card import layer_words
+from ..distill.objectives import load_heads
+from ..export.card import layer_words
+from ..models.checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
+from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.torch_device import check_device
+from ..tasks.task import FLOORS
+from ..teachers.load import Teacher, load_teacher
 from .features import LOG_MEL, Upstream, last_layer, random_copy
 from .fidelity import fidelity
-from .models.checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
-from .models.config import SAMPLE_RATE, EncoderConfig
-from .models.torch_device import check_device
-from .tasks.task import FLOORS
-from .teachers.load import Teacher, load_teacher
 from .upstreams import bundle_upstream, chunk_of, encoder_upstream, open_upstream, teacher_upstream
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data.sounds import identity
-from .downstream import (
+from ..data.sounds import identity
+from ..tasks.kinds import GRID_SAMPLES, KINDS, SPLITS, Item
+from ..tasks.metrics import (
+    diarization_counts,
+    edit_counts,
+    equal_error_rate,
+    error_rate,
+    mean_f1,
+    slot_cer,
+    slot_counts,
+    slot_f1,
+    spelled_cer,
+    spelled_counts,
+    spelled_slots,
+)
+from ..tasks.task import Task
+from .heads import (
     Activity,
     Frames,
     Head,
@@ -28,22 +43,7 @@ from .downstream import (
     padded_frames,
     permutation_free_loss,
 )
-from .feature_store import FeatureStore
-from .tasks.kinds import GRID_SAMPLES, KINDS, SPLITS, Item
-from .tasks.metrics import (
-    diarization_counts,
-    edit_counts,
-    equal_error_rate,
-    error_rate,
-    mean_f1,
-    slot_cer,
-    slot_counts,
-    slot_f1,
-    spelled_cer,
-    spelled_counts,
-    spelled_slots,
-)
-from .tasks.task import Task
+from .store import FeatureStore
 
 BATCH = 32
 SLOT_SAMPLES = 960  # slots are looked for every 60 ms

@@ -9,11 +9,11 @@ import numpy as np
 
 from speechpress.runtime.search import Space, search
 
-from .data.sounds import identity
-from .feature_store import FeatureStore
-from .tasks.kinds import holds
-from .tasks.metrics import INTERVAL, max_twv
-from .tasks.task import Task
+from ..data.sounds import identity
+from ..tasks.kinds import holds
+from ..tasks.metrics import INTERVAL, max_twv
+from ..tasks.task import Task
+from .store import FeatureStore
 
 RESAMPLES = 300
 SPACE_CLIPS = 60

@@ -1,0 +1,1 @@
+"""who answers and how well: upstreams, features, heads, probes, reports."""
