@@ -76,8 +76,8 @@ def prune(
     """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time; distil again."""
     from .distill.folders import choose_folder, newest
     from .distill.tables import RunView, fidelity_table
-    from .prune_tables import prune_table
-    from .prune_target import METHODS, read_target
+    from .prune.options import METHODS, read_target
+    from .prune.tables import prune_table
     from .recipe.strict_yaml import did_you_mean
     from .starter import SPEECH, STEPS
     from .views.screen import Screen
@@ -90,9 +90,9 @@ def prune(
     source = checkpoint or newest(RUNS, screen.say)
     folder = choose_folder(out, RUNS, f"{source.resolve().name}-pruned", resume)
     from .distill.run import Where
-    from .prune import prune as run
-    from .prune import settled
-    from .prune_order import Order
+    from .prune.options import Order
+    from .prune.prune import prune as run
+    from .prune.prune import settled
 
     recover = STEPS if recover is None and starter else recover
     order = Order(source, target, method, recover, layers, width, teacher, tuple(sets or []), chunk_ms, quantize)

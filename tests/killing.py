@@ -111,7 +111,6 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     import torch
     from bundled import CHUNK_MS, SMALL, make
 
-    from speechpress.compressor import prune_order, prune_target
     from speechpress.compressor.distill import metrics as plots  # noqa: F401
     from speechpress.compressor.distill.distill import distill
     from speechpress.compressor.distill.run import Where
@@ -119,7 +118,9 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     from speechpress.compressor.export.source import open_source
     from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, sha256, write_json
     from speechpress.compressor.models.scores import write_back
-    from speechpress.compressor.prune import prune
+    from speechpress.compressor.prune import options as prune_order
+    from speechpress.compressor.prune import options as prune_target
+    from speechpress.compressor.prune.prune import prune
     from speechpress.compressor.quantize import ptq as quantize_checkpoint
     from speechpress.compressor.recipe.files import load_recipe
     from speechpress.compressor.targets import target_of

@@ -4,11 +4,11 @@ import pytest
 import torch
 from bundled import make
 
-from speechpress.compressor.importance import dependency_groups
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder, parameters, save_encoder
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.streaming import StreamingEncoder, folded
+from speechpress.compressor.prune.importance import dependency_groups
 from speechpress.compressor.surgery.cut import cut
 from speechpress.compressor.surgery.masks import attach
 from speechpress.compressor.surgery.units import Group, counts, sizes_of

@@ -4,8 +4,8 @@ import pytest
 import torch
 from bundled import BASE, SMALL, make
 
-from speechpress.compressor.importance import magnitude, taylor, width_importance
 from speechpress.compressor.models.streaming import folded
+from speechpress.compressor.prune.importance import magnitude, taylor, width_importance
 from speechpress.compressor.surgery.subclone import WIDTH, axes_of
 from speechpress.compressor.surgery.units import Group, sizes_of
 

@@ -10,8 +10,9 @@ from speechpress.compressor.distill.objectives import LayerPairs, PredictionHead
 from speechpress.compressor.models.checkpoint import load_encoder, save_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
+from speechpress.compressor.prune.heads import narrow_heads
 from speechpress.compressor.surgery.masks import masked_layer_norm
-from speechpress.compressor.surgery.narrow import check_width, narrow, narrow_heads, strongest
+from speechpress.compressor.surgery.narrow import check_width, narrow, strongest
 from speechpress.runtime.errors import SpeechpressError
 
 LAYERS = {"num_heads": (2, 3), "ffn_widths": (20, 30)}

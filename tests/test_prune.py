@@ -8,9 +8,8 @@ from speechpress.compressor.distill.distill import distill
 from speechpress.compressor.distill.run import Where
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json, sha256
-from speechpress.compressor.prune import prune
-from speechpress.compressor.prune_order import Order
-from speechpress.compressor.prune_target import Target
+from speechpress.compressor.prune.options import Order, Target
+from speechpress.compressor.prune.prune import prune
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.show import show
 from speechpress.compressor.views.numbers import _lineage_rows, show_table

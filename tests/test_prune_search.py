@@ -4,8 +4,8 @@ from bundled import SMALL, make
 
 from speechpress.compressor.export.latency import Measured
 from speechpress.compressor.models import costs
-from speechpress.compressor.prune_search import search
-from speechpress.compressor.prune_target import Target
+from speechpress.compressor.prune.options import Target
+from speechpress.compressor.prune.search import search
 from speechpress.compressor.surgery.units import counts, resized, sizes_of
 from speechpress.runtime.errors import SpeechpressError
 

@@ -1,6 +1,6 @@
 import pytest
 
-from speechpress.compressor.prune_target import Target, read_target
+from speechpress.compressor.prune.options import Target, read_target
 from speechpress.runtime.errors import SpeechpressError
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .models.encoder import Encoder
-from .models.streaming import folded
-from .surgery.units import Group, Masks, sizes_of
+from ..models.encoder import Encoder
+from ..models.streaming import folded
+from ..surgery.units import Group, Masks, sizes_of
 
 TRACE_SAMPLES = 3200
 Importances = Masks

@@ -10,13 +10,13 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from .distill.distill import Setup, chunk_drawer
-from .distill.objectives import loss_sums
-from .distill.step import Distiller
-from .distill.validation import align
-from .models.encoder import Encoder
-from .models.events import OnText
-from .surgery.cut import cut
+from ..distill.distill import Setup, chunk_drawer
+from ..distill.objectives import loss_sums
+from ..distill.step import Distiller
+from ..distill.validation import align
+from ..models.encoder import Encoder
+from ..models.events import OnText
+from ..surgery.cut import cut
 
 BATCHES = 8  # for the importance of units
 LAYER_BATCHES = 2  # for that of layers, which is measured once for each of them

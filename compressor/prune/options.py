@@ -1,14 +1,24 @@
-"""What a pruned encoder may cost, as it is typed: --to-macs 1.2G, --to-params 10M, --to-latency 5ms@host or a share."""
+"""What `compress prune` is asked for."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
 METHODS = ("taylor", "magnitude", "parp", "one-shot")
+
+
 UNSTRUCTURED = ("parp", "one-shot")
+
+
 SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+
+
 _AMOUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([kmg]?)", re.IGNORECASE)
+
+
 _LATENCY = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?ms@(\S+)", re.IGNORECASE)
 
 
@@ -26,6 +36,32 @@ class Target:
             return f"{value:.2f} ms on {self.device}"
         unit, divisor = ("GMAC/s", 1e9) if self.kind == "macs_per_s" else ("M parameters", 1e6)
         return f"{value / divisor:.3f} {unit}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for.
+
+    `recover` is the number of steps of distillation, see `prune.settled`; `chunk_ms` and `quantize` are those of the
+    program that is timed; `layers` is how many Transformer layers stay, and `width` how many dimensions a frame has
+    between them; None is all.
+    """
+
+    checkpoint: Path
+    target: Target
+    method: str = "taylor"
+    recover: int | None = 0
+    layers: int | None = None
+    width: int | None = None
+    teacher: str | None = None
+    sets: tuple[str, ...] = ()
+    chunk_ms: float | None = None
+    quantize: str | None = None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the cut depends on besides the checkpoint, as a card tells it."""
+        return {"target": asdict(self.target), "method": self.method, "layers": self.layers, "width": self.width}
 
 
 def read_target(

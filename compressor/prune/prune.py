@@ -15,19 +15,18 @@ from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import entries
 
-from .distill.distill import distill, set_up
-from .distill.folders import CUT
-from .distill.run import Outcome, Where, check_folder
-from .distill.stages import starting_from
-from .models import costs
-from .models.checkpoint import CARD, STATE, Checkpoint, ancestry, is_remains, load_checkpoint
-from .models.document_schema import read_card
-from .models.events import OnEvent, OnText
-from .prune_cut import check_cut, cut_down, write_stump
-from .prune_order import Order
-from .prune_target import UNSTRUCTURED
-from .recipe.files import parse_recipe
-from .recipe.schema import Prune, Recipe
+from ..distill.distill import distill, set_up
+from ..distill.folders import CUT
+from ..distill.run import Outcome, Where, check_folder
+from ..distill.stages import starting_from
+from ..models import costs
+from ..models.checkpoint import CARD, STATE, Checkpoint, ancestry, is_remains, load_checkpoint
+from ..models.document_schema import read_card
+from ..models.events import OnEvent, OnText
+from ..recipe.files import parse_recipe
+from ..recipe.schema import Prune, Recipe
+from .cut import check_cut, cut_down, write_stump
+from .options import UNSTRUCTURED, Order
 
 
 def prune(order: Order, where: Where, listen: OnEvent, say: OnText) -> dict[str, Any]:

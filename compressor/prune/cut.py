@@ -15,27 +15,27 @@ from torch import Tensor
 from speechpress.runtime.atomic import atomic_folder
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.heldout import heldout_waves
-from .distill.distill import Setup
-from .distill.objectives import Heads, load_heads, save_heads
-from .distill.plan import Plan
-from .distill.step import Distiller
-from .distill.validation import validate
-from .export.latency import check, measure
+from ..data.heldout import heldout_waves
+from ..distill.distill import Setup
+from ..distill.objectives import Heads, load_heads, save_heads
+from ..distill.plan import Plan
+from ..distill.step import Distiller
+from ..distill.validation import validate
+from ..export.latency import check, measure
+from ..models import costs
+from ..models.checkpoint import CARD, HEADS, Checkpoint, ancestry, save_encoder, write_json
+from ..models.config import EncoderConfig
+from ..models.describe import describe_encoder
+from ..models.encoder import Encoder
+from ..models.events import OnText
+from ..surgery.cut import cut
+from ..surgery.narrow import check_width, narrow, strongest
+from ..surgery.units import check_prunable, removed
+from .heads import narrow_heads
 from .importance import magnitude, taylor, width_importance
-from .loss_importance import LAYER_BATCHES, layers_to_keep, losses
-from .models import costs
-from .models.checkpoint import CARD, HEADS, Checkpoint, ancestry, save_encoder, write_json
-from .models.config import EncoderConfig
-from .models.describe import describe_encoder
-from .models.encoder import Encoder
-from .models.events import OnText
-from .prune_order import Order
-from .prune_search import Found, search
-from .prune_target import Target
-from .surgery.cut import cut
-from .surgery.narrow import check_width, narrow, narrow_heads, strongest
-from .surgery.units import check_prunable, removed
+from .losses import LAYER_BATCHES, layers_to_keep, losses
+from .options import Order, Target
+from .search import Found, search
 
 
 @dataclass(frozen=True)

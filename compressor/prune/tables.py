@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from .views.numbers import giga_macs, megabytes, millions
+from ..views.numbers import giga_macs, megabytes, millions
 
 KINDS = {"conv": "front-end channels", "head": "heads", "ffn": "FFN units"}
 

@@ -10,15 +10,15 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .export.latency import Measured
-from .models import costs
-from .models.encoder import Encoder
-from .models.events import OnText
-from .prune_target import Target
-from .surgery.cut import cut
-from .surgery.select import OutOfReachError, choose
-from .surgery.unit_costs import UnitCost
-from .surgery.units import Masks, counts, floors_of
+from ..export.latency import Measured
+from ..models import costs
+from ..models.encoder import Encoder
+from ..models.events import OnText
+from ..surgery.cut import cut
+from ..surgery.select import OutOfReachError, choose
+from ..surgery.unit_costs import UnitCost
+from ..surgery.units import Masks, counts, floors_of
+from .options import Target
 
 Clock = Callable[[Encoder], Measured]
 

@@ -1,0 +1,1 @@
+"""`compress prune`: importance → choice → cut → recovery."""
