@@ -19,10 +19,10 @@ from typing import Any
 from common import write
 from real_run import STUDENT
 
-from speechpress.compressor.layer_probes import open_tasks
-from speechpress.compressor.study import study_layers
-from speechpress.compressor.study_report import write_study
-from speechpress.compressor.study_students import Training
+from speechpress.compressor.study.probes import open_tasks
+from speechpress.compressor.study.report import write_study
+from speechpress.compressor.study.students import Training
+from speechpress.compressor.study.study import study_layers
 
 TASKS = ("ks", "sid")
 SPEECH = ("speechocean762", "arabic_speech_commands")

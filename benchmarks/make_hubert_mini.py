@@ -57,11 +57,11 @@ from speechpress.compressor.evaluate.extract import extract, stores
 from speechpress.compressor.evaluate.features import LOG_MEL, Upstream, of_model, random_copy
 from speechpress.compressor.evaluate.store import FeatureStore
 from speechpress.compressor.evaluate.suite import wanted
-from speechpress.compressor.layer_probes import layer_scores
 from speechpress.compressor.models.checkpoint import WEIGHTS, read_json, save_encoder, write_tensors
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.costs import macs_per_s, parameters
 from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.study.probes import layer_scores
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import load_teacher

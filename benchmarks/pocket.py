@@ -45,7 +45,7 @@ from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.quantize.fake_quant import kinds
 from speechpress.compressor.quantize.scheme import Quantization
-from speechpress.compressor.quantize_report import lowered_alone
+from speechpress.compressor.study.schemes import lowered_alone
 from speechpress.compressor.tasks.suites import open_suite
 from speechpress.runtime.engine import Program, set_threads
 

@@ -40,8 +40,8 @@ from speechpress.compressor.quantize.fake_quant import kinds, simulated
 from speechpress.compressor.quantize.ptq import Prepared, prepare, settle
 from speechpress.compressor.quantize.scheme import Quantization, load_quantization
 from speechpress.compressor.quantize.sensitivity import Yardstick
-from speechpress.compressor.quantize_report import Wish, lowered_alone, report
 from speechpress.compressor.starter import SPEECH, TEACHER
+from speechpress.compressor.study.schemes import Wish, lowered_alone, report
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.engine import Program, set_threads

@@ -74,7 +74,7 @@ def _report(
 
     from .quantize.ptq import prepare
     from .quantize.tables import markdown_table, report_tables
-    from .quantize_report import Wish, report
+    from .study.schemes import Wish, report
     from .targets import SCHEMES
     from .views.warned import attempt
 

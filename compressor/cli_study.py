@@ -68,11 +68,11 @@ def layers(
     check_at_hand(teacher)
     from .distill.folders import choose_folder
     from .evaluate.store import cache_folder
-    from .layer_probes import corpora_of, open_tasks
-    from .study import study_layers
-    from .study_report import write_study
-    from .study_students import Training
-    from .study_tables import study_tables
+    from .study.probes import corpora_of, open_tasks
+    from .study.report import write_study
+    from .study.students import Training
+    from .study.study import study_layers
+    from .study.tables import study_tables
     from .views.screen import Screen
 
     screen = Screen(json)

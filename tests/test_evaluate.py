@@ -23,10 +23,10 @@ from speechpress.compressor.evaluate.lineup import open_comparison
 from speechpress.compressor.evaluate.quick import evaluate
 from speechpress.compressor.evaluate.suite import evaluate_suite, wanted
 from speechpress.compressor.evaluate.tables import probe_tables
-from speechpress.compressor.layer_probes import layer_scores
 from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, write_json
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.study.probes import layer_scores
 from speechpress.compressor.tasks.folder import STARTER, make_task, whole_test_clips
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError

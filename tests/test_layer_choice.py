@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechpress.compressor.layer_choice import LEAST_GAIN, evenly, suggest
+from speechpress.compressor.study.choose import LEAST_GAIN, evenly, suggest
 from speechpress.runtime.errors import SpeechpressError
 
 

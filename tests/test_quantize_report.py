@@ -7,7 +7,7 @@ from bundled import SMALL, make
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.quantize.ptq import prepare
 from speechpress.compressor.quantize.tables import markdown_table, report_tables
-from speechpress.compressor.quantize_report import Wish, report
+from speechpress.compressor.study.schemes import Wish, report
 from speechpress.runtime.errors import SpeechpressError
 
 WIDE = replace(SMALL, conv_channels=(16, 32), head_dim=16)  # so that groups of 32 inputs divide it

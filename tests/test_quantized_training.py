@@ -11,9 +11,9 @@ from speechpress.compressor.distill.run import Where
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.quantize.fake_quant import simulated
 from speechpress.compressor.quantize.scheme import FIRST_CONV, Quantization, load_quantization
-from speechpress.compressor.quantize_report import lowered_alone
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.recipe.schema import Quantize
+from speechpress.compressor.study.schemes import lowered_alone
 from speechpress.runtime.engine import Program
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parity import compare

@@ -9,14 +9,14 @@ import torch
 from labelled import make_labelled
 from pages import CHROMIUM, check_in_browser, check_whole, read, words_of
 
-from speechpress.compressor import layer_probes
 from speechpress.compressor.evaluate import probes
-from speechpress.compressor.layer_probes import corpora_of, open_tasks
 from speechpress.compressor.models.checkpoint import read_json, save_encoder, write_json
 from speechpress.compressor.models.encoder import Encoder
-from speechpress.compressor.study import study_layers
-from speechpress.compressor.study_report import write_study
-from speechpress.compressor.study_students import Training, choose_arms, verdict
+from speechpress.compressor.study import probes as layer_probes
+from speechpress.compressor.study.probes import corpora_of, open_tasks
+from speechpress.compressor.study.report import write_study
+from speechpress.compressor.study.students import Training, choose_arms, verdict
+from speechpress.compressor.study.study import study_layers
 from speechpress.runtime.errors import SpeechpressError
 
 SETS = ("train.batch=2", "train.crop_s=1", "train.precision=fp32", "student.layers=1")
@@ -140,7 +140,7 @@ def test_a_browser_opens_it_without_a_word(trained, tmp_path):
 
 
 def test_arms_of_the_same_layers_are_trained_once(tmp_path):
-    from speechpress.compressor.layer_choice import Step, Suggestion
+    from speechpress.compressor.study.choose import Step, Suggestion
 
     steps = tuple(Step(layer, 1.0, "") for layer in (4, 2, 1))
     arms = choose_arms(Suggestion(steps, 2, ""), 4, 3, tmp_path)

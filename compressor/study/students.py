@@ -14,29 +14,29 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.audio import cut_place
-from .data.corpus import open_corpus
-from .data.heldout import hold_out
-from .distill.distill import distill
-from .distill.objectives import load_heads
-from .distill.plan import plan
-from .distill.resume import check_identity
-from .distill.run import Where
-from .evaluate.extract import extract, stores
-from .evaluate.fidelity import fidelity
-from .evaluate.probes import probe
-from .evaluate.solve import class_parts
-from .evaluate.suite import wanted
-from .evaluate.upstreams import encoder_upstream
-from .layer_choice import Suggestion, evenly
-from .layer_probes import brief
-from .models.checkpoint import CARD, STATE, Checkpoint, parameters
-from .models.document_schema import read_card
-from .models.events import Event, OnText
-from .recipe.files import load_recipe
-from .recipe.schema import Recipe
-from .tasks.task import Task
-from .teachers.load import Teacher
+from ..data.audio import cut_place
+from ..data.corpus import open_corpus
+from ..data.heldout import hold_out
+from ..distill.distill import distill
+from ..distill.objectives import load_heads
+from ..distill.plan import plan
+from ..distill.resume import check_identity
+from ..distill.run import Where
+from ..evaluate.extract import extract, stores
+from ..evaluate.fidelity import fidelity
+from ..evaluate.probes import probe
+from ..evaluate.solve import class_parts
+from ..evaluate.suite import wanted
+from ..evaluate.upstreams import encoder_upstream
+from ..models.checkpoint import CARD, STATE, Checkpoint, parameters
+from ..models.document_schema import read_card
+from ..models.events import Event, OnText
+from ..recipe.files import load_recipe
+from ..recipe.schema import Recipe
+from ..tasks.task import Task
+from ..teachers.load import Teacher
+from .choose import Suggestion, evenly
+from .probes import brief
 
 logger = logging.getLogger(__name__)
 

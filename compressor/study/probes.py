@@ -11,15 +11,15 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .data.sounds import read_sound
-from .evaluate.features import some_waves
-from .evaluate.probes import Score, probe, probe_each_layer
-from .evaluate.solve import class_parts
-from .evaluate.store import FeatureStore
-from .models.events import OnText
-from .tasks.folder import COLUMNS, make_task
-from .tasks.mini import mini_task
-from .tasks.task import Task
+from ..data.sounds import read_sound
+from ..evaluate.features import some_waves
+from ..evaluate.probes import Score, probe, probe_each_layer
+from ..evaluate.solve import class_parts
+from ..evaluate.store import FeatureStore
+from ..models.events import OnText
+from ..tasks.folder import COLUMNS, make_task
+from ..tasks.mini import mini_task
+from ..tasks.task import Task
 
 SUITE_TASKS = ("ks", "ic", "sid", "er")  # of the mini suite those that a mean over time can solve
 MOST_CLASSES, MOST_CLIPS = 50, 800

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .study_report import study_view
+from .report import study_view
 
 
 def study_tables(document: Mapping[str, Any]) -> list[RenderableType]:

@@ -12,22 +12,22 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .evaluate.checks import check_tasks
-from .evaluate.extract import extract, stores
-from .evaluate.features import LOG_MEL, Upstream, of_model, random_copy
-from .evaluate.probes import wilson
-from .evaluate.similarity import compare_layers, layer_frames
-from .evaluate.suite import wanted
-from .evaluate.upstreams import encoder_upstream, teacher_upstream
-from .layer_choice import Suggestion, suggest
-from .layer_probes import clips_to_compare, probe_task
-from .models.checkpoint import Checkpoint, load_checkpoint
-from .models.config import SAMPLE_RATE
-from .models.events import OnText
-from .models.torch_device import check_device
-from .study_students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
-from .tasks.task import Task
-from .teachers.load import Teacher, load_teacher
+from ..evaluate.checks import check_tasks
+from ..evaluate.extract import extract, stores
+from ..evaluate.features import LOG_MEL, Upstream, of_model, random_copy
+from ..evaluate.probes import wilson
+from ..evaluate.similarity import compare_layers, layer_frames
+from ..evaluate.suite import wanted
+from ..evaluate.upstreams import encoder_upstream, teacher_upstream
+from ..models.checkpoint import Checkpoint, load_checkpoint
+from ..models.config import SAMPLE_RATE
+from ..models.events import OnText
+from ..models.torch_device import check_device
+from ..tasks.task import Task
+from ..teachers.load import Teacher, load_teacher
+from .choose import Suggestion, suggest
+from .probes import clips_to_compare, probe_task
+from .students import Measuring, Training, check_training, compared, leaks, measure_students, train_arms
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .views.figures import CARD, INK, LINE, SERIES, SOFT, drawn
+from ..views.figures import CARD, INK, LINE, SERIES, SOFT, drawn
 
 MOST_NUMBERED = 14  # layers up to which a heat map shows its numbers
 COLUMNS = 3

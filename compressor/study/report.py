@@ -7,10 +7,10 @@ from typing import Any
 from speechpress.runtime.atomic import filled, write_json, write_text
 from speechpress.runtime.escape import markdown_text
 
-from .study_figures import study_figures
-from .views.figures import inline, save
-from .views.pages import markdown_table, render
-from .views.warned import attempt
+from ..views.figures import inline, save
+from ..views.pages import markdown_table, render
+from ..views.warned import attempt
+from .figures import study_figures
 
 RESULT = "study.json"
 ABOUT = {

@@ -23,26 +23,26 @@ from speechpress.runtime.parity import compare
 from speechpress.runtime.spec import StreamSpec
 from speechpress.runtime.stream import State, StreamingExtractor
 
-from .evaluate.features import of_model
-from .evaluate.heads import Budget
-from .evaluate.lineup import comparison_fidelity, open_comparison
-from .evaluate.solve import TaskScore
-from .evaluate.suite import score_tasks
-from .evaluate.upstreams import encoder_upstream
-from .export import delegation
-from .export.export import offline_module, step_method
-from .export.lower import Lowered, Method, lower
-from .export.pt2e import as_prepared
-from .models.config import SAMPLE_RATE
-from .models.encoder import Encoder
-from .models.events import OnText
-from .models.streaming import StreamingEncoder, chunk_frames_of
-from .quantize.fake_quant import check_operators, simulated
-from .quantize.ptq import BUDGET_DB, Prepared, settle
-from .quantize.scheme import Quantization
-from .quantize.sensitivity import Yardstick
-from .targets import SCHEMES, WINDOW_MS
-from .tasks.folder import make_task
+from ..evaluate.features import of_model
+from ..evaluate.heads import Budget
+from ..evaluate.lineup import comparison_fidelity, open_comparison
+from ..evaluate.solve import TaskScore
+from ..evaluate.suite import score_tasks
+from ..evaluate.upstreams import encoder_upstream
+from ..export import delegation
+from ..export.export import offline_module, step_method
+from ..export.lower import Lowered, Method, lower
+from ..export.pt2e import as_prepared
+from ..models.config import SAMPLE_RATE
+from ..models.encoder import Encoder
+from ..models.events import OnText
+from ..models.streaming import StreamingEncoder, chunk_frames_of
+from ..quantize.fake_quant import check_operators, simulated
+from ..quantize.ptq import BUDGET_DB, Prepared, settle
+from ..quantize.scheme import Quantization
+from ..quantize.sensitivity import Yardstick
+from ..targets import SCHEMES, WINDOW_MS
+from ..tasks.folder import make_task
 
 CHUNK_MS, ROUNDS, PROGRAM_S, WORST, SEEDS = 320.0, 30, 20.0, 5, 3
 

@@ -1,0 +1,1 @@
+"""`compress study` and the comparison of schemes."""
