@@ -30,7 +30,7 @@ from searched import tiny_recipe
 from speechpress.compressor import cli, starter  # noqa: F401
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.models.scores import NAME
-from speechpress.compressor.search_rows import Rows
+from speechpress.compressor.search.rows import Rows
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.bundle import check_hashes, read_bundle
 from speechpress.runtime.errors import SpeechpressError

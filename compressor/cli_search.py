@@ -12,7 +12,7 @@ from .cli_options import Json, resume_words
 
 if TYPE_CHECKING:
     from .recipe.schema import Recipe
-    from .search_walk import Search
+    from .search.walk import Search
     from .views.screen import Screen
 
 SEARCHES = Path("searches")
@@ -75,9 +75,9 @@ def search(
     from speechpress.devices.device import open_device
 
     from .export.clock import DeviceClock
-    from .search_rows import AXES
-    from .search_space import load_space, narrowed
-    from .search_tables import search_table
+    from .search.rows import AXES
+    from .search.space import load_space, narrowed
+    from .search.tables import search_table
     from .views.screen import Screen
 
     if against not in AXES:
@@ -90,7 +90,7 @@ def search(
     choices, notes = narrowed(load_space(space), proxy)
     folder, screen = _folder(out, whole.name, resume), Screen(json)
     clock = DeviceClock(device, threads, chunks, python, runner)
-    from .search_walk import Search
+    from .search.walk import Search
 
     order = Search(
         *(whole, proxy, choices, speech, folder),
@@ -110,9 +110,9 @@ def search(
 
 def _walked(order: "Search", screen: "Screen") -> dict[str, Any]:
     """The document of a finished search; raises typer.Exit when it was interrupted."""
-    from .search_tables import SearchView
-    from .search_trial import SearchStopped
-    from .shape_search import search as walk
+    from .search.search import search as walk
+    from .search.tables import SearchView
+    from .search.trial import SearchStopped
 
     again = f"go on with: compress {resume_words(order.out)}"
     with SearchView(screen, order.trials, list(order.notes)) as view:
@@ -147,7 +147,7 @@ def _recipes(
 def _folder(out: Path | None, name: str, resume: bool) -> Path:
     """`out` as given; else a new folder under SEARCHES, or with `resume` the newest search there."""
     from .distill.folders import choose_folder
-    from .search_rows import TRIALS
+    from .search.rows import TRIALS
 
     if out is not None or not resume:
         return choose_folder(out, SEARCHES, name, resume=False)

@@ -10,7 +10,7 @@ import pytest
 from searched import tiny_recipe
 
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.search_rows import Rows
+from speechpress.compressor.search.rows import Rows
 
 SPACE = "layers: [1, 2]\nwidth: [32, 48, 64]\nquantize: [none]\n"
 

@@ -54,7 +54,7 @@ def test_help_and_show_load_nothing_heavy(code):
 
 
 def test_who_owns_a_search_leaves_torch_to_its_workers():
-    assert not loaded_after("import speechpress.compressor.shape_search") & {"torch", "transformers", "lhotse"}
+    assert not loaded_after("import speechpress.compressor.search.search") & {"torch", "transformers", "lhotse"}
 
 
 def test_runtime_never_loads_the_compressor():

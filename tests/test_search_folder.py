@@ -5,10 +5,10 @@ import pytest
 from speechpress.compressor.export.clock import DeviceClock
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.search_folder import begin, check_folder, check_sources, go_on
-from speechpress.compressor.search_space import load_space
-from speechpress.compressor.search_trial import Facts
-from speechpress.compressor.search_walk import STUDENTS, Search
+from speechpress.compressor.search.folder import begin, check_folder, check_sources, go_on
+from speechpress.compressor.search.space import load_space
+from speechpress.compressor.search.trial import Facts
+from speechpress.compressor.search.walk import STUDENTS, Search
 from speechpress.runtime.errors import SpeechpressError
 
 FACTS = Facts(EncoderConfig(), 768, 12, {"sha256": "t" * 64}, "d" * 64, 1.0, 0.1)

@@ -1,7 +1,7 @@
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.search_report import Report
-from speechpress.compressor.search_rows import blank
-from speechpress.compressor.search_space import load_space
+from speechpress.compressor.search.report import Report
+from speechpress.compressor.search.rows import blank
+from speechpress.compressor.search.space import load_space
 
 
 def row(number, p50_ms, fidelity, **shape):

@@ -3,7 +3,7 @@ import csv
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpress.compressor.search_rows import COLUMNS, Rows, best, blank, finished, front, latency, nearest, write_csv
+from speechpress.compressor.search.rows import COLUMNS, Rows, best, blank, finished, front, latency, nearest, write_csv
 
 
 def row(number, state="done", p50_ms=None, fidelity=None, **more):

@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from speechpress.compressor.search_rows import best, blank
-from speechpress.compressor.search_sampler import STARTUP, Sampler, require_optuna
-from speechpress.compressor.search_space import Space
+from speechpress.compressor.search.rows import best, blank
+from speechpress.compressor.search.sampler import STARTUP, Sampler, require_optuna
+from speechpress.compressor.search.space import Space
 from speechpress.runtime.errors import SpeechpressError
 
 SMALL = Space(width=(32, 64, 96), quantize=("none", "int8"))

@@ -5,7 +5,7 @@ import pytest
 from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe, parse_recipe
-from speechpress.compressor.search_space import (
+from speechpress.compressor.search.space import (
     cheapest,
     check_choices,
     chunk_macs,

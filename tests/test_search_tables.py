@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from speechpress.compressor.search_rows import blank
-from speechpress.compressor.search_tables import SearchView, search_table, trial_line
+from speechpress.compressor.search.rows import blank
+from speechpress.compressor.search.tables import SearchView, search_table, trial_line
 from speechpress.compressor.views.screen import Screen
 
 

@@ -8,7 +8,7 @@ from speechpress.compressor.distill.run import Where
 from speechpress.compressor.export.clock import DeviceClock
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe, parse_recipe
-from speechpress.compressor.search_trial import (
+from speechpress.compressor.search.trial import (
     Facts,
     Job,
     SearchStopped,

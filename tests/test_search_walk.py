@@ -7,11 +7,11 @@ import pytest
 from speechpress.compressor.export.clock import DeviceClock
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.search_rows import Rows
-from speechpress.compressor.search_space import Space
-from speechpress.compressor.search_trial import Facts, SearchStopped
-from speechpress.compressor.search_walk import STUDENTS, Search, Walk, no_shape
-from speechpress.compressor.workers import Heard
+from speechpress.compressor.search.rows import Rows
+from speechpress.compressor.search.space import Space
+from speechpress.compressor.search.trial import Facts, SearchStopped
+from speechpress.compressor.search.walk import STUDENTS, Search, Walk, no_shape
+from speechpress.compressor.search.workers import Heard
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
 FACTS = Facts(EncoderConfig(), 768, 12, {"sha256": "t" * 64}, "d" * 64, 1.0, 0.1)

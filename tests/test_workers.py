@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from speechpress.compressor.workers import Workers
+from speechpress.compressor.search.workers import Workers
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
 
@@ -104,7 +104,7 @@ def test_when_one_is_killed_all_start_afresh_and_what_was_lost_is_said(pair, tmp
 
 SCRIPT = """
 import sys, time; from pathlib import Path; sys.path.insert(0, {tests!r})
-from speechpress.compressor.workers import Workers; from test_workers import wait_for
+from speechpress.compressor.search.workers import Workers; from test_workers import wait_for
 if __name__ == "__main__":
     with Workers(1, Path({log!r})) as workers:
         workers.start("long", wait_for, Path("never"))

@@ -15,14 +15,14 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .models.events import OnEvent
-from .search_folder import LOG, begin, check_folder, check_sources, go_on
-from .search_report import Report
-from .search_rows import RUNNING, Row, finished
-from .search_sampler import require_optuna
-from .search_space import check_choices
-from .search_trial import survey
-from .search_walk import Search, Walk, no_shape
+from ..models.events import OnEvent
+from .folder import LOG, begin, check_folder, check_sources, go_on
+from .report import Report
+from .rows import RUNNING, Row, finished
+from .sampler import require_optuna
+from .space import check_choices
+from .trial import survey
+from .walk import Search, Walk, no_shape
 from .workers import Workers
 
 

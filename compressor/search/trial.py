@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .distill.resolve import student_config
-from .export.clock import DeviceClock
-from .models.config import EncoderConfig
-from .models.costs import parameters
-from .recipe.schema import Recipe
-from .search_rows import DONE, SKIPPED, Row, blank
-from .search_space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
+from ..distill.resolve import student_config
+from ..export.clock import DeviceClock
+from ..models.config import EncoderConfig
+from ..models.costs import parameters
+from ..recipe.schema import Recipe
+from .rows import DONE, SKIPPED, Row, blank
+from .space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
 from .workers import Desk
 
 if TYPE_CHECKING:
-    from .distill.run import Outcome
-    from .export.source import Source
-    from .models.encoder import Encoder
+    from ..distill.run import Outcome
+    from ..export.source import Source
+    from ..models.encoder import Encoder
 
 # Random weights do not quantise as trained ones do, and a proxy's not as a finished student's: what int8 costs is in
 # the fidelity of the program. These tell a program that runs from a broken one.
@@ -70,12 +70,12 @@ def survey(desk: Desk, job: Job) -> Facts:
     desk.tell("reaching the device")
     job.clock.reach()
     _share_cores(desk)
-    from .data.corpus import open_corpus
-    from .data.heldout import hold_out
-    from .distill.distill import make_fabric
-    from .distill.resolve import resolve_match
-    from .distill.run import Where
-    from .teachers.load import load_teacher
+    from ..data.corpus import open_corpus
+    from ..data.heldout import hold_out
+    from ..distill.distill import make_fabric
+    from ..distill.resolve import resolve_match
+    from ..distill.run import Where
+    from ..teachers.load import load_teacher
 
     desk.tell("opening teacher and speech")
     make_fabric(job.recipe, Where(job.data, job.folder, job.train_device))
@@ -127,7 +127,7 @@ def _measured(
     desk: Desk, job: Job, facts: Facts, shape: Shape, chunk_ms: float, folder: Path
 ) -> dict[str, float | None]:
     """Latency of the shape's program, with random weights, of which the arithmetic is the same."""
-    from .export.source import Source
+    from ..export.source import Source
 
     desk.tell("lowering")
     encoder = _random_encoder(job.recipe, facts, shape)
@@ -152,7 +152,7 @@ def _measured(
 def _random_encoder(recipe: Recipe, facts: Facts, shape: Shape) -> "Encoder":
     import torch
 
-    from .models.encoder import Encoder
+    from ..models.encoder import Encoder
 
     torch.manual_seed(0)
     encoder = Encoder(student_config(shaped(recipe, shape), facts.encoder, facts.width)[0]).eval()
@@ -163,8 +163,8 @@ def _random_encoder(recipe: Recipe, facts: Facts, shape: Shape) -> "Encoder":
 
 def _exported(source: "Source", shape: Shape, chunk_ms: float, longest_s: float, out: Path) -> Mapping[str, Any]:
     """A bundle with the one method that is needed; what `compress export --json` prints of it."""
-    from .export.export import export, plan
-    from .targets import target_of
+    from ..export.export import export, plan
+    from ..targets import target_of
 
     scheme, target = shape.get("quantize", "none"), target_of("host")
     target = replace(target, tolerances={scheme: LOOSE.get(scheme, {"cosine": BROKEN_COSINE})})
@@ -175,8 +175,8 @@ def _exported(source: "Source", shape: Shape, chunk_ms: float, longest_s: float,
 
 def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
     """Distil the shape for a short while, and the fidelity of what comes out."""
-    from .distill.distill import distill
-    from .distill.run import Where
+    from ..distill.distill import distill
+    from ..distill.run import Where
 
     recipe = shaped(job.recipe, shape)
     where = Where(job.data, folder, job.train_device, overwrite=True)
@@ -204,13 +204,13 @@ def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, f
 
 def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
     """What the heads make of the quantised program's frames, on the speech that the run held out."""
-    from .data.corpus import open_corpus
-    from .data.heldout import heldout_waves, hold_out
-    from .distill.objectives import load_heads
-    from .distill.validation import validate
-    from .evaluate.fidelity import ProgramStudent
-    from .export.source import open_source
-    from .teachers.load import load_teacher
+    from ..data.corpus import open_corpus
+    from ..data.heldout import heldout_waves, hold_out
+    from ..distill.objectives import load_heads
+    from ..distill.validation import validate
+    from ..evaluate.fidelity import ProgramStudent
+    from ..export.source import open_source
+    from ..teachers.load import load_teacher
 
     source, teacher = open_source(folder), load_teacher(job.recipe.teacher)
     streams = not source.encoder.config.blockers

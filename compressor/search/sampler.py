@@ -12,8 +12,8 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .search_rows import DONE, FAILED, Row, latency
-from .search_space import Shape, Space
+from .rows import DONE, FAILED, Row, latency
+from .space import Shape, Space
 
 STARTUP, ATTEMPTS = 8, 20  # shapes drawn at random first; draws until one is new
 LEAST = -1.0  # the fidelity of a shape that was not trained: it must not look good

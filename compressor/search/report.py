@@ -9,10 +9,10 @@ import matplotlib
 
 from speechpress.runtime.atomic import atomic, write_text
 
-from .recipe.schema import Recipe
-from .search_rows import AXES, DONE, SKIPPED, Row, best, finished, front, write_csv
-from .search_space import Space, described, shaped
-from .views.warned import attempt
+from ..recipe.schema import Recipe
+from ..views.warned import attempt
+from .rows import AXES, DONE, SKIPPED, Row, best, finished, front, write_csv
+from .space import Space, described, shaped
 
 CSV, PLOT, BEST = "trials.csv", "front.svg", "best.yaml"
 

@@ -8,9 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from .search_rows import DONE, Row
-from .search_space import described
-from .views.screen import BarView, Screen
+from ..views.screen import BarView, Screen
+from .rows import DONE, Row
+from .space import described
 
 BUSY_CORES = 0.2  # of other programs while chunks were timed: the median of such trials is not to be trusted
 

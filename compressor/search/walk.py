@@ -7,13 +7,13 @@ from typing import Any
 
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
-from .export.clock import DeviceClock
-from .models.events import OnEvent
-from .recipe.schema import Recipe
-from .search_rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, front, nearest
-from .search_sampler import Sampler
-from .search_space import Shape, Space, cheapest, described, recipe_shape
-from .search_trial import Facts, Job, SearchStopped, outline, run_trial
+from ..export.clock import DeviceClock
+from ..models.events import OnEvent
+from ..recipe.schema import Recipe
+from .rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, front, nearest
+from .sampler import Sampler
+from .space import Shape, Space, cheapest, described, recipe_shape
+from .trial import Facts, Job, SearchStopped, outline, run_trial
 from .workers import Heard, Workers
 
 STUDENTS = "students"

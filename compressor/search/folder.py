@@ -11,10 +11,10 @@ from speechpress.runtime.json_file import read_json
 from speechpress.runtime.json_text import json_text
 from speechpress.runtime.parts import entries
 
-from .recipe.files import differences, parse_recipe
-from .search_rows import TRIALS, Row, Rows
-from .search_trial import Facts, SearchStopped, check_room
-from .search_walk import STUDENTS, Search
+from ..recipe.files import differences, parse_recipe
+from .rows import TRIALS, Row, Rows
+from .trial import Facts, SearchStopped, check_room
+from .walk import STUDENTS, Search
 
 SCHEMA = 1
 FACTS, RECIPE, SPACE, LOG = "search.json", "recipe.yaml", "space.yaml", "workers.log"

@@ -12,13 +12,13 @@ import yaml
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.regular import check_regular
 
-from .distill.resolve import student_config
-from .models.config import SAMPLE_RATE, EncoderConfig
-from .models.costs import frames_per_s, macs_per_s, stream_costs
-from .quantize.scheme import by_scheme
-from .recipe.schema import Recipe
-from .recipe.strict_yaml import check_keys, fill, key, parse, places
-from .targets import check_scheme, target_of
+from ..distill.resolve import student_config
+from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.costs import frames_per_s, macs_per_s, stream_costs
+from ..quantize.scheme import by_scheme
+from ..recipe.schema import Recipe
+from ..recipe.strict_yaml import check_keys, fill, key, parse, places
+from ..targets import check_scheme, target_of
 
 Shape = dict[str, Any]
 OF_STUDENT = ("conv_channels", "width", "num_heads", "ffn_widths", "pos_conv_kernel")

@@ -1,0 +1,1 @@
+"""`compress search` (architecture search under a latency budget)."""
