@@ -54,7 +54,7 @@ What `compress demo` runs when no other bundle is there: small enough to ship, g
 
 
 def compress(*words: object, folder: Path | None = None) -> None:
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)], check=True, cwd=folder)
+    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True, cwd=folder)
 
 
 def distill(corpora: Path, out: Path, steps: int) -> None:

@@ -117,7 +117,7 @@ def train(recipe: str, teacher: str, corpora: Path, out: Path, steps: int) -> No
     sets = [word for setting in settings for word in ("--set", setting)]
     data = [word for name in CORPORA.values() for word in ("--data", corpora / name)]
     words = ["distill", "--recipe", recipe, "--teacher", teacher, *data, "--out", out, "--overwrite", *sets]
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)], check=True)
+    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True)
 
 
 def suite(given: argparse.Namespace) -> dict[str, Any]:

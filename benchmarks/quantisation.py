@@ -57,7 +57,7 @@ TASKS = (("ks", "arabic_speech_commands"), ("sid", "speechocean762"))
 
 
 def compress(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)], check=True)
+    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True)
 
 
 def train(given: argparse.Namespace, out: Path, *settings: str) -> Path:

@@ -43,7 +43,7 @@ TRAIN = ["train.lr=1e-3", "train.crop_s=4", "train.precision=bf16", "train.batch
 
 
 def compress(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)], check=True)
+    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True)
 
 
 def train(recipe: str, teacher: Path, corpora: Path, out: Path, steps: int) -> None:

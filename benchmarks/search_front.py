@@ -27,7 +27,7 @@ KEPT = (
 
 def search(words: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Run or resume `compress search`, and what it says at its end."""
-    command = [sys.executable, "-m", "speechpress.compressor.cli", "search", "--json", "--out", str(out)]
+    command = [sys.executable, "-m", "speechpress.compressor.cli.main", "search", "--json", "--out", str(out)]
     for name in ("budget_ms", "steps", "trials", "teacher"):
         if getattr(words, name) is not None:
             command += [f"--{name.replace('_', '-')}", str(getattr(words, name))]

@@ -60,7 +60,7 @@ def few_clips(tmp_path_factory):
 
 def run_cli(*words: object, cwd: Path, env: dict | None = None, timeout: float = 120) -> subprocess.CompletedProcess:
     """Run `compress` as a user would, in its own process."""
-    command = [sys.executable, "-m", "speechpress.compressor.cli", *map(str, words)]
+    command = [sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)]
     return subprocess.run(
         command,
         cwd=cwd,

@@ -119,8 +119,8 @@ def encoder_folder(folder):
 
 
 def own_config(folder):
+    from speechpress.compressor.cli.show import show
     from speechpress.compressor.models.checkpoint import load_checkpoint
-    from speechpress.compressor.show import show
 
     encoder_folder(folder / "a")
     path = folder / "a" / "config.json"
@@ -162,9 +162,9 @@ def _unread(name):
 
 
 def card(folder):
+    from speechpress.compressor.cli.show import show
+    from speechpress.compressor.cli.show_tables import show_table
     from speechpress.compressor.models.checkpoint import ancestry, load_checkpoint
-    from speechpress.compressor.show import show
-    from speechpress.compressor.views.numbers import show_table
 
     encoder_folder(folder / "a")
     path = folder / "a" / "card.json"
@@ -272,7 +272,7 @@ def quantize(folder):
 def profile(folder):
     from profiled import made
 
-    from speechpress.compressor.measure_tables import profile_table, report_table, summary
+    from speechpress.compressor.cli.measure_tables import profile_table, report_table, summary
     from speechpress.devices.profile import read_record
     from speechpress.devices.report import build, find_records, write_csv, write_html, write_markdown
 

@@ -7,7 +7,7 @@ import pytest
 from bundled import CHUNK_MS, copied
 from safetensors.numpy import save_file
 
-from speechpress.compressor.show import show
+from speechpress.compressor.cli.show import show
 from speechpress.runtime.bundle import check_hashes, digest, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.program_checks import checks, run_apart

@@ -18,7 +18,7 @@ from terminal import Terminal
 from speechpress.compressor.starter import SPEECH
 from speechpress.runtime.bundle import DOCUMENT, digest
 
-DEMO = [sys.executable, "-m", "speechpress.compressor.cli", "demo"]
+DEMO = [sys.executable, "-m", "speechpress.compressor.cli.main", "demo"]
 QUIET = 1e-4 * np.random.default_rng(0).standard_normal(16_000)
 
 
@@ -151,7 +151,7 @@ def test_the_page_is_served_and_ends_with_ctrl_c(small_bundle, clips, cache):
 @pytest.mark.parametrize("wav", ["talk.wav", "0.wav"])
 def test_the_live_view_leaves_the_terminal_as_it_was(small_bundle, clips, cache, wav):
     """Once until `q` is pressed, once until the file ends."""
-    code = "import sys; from speechpress.compressor.cli import main; main(sys.argv[1:])"
+    code = "import sys; from speechpress.compressor.cli.main import main; main(sys.argv[1:])"
     terminal = Terminal(code, "demo", small_bundle, "--wav", clips / wav, env={**os.environ, **cache, "TERM": "xterm"})
     terminal.until("real-time factor")
     if wav == "talk.wav":

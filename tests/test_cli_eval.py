@@ -6,7 +6,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from speechpress.compressor.cli import app
+from speechpress.compressor.cli.main import app
 from speechpress.runtime.errors import SpeechpressError
 
 runner = CliRunner()

@@ -74,7 +74,7 @@ def test_ls_devices(cli):
 def test_ctrl_c_keeps_what_was_measured(tmp_path, small_bundle):
     words = ["profile", str(small_bundle), "--duration", "120", "--pace", "real", "--out", "r.json"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "speechpress.compressor.cli", *words],
+        [sys.executable, "-m", "speechpress.compressor.cli.main", *words],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

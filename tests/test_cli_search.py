@@ -29,7 +29,7 @@ def words(tmp_path_factory, tiny_teacher, few_clips):
 def test_a_search_that_is_killed_goes_on_where_it_was(cli, tmp_path, words):
     out = tmp_path / "here"
     owner = subprocess.Popen(
-        [sys.executable, "-m", "speechpress.compressor.cli", *words, "--trials", "2"],
+        [sys.executable, "-m", "speechpress.compressor.cli.main", *words, "--trials", "2"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     first = wait_for_a_trial(out, owner)
@@ -118,7 +118,7 @@ def test_a_device_that_cannot_be_reached_is_said_before_anything_is_trained(cli,
 
 def test_ctrl_c_says_how_to_go_on(tmp_path, words):
     process = subprocess.Popen(
-        [sys.executable, "-m", "speechpress.compressor.cli", *words, "--trials", "6"],
+        [sys.executable, "-m", "speechpress.compressor.cli.main", *words, "--trials", "6"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # A shell's background jobs ignore it, and so would what they start.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),

@@ -409,7 +409,7 @@ def make_command(teacher, clips, out, *more, name="distilhubert"):
     ]
     settings = [*QUICK, "train.steps=400", "train.checkpoint_every=5", "train.validate_every=400"]
     sets = [word for setting in settings for word in ("--set", setting)]
-    return [sys.executable, "-m", "speechpress.compressor.cli", *map(str, [*words, *sets, *more])]
+    return [sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, [*words, *sets, *more])]
 
 
 def saved_step(out):

@@ -47,7 +47,7 @@ QUICK = [line for page in PAGES for line in commands(page) if re.match(r"compres
 
 @pytest.mark.parametrize("line", QUICK)
 def test_quick_commands_of_the_readme_run(line, tmp_path):
-    program = f"{sys.executable} -m speechpress.compressor.cli"
+    program = f"{sys.executable} -m speechpress.compressor.cli.main"
     words = re.sub(r"^compress", program, line)
     done = subprocess.run(words, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 3) and "Traceback" not in done.stderr, done.stderr
@@ -62,7 +62,7 @@ def test_every_command_of_the_pages_has_arguments_that_exist(page):
         words = line.split()[1:]
         name = words[:2] if words[0] == "study" else words[:1]
         env = {**os.environ, "COLUMNS": "200", "TERM": "dumb"}
-        command = [sys.executable, "-m", "speechpress.compressor.cli", *name, "--help"]
+        command = [sys.executable, "-m", "speechpress.compressor.cli.main", *name, "--help"]
         done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
         assert done.returncode == 0, line
         for option in re.findall(r"(?<=\s)--[a-z-]+", line):

@@ -1,6 +1,6 @@
 import sys
 
-from speechpress.compressor import doctor
+from speechpress.compressor.cli import doctor
 
 
 def test_every_failing_check_says_what_to_do():

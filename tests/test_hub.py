@@ -161,7 +161,7 @@ SEARCH = "search --recipe pocket --teacher someone/thing --data . --device host 
 )
 def test_offline_answers_before_anything_heavy_is_loaded(line, tmp_path):
     script = (
-        "import sys\nfrom speechpress.compressor.cli import main\n"
+        "import sys\nfrom speechpress.compressor.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\nfinally:\n    print({'torch', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -32,21 +32,21 @@ def loaded_after(code):
 @pytest.mark.parametrize(
     "code",
     [
-        "import speechpress.compressor.cli",
+        "import speechpress.compressor.cli.main",
         "import speechpress.compressor, speechpress.runtime, speechpress.devices, speechpress.recipes",
-        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "from typer.testing import CliRunner; from speechpress.compressor.cli.main import app; "
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0",
-        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "from typer.testing import CliRunner; from speechpress.compressor.cli.main import app; "
         "assert CliRunner().invoke(app, ['show', 'distilhubert']).exit_code == 0",
-        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "from typer.testing import CliRunner; from speechpress.compressor.cli.main import app; "
         "assert CliRunner().invoke(app, ['ls', 'targets']).exit_code == 0",
-        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "from typer.testing import CliRunner; from speechpress.compressor.cli.main import app; "
         "assert CliRunner().invoke(app, ['profile', '--help']).exit_code == 0",
-        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "from typer.testing import CliRunner; from speechpress.compressor.cli.main import app; "
         "assert CliRunner().invoke(app, ['search', '--help']).exit_code == 0",
-        "from typer.testing import CliRunner; from speechpress.compressor.cli import app; "
+        "from typer.testing import CliRunner; from speechpress.compressor.cli.main import app; "
         "assert CliRunner().invoke(app, ['ls', 'devices']).exit_code == 0",
-        "import speechpress.devices.report, speechpress.devices.measuring, speechpress.compressor.measure_tables",
+        "import speechpress.devices.report, speechpress.devices.measuring, speechpress.compressor.cli.measure_tables",
     ],
 )
 def test_help_and_show_load_nothing_heavy(code):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from speechpress.compressor.cli.show import show_recipe
 from speechpress.compressor.distill.folders import choose_folder
 from speechpress.compressor.distill.metrics import MetricsLog
 from speechpress.compressor.distill.run import Where
@@ -8,7 +9,6 @@ from speechpress.compressor.distill.stages import distill_in_stages
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.show import show_recipe
 from speechpress.runtime.errors import SpeechpressError
 
 QUICK = ["train.precision=fp32", "train.batch=4", "train.crop_s=0.5", "train.validate_every=8", "train.lr=5e-4"]

@@ -4,6 +4,8 @@ import re
 import pytest
 import torch
 
+from speechpress.compressor.cli.show import show
+from speechpress.compressor.cli.show_tables import _lineage_rows, show_table
 from speechpress.compressor.distill.distill import distill
 from speechpress.compressor.distill.run import Where
 from speechpress.compressor.models import costs
@@ -11,8 +13,6 @@ from speechpress.compressor.models.checkpoint import load_checkpoint, read_json,
 from speechpress.compressor.prune.options import Order, Target
 from speechpress.compressor.prune.prune import prune
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.show import show
-from speechpress.compressor.views.numbers import _lineage_rows, show_table
 from speechpress.runtime.errors import SpeechpressError
 
 HALF = Target("sparsity", 0.4)

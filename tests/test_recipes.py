@@ -5,13 +5,13 @@ from importlib import resources
 import pytest
 import torch
 
+from speechpress.compressor.cli.show import show, show_recipe
 from speechpress.compressor.distill.objectives import make_heads
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import differences, load_recipe, recipe_names, shipped_text
 from speechpress.compressor.recipe.schema import Final, Match, Prune, Recipe, Streaming, Student, Train
-from speechpress.compressor.show import show, show_recipe
 from speechpress.compressor.teachers.catalogue import known_teacher
 
 README = (resources.files("speechpress.recipes") / "README.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@ import errno
 import pytest
 from searched import tiny_recipe
 
+from speechpress.compressor.cli.show import show_recipe
 from speechpress.compressor.distill.distill import distill
 from speechpress.compressor.distill.run import Where
 from speechpress.compressor.export.clock import DeviceClock
@@ -17,7 +18,6 @@ from speechpress.compressor.search.trial import (
     outline,
     program_fidelity,
 )
-from speechpress.compressor.show import show_recipe
 from speechpress.runtime.atomic import cannot_write
 from speechpress.runtime.errors import SpeechpressError
 

@@ -8,12 +8,12 @@ from huggingface_hub import constants
 from rich.console import Console
 from tiny_models import save, tiny
 
+from speechpress.compressor.cli.show import KINDS, ls, show, show_checkpoint, show_recipe
+from speechpress.compressor.cli.show_tables import ls_table, show_table
 from speechpress.compressor.models.checkpoint import config_document
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe, recipe_names
-from speechpress.compressor.show import KINDS, ls, show, show_checkpoint, show_recipe
 from speechpress.compressor.teachers.load import load_teacher
-from speechpress.compressor.views.numbers import ls_table, show_table
 from speechpress.runtime.errors import SpeechpressError
 
 DATA = Path(__file__).parent / "data"

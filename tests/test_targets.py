@@ -1,7 +1,7 @@
 import pytest
 
+from speechpress.compressor.cli.show import ls_targets, show
 from speechpress.compressor.export.backends import PARTITIONERS
-from speechpress.compressor.show import ls_targets, show
 from speechpress.compressor.targets import BACKENDS, SCHEMES, TARGETS, TOLERANCES, check_scheme, target_of
 from speechpress.runtime import engine
 from speechpress.runtime.errors import SpeechpressError

@@ -4,13 +4,13 @@ import signal
 
 import pytest
 
+from speechpress.compressor.cli.show import show
+from speechpress.compressor.cli.show_tables import _lineage_rows, show_table
+from speechpress.compressor.cli.unfinished import saved_step, words
 from speechpress.compressor.distill.distill import distill
 from speechpress.compressor.distill.run import Where
 from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.recipe.files import load_recipe
-from speechpress.compressor.show import show
-from speechpress.compressor.unfinished import saved_step, words
-from speechpress.compressor.views.numbers import _lineage_rows, show_table
 from speechpress.runtime.errors import SpeechpressError
 
 QUICK = ["train.steps=6", "train.precision=fp32", "train.batch=2", "train.crop_s=0.5", "train.checkpoint_every=2"]

@@ -9,8 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from .views.numbers import megabytes
-from .views.screen import BarView, Screen
+from ..views.numbers import megabytes
+from ..views.screen import BarView, Screen
 
 PACE_WORDS = {"real": "at the pace of audio", "flat": "flat out"}
 

@@ -3,11 +3,17 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    pass
+
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; words for people on stderr.")]
+
+
 RUNS, BUNDLES, PROFILES = Path("runs"), Path("bundles"), Path("profiles")
 
 
@@ -16,3 +22,6 @@ def resume_words(out: Path) -> str:
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
     named = [] if any(word == "--out" or word.startswith("--out=") for word in words) else ["--out", str(out)]
     return shlex.join([*words, *named, "--resume"])
+
+
+BUNDLES = Path("bundles")

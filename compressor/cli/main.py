@@ -15,14 +15,14 @@ import typer
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_text import json_text
 
-from . import cli_measure
-from .cli_demo import demo
-from .cli_eval import evaluate
-from .cli_options import BUNDLES, RUNS, Json, resume_words
-from .cli_prune import prune
-from .cli_quantize import quantize
-from .cli_search import search
-from .cli_study import study
+from . import measure as cli_measure
+from .demo import demo
+from .eval import evaluate
+from .options import BUNDLES, RUNS, Json, resume_words
+from .prune import prune
+from .quantize import quantize
+from .search import search
+from .study import study
 
 app = typer.Typer(
     name="compress",
@@ -67,9 +67,9 @@ def list_things(
     json: Json = False,
 ) -> None:
     """List the recipes, teachers, targets and devices that there are."""
+    from ..views.screen import Screen
     from .show import ls
-    from .views.numbers import ls_table
-    from .views.screen import Screen
+    from .show_tables import ls_table
 
     document = ls(what or None)
     Screen(json).result(document, ls_table(document))
@@ -87,10 +87,10 @@ def show(
     json: Json = False,
 ) -> None:
     """What there is to know of a recipe's student, a checkpoint, a teacher, a target or a bundle."""
-    from .recipe.files import load_recipe
+    from ..recipe.files import load_recipe
+    from ..views.screen import Screen
     from .show import show, show_recipe
-    from .views.numbers import show_table
-    from .views.screen import Screen
+    from .show_tables import show_table
 
     document = show_recipe(load_recipe(thing, sets)) if sets else show(thing)
     Screen(json).result(document, show_table(document))
@@ -103,8 +103,8 @@ def copy(
     json: Json = False,
 ) -> None:
     """Copy a shipped recipe to a file of your own."""
-    from .recipe.files import cp_recipe
-    from .views.screen import Screen
+    from ..recipe.files import cp_recipe
+    from ..views.screen import Screen
 
     path = cp_recipe(recipe, destination)
     Screen(json).result({"out": str(path)}, f"{path}: edit it, then run: compress distill --recipe {path}")
@@ -131,12 +131,12 @@ def distill(
     json: Json = False,
 ) -> None:
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
-    from . import starter as at_hand
-    from .distill.folders import choose_folder
-    from .distill.tables import RunView, dry_run_table, fidelity_table
-    from .recipe.files import load_recipe
-    from .teachers.hub_folder import check_at_hand
-    from .views.screen import Screen
+    from .. import starter as at_hand
+    from ..distill.folders import choose_folder
+    from ..distill.tables import RunView, dry_run_table, fidelity_table
+    from ..recipe.files import load_recipe
+    from ..teachers.hub_folder import check_at_hand
+    from ..views.screen import Screen
 
     settings = list(sets or [])
     if teacher:
@@ -150,9 +150,9 @@ def distill(
     check_at_hand(loaded.teacher)
     folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
-    from .distill.distill import try_out
-    from .distill.run import Where
-    from .distill.stages import distill_in_stages
+    from ..distill.distill import try_out
+    from ..distill.run import Where
+    from ..distill.stages import distill_in_stages
 
     where = Where(tuple(data), folder, device, resume, overwrite)
     if dry_run:
@@ -183,11 +183,11 @@ def convert(
     """Write a checkpoint in the form that s3prl or transformers opens."""
     from dataclasses import asdict
 
-    from .teachers.hub_folder import check_at_hand
+    from ..teachers.hub_folder import check_at_hand
 
     check_at_hand(source)
-    from .teachers.convert import convert
-    from .views.screen import Screen
+    from ..teachers.convert import convert
+    from ..views.screen import Screen
 
     converted = convert(source, out, to)
     document = {**asdict(converted), "out": str(converted.out)}
@@ -221,18 +221,18 @@ def export_bundle(
     json: Json = False,
 ) -> None:
     """Make a bundle for a device: lowered to ExecuTorch, run, and compared with the checkpoint before it is written."""
-    from .distill.folders import choose_folder, newest
-    from .export.tables import export_table
-    from .targets import check_scheme, target_of
-    from .teachers.hub_folder import check_at_hand
-    from .views.screen import Screen
+    from ..distill.folders import choose_folder, newest
+    from ..export.tables import export_table
+    from ..targets import check_scheme, target_of
+    from ..teachers.hub_folder import check_at_hand
+    from ..views.screen import Screen
 
     screen, place = Screen(json), target_of(target)
     check_scheme(place, quantize or place.quantize)
     source_name = checkpoint or str(newest(RUNS, screen.say))
     check_at_hand(source_name)
-    from .export.export import export, plan
-    from .export.source import open_source
+    from ..export.export import export, plan
+    from ..export.source import open_source
 
     source = open_source(source_name)
     order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers)
@@ -260,7 +260,7 @@ def verify_bundle(
     from speechpress.runtime.choice import choose_bundle
     from speechpress.runtime.verify import verify
 
-    from .views.screen import Screen, checks_table
+    from ..views.screen import Screen, checks_table
 
     screen = Screen(json)
     if bundle is None:
@@ -284,8 +284,8 @@ app.add_typer(study, name="study")
 @app.command()
 def doctor(json: Json = False) -> None:
     """Check this installation: Python, PyTorch, ExecuTorch, torchaudio, microphones, adb, ssh, caches, names."""
+    from ..views.screen import Screen, checks_table
     from .doctor import examine
-    from .views.screen import Screen, checks_table
 
     checks = examine()
     document = {"ok": all(check["ok"] for check in checks), "checks": checks}

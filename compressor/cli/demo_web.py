@@ -7,12 +7,12 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.keyboard import ending_signals
 from speechpress.runtime.web import Server, WebSource
 
-from .cli_demo import Asked, Opened, Taught, latency_of
+from .demo_open import Asked, Opened, Taught, latency_of
 
 if TYPE_CHECKING:
     from speechpress.runtime.sources import Source
 
-    from .views.screen import Screen
+    from ..views.screen import Screen
 
 
 def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, screen: "Screen") -> None:

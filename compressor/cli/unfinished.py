@@ -7,7 +7,7 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.tensor_file import read_metadata
 
-from .recipe.files import load_recipe
+from ..recipe.files import load_recipe
 
 STATE, RECIPE = "resume.safetensors", "recipe.yaml"  # see `resume` and `run`
 

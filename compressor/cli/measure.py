@@ -8,7 +8,7 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .cli_options import BUNDLES, PROFILES, Json
+from .options import BUNDLES, PROFILES, Json
 
 PACES = {"both": ("real", "flat"), "real": ("real",), "flat": ("flat",)}
 
@@ -45,8 +45,8 @@ def profile(
     from speechpress.runtime.bundle import read_bundle
     from speechpress.runtime.choice import choose_bundle
 
+    from ..views.screen import Screen
     from .measure_tables import ProfileView, profile_table, summary
-    from .views.screen import Screen
 
     if pace not in PACES:
         raise SpeechpressError(f"--pace {pace}: must be one of {', '.join(PACES)}")
@@ -100,8 +100,8 @@ def report(
     """Compare bundles, devices and runs: one page to look at offline, and Markdown and CSV."""
     from speechpress.devices.report import build, find_records, write_csv, write_html, write_markdown
 
+    from ..views.screen import Screen
     from .measure_tables import report_table
-    from .views.screen import Screen
 
     screen = Screen(json)
     if not results:

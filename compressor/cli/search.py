@@ -8,12 +8,12 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .cli_options import Json, resume_words
+from .options import Json, resume_words
 
 if TYPE_CHECKING:
-    from .recipe.schema import Recipe
-    from .search.walk import Search
-    from .views.screen import Screen
+    from ..recipe.schema import Recipe
+    from ..search.walk import Search
+    from ..views.screen import Screen
 
 SEARCHES = Path("searches")
 
@@ -74,23 +74,23 @@ def search(
     """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
     from speechpress.devices.device import open_device
 
-    from .export.clock import DeviceClock
-    from .search.rows import AXES
-    from .search.space import load_space, narrowed
-    from .search.tables import search_table
-    from .views.screen import Screen
+    from ..export.clock import DeviceClock
+    from ..search.rows import AXES
+    from ..search.space import load_space, narrowed
+    from ..search.tables import search_table
+    from ..views.screen import Screen
 
     if against not in AXES:
         raise SpeechpressError(f"--against {against}: must be one of {', '.join(AXES)}")
     open_device(device, python)  # is it an address at all
     whole, proxy, speech = _recipes(recipe, teacher, data, starter, steps, list(sets or []))
-    from .teachers.hub_folder import check_at_hand
+    from ..teachers.hub_folder import check_at_hand
 
     check_at_hand(whole.teacher)
     choices, notes = narrowed(load_space(space), proxy)
     folder, screen = _folder(out, whole.name, resume), Screen(json)
     clock = DeviceClock(device, threads, chunks, python, runner)
-    from .search.walk import Search
+    from ..search.walk import Search
 
     order = Search(
         *(whole, proxy, choices, speech, folder),
@@ -110,9 +110,9 @@ def search(
 
 def _walked(order: "Search", screen: "Screen") -> dict[str, Any]:
     """The document of a finished search; raises typer.Exit when it was interrupted."""
-    from .search.search import search as walk
-    from .search.tables import SearchView
-    from .search.trial import SearchStopped
+    from ..search.search import search as walk
+    from ..search.tables import SearchView
+    from ..search.trial import SearchStopped
 
     again = f"go on with: compress {resume_words(order.out)}"
     with SearchView(screen, order.trials, list(order.notes)) as view:
@@ -130,8 +130,8 @@ def _recipes(
     name: str, teacher: str | None, data: list[Path] | None, starter: bool, steps: int, sets: list[str]
 ) -> tuple["Recipe", "Recipe", tuple[Path, ...]]:
     """The recipe as it is, the same as it is trained here, and the speech."""
-    from . import starter as at_hand
-    from .recipe.files import load_recipe
+    from .. import starter as at_hand
+    from ..recipe.files import load_recipe
 
     own = [f"teacher={teacher}", *sets] if teacher else sets
     if starter:
@@ -146,8 +146,8 @@ def _recipes(
 
 def _folder(out: Path | None, name: str, resume: bool) -> Path:
     """`out` as given; else a new folder under SEARCHES, or with `resume` the newest search there."""
-    from .distill.folders import choose_folder
-    from .search.rows import TRIALS
+    from ..distill.folders import choose_folder
+    from ..search.rows import TRIALS
 
     if out is not None or not resume:
         return choose_folder(out, SEARCHES, name, resume=False)

@@ -12,8 +12,8 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from . import starter
-from .targets import BACKENDS
+from .. import starter
+from ..targets import BACKENDS
 
 Check = dict[str, Any]
 CACHE_GB, TEMPORARY_GB = 1.0, 0.5  # a base teacher in the hub cache, and a bundle

@@ -5,9 +5,9 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .models import costs
-from .teachers import hub_folder
-from .teachers.catalogue import KNOWN
+from ..models import costs
+from ..teachers import hub_folder
+from ..teachers.catalogue import KNOWN
 
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch's zip format, and the older ones
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
@@ -42,7 +42,7 @@ def show_loaded(source: str) -> dict[str, Any]:
 
     Raises SpeechpressError when `distill` could not load it either.
     """
-    from .teachers.load import load_teacher
+    from ..teachers.load import load_teacher
 
     card = load_teacher(source).card
     exact = card.encoder is not None and card.parameters == costs.parameters(card.encoder)

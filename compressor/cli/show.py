@@ -9,16 +9,16 @@ from typing import Any
 from speechpress.runtime.bundle import is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
+from ..distill.resolve import resolve_match, student_config
+from ..models import costs
+from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.describe import describe_encoder
+from ..models.document_schema import read_card
+from ..recipe.files import load_recipe, recipe_names
+from ..recipe.schema import Match, Recipe
+from ..targets import TARGETS, target_of
+from ..teachers.catalogue import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher
 from . import show_teacher
-from .distill.resolve import resolve_match, student_config
-from .models import costs
-from .models.config import SAMPLE_RATE, EncoderConfig
-from .models.describe import describe_encoder
-from .models.document_schema import read_card
-from .recipe.files import load_recipe, recipe_names
-from .recipe.schema import Match, Recipe
-from .targets import TARGETS, target_of
-from .teachers.catalogue import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher
 from .unfinished import RECIPE, interrupted
 
 TEACHER_HOP = SAMPLE_RATE // 50

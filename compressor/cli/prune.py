@@ -7,7 +7,7 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .cli_options import RUNS, Json, resume_words
+from .options import RUNS, Json, resume_words
 
 Checkpoint = Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")]
 ToMacs = Annotated[str | None, typer.Option(help="Multiply-accumulates per second of audio, such as 1.2G.")]
@@ -74,13 +74,13 @@ def prune(
     json: Json = False,
 ) -> None:
     """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time; distil again."""
-    from .distill.folders import choose_folder, newest
-    from .distill.tables import RunView, fidelity_table
-    from .prune.options import METHODS, read_target
-    from .prune.tables import prune_table
-    from .recipe.strict_yaml import did_you_mean
-    from .starter import SPEECH, STEPS
-    from .views.screen import Screen
+    from ..distill.folders import choose_folder, newest
+    from ..distill.tables import RunView, fidelity_table
+    from ..prune.options import METHODS, read_target
+    from ..prune.tables import prune_table
+    from ..recipe.strict_yaml import did_you_mean
+    from ..starter import SPEECH, STEPS
+    from ..views.screen import Screen
 
     if method not in METHODS:
         advice = did_you_mean(method, METHODS)
@@ -89,10 +89,10 @@ def prune(
     screen = Screen(json)
     source = checkpoint or newest(RUNS, screen.say)
     folder = choose_folder(out, RUNS, f"{source.resolve().name}-pruned", resume)
-    from .distill.run import Where
-    from .prune.options import Order
-    from .prune.prune import prune as run
-    from .prune.prune import settled
+    from ..distill.run import Where
+    from ..prune.options import Order
+    from ..prune.prune import prune as run
+    from ..prune.prune import settled
 
     recover = STEPS if recover is None and starter else recover
     order = Order(source, target, method, recover, layers, width, teacher, tuple(sets or []), chunk_ms, quantize)

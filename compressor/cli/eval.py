@@ -9,8 +9,8 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .cli_options import RUNS, Json
-from .views.screen import Screen
+from ..views.screen import Screen
+from .options import RUNS, Json
 
 QUICK_TASKS = "ks,sid"
 STEPS = {"mini": 300, "superb": 3000}
@@ -75,13 +75,13 @@ def evaluate(
 
     Without --suite, quick linear probes on the starter speech or on --data. With --suite, the tasks of SUPERB.
     """
-    from .distill.folders import newest
-    from .teachers.hub_folder import check_at_hand
+    from ..distill.folders import newest
+    from ..teachers.hub_folder import check_at_hand
 
     screen = Screen(json)
     source = checkpoint or str(newest(RUNS, screen.say))
     check_at_hand(source)
-    from .evaluate.report import reported
+    from ..evaluate.report import reported
 
     finish = reported(report)
     if s3prl:
@@ -139,9 +139,9 @@ def _quick(
     seeds: int,
     device: str,
 ) -> dict[str, Any]:
-    from .evaluate.quick import evaluate as measure
-    from .models.scores import stamped
-    from .tasks.suites import quick_names
+    from ..evaluate.quick import evaluate as measure
+    from ..models.scores import stamped
+    from ..tasks.suites import quick_names
 
     document = measure(
         source,
@@ -170,11 +170,11 @@ def _suite(
 ) -> dict[str, Any]:
     import torch
 
-    from .evaluate.heads import Budget
-    from .evaluate.store import cache_folder
-    from .evaluate.suite import evaluate_suite
-    from .models.scores import stamped
-    from .tasks.suites import open_suite
+    from ..evaluate.heads import Budget
+    from ..evaluate.store import cache_folder
+    from ..evaluate.suite import evaluate_suite
+    from ..models.scores import stamped
+    from ..tasks.suites import open_suite
 
     suite, tasks, root, clips = wish
     if no_cache and cache is not None:
@@ -196,8 +196,8 @@ def _suite(
 
 def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str) -> None:
     """Write the result beside the weights, then show it, and last the report; what cannot be written is said."""
-    from .evaluate.tables import probe_tables, suite_tables
-    from .models.scores import write_back
+    from ..evaluate.tables import probe_tables, suite_tables
+    from ..models.scores import write_back
 
     shown = probe_tables(document) if "data" in document else suite_tables(document)
     try:
@@ -210,8 +210,8 @@ def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str)
 
 
 def _print_commands(screen: Screen, source: str, data_root: Path | None) -> None:
-    from .evaluate.s3prl import s3prl_plan
-    from .evaluate.tables import s3prl_words
+    from ..evaluate.s3prl import s3prl_plan
+    from ..evaluate.tables import s3prl_words
 
     document = s3prl_plan(source, data_root)
     screen.result(document, s3prl_words(document))

@@ -7,7 +7,7 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .cli_options import Json
+from .options import Json
 
 STUDIES = Path("studies")
 SUITE_TASKS, FOLDER_TASKS = "ks,ic,sid", "ks,sid"
@@ -63,17 +63,17 @@ def layers(
     """Which layer knows what, how alike layers are, and which to distil; with --train-heads also whether that holds."""
     if not train_heads and (sets or train_data):
         raise SpeechpressError("study: --set and --train-data are about students; add --train-heads")
-    from .teachers.hub_folder import check_at_hand
+    from ..teachers.hub_folder import check_at_hand
 
     check_at_hand(teacher)
-    from .distill.folders import choose_folder
-    from .evaluate.store import cache_folder
-    from .study.probes import corpora_of, open_tasks
-    from .study.report import write_study
-    from .study.students import Training
-    from .study.study import study_layers
-    from .study.tables import study_tables
-    from .views.screen import Screen
+    from ..distill.folders import choose_folder
+    from ..evaluate.store import cache_folder
+    from ..study.probes import corpora_of, open_tasks
+    from ..study.report import write_study
+    from ..study.students import Training
+    from ..study.study import study_layers
+    from ..study.tables import study_tables
+    from ..views.screen import Screen
 
     screen = Screen(json)
     opened = open_tasks((tasks or (SUITE_TASKS if data_root else FOLDER_TASKS)).split(","), data_root, data)

@@ -7,10 +7,10 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .cli_options import RUNS, Json
+from .options import RUNS, Json
 
 if TYPE_CHECKING:
-    from .views.screen import Screen
+    from ..views.screen import Screen
 
 
 def quantize(
@@ -34,9 +34,9 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Calibrate on held-out speech and write a quantised checkpoint, or --report what each scheme would cost."""
-    from .distill.folders import choose_folder, newest
-    from .targets import known_scheme
-    from .views.screen import Screen
+    from ..distill.folders import choose_folder, newest
+    from ..targets import known_scheme
+    from ..views.screen import Screen
 
     for name in scheme or ():
         known_scheme(name)
@@ -46,10 +46,10 @@ def quantize(
     folder = checkpoint or newest(RUNS, screen.say)
     if report:
         return _report(screen, folder, scheme, data, budget_db, tasks, teacher, markdown)
-    from .quantize.ptq import prepare
-    from .quantize.ptq import quantize as write
-    from .quantize.scheme import CALIBRATED
-    from .quantize.tables import quantized_table
+    from ..quantize.ptq import prepare
+    from ..quantize.ptq import quantize as write
+    from ..quantize.scheme import CALIBRATED
+    from ..quantize.tables import quantized_table
 
     chosen = scheme[0] if scheme else "int8-static"
     prepared = prepare(folder, data, chosen in CALIBRATED)
@@ -72,11 +72,11 @@ def _report(
 ) -> None:
     from speechpress.runtime.atomic import write_text
 
-    from .quantize.ptq import prepare
-    from .quantize.tables import markdown_table, report_tables
-    from .study.schemes import Wish, report
-    from .targets import SCHEMES
-    from .views.warned import attempt
+    from ..quantize.ptq import prepare
+    from ..quantize.tables import markdown_table, report_tables
+    from ..study.schemes import Wish, report
+    from ..targets import SCHEMES
+    from ..views.warned import attempt
 
     probes = tuple(name.strip() for name in tasks.split(",") if name.strip() not in ("", "none"))
     wish = Wish(tuple(schemes or SCHEMES), probes, data, teacher, budget_db)

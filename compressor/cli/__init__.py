@@ -1,0 +1,1 @@
+"""typer commands and what they print; nothing imports it."""

@@ -1,0 +1,122 @@
+"""`compress demo`: a bundle on live audio, in the terminal, in the browser, or as lines for programs."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from speechpress.runtime.sources import Source
+
+    from ..views.screen import Screen
+from .demo_open import Asked, Opened, Taught, latency_of, open_model
+
+logger = logging.getLogger(__name__)
+
+
+def demo(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a bundle; the newest under ./bundles that runs here, else the shipped."),
+    ] = None,
+    mic: Annotated[str | None, typer.Option(help="Number or name of a microphone, see --list-mics.")] = None,
+    wav: Annotated[Path | None, typer.Option(help="Hear an audio file instead, of any format.")] = None,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Hear raw samples of one channel from a pipe.")] = False,
+    rate: Annotated[
+        int | None, typer.Option(min=4000, help="Sample rate of --mic or --stdin (16000 there), in Hz.")
+    ] = None,
+    encoding: Annotated[str, typer.Option("--format", help="Samples of --stdin: s16le or f32le.")] = "s16le",
+    chunk_ms: Annotated[float | None, typer.Option(help="One of the bundle's chunk sizes; else its first.")] = None,
+    web: Annotated[bool, typer.Option("--web", help="Show it on a page in the browser, on this machine only.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8765,
+    list_mics: Annotated[bool, typer.Option("--list-mics", help="List the microphones, and leave.")] = False,
+    words: Annotated[
+        Path | None, typer.Option(help="File of taught words: read if it is there, written when a word is taught.")
+    ] = None,
+    teach: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD=A.wav,B.wav,C.wav", help="Teach a word by recordings of it; may be repeated."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per chunk on stdout; words for people on stderr.")
+    ] = False,
+) -> None:
+    """Live features of a microphone, a file or a pipe; and words that you teach it by saying them three times."""
+    from ..views.screen import Screen
+
+    screen = Screen(json or not sys.stdout.isatty())
+    if list_mics:
+        return show_microphones(Screen(json))
+    asked = Asked(mic, wav, stdin, rate, encoding)
+    with ExitStack() as stack:
+        opened = open_model(bundle, chunk_ms, screen)
+        taught = (
+            Taught.of(opened, words, teach or [], screen) if words or teach or not (json or piped()) or web else None
+        )
+        if web:
+            from .demo_web import show_page
+
+            return show_page(opened, asked, taught, port, screen)
+        source = stack.enter_context(closing(asked.open(paced=not (json or piped()))))
+        show(opened, source, taught, json)
+
+
+def piped() -> bool:
+    return not sys.stdout.isatty()
+
+
+def show(opened: Opened, source: "Source", taught: Taught | None, json: bool) -> None:
+    """Run until the source ends or the user leaves."""
+    from speechpress.runtime.demo import Stats, listen
+
+    engine, spec = opened.engine, opened.engine.spec
+    stats = Stats(spec.chunk_ms)
+    spotter, teaching = (taught.spotter, taught.teaching) if taught else (None, None)
+    chunks = listen(source, engine, spotter, teaching)
+    if json or piped():
+        from speechpress.runtime.view_lines import show_json, show_lines
+
+        with native_notes_hidden(source), quiet_end():
+            return show_json(chunks, sys.stdout) if json else show_lines(chunks, stats, sys.stdout)
+    from rich.console import Console
+
+    from speechpress.runtime.engine import quiet
+    from speechpress.runtime.view_terminal import Facts, Screen, watch
+
+    latency_ms = latency_of(engine, source.sample_rate)
+    facts = Facts(source.name, opened.name, latency_ms, spec.chunk_ms, spec.hop_samples / spec.sample_rate)
+    view = Screen(facts, stats, spotter, teaching)
+    with quiet():  # a line on stderr would tear the picture
+        watch(chunks, view, Console())
+
+
+def native_notes_hidden(source: "Source") -> AbstractContextManager[None]:
+    """PortAudio writes its own view of an unplugged microphone to stderr; ours says what to do."""
+    from speechpress.runtime.engine import quiet
+    from speechpress.runtime.microphone import Microphone
+
+    return quiet() if isinstance(source, Microphone) else nullcontext()
+
+
+@contextmanager
+def quiet_end() -> Iterator[None]:
+    """A reader that had enough, such as `head`, is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Python writes what is left when it exits, to a pipe that is gone.
+        sys.stdout = open("/dev/null", "w")  # noqa: PTH123, SIM115
+
+
+def show_microphones(screen: "Screen") -> None:
+    from speechpress.runtime.microphone import microphones
+
+    found = microphones()
+    lines = [f"{'*' if device.default else ' '} {device.index:3d}  {device.name}, {device.rate} Hz" for device in found]
+    if not found:
+        lines = ["there is no microphone on this machine; show a recording with --wav FILE, or --web for the browser's"]
+    screen.result({"microphones": [device.to_dict() for device in found]}, *lines[:1], *[f"\n{x}" for x in lines[1:]])

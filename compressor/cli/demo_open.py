@@ -1,0 +1,142 @@
+"""TODO doc."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.names import word_name
+
+if TYPE_CHECKING:
+    from speechpress.runtime.bundle import Bundle
+    from speechpress.runtime.engine import PteEngine
+    from speechpress.runtime.sources import Source
+    from speechpress.runtime.spotting import Background, Spotter, Word
+    from speechpress.runtime.teaching import Teaching
+
+    from ..views.screen import Screen
+from .options import BUNDLES
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle and its engine, for one chunk size."""
+
+    bundle: "Bundle"
+    engine: "PteEngine"
+
+    @property
+    def name(self) -> str:
+        document = self.bundle.document
+        scheme = "" if document["quantize"] == "none" else f" {document['quantize']}"
+        return f"{self.bundle.name}{scheme}"
+
+
+def open_model(folder: Path | None, chunk_ms: float | None, screen: "Screen") -> Opened:
+    """The bundle that was named, else the newest under ./bundles that runs here, else the shipped one; it is said."""
+    from speechpress.runtime.bundle import read_bundle
+    from speechpress.runtime.choice import choose_bundle
+    from speechpress.runtime.engine import PteEngine
+
+    if folder is None:
+        folder = choose_bundle(BUNDLES, screen.say, live=True)
+    opened = read_bundle(folder)
+    # One thread: a chunk is so small that more of them only wait for each other, and the machine has other work.
+    return Opened(opened, PteEngine(opened, chunk_ms, threads=1))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where the audio shall come from."""
+
+    mic: str | None
+    wav: Path | None
+    stdin: bool
+    rate: int | None
+    encoding: str
+
+    def __post_init__(self) -> None:
+        if sum([self.mic is not None, self.wav is not None, self.stdin]) > 1:
+            raise SpeechpressError("--mic, --wav and --stdin each name where the audio comes from; give one of them")
+        if self.rate is not None and self.wav is not None:
+            raise SpeechpressError("--rate is for --mic and --stdin; an audio file says its rate itself")
+
+    def open(self, paced: bool) -> "Source":
+        """The source; a file is given at the speed of speech when `paced`."""
+        from speechpress.runtime.sources import PcmSource, WavSource
+
+        if self.wav is not None:
+            return WavSource(self.wav, paced)
+        if self.stdin:
+            return PcmSource(sys.stdin.buffer, self.rate or 16_000, self.encoding)
+        from speechpress.runtime.microphone import Microphone, choose
+
+        return Microphone(choose(self.mic), self.rate)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """The words of a run, and how more are taught."""
+
+    background: "Background"
+    spotter: "Spotter"
+    teaching: "Teaching"
+
+    @classmethod
+    def of(cls, opened: Opened, file: Path | None, teach: Sequence[str], screen: "Screen") -> "Taught":
+        """Words of the file and of the recordings; the file, where there is one, gets them all."""
+        from speechpress.runtime.spotting import Spotter
+        from speechpress.runtime.teaching import Teaching
+        from speechpress.runtime.words import load_words, save_words
+
+        from ..data.background import background_of
+
+        asked = [read_lesson(lesson) for lesson in teach]
+        background = background_of(opened.bundle, opened.engine, screen.say)
+        chunk_ms = opened.engine.spec.chunk_ms
+        words = load_words(file, opened.bundle, chunk_ms, background) if file is not None and file.exists() else []
+        for name, paths in asked:
+            words = [word for word in words if word.name != name] + [
+                teach_word(opened, background, name, paths, screen)
+            ]
+
+        def save(changed: "Sequence[Word]") -> None:
+            if file is not None:
+                save_words(file, changed, opened.bundle, chunk_ms)
+
+        if asked:
+            save(words)
+        spotter = Spotter(words, background)
+        return cls(background, spotter, Teaching(opened.engine, background, spotter, save))
+
+
+def read_lesson(lesson: str) -> tuple[str, list[Path]]:
+    """A --teach option taken apart; raises SpeechpressError when it is none or names a file that is not there."""
+    name, _, files = lesson.partition("=")
+    paths = [Path(file) for file in files.split(",") if file]
+    if not name.strip() or not paths:
+        raise SpeechpressError(f"--teach {lesson}: is not of the form WORD=A.wav,B.wav,C.wav")
+    for path in paths:
+        if not path.is_file():
+            raise SpeechpressError(f"--teach {lesson}: there is no file {path}")
+    return word_name(name), paths
+
+
+def teach_word(opened: Opened, background: "Background", name: str, paths: Sequence[Path], screen: "Screen") -> "Word":
+    from speechpress.runtime.enrol import read_example
+    from speechpress.runtime.spotting import learn
+
+    word = learn(name, [read_example(opened.engine, path) for path in paths], background)
+    doubt = "; the recordings differ much, it may be missed" if word.doubtful else ""
+    screen.say(
+        f"taught “{name}” by {len(paths)} recording{'s' * (len(paths) > 1)}, threshold {word.threshold:.1f}{doubt}"
+    )
+    return word
+
+
+def latency_of(engine: Any, sample_rate: int) -> float:
+    from speechpress.runtime.stream import StreamingExtractor
+
+    return StreamingExtractor(engine, sample_rate).latency()["worst_age_ms"]
