@@ -11,7 +11,7 @@ def render(template: str, **values: Any) -> str:
     import jinja2
 
     loader = jinja2.ChoiceLoader(
-        [jinja2.PackageLoader(f"speechpress.{name}", ".") for name in ("compressor", "devices")]
+        [jinja2.PackageLoader(f"speechpress.{name}", ".") for name in ("compressor.views", "devices")]
     )
     pages = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")[:16]
