@@ -19,9 +19,14 @@ from .spec import StreamSpec
 
 if TYPE_CHECKING:
     import numpy as np
+from collections.abc import Sequence
 
 SCHEMA = 1
+
+
 MAX_DOCUMENT_BYTES = 64 * 2**20  # the first values of a stream's state stand in it
+
+
 DOCUMENT, PROGRAM, GOLDEN = "bundle.json", "encoder.pte", "golden.safetensors"
 
 
@@ -214,3 +219,8 @@ def _filled(entry: dict[str, Any]) -> "np.ndarray":
 
 def _join(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
+
+
+def layer_words(layers: Sequence[int]) -> str:
+    """Layers for people: "layer 4", "layers 0, 2, 4"."""
+    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"

@@ -15,7 +15,6 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from ..models.config import SAMPLE_RATE
-from ..recipe.schema import Recipe
 from .audio import Cut, Skipped, UnreadableAudio, read_cut
 from .corpus import Corpus, list_skipped
 from .labels import label, speakers
@@ -199,15 +198,15 @@ def _draw(seed: int, name: str) -> bytes:
 VALIDATION_S, VALIDATION_SHARE = 120.0, 0.05
 
 
-def hold_out(corpus: Corpus, recipe: Recipe) -> tuple[Corpus, Corpus]:
+def hold_out(corpus: Corpus, seed: int, crop_s: float) -> tuple[Corpus, Corpus]:
     """(train, held out): a twentieth of the speech, at most two minutes.
 
     Where none of what would be held out can be read, it is left out (see `skipped` of both) and other speech held out.
     """
     while True:
         seconds = min(VALIDATION_S, VALIDATION_SHARE * corpus.hours * 3600)
-        train, held = split_heldout(corpus, seconds=seconds, seed=recipe.train.seed)
-        skipped = _unreadable(held, recipe.train.crop_s)
+        train, held = split_heldout(corpus, seconds=seconds, seed=seed)
+        skipped = _unreadable(held, crop_s)
         if len(skipped) < len(held.cuts):
             return train, held
         logger.warning("none of the held-out recordings can be read, others are held out: %s", list_skipped(skipped))

@@ -79,7 +79,7 @@ def set_up(recipe: Recipe, where: Where) -> Setup:
     teacher = load_teacher(recipe.teacher)
     job = plan(recipe, teacher)
     corpus = open_corpus(*where.data)
-    train_part, valid_part = hold_out(corpus, recipe)
+    train_part, valid_part = hold_out(corpus, recipe.train.seed, recipe.train.crop_s)
     job.notes += [*corpus.notes, *filter(None, [left_out(corpus, train_part, valid_part)])]
     corpus = replace(corpus, skipped=valid_part.skipped)
     batches = make_batches(recipe, train_part, where.workers)

@@ -11,11 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
+from speechpress.runtime.bundle import Bundle, is_bundle, layer_words, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from ..distill.objectives import load_heads
-from ..export.card import layer_words
 from ..models.checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
 from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.torch_device import check_device

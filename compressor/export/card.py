@@ -1,10 +1,9 @@
 """README.md of a bundle: what a person needs to know to use it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speechpress.runtime.bundle import output_layers
+from speechpress.runtime.bundle import layer_words, output_layers
 from speechpress.runtime.escape import markdown_text
 from speechpress.runtime.parity import describe
 
@@ -25,6 +24,7 @@ android {{
 `runtime/android` of speechpress holds `StreamingFeatureExtractor.kt`, which opens it, and an app that shows it live.
 """
 
+
 PYTHON_STREAM = """
 ```python
 from speechpress.runtime.engine import PteEngine
@@ -34,6 +34,7 @@ stream = StreamingExtractor(PteEngine("{folder}", chunk_ms={chunk_ms:g}, threads
 frames, end_s = stream.push(samples)  # pieces of any size; then stream.flush()
 ```
 """
+
 
 PYTHON_OFFLINE = """
 ```python
@@ -81,11 +82,6 @@ def card(document: dict[str, Any], folder: str) -> str:
     if target["name"].startswith("android"):
         text += ANDROID.format(folder=folder, executorch=document["versions"]["executorch"].split("+")[0])
     return text
-
-
-def layer_words(layers: Sequence[int]) -> str:
-    """Layers for people: "layer 4", "layers 0, 2, 4"."""
-    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
 
 
 def output_words(features: dict[str, Any]) -> str:

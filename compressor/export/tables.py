@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from speechpress.runtime.bundle import layer_words
 from speechpress.runtime.parity import describe
 
-from .card import layer_words, output_words, score_lines
+from .card import output_words, score_lines
 
 
 def export_table(document: dict[str, Any]) -> RenderableType:

@@ -82,7 +82,7 @@ def survey(desk: Desk, job: Job) -> Facts:
     card = load_teacher(job.recipe.teacher).card
     resolve_match(job.recipe, card.depth)
     corpus = open_corpus(*job.data)
-    train, valid = hold_out(corpus, job.recipe)
+    train, valid = hold_out(corpus, job.recipe.train.seed, job.recipe.train.crop_s)
     hours = train.hours, valid.hours
     return Facts(card.encoder, card.width, card.depth, card.to_dict(), corpus.fingerprint, *hours)
 

@@ -94,7 +94,7 @@ def check_training(training: Training, teacher: Teacher, most: int) -> Runs:
     corpus = open_corpus(*training.data)
     runs = Runs(training, teacher, most, corpus.fingerprint, frozenset())
     recipe = runs.recipe([teacher.card.depth])
-    last, (train_part, _) = plan(recipe, teacher), hold_out(corpus, recipe)
+    last, (train_part, _) = plan(recipe, teacher), hold_out(corpus, recipe.train.seed, recipe.train.crop_s)
     hop = last.student.config.hop_samples
     if hop != teacher.card.hop_samples:
         raise SpeechpressError(
