@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 
 def machine() -> dict[str, Any]:

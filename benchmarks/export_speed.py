@@ -38,7 +38,7 @@ from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.runtime.engine import Program, set_threads
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 from speechpress.runtime.parity import compare
 
 CHUNKS, SECONDS, TRACED = (4, 8, 16), (1, 10), 21

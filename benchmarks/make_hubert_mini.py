@@ -66,7 +66,7 @@ from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.atomic import write_json, write_text
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 HISTORY = "history.json"
 CORPORA = {

@@ -37,7 +37,7 @@ from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.tasks.suites import open_suite
 from speechpress.compressor.teachers.load import Teacher, load_teacher
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 CORPORA = {"ks": "arabic_speech_commands", "sid": "speechocean762"}
 LAYERS = 6

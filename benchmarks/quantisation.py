@@ -45,7 +45,7 @@ from speechpress.compressor.study.schemes import Wish, lowered_alone, report
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.engine import Program, set_threads
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 SCHEMES = ("none", "int8", "int8-linear", "int8-static", "int4", "fp16")
 TRAINED = ("int8-static", "int4")

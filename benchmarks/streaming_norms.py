@@ -30,7 +30,7 @@ from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.starter import TEACHER
 from speechpress.compressor.teachers.load import load_teacher
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 VARIANTS = [*itertools.product(("static", "frame"), ("none", "running")), ("layer", "none")]
 GAINS_DB = (-20, -10, 0, 10)

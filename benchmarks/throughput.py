@@ -44,7 +44,7 @@ from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.recipe.schema import Match
 from speechpress.compressor.teachers.load import load_teacher
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 LAYERS = (4, 8, 12)
 SKIPPED = 3  # steps that warm up

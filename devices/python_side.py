@@ -10,7 +10,7 @@ from typing import Any
 
 from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, Bundle
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 from .device import Device
 from .process import Lines, TimedOut

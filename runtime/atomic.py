@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SpeechpressError
-from .json_text import json_text
+from .json_file import json_text
 from .parts import exchange, part_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bundle_schema import LAST_SCHEMA, check_document
 from .errors import SpeechpressError
-from .json_file import read_json
-from .json_text import json_text
+from .json_file import json_text, read_json
 from .regular import check_regular, open_regular
 from .schema import Unfit
 from .spec import StreamSpec

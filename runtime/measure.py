@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SpeechpressError
-from .json_text import json_text
+from .json_file import json_text
 
 Settings = dict[str, Any]
 Emit = Callable[..., None]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from .demo import Chunk, Stats
-from .json_text import json_text
+from .json_file import json_text
 
 EVERY_S = 1.0
 

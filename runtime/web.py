@@ -21,7 +21,7 @@ import numpy as np
 
 from .demo import Chunk, Stats
 from .errors import SpeechpressError
-from .json_text import json_text
+from .json_file import json_text
 from .microphone import Microphone
 from .sources import Block, Source
 from .teaching import EXAMPLES, Teaching

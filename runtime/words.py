@@ -11,8 +11,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .errors import SpeechpressError
-from .json_file import parse_object
-from .json_text import json_text
+from .json_file import json_text, parse_object
 from .names import word_name
 from .regular import check_regular
 from .schema import Fields, Items, Real, Text, Whole, check

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechpress.runtime.atomic import write_json
-from speechpress.runtime.json_text import COUNT, json_text
+from speechpress.runtime.json_file import COUNT, json_text
 
 ROOT = Path(__file__).parent.parent
 OWN = [path for room in ("compressor", "runtime", "devices", "benchmarks") for path in (ROOT / room).rglob("*.py")]

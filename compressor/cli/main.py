@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 from . import measure as cli_measure
 from .demo import demo

@@ -16,7 +16,7 @@ from typing import Any
 from lhotse import CutSet, Recording
 
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 from ..models.config import SAMPLE_RATE
 from .audio import Cut, Skipped, UnreadableAudio, check_duration, cut_place, cut_samples, held_samples, read_samples

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 from ..models.config import SAMPLE_RATE
 from .audio import MIN_DURATION_S, UnreadableAudio, read_audio

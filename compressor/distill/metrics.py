@@ -8,8 +8,7 @@ import matplotlib
 
 from speechpress.runtime.atomic import atomic, write_text
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import read_json_lines
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text, read_json_lines
 from speechpress.runtime.schema import Fields, Maybe, Real, Table, Text, Whole, fits
 
 _NUMBER = Maybe(Real(measured=True))

@@ -10,8 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import parse_object
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text, parse_object
 from speechpress.runtime.schema import Fields, Maybe, Real, Whole, check
 
 from ..models.checkpoint import STATE, read_tensors, write_tensors

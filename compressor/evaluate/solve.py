@@ -18,7 +18,7 @@ import torch
 
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 from ..data.sounds import identity
 from ..models.checkpoint import read_json

@@ -7,8 +7,7 @@ from typing import Any
 
 from speechpress.runtime.atomic import cannot_write, write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import read_json
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text, read_json
 from speechpress.runtime.parts import entries
 
 from ..recipe.files import differences, parse_recipe

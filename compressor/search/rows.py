@@ -17,8 +17,7 @@ from typing import Any
 
 from speechpress.runtime.atomic import atomic, cannot_write, write_text
 from speechpress.runtime.escape import csv_cell
-from speechpress.runtime.json_file import read_json_lines
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text, read_json_lines
 from speechpress.runtime.schema import Anything, Fields, Maybe, Real, Table, Text, Whole, fits
 
 Row = dict[str, Any]

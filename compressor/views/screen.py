@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from speechpress.runtime.json_text import json_text
+from speechpress.runtime.json_file import json_text
 
 
 @dataclass
