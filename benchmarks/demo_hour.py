@@ -30,13 +30,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from sound_server import SoundServer
 
 from speechpress.compressor.data.background import background_clips
-from speechpress.runtime.demo import SHIPPED, Stats, listen
+from speechpress.runtime.demo.enrol import stream_frames
+from speechpress.runtime.demo.microphone import Microphone, choose
+from speechpress.runtime.demo.sources import Block
+from speechpress.runtime.demo.spotting import Background, Spotter, learn
+from speechpress.runtime.demo.view_terminal import Facts, Screen
+from speechpress.runtime.demo.worker import SHIPPED, Stats, listen
 from speechpress.runtime.engine import PteEngine
-from speechpress.runtime.enrol import stream_frames
-from speechpress.runtime.microphone import Microphone, choose
-from speechpress.runtime.sources import Block
-from speechpress.runtime.spotting import Background, Spotter, learn
-from speechpress.runtime.view_terminal import Facts, Screen
 
 RATE, ROWS = 16_000, 10
 

@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from browser import Browser, wait_for
 from sound_server import SoundServer
 
-from speechpress.runtime.demo import SHIPPED, Stats, listen
+from speechpress.runtime.demo.microphone import Microphone, choose
+from speechpress.runtime.demo.view_terminal import Facts, Screen
+from speechpress.runtime.demo.web import Server, WebSource
+from speechpress.runtime.demo.worker import SHIPPED, Stats, listen
 from speechpress.runtime.engine import PteEngine
-from speechpress.runtime.microphone import Microphone, choose
-from speechpress.runtime.view_terminal import Facts, Screen
-from speechpress.runtime.web import Server, WebSource
 
 RATE, CLICK_S, PERIOD_S, LOUD_DB = 16_000, 0.04, 0.73, -40.0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from speechpress.compressor.models.checkpoint import read_json
 from speechpress.runtime.atomic import write_text
-from speechpress.runtime.demo import SHIPPED
+from speechpress.runtime.demo.worker import SHIPPED
 
 SETTINGS = [
     "name=demo",

@@ -2,10 +2,10 @@
 
     python benchmarks/taught_words.py CORPORA [--bundle FOLDER] [--hours 1] [--tune] [--features ours] [--tests digits]
 
-The same detector (`speechpress.runtime.spotting`) on four kinds of features, 50 frames per second each: those of the
-bundle, streamed; of the teacher, which hears the whole recording; MFCC (13, deltas and double deltas) and log-mel (80),
-with the mean of the recording taken away. CORPORA holds the unpacked arabic_speech_commands, fsdd, picovoice_wakewords
-and speechocean762.
+The same detector (`speechpress.runtime.demo.spotting`) on four kinds of features, 50 frames per second each: those of
+the bundle, streamed; of the teacher, which hears the whole recording; MFCC (13, deltas and double deltas) and log-mel
+(80), with the mean of the recording taken away. CORPORA holds the unpacked arabic_speech_commands, fsdd,
+picovoice_wakewords and speechocean762.
 
 Reported: Arabic commands (half of the words, test speakers), digits (fsdd, no part of any training), wake words
 (Picovoice; speakers are not named there). --tune takes the other half of the Arabic words, the val speakers, and other
@@ -36,10 +36,10 @@ from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.data.background import background_clips
 from speechpress.compressor.evaluate.features import log_mel
 from speechpress.compressor.teachers.load import load_teacher
+from speechpress.runtime.demo.dtw import Search
+from speechpress.runtime.demo.enrol import stream_frames, word_span_s
+from speechpress.runtime.demo.spotting import Background, Word, learn, peaks, scores_of
 from speechpress.runtime.engine import PteEngine
-from speechpress.runtime.enrol import stream_frames, word_span_s
-from speechpress.runtime.search import Search
-from speechpress.runtime.spotting import Background, Word, learn, peaks, scores_of
 
 RATE, HOP, FRAME_S = 16_000, 320, 0.02
 GAP = np.zeros(RATE // 2, np.float32)
@@ -257,7 +257,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.bundle is None:
-        from speechpress.runtime.demo import SHIPPED
+        from speechpress.runtime.demo.worker import SHIPPED
 
         given.bundle = SHIPPED
     tests = {name: clips for name, clips in words_of(given.corpora, given.tune).items() if name in given.tests}

@@ -7,7 +7,7 @@ from .bundle import DOCUMENT, Bundle, read_bundle
 from .errors import SpeechpressError
 from .parts import is_part
 
-SHIPPED = Path(__file__).parent / "demo-bundle"
+SHIPPED = Path(__file__).parent / "demo" / "demo-bundle"
 
 
 def choose_bundle(bundles: Path, say: Callable[[str], None], live: bool = False) -> Path:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from speechpress.runtime.colours import Colours, to_rgb
+from speechpress.runtime.demo.colours import Colours, to_rgb
 
 LOUD = -25.0
 

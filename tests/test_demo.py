@@ -7,10 +7,10 @@ from bundled import CHUNK_MS, speech_like
 from sounds import voice
 
 from speechpress.runtime.bundle import read_bundle
-from speechpress.runtime.demo import SHIPPED, Levels, Stats, listen
+from speechpress.runtime.demo.enrol import stream_frames
+from speechpress.runtime.demo.sources import Block, WavSource
+from speechpress.runtime.demo.worker import SHIPPED, Levels, Stats, listen
 from speechpress.runtime.engine import PteEngine
-from speechpress.runtime.enrol import stream_frames
-from speechpress.runtime.sources import Block, WavSource
 from speechpress.runtime.verify import verify
 
 

@@ -3,8 +3,8 @@ import pytest
 import soundfile
 from sounds import voice
 
+from speechpress.runtime.demo.enrol import example_of, read_example, stream_frames, word_span_s
 from speechpress.runtime.engine import PteEngine
-from speechpress.runtime.enrol import example_of, read_example, stream_frames, word_span_s
 from speechpress.runtime.errors import SpeechpressError
 
 RATE = 16_000

@@ -7,11 +7,11 @@ import termios
 import pytest
 from terminal import Terminal
 
-from speechpress.runtime.keyboard import HeldKey, read_keys
+from speechpress.runtime.demo.keyboard import HeldKey, read_keys
 
 SCRIPT = """
 import sys, time
-from speechpress.runtime.keyboard import keys, read_keys
+from speechpress.runtime.demo.keyboard import keys, read_keys
 with keys() as terminal:
     print("ready", flush=True)
     found = ""
@@ -48,7 +48,7 @@ def test_the_terminal_is_left_as_it_was(typed, number, code):
 
 
 def test_without_a_terminal():
-    code = "import os; os.setsid()\nfrom speechpress.runtime.keyboard import keys\nwith keys() as k: print(k)"
+    code = "import os; os.setsid()\nfrom speechpress.runtime.demo.keyboard import keys\nwith keys() as k: print(k)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )

@@ -8,8 +8,8 @@ from browser import wait_for
 from sound_server import SoundServer, missing
 from sounds import voice
 
+from speechpress.runtime.demo.microphone import Microphone, choose, microphones
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.microphone import Microphone, choose, microphones
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 RATE = 16_000

@@ -10,7 +10,7 @@ from known import item, one_hot, store_of
 
 from speechpress.compressor.evaluate import qbe
 from speechpress.compressor.tasks.task import Task
-from speechpress.runtime import search
+from speechpress.runtime.demo import dtw as search
 
 X, Y = [0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]
 

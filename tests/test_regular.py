@@ -14,11 +14,11 @@ from speechpress.compressor.models.checkpoint import read_json, read_tensors, sh
 from speechpress.compressor.quantize.scheme import load_quantization
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.runtime import tensor_file
-from speechpress.runtime.enrol import read_example
+from speechpress.runtime.demo.enrol import read_example
+from speechpress.runtime.demo.sources import WavSource
+from speechpress.runtime.demo.words import load_words
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.regular import check_regular, open_regular
-from speechpress.runtime.sources import WavSource
-from speechpress.runtime.words import load_words
 
 if sys.platform == "win32":
     pytest.skip("has no named pipes", allow_module_level=True)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from speechpress.runtime.demo.dtw import Search, Space, search
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.search import Search, Space, search
 
 RANDOM = np.random.default_rng(0)
 

@@ -5,9 +5,9 @@ import pytest
 import soundfile
 from sounds import voice
 
+from speechpress.runtime.demo.sources import PcmSource, WavSource
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.samples import mono
-from speechpress.runtime.sources import PcmSource, WavSource
 
 
 def heard(source):

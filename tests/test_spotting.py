@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from speechpress.runtime.demo.spotting import Background, Spotter, learn, peaks
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.spotting import Background, Spotter, learn, peaks
 
 FRAME_S = 0.02
 

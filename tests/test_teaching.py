@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from sounds import voice
 
+from speechpress.runtime.demo.enrol import stream_frames
+from speechpress.runtime.demo.sources import Block
+from speechpress.runtime.demo.spotting import Background, Spotter
+from speechpress.runtime.demo.teaching import Teaching
 from speechpress.runtime.engine import PteEngine
-from speechpress.runtime.enrol import stream_frames
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.sources import Block
-from speechpress.runtime.spotting import Background, Spotter
-from speechpress.runtime.teaching import Teaching
 
 RATE = 16_000
 SILENCE = (1e-4 * np.random.default_rng(0).standard_normal(RATE // 4)).astype(np.float32)

@@ -3,9 +3,9 @@ import json
 
 import numpy as np
 
-from speechpress.runtime.demo import Chunk, Stats
-from speechpress.runtime.spotting import Hit
-from speechpress.runtime.view_lines import show_json, show_lines
+from speechpress.runtime.demo.spotting import Hit
+from speechpress.runtime.demo.view_lines import show_json, show_lines
+from speechpress.runtime.demo.worker import Chunk, Stats
 
 
 def chunks(count=30):

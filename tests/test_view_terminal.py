@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from speechpress.runtime.demo import Chunk, Stats
-from speechpress.runtime.picture import Picture
-from speechpress.runtime.spotting import Hit
-from speechpress.runtime.teaching import Lesson
-from speechpress.runtime.view_terminal import Facts, Screen, watch
-from speechpress.runtime.view_terminal import _Hands as Hands
+from speechpress.runtime.demo.picture import Picture
+from speechpress.runtime.demo.spotting import Hit
+from speechpress.runtime.demo.teaching import Lesson
+from speechpress.runtime.demo.view_terminal import Facts, Screen, watch
+from speechpress.runtime.demo.view_terminal import _Hands as Hands
+from speechpress.runtime.demo.worker import Chunk, Stats
 
 FACTS = Facts("a microphone", "pocket int8", 85.0, 80.0, 0.02)
 

@@ -10,12 +10,12 @@ from sounds import voice
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from speechpress.runtime.demo import Chunk, Stats
+from speechpress.runtime.demo.names import word_name
+from speechpress.runtime.demo.spotting import Hit
+from speechpress.runtime.demo.teaching import Lesson
+from speechpress.runtime.demo.web import HOST, Server, WebSource
+from speechpress.runtime.demo.worker import Chunk, Stats
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.names import word_name
-from speechpress.runtime.spotting import Hit
-from speechpress.runtime.teaching import Lesson
-from speechpress.runtime.web import HOST, Server, WebSource
 
 FACTS = {"model": "pocket int8", "chunk_ms": 80, "frame_s": 0.02, "latency_ms": 85, "teaching": True}
 

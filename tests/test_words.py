@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from speechpress.runtime.bundle import digest, read_bundle
+from speechpress.runtime.demo.spotting import Background, learn
+from speechpress.runtime.demo.words import load_words, save_words
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.spotting import Background, learn
-from speechpress.runtime.words import load_words, save_words
 
 RANDOM = np.random.default_rng(0)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from speechpress.runtime.sources import Source
+    from speechpress.runtime.demo.sources import Source
 
     from ..views.screen import Screen
 from .demo_open import Asked, Opened, Taught, latency_of, open_model
@@ -71,21 +71,21 @@ def piped() -> bool:
 
 def show(opened: Opened, source: "Source", taught: Taught | None, json: bool) -> None:
     """Run until the source ends or the user leaves."""
-    from speechpress.runtime.demo import Stats, listen
+    from speechpress.runtime.demo.worker import Stats, listen
 
     engine, spec = opened.engine, opened.engine.spec
     stats = Stats(spec.chunk_ms)
     spotter, teaching = (taught.spotter, taught.teaching) if taught else (None, None)
     chunks = listen(source, engine, spotter, teaching)
     if json or piped():
-        from speechpress.runtime.view_lines import show_json, show_lines
+        from speechpress.runtime.demo.view_lines import show_json, show_lines
 
         with native_notes_hidden(source), quiet_end():
             return show_json(chunks, sys.stdout) if json else show_lines(chunks, stats, sys.stdout)
     from rich.console import Console
 
+    from speechpress.runtime.demo.view_terminal import Facts, Screen, watch
     from speechpress.runtime.engine import quiet
-    from speechpress.runtime.view_terminal import Facts, Screen, watch
 
     latency_ms = latency_of(engine, source.sample_rate)
     facts = Facts(source.name, opened.name, latency_ms, spec.chunk_ms, spec.hop_samples / spec.sample_rate)
@@ -96,8 +96,8 @@ def show(opened: Opened, source: "Source", taught: Taught | None, json: bool) ->
 
 def native_notes_hidden(source: "Source") -> AbstractContextManager[None]:
     """PortAudio writes its own view of an unplugged microphone to stderr; ours says what to do."""
+    from speechpress.runtime.demo.microphone import Microphone
     from speechpress.runtime.engine import quiet
-    from speechpress.runtime.microphone import Microphone
 
     return quiet() if isinstance(source, Microphone) else nullcontext()
 
@@ -113,7 +113,7 @@ def quiet_end() -> Iterator[None]:
 
 
 def show_microphones(screen: "Screen") -> None:
-    from speechpress.runtime.microphone import microphones
+    from speechpress.runtime.demo.microphone import microphones
 
     found = microphones()
     lines = [f"{'*' if device.default else ' '} {device.index:3d}  {device.name}, {device.rate} Hz" for device in found]

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speechpress.runtime.demo.names import word_name
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.names import word_name
 
 if TYPE_CHECKING:
     from speechpress.runtime.bundle import Bundle
+    from speechpress.runtime.demo.sources import Source
+    from speechpress.runtime.demo.spotting import Background, Spotter, Word
+    from speechpress.runtime.demo.teaching import Teaching
     from speechpress.runtime.engine import PteEngine
-    from speechpress.runtime.sources import Source
-    from speechpress.runtime.spotting import Background, Spotter, Word
-    from speechpress.runtime.teaching import Teaching
 
     from ..views.screen import Screen
 from .options import BUNDLES
@@ -65,13 +65,13 @@ class Asked:
 
     def open(self, paced: bool) -> "Source":
         """The source; a file is given at the speed of speech when `paced`."""
-        from speechpress.runtime.sources import PcmSource, WavSource
+        from speechpress.runtime.demo.sources import PcmSource, WavSource
 
         if self.wav is not None:
             return WavSource(self.wav, paced)
         if self.stdin:
             return PcmSource(sys.stdin.buffer, self.rate or 16_000, self.encoding)
-        from speechpress.runtime.microphone import Microphone, choose
+        from speechpress.runtime.demo.microphone import Microphone, choose
 
         return Microphone(choose(self.mic), self.rate)
 
@@ -87,9 +87,9 @@ class Taught:
     @classmethod
     def of(cls, opened: Opened, file: Path | None, teach: Sequence[str], screen: "Screen") -> "Taught":
         """Words of the file and of the recordings; the file, where there is one, gets them all."""
-        from speechpress.runtime.spotting import Spotter
-        from speechpress.runtime.teaching import Teaching
-        from speechpress.runtime.words import load_words, save_words
+        from speechpress.runtime.demo.spotting import Spotter
+        from speechpress.runtime.demo.teaching import Teaching
+        from speechpress.runtime.demo.words import load_words, save_words
 
         from ..data.background import background_of
 
@@ -125,8 +125,8 @@ def read_lesson(lesson: str) -> tuple[str, list[Path]]:
 
 
 def teach_word(opened: Opened, background: "Background", name: str, paths: Sequence[Path], screen: "Screen") -> "Word":
-    from speechpress.runtime.enrol import read_example
-    from speechpress.runtime.spotting import learn
+    from speechpress.runtime.demo.enrol import read_example
+    from speechpress.runtime.demo.spotting import learn
 
     word = learn(name, [read_example(opened.engine, path) for path in paths], background)
     doubt = "; the recordings differ much, it may be missed" if word.doubtful else ""

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from speechpress.runtime.demo import Stats, listen
+from speechpress.runtime.demo.keyboard import ending_signals
+from speechpress.runtime.demo.web import Server, WebSource
+from speechpress.runtime.demo.worker import Stats, listen
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.keyboard import ending_signals
-from speechpress.runtime.web import Server, WebSource
 
 from .demo_open import Asked, Opened, Taught, latency_of
 
 if TYPE_CHECKING:
-    from speechpress.runtime.sources import Source
+    from speechpress.runtime.demo.sources import Source
 
     from ..views.screen import Screen
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from speechpress.runtime.bundle import Bundle
-from speechpress.runtime.enrol import stream_frames
+from speechpress.runtime.demo.enrol import stream_frames
+from speechpress.runtime.demo.spotting import Background
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.spotting import Background
 from speechpress.runtime.stream import Engine
 
 from ..models.checkpoint import read_tensors, write_tensors

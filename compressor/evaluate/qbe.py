@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from speechpress.runtime.search import Space, search
+from speechpress.runtime.demo.dtw import Space, search
 
 from ..data.sounds import identity
 from ..tasks.kinds import holds

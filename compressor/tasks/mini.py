@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechpress.runtime.enrol import word_span_s
+from speechpress.runtime.demo.enrol import word_span_s
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import parse_object
 from speechpress.runtime.schema import Table, Text, check

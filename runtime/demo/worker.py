@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .choice import SHIPPED as SHIPPED
+from ..choice import SHIPPED as SHIPPED
+from ..samples import mono
+from ..stream import Engine, Frames, StreamingExtractor
 from .colours import Colours
-from .samples import mono
 from .sources import Block, Source
 from .spotting import Hit, Spotter
-from .stream import Engine, Frames, StreamingExtractor
 from .teaching import Teaching
 
 SILENCE_DB = -100.0

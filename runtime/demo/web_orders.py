@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SpeechpressError
+from ..errors import SpeechpressError
 from .names import word_name
 
 RATES = (8_000, 192_000)

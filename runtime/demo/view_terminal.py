@@ -16,11 +16,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .demo import SILENCE_DB, Chunk, Stats
 from .keyboard import BACKSPACE, ENTER, ESCAPE, HeldKey, keys, read_keys
 from .picture import FLOOR_DB, Picture, height_of
 from .spotting import Spotter
 from .teaching import EXAMPLES, Teaching
+from .worker import SILENCE_DB, Chunk, Stats
 
 DRAW_S = 0.05
 MAP_ROWS = 8

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import SpeechpressError
-from .regular import check_regular
-from .samples import mono
-from .stream import Engine, StreamingExtractor
+from ..errors import SpeechpressError
+from ..regular import check_regular
+from ..samples import mono
+from ..stream import Engine, StreamingExtractor
 
 STEP_S = 0.01
 NOISE_DB, LOUD_DB = -70.0, 30.0  # never hear below this; a word's softest sounds are so far below its loudest

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import SpeechpressError
+from ..errors import SpeechpressError
 
 FAR = np.float32(1e6)  # the cost of a path that cannot be; finite, so that sums stay numbers
 BLOCK = 256

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Iterable
 from typing import TextIO
 
-from .demo import Chunk, Stats
-from .json_file import json_text
+from ..json_file import json_text
+from .worker import Chunk, Stats
 
 EVERY_S = 1.0
 

@@ -11,8 +11,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
-from .errors import SpeechpressError
-from .samples import FEW_CHANNELS
+from ..errors import SpeechpressError
+from ..samples import FEW_CHANNELS
 
 BLOCK_S = 0.02
 FORMATS: dict[str, tuple[np.dtype, np.dtype]] = {  # as they come, and as this machine has them

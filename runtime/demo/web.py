@@ -19,13 +19,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from .demo import Chunk, Stats
-from .errors import SpeechpressError
-from .json_file import json_text
+from ..errors import SpeechpressError
+from ..json_file import json_text
 from .microphone import Microphone
 from .sources import Block, Source
 from .teaching import EXAMPLES, Teaching
 from .web_orders import RATES, read_order
+from .worker import Chunk, Stats
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).parent / "page"

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import SpeechpressError
-from .search import Search, Space, search
+from ..errors import SpeechpressError
+from .dtw import Search, Space, search
 
 MIN_EXAMPLE_S, MAX_EXAMPLE_S = 0.16, 3.0
 FALSE_ALARMS_PER_H = 1.0

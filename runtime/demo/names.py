@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from .errors import SpeechpressError
+from ..errors import SpeechpressError
 
 LONGEST = 40
 # Controls, half characters, ends of lines and paragraphs, and what is no character (yet).

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .engine import quiet
-from .errors import SpeechpressError
+from ..engine import quiet
+from ..errors import SpeechpressError
 from .sources import BLOCK_S, Block
 
 QUEUE_S = 2.0  # so much waits for a busy worker; more is dropped, because nobody wants to see the past

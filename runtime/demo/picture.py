@@ -11,8 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from .demo import Chunk
 from .spotting import Hit
+from .worker import Chunk
 
 FRAMES_PER_COLUMN = 2
 MOST_COLUMNS = 400

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import SpeechpressError
+from ..samples import mono
+from ..stream import Engine
 from .enrol import example_of
-from .errors import SpeechpressError
 from .names import word_name
-from .samples import mono
 from .sources import Block
 from .spotting import Background, Spotter, Word, learn
-from .stream import Engine
 
 EXAMPLES = 3
 LONGEST_S = 4.0  # a key that got stuck ends by itself

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle
-from .errors import SpeechpressError
-from .json_file import json_text, parse_object
+from ..bundle import Bundle
+from ..errors import SpeechpressError
+from ..json_file import json_text, parse_object
+from ..regular import check_regular
+from ..schema import Fields, Items, Real, Text, Whole, check
 from .names import word_name
-from .regular import check_regular
-from .schema import Fields, Items, Real, Text, Whole, check
 from .spotting import Background, Word, learn
 
 SCHEMA = 1
