@@ -19,7 +19,7 @@ from common import write
 from profile_models import export_random
 
 from speechpress.devices.host import HostDevice
-from speechpress.devices.measuring import Wish, profile
+from speechpress.devices.profile import Wish, profile
 from speechpress.devices.report import build, write_html
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.bundle import read_bundle

@@ -25,7 +25,7 @@ from common import busy_s, write
 from profile_models import export_random
 
 from speechpress.devices.host import HostDevice
-from speechpress.devices.measuring import Wish, profile
+from speechpress.devices.profile import Wish, profile
 from speechpress.runtime.bundle import Bundle, read_bundle
 from speechpress.runtime.measure import Model, run_pace
 

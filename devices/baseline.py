@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from .profile import Record, quantile
+from .record import Record, quantile
 
 FLOOR, BLOCK, DRAWS = 0.05, 10, 200
 MEMORY_FLOOR = 0.10

@@ -3,7 +3,7 @@
 from statistics import median
 from typing import Any
 
-from .profile import Record
+from .record import Record
 
 OTHERS_CORES = 0.2  # of other programs, meanwhile
 CLOCK_DROP, DRIFT = 0.9, 1.1  # the last quarter of a run against the first

@@ -13,6 +13,8 @@ from speechpress.runtime.errors import SpeechpressError
 from .process import Done, Lines
 
 _SSH = re.compile(r"(?:(?P<user>[\w.+-]+)@)?(?:\[(?P<six>[\w:.%]+)\]|(?P<host>[\w.-]+))(?::(?P<port>\d+))?")
+
+
 FORMS = "host, ssh:user@host, ssh:user@host:port or adb:SERIAL"
 
 
@@ -79,26 +81,3 @@ def parse(text: str) -> Address:
                 raise SpeechpressError(f"--device {text}: port {port} is none; ports go from 1 to 65535")
             return Address("ssh", found["user"] or "", found["six"] or found["host"], port)
     raise SpeechpressError(f"--device {text}: is no device; give {FORMS}, see `compress ls devices`")
-
-
-def open_device(text: str, python: str | None = None) -> Device:
-    """The device of an address, not yet reached.
-
-    Args:
-        text: host, ssh:user@host[:port] or adb:SERIAL.
-        python: the interpreter on the device, when it is not the usual one.
-
-    Raises SpeechpressError when the address is none.
-    """
-    from .adb import AdbDevice
-    from .host import HostDevice
-    from .ssh import SshDevice
-
-    address = parse(text)
-    if address.kind == "host":
-        return HostDevice(python)
-    if address.kind == "ssh":
-        return SshDevice(address, python)
-    if python is not None:
-        raise SpeechpressError("--python: a phone has no Python for this; it runs speechpress-run, see --runner")
-    return AdbDevice(address.serial)

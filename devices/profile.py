@@ -1,190 +1,248 @@
-"""The record of one profile: what was measured, on what, how, and whether it can be trusted.
+"""One profile from beginning to end: reach the device, push, check the golden clip, time, trace, pull, judge."""
 
-schema 1. Times in ms, memory in bytes, clocks in kHz; null where something is not known or was not reached.
-
-    kind, schema, created, finished, stopped {message, exit_code}
-    bundle      {name, path, digest, program_sha256, size_bytes, target, backend, quantize, method, lineage, versions}
-    accuracy    {parity, tolerance, delegated_time, fidelity}: what the bundle's own document says of the method, and
-                scores, see scores.scores_of
-    device      facts, see probe.facts, and {address, known, versions, after}
-    settings    {chunk_ms, threads, cores, paces, chunks, duration_s, budget_ms, warmup, per_op, side}
-    golden      {method, max_abs, snr_db, cosine, ok, tolerance}, as computed on the device
-    load        {load_ms, first_chunk_ms, base_rss_bytes, peak_rss_bytes}
-    paces       {"real", "flat": {start_s, ms, p50_ms, p90_ms, p99_ms, max_ms, wall_s, cpu_s, late, samples}}
-    result      the figures that one looks at first, see `result_of`
-    operators   see operators.py; null without --per-op
-    warnings    [{name, text}]
-"""
-
-from datetime import UTC, datetime
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from speechpress.runtime.bundle import PROGRAM, Bundle
-from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import read_json
-from speechpress.runtime.schema import shown_value
+from speechpress.runtime.bundle import Bundle
+from speechpress.runtime.errors import CheckFailed, SpeechpressError
+from speechpress.runtime.parity import describe
 
-from .record_schema import check_record
+from . import native_side, python_side
+from .caveats import caveats
+from .device import Device
+from .etdump import operators
+from .known import Known, big_cores, match
+from .probe import probe
+from .record import Record, begin, hear, settle
+from .scores import scores_of
+from .workspace import OnEvent, workspace
 
-SCHEMA, KIND = 1, "speechpress-profile"
-Record = dict[str, Any]
-
-
-def begin(bundle: Bundle, settings: dict[str, Any], device: dict[str, Any]) -> Record:
-    """A record in which nothing is measured yet."""
-    document, method = bundle.document, settings["method"]
-    return {
-        "kind": KIND,
-        "schema": SCHEMA,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "finished": False,
-        "stopped": None,
-        "bundle": {
-            "name": bundle.name,
-            "path": str(bundle.path),
-            "digest": document["digest"],
-            "program_sha256": document["files"][PROGRAM]["sha256"],
-            "size_bytes": document["files"][PROGRAM]["size_bytes"],
-            "target": document["target"]["name"],
-            "backend": document["target"]["backend"],
-            "quantize": document["quantize"],
-            "method": method,
-            "lineage": document["lineage"],
-            "versions": document["versions"],
-        },
-        "accuracy": accuracy(document, method),
-        "device": device,
-        "settings": settings,
-        "golden": None,
-        "load": None,
-        "paces": {},
-        "result": {},
-        "operators": None,
-        "warnings": [],
-    }
+CHUNKS, REAL_S, WARMUP = 100, 32.0, 5  # by default; the pace of real audio is limited in time
+MARGIN_S = 900.0  # that a folder outlives the plan
+TRACE, XNNPACK = "trace.etdp", "xnnpack"
 
 
-def accuracy(document: dict[str, Any], method: str) -> dict[str, Any]:
-    """What the bundle says of how good it is: this program against its checkpoint, and that against its teacher."""
-    share = document["delegation"].get(method)
-    return {
-        "parity": document["parity"].get(method),
-        "tolerance": document["tolerance"],
-        "delegated_time": share["time_share"] if share else None,
-        "fidelity": document["lineage"].get("fidelity"),
-    }
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for; None is settled by the bundle and the device.
 
-
-def hear(record: Record, event: dict[str, Any]) -> None:
-    """Take down one event of the far side; unknown ones are left out."""
-    kind = event["event"]
-    if kind == "start":
-        record["device"]["versions"] = event["versions"]
-    elif kind == "golden":
-        record["golden"] = _without(event, "event")
-    elif kind == "load":
-        record["load"] = {**_without(event, "event"), "peak_rss_bytes": None}
-    elif kind == "end" and record["load"]:
-        record["load"]["peak_rss_bytes"] = event["peak_rss_bytes"]
-    elif kind == "pace":
-        record["paces"][event["pace"]] = {"start_s": [], "ms": [], "samples": [], "wall_s": None, "cpu_s": None}
-    elif kind in ("chunks", "sample", "paced"):
-        _hear_pace(record["paces"][event["pace"]], event)
-
-
-def _hear_pace(pace: dict[str, Any], event: dict[str, Any]) -> None:
-    if event["event"] == "chunks":
-        pace["start_s"] += event["start_s"]
-        pace["ms"] += event["ms"]
-    elif event["event"] == "sample":
-        pace["samples"].append(_without(event, "event", "pace"))
-    else:
-        pace |= {"wall_s": event["wall_s"], "cpu_s": event["cpu_s"]}
-
-
-def _without(event: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in event.items() if key not in keys}
-
-
-def settle(record: Record) -> None:
-    """Work out the figures of whatever was measured so far."""
-    chunk_ms = record["settings"]["chunk_ms"]
-    for name, pace in record["paces"].items():
-        pace |= statistics(pace["ms"])
-        pace["late"] = _late(pace, chunk_ms) if name == "real" else None
-    record["result"] = result_of(record)
-
-
-def statistics(values_ms: list[float]) -> dict[str, float | None]:
-    """Quantiles, interpolated as numpy does by default; None of nothing."""
-    shares = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "max_ms": 1.0}
-    ordered = sorted(values_ms)
-    return {name: quantile(ordered, share) if ordered else None for name, share in shares.items()}
-
-
-def quantile(ordered: list[float], share: float) -> float:
-    """Of sorted values that are not none."""
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
-
-
-def _late(pace: dict[str, Any], chunk_ms: float) -> int:
-    """Chunks that had to wait because the one before had not ended when their audio was there."""
-    before = pace["ms"][:-1]
-    return sum(ms > chunk_ms for ms in before)
-
-
-def result_of(record: Record) -> dict[str, Any]:
-    """The figures that one looks at first.
-
-    Latency is that at the pace of real audio, where it was measured, because a processor that rests between chunks is
-    slower than one that does not. Throughput is that of chunks one right after the other. `streams_per_core` divides a
-    chunk by the CPU time that it takes on all cores together.
+    `cores`: numbers such as "4-7" or "0,2", or "big". `silence_s`: after which a program counts as hanging.
     """
-    paces, settings = record["paces"], record["settings"]
-    empty: dict[str, Any] = {}
-    main = next((paces[name] for name in ("real", "flat") if paces.get(name, {}).get("ms")), empty)
-    fast = next((paces[name] for name in ("flat", "real") if paces.get(name, {}).get("ms")), empty)
-    chunk_ms, budget_ms = settings["chunk_ms"], settings["budget_ms"] or settings["chunk_ms"]
-    cpu_ms = _cpu_ms(fast, settings["threads"])
-    load = record["load"] or {}
-    p99_ms = main.get("p99_ms")
+
+    chunk_ms: float | None = None
+    threads: int | None = None
+    cores: str | None = None
+    chunks: int | None = None
+    duration_s: float | None = None
+    paces: tuple[str, ...] = ("real", "flat")
+    budget_ms: float | None = None
+    per_op: bool = False
+    silence_s: float = 120.0
+    runner: Path | None = None
+
+
+class Side(Protocol):
+    """What runs on the far side: our Python program, or the native runner."""
+
+    name: str
+
+    def files(self, bundle: Bundle, folder: Path) -> list[Path]:
+        """What is pushed; may write into `folder` here."""
+
+    def events(self, folder: str, phase: str, settings: dict[str, Any]) -> "Running":
+        """Start a phase in that folder on the device."""
+
+
+class Running(Protocol):
+    def __iter__(self) -> Any: ...
+
+    def stop(self) -> None:
+        """End soon."""
+
+
+@dataclass
+class Session:
+    """One profile as it goes on."""
+
+    device: Device
+    bundle: Bundle
+    side: Side
+    record: Record
+    listen: OnEvent
+    interrupted: bool = field(default=False)
+
+    def phase(self, folder: str, name: str, settings: dict[str, Any]) -> None:
+        """Hear a phase to its end; an interrupt (Ctrl-C) ends it early, and what it still says is kept."""
+        running = self.side.events(folder, name, settings)
+        try:
+            self._hear(running)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self.listen({"event": "stopping"})
+            running.stop()
+            self._hear(running)
+
+    def _hear(self, running: Iterable[dict[str, Any]]) -> None:
+        for event in running:
+            hear(self.record, event)
+            self.listen(event)
+
+
+def profile(bundle: Bundle, device: Device, wish: Wish, listen: OnEvent) -> Record:
+    """Measure a bundle on a device.
+
+    Args:
+        bundle: opened.
+        device: not yet reached.
+        wish: what was asked for.
+        listen: hears events, see `runtime.measure`, and {"event": "say", "text"}.
+
+    Returns:
+        The record. When something went wrong on the way it is partial: `stopped` says what, and with which exit code.
+
+    Raises:
+        SpeechpressError: nothing was begun: the device cannot be reached, lacks something, or the wish cannot be had.
+    """
+    facts = probe(device)
+    known = match(facts["model"])
+    side = choose_side(device, bundle, wish, facts)
+    settings = settled(bundle, wish, facts, known) | {"side": side.name}
+    record = begin(bundle, settings, {"address": device.address, "known": known.name if known else None, **facts})
+    record["accuracy"]["scores"] = scores_of(bundle)
+    listen({"event": "begin", "record": record})
+    session = Session(device, bundle, side, record, listen)
+    with tempfile.TemporaryDirectory() as own:
+        files = side.files(bundle, Path(own))
+        size_bytes = sum(path.stat().st_size for path in files)
+        life_s = _planned_s(settings) + 3 * wish.silence_s + MARGIN_S
+        with workspace(device, int(1.1 * size_bytes), life_s, listen) as folder:
+            listen({"event": "push", "size_bytes": size_bytes})
+            device.push(files, folder)
+            _guarded(session, folder, Path(own))
+            _look_again(session)
+    settle(record)
+    record["warnings"] = caveats(record)
+    return record
+
+
+def _guarded(session: Session, folder: str, own: Path) -> None:
+    """Run all phases; whatever goes wrong is written into the record, which keeps what there is."""
+    record = session.record
+    try:
+        _phases(session, folder, own)
+        record["finished"] = not session.interrupted
+        if session.interrupted:
+            record["stopped"] = {"message": "interrupted", "exit_code": 130}
+    except SpeechpressError as error:
+        record["stopped"] = {"message": str(error), "exit_code": error.exit_code}
+
+
+def _phases(session: Session, folder: str, own: Path) -> None:
+    record = session.record
+    settings = {**record["settings"], "bundle": folder, "trace": f"{folder}/{TRACE}"}
+    session.phase(folder, "golden", settings)
+    if not session.interrupted:
+        _judge(session.device, record)
+        session.phase(folder, "time", settings)
+    if record["settings"]["per_op"] and not session.interrupted:
+        session.phase(folder, "trace", settings)
+        session.device.pull(f"{folder}/{TRACE}", own / TRACE)
+        share = session.bundle.document["delegation"].get(settings["method"], {})
+        record["operators"] = operators(own / TRACE, share.get("layers"))
+
+
+def _judge(device: Device, record: Record) -> None:
+    """Raises CheckFailed when the device computes something else than the checkpoint did: that is not timed."""
+    golden = record["golden"]
+    if golden is None:
+        raise SpeechpressError(f"{device.address}: ended without a word on the golden clip")
+    if not golden["ok"]:
+        figures = {name: golden[name] for name in ("max_abs", "snr_db", "cosine") if golden[name] is not None}
+        raise CheckFailed(
+            f"{device.address}: the golden clip does not match: {describe(figures) or 'frames are not finite'}, but "
+            f"must be {describe(golden['tolerance'])}. Nothing was timed, because wrong numbers are no use fast. Run "
+            "`compress verify` on the bundle here; if that passes, the device has another ExecuTorch or is broken"
+        )
+
+
+def _look_again(session: Session) -> None:
+    """How the device is doing afterwards; it may be gone."""
+    try:
+        facts = probe(session.device)
+    except SpeechpressError:
+        return
+    session.record["device"]["after"] = {key: facts[key] for key in ("load_1min", "throttled", "on_battery")}
+
+
+def choose_side(device: Device, bundle: Bundle, wish: Wish, facts: dict[str, Any]) -> Side:
+    """Python where it is, else the native runner; raises SpeechpressError with what is missing."""
+    backend, target = bundle.document["target"]["backend"], bundle.document["target"]["name"]
+    if wish.runner is not None or device.python is None:
+        if backend != XNNPACK:
+            raise SpeechpressError(
+                f"{bundle.path}: is for {target} and needs the backend {backend}, but speechpress-run runs {XNNPACK} "
+                "only. Profile it in its own app, or export one with --target android"
+            )
+        return native_side.NativeSide(device, native_side.find(wish.runner, device, facts), wish.silence_s)
+    lacking = python_side.missing(device)
+    if lacking is not None:
+        raise SpeechpressError(
+            f"{device.address}: {lacking}. Install them there (pip install numpy torch executorch=="
+            f"{bundle.document['versions']['executorch'].split('+')[0]}), name another interpreter with --python, such "
+            "as --python /home/pi/venv/bin/python, or give a native runner with --runner (docs/cpp.md)"
+        )
+    return python_side.PythonSide(device, wish.silence_s)
+
+
+def settled(bundle: Bundle, wish: Wish, facts: dict[str, Any], known: Known | None) -> dict[str, Any]:
+    """Settings in which nothing is left open; raises SpeechpressError for what cannot be had."""
+    if bundle.document["streams"]:
+        entry = bundle.stream(wish.chunk_ms)
+        method, chunk_ms = entry["method"], entry["chunk_ms"]
+    elif wish.chunk_ms is not None:
+        raise SpeechpressError(f"{bundle.path}: does not stream, so --chunk-ms has no meaning; its windows are timed")
+    else:
+        method, chunk_ms = "window", bundle.document["window"]["ms"]
+    real = wish.chunks or max(1, min(CHUNKS, int(1000 * REAL_S / chunk_ms)))
     return {
-        **{name: main.get(name) for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")},
-        "load_ms": load.get("load_ms"),
-        "first_chunk_ms": load.get("first_chunk_ms"),
-        "peak_rss_bytes": load.get("peak_rss_bytes"),
-        "rtf": sum(fast["ms"]) / len(fast["ms"]) / chunk_ms if fast else None,
-        "budget_ms": budget_ms,
-        "budget_share": p99_ms / budget_ms if p99_ms is not None else None,
-        "over_budget": p99_ms > budget_ms if p99_ms is not None else None,
-        "streams_per_core": chunk_ms / cpu_ms if cpu_ms else None,
-        "chunks": len(main.get("ms", [])),
+        "method": method,
+        "chunk_ms": chunk_ms,
+        "threads": wish.threads or (known.threads if known else 1),
+        "cores": chosen_cores(wish.cores, facts["cores"], known),
+        "paces": list(wish.paces),
+        "chunks": {"real": real, "flat": wish.chunks or CHUNKS},
+        "duration_s": wish.duration_s,
+        "budget_ms": wish.budget_ms,
+        "warmup": WARMUP,
+        "per_op": wish.per_op,
     }
 
 
-def _cpu_ms(pace: dict[str, Any], threads: int) -> float | None:
-    """CPU time of a chunk; without a count of it, as much as all threads could have used."""
-    if not pace:
+def chosen_cores(text: str | None, cores: list[dict[str, Any]], known: Known | None) -> list[int] | None:
+    """The numbers that --cores names; raises SpeechpressError when it names none that are there."""
+    if text is None:
         return None
-    if pace["cpu_s"]:
-        return 1000 * pace["cpu_s"] / len(pace["ms"])
-    return threads * sum(pace["ms"]) / len(pace["ms"])
+    if text == "big":
+        return big_cores(cores, known)
+    try:
+        numbers = sorted({number for part in text.split(",") for number in _span(part)})
+    except ValueError as error:
+        raise SpeechpressError(f"--cores {text}: is no list of cores; give 4-7, or 0,2, or big") from error
+    there = {core["core"] for core in cores}
+    if there and not set(numbers) <= there:
+        raise SpeechpressError(f"--cores {text}: the device has the cores {min(there)} to {max(there)}")
+    return numbers
 
 
-def read_record(path: Path) -> Record:
-    """A record from disk; raises SpeechpressError when the file is none, or a newer one."""
-    record = read_json(path, "`compress profile` writes one")
-    if record.get("kind") != KIND:
-        raise SpeechpressError(f"{path}: is no profile; `compress profile` writes one")
-    schema = record.get("schema")
-    if type(schema) is not int or not 1 <= schema <= SCHEMA:
-        raise SpeechpressError(
-            f"{path}: has schema {shown_value(schema)}, but this speechpress reads up to {SCHEMA}; "
-            "upgrade with: pip install -U speechpress"
-        )
-    check_record(record, str(path))
-    return record
+def _span(part: str) -> range:
+    first, _, last = part.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def _planned_s(settings: dict[str, Any]) -> float:
+    if settings["duration_s"] is not None:
+        return len(settings["paces"]) * settings["duration_s"]
+    return sum(settings["chunks"].values()) * settings["chunk_ms"] / 1000

@@ -14,7 +14,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.escape import csv_cell, markdown_text
 
 from .baseline import Change, changes
-from .profile import Record, read_record
+from .record import Record, read_record
 from .report_charts import COLOURS, Bar, Point, bars, histogram, scatter, timeline
 from .scores import common_tasks, mean_quality, words
 

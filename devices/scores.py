@@ -11,7 +11,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import read_json
 from speechpress.runtime.schema import Fields, Maybe, Real, Table, Text, fits
 
-from .profile import Record
+from .record import Record
 
 EVAL = "eval.json"  # what `compress eval BUNDLE` leaves in the bundle's folder
 _RESULT = Fields(

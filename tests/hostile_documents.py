@@ -273,7 +273,7 @@ def profile(folder):
     from profiled import made
 
     from speechpress.compressor.cli.measure_tables import profile_table, report_table, summary
-    from speechpress.devices.profile import read_record
+    from speechpress.devices.record import read_record
     from speechpress.devices.report import build, find_records, write_csv, write_html, write_markdown
 
     document = made()

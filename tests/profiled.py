@@ -5,7 +5,7 @@ import os
 import random
 from pathlib import Path
 
-from speechpress.devices import profile
+from speechpress.devices import record as profile
 
 CORE = {"name": "Cortex-A76", "max_khz": 2_400_000, "min_khz": 1_500_000, "governor": "ondemand", "capacity": None}
 DEVICE = {

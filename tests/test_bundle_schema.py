@@ -15,8 +15,8 @@ from rich.console import Console
 from speechpress.compressor.export.card import card
 from speechpress.compressor.export.document import summary
 from speechpress.compressor.export.tables import bundle_table
-from speechpress.devices.measuring import Wish, settled
-from speechpress.devices.profile import begin, settle
+from speechpress.devices.profile import Wish, settled
+from speechpress.devices.record import begin, settle
 from speechpress.devices.report import build
 from speechpress.devices.scores import scores_of
 from speechpress.runtime.bundle import digest, read_bundle

@@ -46,7 +46,7 @@ def loaded_after(code):
         "assert CliRunner().invoke(app, ['search', '--help']).exit_code == 0",
         "from typer.testing import CliRunner; from speechpress.compressor.cli.main import app; "
         "assert CliRunner().invoke(app, ['ls', 'devices']).exit_code == 0",
-        "import speechpress.devices.report, speechpress.devices.measuring, speechpress.compressor.cli.measure_tables",
+        "import speechpress.devices.report, speechpress.devices.profile, speechpress.compressor.cli.measure_tables",
     ],
 )
 def test_help_and_show_load_nothing_heavy(code):

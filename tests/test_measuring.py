@@ -7,12 +7,12 @@ import pytest
 from bundled import CHUNK_MS, copied
 from profiled import program
 
-from speechpress.devices import measuring
-from speechpress.devices.device import open_device
+from speechpress.devices import profile as measuring
 from speechpress.devices.host import HostDevice
 from speechpress.devices.known import match
-from speechpress.devices.measuring import Wish, chosen_cores, profile, settled
-from speechpress.devices.profile import read_record
+from speechpress.devices.open import open_device
+from speechpress.devices.profile import Wish, chosen_cores, profile, settled
+from speechpress.devices.record import read_record
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.errors import SpeechpressError

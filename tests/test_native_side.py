@@ -12,9 +12,9 @@ import soundfile
 from profiled import first_on_path, program
 
 from speechpress.devices.adb import AdbDevice
-from speechpress.devices.device import open_device
-from speechpress.devices.measuring import Wish, profile
 from speechpress.devices.native_side import find, machine, write_clip
+from speechpress.devices.open import open_device
+from speechpress.devices.profile import Wish, profile
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
@@ -86,7 +86,7 @@ def test_a_runner_that_crashes_keeps_what_there_is(small_bundle, runner, phone, 
     script = 'case "$*" in *--times*) echo "chunk 9.5 0.1 1.5"; kill -ABRT $$ ;; *) exec REAL "$@" ;; esac'
     broken = program(tmp_path, "speechpress-run", script.replace("REAL", str(runner)))
     monkeypatch.setattr("speechpress.devices.native_side.machine", lambda path: "x86_64")
-    monkeypatch.setattr("speechpress.devices.measuring.WARMUP", -1)
+    monkeypatch.setattr("speechpress.devices.profile.WARMUP", -1)
     record = profile(read_bundle(small_bundle), open_device("adb:1"), Wish(runner=broken), nobody)
     assert "crashed (abort)" in record["stopped"]["message"]
     assert record["load"]["load_ms"] == 9.5 and record["paces"]["real"]["ms"] == [1.5]

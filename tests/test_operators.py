@@ -1,6 +1,6 @@
 import pytest
 
-from speechpress.devices.operators import Event, operators, readable, share_out, stage
+from speechpress.devices.etdump import Event, operators, readable, share_out, stage
 from speechpress.runtime.errors import SpeechpressError
 
 FIRST, SECOND = "encoder.layers.0", "encoder.layers.1"

@@ -3,7 +3,7 @@ import json
 import pytest
 from profiled import latencies, made, pace
 
-from speechpress.devices.profile import begin, hear, read_record, settle, statistics
+from speechpress.devices.record import begin, hear, read_record, settle, statistics
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import SpeechpressError
 

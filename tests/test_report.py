@@ -9,8 +9,8 @@ import pytest
 from pages import CHROMIUM, FLAGS, check_in_browser, check_whole, read, words_of
 from profiled import made
 
-from speechpress.devices.operators import Event, share_out
-from speechpress.devices.profile import settle
+from speechpress.devices.etdump import Event, share_out
+from speechpress.devices.record import settle
 from speechpress.devices.report import build, find_records, shown, titles, write_csv, write_html, write_markdown
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from profiled import first_on_path, program
 
-from speechpress.devices.device import DeviceError, open_device
-from speechpress.devices.measuring import Wish, profile
+from speechpress.devices.device import DeviceError
+from speechpress.devices.open import open_device
 from speechpress.devices.process import Done
+from speechpress.devices.profile import Wish, profile
 from speechpress.runtime.bundle import read_bundle
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"

@@ -38,9 +38,9 @@ def profile(
     json: Json = False,
 ) -> None:
     """Measure a bundle on a device, chunk by chunk, after its golden clip was checked there."""
-    from speechpress.devices.device import open_device
-    from speechpress.devices.measuring import Wish
-    from speechpress.devices.measuring import profile as measure
+    from speechpress.devices.open import open_device
+    from speechpress.devices.profile import Wish
+    from speechpress.devices.profile import profile as measure
     from speechpress.runtime.atomic import write_json
     from speechpress.runtime.bundle import read_bundle
     from speechpress.runtime.choice import choose_bundle

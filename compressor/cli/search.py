@@ -72,7 +72,7 @@ def search(
     json: Json = False,
 ) -> None:
     """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
-    from speechpress.devices.device import open_device
+    from speechpress.devices.open import open_device
 
     from ..export.clock import DeviceClock
     from ..search.rows import AXES

@@ -6,10 +6,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from speechpress.devices.device import open_device
-from speechpress.devices.measuring import Wish, profile
+from speechpress.devices.open import open_device
 from speechpress.devices.probe import probe
-from speechpress.devices.profile import Record
+from speechpress.devices.profile import Wish, profile
+from speechpress.devices.record import Record
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 

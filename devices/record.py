@@ -1,0 +1,361 @@
+"""The record of one profile: what was measured, on what, how, and whether it can be trusted.
+
+schema 1. Times in ms, memory in bytes, clocks in kHz; null where something is not known or was not reached.
+
+    kind, schema, created, finished, stopped {message, exit_code}
+    bundle      {name, path, digest, program_sha256, size_bytes, target, backend, quantize, method, lineage, versions}
+    accuracy    {parity, tolerance, delegated_time, fidelity}: what the bundle's own document says of the method, and
+                scores, see scores.scores_of
+    device      facts, see probe.facts, and {address, known, versions, after}
+    settings    {chunk_ms, threads, cores, paces, chunks, duration_s, budget_ms, warmup, per_op, side}
+    golden      {method, max_abs, snr_db, cosine, ok, tolerance}, as computed on the device
+    load        {load_ms, first_chunk_ms, base_rss_bytes, peak_rss_bytes}
+    paces       {"real", "flat": {start_s, ms, p50_ms, p90_ms, p99_ms, max_ms, wall_s, cpu_s, late, samples}}
+    result      the figures that one looks at first, see `result_of`
+    operators   see operators.py; null without --per-op
+    warnings    [{name, text}]
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from speechpress.runtime.bundle import PROGRAM, Bundle
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import read_json
+from speechpress.runtime.schema import (
+    Anything,
+    Fields,
+    Flag,
+    Items,
+    Kind,
+    Maybe,
+    Real,
+    Table,
+    Text,
+    Whole,
+    check,
+    shown_value,
+)
+
+SCHEMA, KIND = 1, "speechpress-profile"
+
+
+Record = dict[str, Any]
+
+
+def begin(bundle: Bundle, settings: dict[str, Any], device: dict[str, Any]) -> Record:
+    """A record in which nothing is measured yet."""
+    document, method = bundle.document, settings["method"]
+    return {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": False,
+        "stopped": None,
+        "bundle": {
+            "name": bundle.name,
+            "path": str(bundle.path),
+            "digest": document["digest"],
+            "program_sha256": document["files"][PROGRAM]["sha256"],
+            "size_bytes": document["files"][PROGRAM]["size_bytes"],
+            "target": document["target"]["name"],
+            "backend": document["target"]["backend"],
+            "quantize": document["quantize"],
+            "method": method,
+            "lineage": document["lineage"],
+            "versions": document["versions"],
+        },
+        "accuracy": accuracy(document, method),
+        "device": device,
+        "settings": settings,
+        "golden": None,
+        "load": None,
+        "paces": {},
+        "result": {},
+        "operators": None,
+        "warnings": [],
+    }
+
+
+def accuracy(document: dict[str, Any], method: str) -> dict[str, Any]:
+    """What the bundle says of how good it is: this program against its checkpoint, and that against its teacher."""
+    share = document["delegation"].get(method)
+    return {
+        "parity": document["parity"].get(method),
+        "tolerance": document["tolerance"],
+        "delegated_time": share["time_share"] if share else None,
+        "fidelity": document["lineage"].get("fidelity"),
+    }
+
+
+def hear(record: Record, event: dict[str, Any]) -> None:
+    """Take down one event of the far side; unknown ones are left out."""
+    kind = event["event"]
+    if kind == "start":
+        record["device"]["versions"] = event["versions"]
+    elif kind == "golden":
+        record["golden"] = _without(event, "event")
+    elif kind == "load":
+        record["load"] = {**_without(event, "event"), "peak_rss_bytes": None}
+    elif kind == "end" and record["load"]:
+        record["load"]["peak_rss_bytes"] = event["peak_rss_bytes"]
+    elif kind == "pace":
+        record["paces"][event["pace"]] = {"start_s": [], "ms": [], "samples": [], "wall_s": None, "cpu_s": None}
+    elif kind in ("chunks", "sample", "paced"):
+        _hear_pace(record["paces"][event["pace"]], event)
+
+
+def _hear_pace(pace: dict[str, Any], event: dict[str, Any]) -> None:
+    if event["event"] == "chunks":
+        pace["start_s"] += event["start_s"]
+        pace["ms"] += event["ms"]
+    elif event["event"] == "sample":
+        pace["samples"].append(_without(event, "event", "pace"))
+    else:
+        pace |= {"wall_s": event["wall_s"], "cpu_s": event["cpu_s"]}
+
+
+def _without(event: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in event.items() if key not in keys}
+
+
+def settle(record: Record) -> None:
+    """Work out the figures of whatever was measured so far."""
+    chunk_ms = record["settings"]["chunk_ms"]
+    for name, pace in record["paces"].items():
+        pace |= statistics(pace["ms"])
+        pace["late"] = _late(pace, chunk_ms) if name == "real" else None
+    record["result"] = result_of(record)
+
+
+def statistics(values_ms: list[float]) -> dict[str, float | None]:
+    """Quantiles, interpolated as numpy does by default; None of nothing."""
+    shares = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "max_ms": 1.0}
+    ordered = sorted(values_ms)
+    return {name: quantile(ordered, share) if ordered else None for name, share in shares.items()}
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """Of sorted values that are not none."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def _late(pace: dict[str, Any], chunk_ms: float) -> int:
+    """Chunks that had to wait because the one before had not ended when their audio was there."""
+    before = pace["ms"][:-1]
+    return sum(ms > chunk_ms for ms in before)
+
+
+def result_of(record: Record) -> dict[str, Any]:
+    """The figures that one looks at first.
+
+    Latency is that at the pace of real audio, where it was measured, because a processor that rests between chunks is
+    slower than one that does not. Throughput is that of chunks one right after the other. `streams_per_core` divides a
+    chunk by the CPU time that it takes on all cores together.
+    """
+    paces, settings = record["paces"], record["settings"]
+    empty: dict[str, Any] = {}
+    main = next((paces[name] for name in ("real", "flat") if paces.get(name, {}).get("ms")), empty)
+    fast = next((paces[name] for name in ("flat", "real") if paces.get(name, {}).get("ms")), empty)
+    chunk_ms, budget_ms = settings["chunk_ms"], settings["budget_ms"] or settings["chunk_ms"]
+    cpu_ms = _cpu_ms(fast, settings["threads"])
+    load = record["load"] or {}
+    p99_ms = main.get("p99_ms")
+    return {
+        **{name: main.get(name) for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")},
+        "load_ms": load.get("load_ms"),
+        "first_chunk_ms": load.get("first_chunk_ms"),
+        "peak_rss_bytes": load.get("peak_rss_bytes"),
+        "rtf": sum(fast["ms"]) / len(fast["ms"]) / chunk_ms if fast else None,
+        "budget_ms": budget_ms,
+        "budget_share": p99_ms / budget_ms if p99_ms is not None else None,
+        "over_budget": p99_ms > budget_ms if p99_ms is not None else None,
+        "streams_per_core": chunk_ms / cpu_ms if cpu_ms else None,
+        "chunks": len(main.get("ms", [])),
+    }
+
+
+def _cpu_ms(pace: dict[str, Any], threads: int) -> float | None:
+    """CPU time of a chunk; without a count of it, as much as all threads could have used."""
+    if not pace:
+        return None
+    if pace["cpu_s"]:
+        return 1000 * pace["cpu_s"] / len(pace["ms"])
+    return threads * sum(pace["ms"]) / len(pace["ms"])
+
+
+def read_record(path: Path) -> Record:
+    """A record from disk; raises SpeechpressError when the file is none, or a newer one."""
+    record = read_json(path, "`compress profile` writes one")
+    if record.get("kind") != KIND:
+        raise SpeechpressError(f"{path}: is no profile; `compress profile` writes one")
+    schema = record.get("schema")
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise SpeechpressError(
+            f"{path}: has schema {shown_value(schema)}, but this speechpress reads up to {SCHEMA}; "
+            "upgrade with: pip install -U speechpress"
+        )
+    check_record(record, str(path))
+    return record
+
+
+_COUNT, _BYTES = Whole(), Maybe(Real(0, 1e18))
+
+
+_LINE, _WORDS = Text(4096), Text(100_000, lines=True)
+
+
+_SOME_LINE, _SOME_TIME = Maybe(_LINE), Maybe(Real(0, 1e12))
+
+
+_TIME = Real(high=1e12, above=0)
+
+
+_MEASURED = Maybe(Real(measured=True))
+
+
+_MOST_CHUNKS = 10_000_000
+
+
+_VERSIONS = Table(_SOME_LINE, 100)
+
+
+_PARITY = {"snr_db": _MEASURED, "max_abs": _MEASURED, "cosine": _MEASURED}
+
+
+_LINEAGE = Fields(
+    {"steps": Maybe(_COUNT), "parents": Items(Anything())},
+    {
+        "teacher": Maybe(Fields({}, {"source": _SOME_LINE})),
+        "data": Maybe(Fields({}, {"source": _SOME_LINE})),
+        "checkpoint_sha256": _SOME_LINE,
+        "parameters": Maybe(_COUNT),
+        "recipe": Maybe(_WORDS),
+    },
+)
+
+
+_BUNDLE = Fields(
+    {
+        **dict.fromkeys(("name", "quantize", "target", "backend", "program_sha256"), _LINE),
+        "size_bytes": Real(1, 1e18),
+        "lineage": _LINEAGE,
+        "versions": _VERSIONS,
+    },
+    dict.fromkeys(("path", "digest", "method"), _LINE),
+)
+
+
+_SCORES = Fields(
+    {"of": _LINE, "suite": _SOME_LINE, "layers": _LINE, "chunk_ms": Maybe(_TIME), "qualities": Table(Real(-1e6, 1e6))}
+)
+
+
+_ACCURACY = Fields(
+    {"parity": Maybe(Fields({}, _PARITY)), "fidelity": Maybe(Table(Fields({"cosine": Real(-1e6, 1e6)}), 1000))},
+    {"scores": Maybe(_SCORES), "delegated_time": _MEASURED, "tolerance": Table(Anything())},
+)
+
+
+_CORE = Fields({}, {"name": _SOME_LINE, "max_khz": Maybe(Real(0, 1e12)), "governor": _SOME_LINE})
+
+
+_DEVICE = Fields(
+    {"address": _LINE, "model": _SOME_LINE, "chipset": _SOME_LINE, "cores": Items(_CORE)},
+    {"known": _SOME_LINE, "os": _SOME_LINE, "kernel": _SOME_LINE, "abi": _SOME_LINE, "versions": Maybe(_VERSIONS)},
+)
+
+
+_SETTINGS = Fields(
+    {
+        "chunk_ms": _TIME,
+        "threads": Whole(0, 100_000),
+        "cores": Maybe(Items(Whole(0, 100_000))),
+        "paces": Items(_LINE, 0, 2),
+        "side": _LINE,
+        "duration_s": _SOME_TIME,
+        "method": _LINE,
+        "warmup": _COUNT,
+    },
+    {"budget_ms": Maybe(_TIME), "per_op": Flag()},
+)
+
+
+_PACE = Fields(
+    {"start_s": Items(Real(0, 1e12), most=_MOST_CHUNKS), "ms": Items(_TIME, most=_MOST_CHUNKS)},
+    {
+        "samples": Items(Fields({}), most=_MOST_CHUNKS),
+        **dict.fromkeys(("wall_s", "cpu_s", "p50_ms", "p90_ms", "p99_ms", "max_ms"), _SOME_TIME),
+        "late": Maybe(_COUNT),
+    },
+)
+
+
+_RESULT = Fields(
+    {
+        **dict.fromkeys(("p50_ms", "p90_ms", "p99_ms", "max_ms", "budget_ms"), Maybe(_TIME)),
+        "peak_rss_bytes": _BYTES,
+        "over_budget": Maybe(Flag()),
+        **dict.fromkeys(("load_ms", "first_chunk_ms", "rtf", "budget_share", "streams_per_core"), _SOME_TIME),
+    },
+    {"chunks": _COUNT},
+)
+
+
+_SHARE = Real(0, 1e6)
+
+
+_OPERATORS = Fields(
+    {
+        "outside_share": _SHARE,
+        "known_share": _SHARE,
+        "by_operator": Items(Fields({"operator": _LINE, "where": _LINE, "ms": Real(0, 1e12), "share": _SHARE})),
+        "by_layer": Items(Fields({"layer": _LINE, "ms": Real(0, 1e12), "share": _SHARE, "outside_ms": Real(0, 1e12)})),
+    }
+)
+
+
+RECORD: Kind = Fields(
+    {
+        "created": _LINE,
+        "finished": Flag(),
+        "stopped": Maybe(Fields({"message": _WORDS, "exit_code": Whole(0, 255)})),
+        "bundle": _BUNDLE,
+        "accuracy": _ACCURACY,
+        "device": _DEVICE,
+        "settings": _SETTINGS,
+        "golden": Maybe(Fields({"ok": Flag(), "snr_db": _MEASURED}, _PARITY)),
+        "load": Maybe(Fields({}, {"load_ms": _SOME_TIME, "first_chunk_ms": _SOME_TIME})),
+        "paces": Fields({}, {"real": _PACE, "flat": _PACE}, closed=True),
+        "result": _RESULT,
+        "operators": Maybe(_OPERATORS),
+        "warnings": Items(Fields({"name": _LINE, "text": _WORDS})),
+    }
+)
+
+
+_FIGURES = ("p50_ms", "p90_ms", "p99_ms", "max_ms")
+
+
+def check_record(record: dict[str, Any], shown: str) -> None:
+    """Raises SpeechpressError, naming the key, for what no profile holds."""
+    advice = "`compress profile` writes one"
+    check(record, RECORD, shown, advice)
+    for name, pace in record["paces"].items():
+        if len(pace["start_s"]) != len(pace["ms"]):
+            text = f"paces.{name} has {len(pace['start_s'])} start_s for {len(pace['ms'])} ms"
+            raise SpeechpressError(f"{shown}: {text}; {advice}")
+        missing = [figure for figure in _FIGURES if pace["ms"] and pace.get(figure) is None]
+        if missing:
+            raise SpeechpressError(f"{shown}: paces.{name}.{missing[0]} is missing, though chunks were timed; {advice}")
+    timed = any(pace["ms"] for pace in record["paces"].values())
+    for figure in (*_FIGURES, "budget_ms", "budget_share", "over_budget", "rtf", "load_ms", "first_chunk_ms"):
+        if timed and record["result"][figure] is None:
+            raise SpeechpressError(f"{shown}: result.{figure} is null, though chunks were timed; {advice}")
+    for figure in _FIGURES:
+        if not timed and record["result"][figure] is not None:
+            raise SpeechpressError(f"{shown}: result.{figure} is set, though no chunk was timed; {advice}")
