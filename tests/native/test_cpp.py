@@ -40,7 +40,7 @@ from speechpress.runtime.verify import constants
 if importlib.util.find_spec("executorch") is None:
     pytest.skip("needs ExecuTorch", allow_module_level=True)
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-4
 # Of an encoder with random weights, which int8 does not suit: against the checkpoint, and between two processors.
 INT8_COSINE, INT8_SAME = 0.95, 0.995

@@ -10,7 +10,7 @@ import pytest
 from speechpress.compressor.evaluate.experts import HEADS
 from speechpress.compressor.tasks.kinds import KINDS, is_error, quality
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_kind_is_trained_on_frames_by_a_head_or_is_a_probe_or_a_search():

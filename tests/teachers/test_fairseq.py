@@ -11,7 +11,7 @@ from speechpress.compressor.teachers.load import load_teacher
 from speechpress.compressor.teachers.pickles import read_foreign
 from speechpress.runtime.errors import SpeechpressError
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.fixture(scope="module")

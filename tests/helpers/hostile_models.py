@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hostile_documents import WRONG, mutations, nested
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 FEW = {word: WRONG[word] for word in ("null", "text", "list", "negative", "1e9")}
 CALLS = (
     (os.system, ("touch MARK",)),

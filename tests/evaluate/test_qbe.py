@@ -80,7 +80,7 @@ def test_scores_are_those_of_the_demos_search(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("module", ["compressor/qbe.py", "runtime/spotting.py"])
 def test_there_is_one_search_for_the_demo_and_the_evaluation(module):
-    tree = ast.parse((Path(__file__).parent.parent / module).read_text())
+    tree = ast.parse((Path(__file__).parents[2] / module).read_text())
     taken = {
         alias.name
         for node in ast.walk(tree)

@@ -18,7 +18,7 @@ from speechpress.compressor.teachers.fairseq import read_checkpoint
 from speechpress.compressor.teachers.load import Teacher, load_teacher
 from speechpress.runtime.errors import SpeechpressError
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 TOLERANCE = 2e-5
 
 FAMILIES = [

@@ -19,7 +19,7 @@ from speechpress.compressor.teachers.pickles import read_foreign
 from speechpress.compressor.teachers.weights import unwrapped
 from speechpress.runtime.errors import SpeechpressError
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 DATA2VEC = {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19, "feat_extract_norm": "layer"}
 
 

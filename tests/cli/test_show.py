@@ -16,7 +16,7 @@ from speechpress.compressor.recipe.files import load_recipe, recipe_names
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 FIELDS = ("parameters", "macs_per_s", "receptive_field_ms", "lookahead_ms", "chunk_ms", "size_bytes")
 
 

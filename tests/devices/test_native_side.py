@@ -18,7 +18,7 @@ from speechpress.devices.profile import Wish, profile
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-CPP = Path(__file__).parent.parent / "runtime" / "cpp"
+CPP = Path(__file__).parents[2] / "runtime" / "cpp"
 PHONE = """[ "$1" = -s ] && shift 2
 case "$1" in
   shell) exec sh -c "$2" ;;

@@ -13,7 +13,7 @@ from speechpress.compressor.teachers.convert import convert
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 DISTIL = EncoderConfig(
     conv_channels=(32,) * 7, width=48, head_dim=12, num_heads=(4, 4), ffn_widths=(96, 96), projection_norm=False
 )

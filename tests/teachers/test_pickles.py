@@ -15,7 +15,7 @@ import torch
 from speechpress.compressor.teachers.pickles import Stub, parse_conv_layers, read_foreign
 from speechpress.runtime.errors import SpeechpressError
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "fixtures"
 
 
 class Hostile:

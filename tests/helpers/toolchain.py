@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-CPP = Path(__file__).parent.parent / "runtime" / "cpp"
+CPP = Path(__file__).parents[2] / "runtime" / "cpp"
 FLAGS = ("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror")
 DEFINED = ("-DC10_USING_CUSTOM_GENERATED_MACROS", "-DSPEECHPRESS_ETDUMP")
 PARTS = ("threadpool", "etdump", "kernels_optimized", "kernels_quantized", "backend_xnnpack")

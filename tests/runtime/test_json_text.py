@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.json_file import COUNT, json_text
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 OWN = [path for room in ("compressor", "runtime", "devices", "benchmarks") for path in (ROOT / room).rglob("*.py")]
 
 

@@ -14,7 +14,7 @@ from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",

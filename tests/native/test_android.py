@@ -24,7 +24,7 @@ from speechpress.runtime.spec import NO_END, StreamSpec
 from speechpress.runtime.stream import StreamingExtractor
 from speechpress.runtime.verify import run_golden
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ANDROID = ROOT / "runtime" / "android"
 JARS = Path("/usr/share/java")  # where Debian's junit4 and kotlin put them
 CROSS_CHECK = "org.speechpress.checks.CrossCheckKt"
