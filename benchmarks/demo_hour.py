@@ -26,7 +26,7 @@ import numpy as np
 from common import busy_s, write
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
 from sound_server import SoundServer
 
 from speechpress.compressor.data.background import background_clips

@@ -24,7 +24,7 @@ import numpy as np
 from common import busy_s, write
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
 from browser import Browser, wait_for
 from sound_server import SoundServer
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from common import read, write
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
 
 from searched import tiny_recipe
 
