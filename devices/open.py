@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Opening a device by its address: `host`, `ssh:user@host[:port]` or `adb:SERIAL`."""
 
 from speechpress.runtime.errors import SpeechpressError
 

@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""What `compress demo` opens before it listens: the bundle, what the command line asked for, and taught words."""
 
 import sys
 from collections.abc import Sequence

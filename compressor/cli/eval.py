@@ -1,4 +1,4 @@
-"""`compress eval`. `cli.py` adds it to the command line."""
+"""`compress eval`. `main.py` adds it to the command line."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The commands that measure: `compress profile` and `compress report`. `cli.py` adds them to the command line."""
+"""The commands that measure: `compress profile` and `compress report`. `main.py` adds them to the command line."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`compress prune`. `cli.py` adds it to the command line."""
+"""`compress prune`. `main.py` adds it to the command line."""
 
 from pathlib import Path
 from typing import Annotated

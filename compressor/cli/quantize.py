@@ -1,4 +1,4 @@
-"""`compress quantize`: calibrate a checkpoint, or compare the schemes on it. `cli.py` adds it to the command line."""
+"""`compress quantize`: calibrate a checkpoint, or compare the schemes on it. `main.py` adds it to the command line."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

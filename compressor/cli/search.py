@@ -1,4 +1,4 @@
-"""`compress search`, which `cli.py` adds to the command line."""
+"""`compress search`, which `main.py` adds to the command line."""
 
 from dataclasses import replace
 from pathlib import Path

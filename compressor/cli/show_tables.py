@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Tables of `compress show` and `compress ls`."""
 
 from typing import Any
 

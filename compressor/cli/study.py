@@ -1,4 +1,4 @@
-"""The command that studies teachers: `compress study layers`. `cli.py` adds it to the command line."""
+"""The command that studies teachers: `compress study layers`. `main.py` adds it to the command line."""
 
 from pathlib import Path
 from typing import Annotated

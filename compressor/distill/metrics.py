@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object per line, in the order of the steps."""
+"""metrics.jsonl, one JSON object per line in the order of the steps, and its plot."""
 
 from dataclasses import dataclass
 from pathlib import Path

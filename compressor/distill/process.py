@@ -1,4 +1,4 @@
-"""Stopping long work by Ctrl-C or SIGTERM at a moment at which it can be resumed."""
+"""The process that trains: it stops where it can be resumed, and keeps freed memory for the next step."""
 
 import ctypes
 import platform

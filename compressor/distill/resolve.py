@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""A recipe meets a teacher: matched layers in the teacher's own numbers, and the student's config."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""What a person sees of a distillation: a live bar or lines, its plan, and its fidelity."""
 
 import time
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""What an encoder costs and how long it waits, as plain data: the part of `compress show` that a run also prints."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""TODO doc."""
+"""Prediction heads and layer projections, made to fit a narrower student."""
 
 import torch
 from torch import Tensor

@@ -1,7 +1,4 @@
-"""A recipe: which teacher, which student, what is matched and how it is trained; and how it meets a given teacher.
-
-`recipe_file` reads recipes from YAML. D is the width of an encoder's hidden states.
-"""
+"""What may stand in a recipe: teacher, student, what is matched, training, pruning, quantisation."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Tables for people, made from what `show` returns."""
+"""How numbers are written for people: millions, GMAC/s, MB, ms."""
 
 
 def millions(count: float) -> str:
