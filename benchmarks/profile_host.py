@@ -19,7 +19,7 @@ from common import write
 from profile_models import export_random
 
 from speechpress.devices.host import HostDevice
-from speechpress.devices.profile import Wish, profile
+from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.devices.report import build, write_html
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.bundle import read_bundle
@@ -29,10 +29,10 @@ COLOURS = {"none": "#2563c9", "int8": "#c2410c"}
 NAMES = {"none": "fp32"}
 
 
-def measure(name: str, scheme: str, wish: Wish) -> dict[str, Any]:
+def measure(name: str, scheme: str, options: ProfileOptions) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         bundle = read_bundle(export_random(name, scheme, Path(folder) / name))
-        record = profile(bundle, HostDevice(), wish, lambda event: None)
+        record = profile(bundle, HostDevice(), options, lambda event: None)
     record["bundle"]["path"] = f"{name}, {scheme}, random weights"
     if record["stopped"]:
         raise SystemExit(f"{name}, {scheme}: {record['stopped']['message']}")
@@ -115,7 +115,7 @@ def main() -> None:
     records, rows = [], []
     for name in given.models:
         for scheme in given.schemes:
-            record = measure(name, scheme, Wish(chunks=given.chunks, threads=given.threads, per_op=True))
+            record = measure(name, scheme, ProfileOptions(chunks=given.chunks, threads=given.threads, per_op=True))
             write_json(RESULTS / "profile_host" / f"{name}-{scheme}.json", record)
             records.append(record)
             rows.append(row_of(name, record))

@@ -25,7 +25,7 @@ from common import busy_s, write
 from profile_models import export_random
 
 from speechpress.devices.host import HostDevice
-from speechpress.devices.profile import Wish, profile
+from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.runtime.bundle import Bundle, read_bundle
 from speechpress.runtime.measure import Model, run_pace
 
@@ -37,7 +37,7 @@ def repeat(bundle: Bundle, runs: int, chunks: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {"real": [], "flat": []}
     others = []
     for number in range(runs):
-        record = profile(bundle, HostDevice(), Wish(chunks=chunks, threads=1), lambda event: None)
+        record = profile(bundle, HostDevice(), ProfileOptions(chunks=chunks, threads=1), lambda event: None)
         for pace, values in found.items():
             values.append(record["paces"][pace]["p50_ms"])
         samples = [sample["others_cores"] for pace in record["paces"].values() for sample in pace["samples"]]

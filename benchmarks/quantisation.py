@@ -41,7 +41,7 @@ from speechpress.compressor.quantize.ptq import Prepared, prepare, settle
 from speechpress.compressor.quantize.scheme import Quantization, load_quantization
 from speechpress.compressor.quantize.sensitivity import Yardstick
 from speechpress.compressor.starter import SPEECH, TEACHER
-from speechpress.compressor.study.schemes import Wish, lowered_alone, report
+from speechpress.compressor.study.schemes import SchemeReportOptions, lowered_alone, report
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.engine import Program, set_threads
@@ -120,17 +120,17 @@ def accuracy(given: argparse.Namespace) -> dict[str, Any]:
 
 def reports(given: argparse.Namespace) -> dict[str, Any]:
     """`compress quantize --report` of the starter's teacher and, where --accuracy made one, of the student."""
-    wish = Wish((*SCHEMES, "mixed"), budget_db=given.budget_db)
+    options = SchemeReportOptions((*SCHEMES, "mixed"), budget_db=given.budget_db)
     starter = Checkpoint(TEACHER, load_checkpoint(TEACHER).encoder, {})
     prepared = Prepared(starter, prepare(TEACHER, SPEECH, True).speech)
-    found = {"hubert-mini": report(prepared, wish, print)}
+    found = {"hubert-mini": report(prepared, options, print)}
     # Loud white noise, which no range was measured on.
     noise = Yardstick(prepared.encoder, [0.2 * torch.randn(1, 64_000, generator=torch.Generator().manual_seed(1))])
     schemes = ("int8", "int8-static", "int4", "fp16")
     found["hubert-mini"]["noise_snr_db"] = {s: noise.snr_db(settle(prepared, s, print)[0]) for s in schemes}
     student = given.reports / "float"
     if (student / "card.json").exists():
-        found["student"] = report(prepare(student, None, True), wish, print)
+        found["student"] = report(prepare(student, None, True), options, print)
     return found
 
 

@@ -37,7 +37,7 @@ from speechpress.compressor.distill.distill import distill
 from speechpress.compressor.distill.objectives import PredictionHeads, loss_sums
 from speechpress.compressor.distill.process import keep_freed_memory
 from speechpress.compressor.distill.resolve import student_config
-from speechpress.compressor.distill.run import Where
+from speechpress.compressor.distill.run import RunOptions
 from speechpress.compressor.models.checkpoint import save_encoder
 from speechpress.compressor.models.config import SAMPLE_RATE, EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
@@ -61,7 +61,7 @@ def ours(data: Path, steps: int, batch: int, crop_s: float, teacher: Path) -> fl
             marks.append((time.perf_counter(), event["audio_s"]))
 
     with tempfile.TemporaryDirectory() as folder:
-        distill(recipe, Where((data,), Path(folder) / "run", "cpu"), listen)
+        distill(recipe, RunOptions((data,), Path(folder) / "run", "cpu"), listen)
     (start, before), (end, after) = marks[SKIPPED - 1], marks[-1]
     return (after - before) / (end - start)
 

@@ -26,7 +26,7 @@ TRACE, XNNPACK = "trace.etdp", "xnnpack"
 
 
 @dataclass(frozen=True)
-class Wish:
+class ProfileOptions:
     """What was asked for; None is settled by the bundle and the device.
 
     `cores`: numbers such as "4-7" or "0,2", or "big". `silence_s`: after which a program counts as hanging.
@@ -91,13 +91,13 @@ class Session:
             self.listen(event)
 
 
-def profile(bundle: Bundle, device: Device, wish: Wish, listen: OnEvent) -> Record:
+def profile(bundle: Bundle, device: Device, options: ProfileOptions, listen: OnEvent) -> Record:
     """Measure a bundle on a device.
 
     Args:
         bundle: opened.
         device: not yet reached.
-        wish: what was asked for.
+        options: what was asked for.
         listen: hears events, see `runtime.measure`, and {"event": "say", "text"}.
 
     Returns:
@@ -108,8 +108,8 @@ def profile(bundle: Bundle, device: Device, wish: Wish, listen: OnEvent) -> Reco
     """
     facts = probe(device)
     known = match(facts["model"])
-    side = choose_side(device, bundle, wish, facts)
-    settings = settled(bundle, wish, facts, known) | {"side": side.name}
+    side = choose_side(device, bundle, options, facts)
+    settings = settled(bundle, options, facts, known) | {"side": side.name}
     record = begin(bundle, settings, {"address": device.address, "known": known.name if known else None, **facts})
     record["accuracy"]["scores"] = scores_of(bundle)
     listen({"event": "begin", "record": record})
@@ -117,7 +117,7 @@ def profile(bundle: Bundle, device: Device, wish: Wish, listen: OnEvent) -> Reco
     with tempfile.TemporaryDirectory() as own:
         files = side.files(bundle, Path(own))
         size_bytes = sum(path.stat().st_size for path in files)
-        life_s = _planned_s(settings) + 3 * wish.silence_s + MARGIN_S
+        life_s = _planned_s(settings) + 3 * options.silence_s + MARGIN_S
         with workspace(device, int(1.1 * size_bytes), life_s, listen) as folder:
             listen({"event": "push", "size_bytes": size_bytes})
             device.push(files, folder)
@@ -177,16 +177,16 @@ def _look_again(session: Session) -> None:
     session.record["device"]["after"] = {key: facts[key] for key in ("load_1min", "throttled", "on_battery")}
 
 
-def choose_side(device: Device, bundle: Bundle, wish: Wish, facts: dict[str, Any]) -> Side:
+def choose_side(device: Device, bundle: Bundle, options: ProfileOptions, facts: dict[str, Any]) -> Side:
     """Python where it is, else the native runner; raises SpeechpressError with what is missing."""
     backend, target = bundle.document["target"]["backend"], bundle.document["target"]["name"]
-    if wish.runner is not None or device.python is None:
+    if options.runner is not None or device.python is None:
         if backend != XNNPACK:
             raise SpeechpressError(
                 f"{bundle.path}: is for {target} and needs the backend {backend}, but speechpress-run runs {XNNPACK} "
                 "only. Profile it in its own app, or export one with --target android"
             )
-        return native_side.NativeSide(device, native_side.find(wish.runner, device, facts), wish.silence_s)
+        return native_side.NativeSide(device, native_side.find(options.runner, device, facts), options.silence_s)
     lacking = python_side.missing(device)
     if lacking is not None:
         raise SpeechpressError(
@@ -194,30 +194,30 @@ def choose_side(device: Device, bundle: Bundle, wish: Wish, facts: dict[str, Any
             f"{bundle.document['versions']['executorch'].split('+')[0]}), name another interpreter with --python, such "
             "as --python /home/pi/venv/bin/python, or give a native runner with --runner (docs/cpp.md)"
         )
-    return python_side.PythonSide(device, wish.silence_s)
+    return python_side.PythonSide(device, options.silence_s)
 
 
-def settled(bundle: Bundle, wish: Wish, facts: dict[str, Any], known: Known | None) -> dict[str, Any]:
+def settled(bundle: Bundle, options: ProfileOptions, facts: dict[str, Any], known: Known | None) -> dict[str, Any]:
     """Settings in which nothing is left open; raises SpeechpressError for what cannot be had."""
     if bundle.document["streams"]:
-        entry = bundle.stream(wish.chunk_ms)
+        entry = bundle.stream(options.chunk_ms)
         method, chunk_ms = entry["method"], entry["chunk_ms"]
-    elif wish.chunk_ms is not None:
+    elif options.chunk_ms is not None:
         raise SpeechpressError(f"{bundle.path}: does not stream, so --chunk-ms has no meaning; its windows are timed")
     else:
         method, chunk_ms = "window", bundle.document["window"]["ms"]
-    real = wish.chunks or max(1, min(CHUNKS, int(1000 * REAL_S / chunk_ms)))
+    real = options.chunks or max(1, min(CHUNKS, int(1000 * REAL_S / chunk_ms)))
     return {
         "method": method,
         "chunk_ms": chunk_ms,
-        "threads": wish.threads or (known.threads if known else 1),
-        "cores": chosen_cores(wish.cores, facts["cores"], known),
-        "paces": list(wish.paces),
-        "chunks": {"real": real, "flat": wish.chunks or CHUNKS},
-        "duration_s": wish.duration_s,
-        "budget_ms": wish.budget_ms,
+        "threads": options.threads or (known.threads if known else 1),
+        "cores": chosen_cores(options.cores, facts["cores"], known),
+        "paces": list(options.paces),
+        "chunks": {"real": real, "flat": options.chunks or CHUNKS},
+        "duration_s": options.duration_s,
+        "budget_ms": options.budget_ms,
         "warmup": WARMUP,
-        "per_op": wish.per_op,
+        "per_op": options.per_op,
     }
 
 

@@ -151,15 +151,15 @@ def distill(
     folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
     from ..distill.distill import try_out
-    from ..distill.run import Where
+    from ..distill.run import RunOptions
     from ..distill.stages import distill_in_stages
 
-    where = Where(tuple(data), folder, device, resume, overwrite)
+    options = RunOptions(tuple(data), folder, device, resume, overwrite)
     if dry_run:
-        document = try_out(loaded, where)
+        document = try_out(loaded, options)
         return screen.result(document, dry_run_table(document))
     with RunView(screen) as view:
-        outcome = distill_in_stages(loaded, where, view)
+        outcome = distill_in_stages(loaded, options, view)
     if not outcome.finished:
         screen.say(f"interrupted; go on with: compress {resume_words(outcome.out)}")
         raise typer.Exit(130)

@@ -39,7 +39,7 @@ def profile(
 ) -> None:
     """Measure a bundle on a device, chunk by chunk, after its golden clip was checked there."""
     from speechpress.devices.open import open_device
-    from speechpress.devices.profile import Wish
+    from speechpress.devices.profile import ProfileOptions
     from speechpress.devices.profile import profile as measure
     from speechpress.runtime.atomic import write_json
     from speechpress.runtime.bundle import read_bundle
@@ -53,10 +53,12 @@ def profile(
     screen = Screen(json)
     if bundle is None:
         bundle = choose_bundle(BUNDLES, screen.say)
-    wish = Wish(chunk_ms, threads, cores, chunks, duration, PACES[pace], budget_ms, per_op, timeout, runner)
+    options = ProfileOptions(
+        chunk_ms, threads, cores, chunks, duration, PACES[pace], budget_ms, per_op, timeout, runner
+    )
     opened, place = read_bundle(bundle), open_device(device, python)
     with ProfileView(screen) as view:
-        record = measure(opened, place, wish, view)
+        record = measure(opened, place, options, view)
     out = out or _new_name(PROFILES, f"{bundle.resolve().name}-{device}")
     write_json(out, record)
     document = summary(record, out)

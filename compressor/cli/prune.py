@@ -89,16 +89,16 @@ def prune(
     screen = Screen(json)
     source = checkpoint or newest(RUNS, screen.say)
     folder = choose_folder(out, RUNS, f"{source.resolve().name}-pruned", resume)
-    from ..distill.run import Where
-    from ..prune.options import Order
+    from ..distill.run import RunOptions
+    from ..prune.options import PrunePlan
     from ..prune.prune import prune as run
     from ..prune.prune import settled
 
     recover = STEPS if recover is None and starter else recover
-    order = Order(source, target, method, recover, layers, width, teacher, tuple(sets or []), chunk_ms, quantize)
-    where = Where(tuple(data or ([SPEECH] if starter else [])), folder, device, resume, overwrite)
+    plan = PrunePlan(source, target, method, recover, layers, width, teacher, tuple(sets or []), chunk_ms, quantize)
+    options = RunOptions(tuple(data or ([SPEECH] if starter else [])), folder, device, resume, overwrite)
     with RunView(screen) as view:
-        document = run(settled(order, where, screen.say), where, view, screen.say)
+        document = run(settled(plan, options, screen.say), options, view, screen.say)
     if not document["finished"]:
         screen.say(f"interrupted; go on with: compress {resume_words(folder)}")
         raise typer.Exit(130)

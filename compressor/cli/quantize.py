@@ -74,15 +74,15 @@ def _report(
 
     from ..quantize.ptq import prepare
     from ..quantize.tables import markdown_table, report_tables
-    from ..study.schemes import Wish, report
+    from ..study.schemes import SchemeReportOptions, report
     from ..targets import SCHEMES
     from ..views.warned import attempt
 
     probes = tuple(name.strip() for name in tasks.split(",") if name.strip() not in ("", "none"))
-    wish = Wish(tuple(schemes or SCHEMES), probes, data, teacher, budget_db)
+    options = SchemeReportOptions(tuple(schemes or SCHEMES), probes, data, teacher, budget_db)
     prepared = prepare(folder, data, needs_speech=True)
     with screen.busy("report") as say:
-        document = report(prepared, wish, say)
+        document = report(prepared, options, say)
     if markdown is not None:
         table = markdown_table(document)
         document["out"] = attempt(f"the table {markdown}", lambda: str(write_text(markdown, table)))

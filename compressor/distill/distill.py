@@ -32,7 +32,7 @@ from .plan import Plan, plan
 from .process import Interrupt, keep_freed_memory
 from .pruning import make_distiller, optimizer_of, penalty_of, pruning_of
 from .qat import QuantizedTraining
-from .run import Outcome, Run, Where, check_folder, summary
+from .run import Outcome, Run, RunOptions, check_folder, summary
 from .step import Distiller, Trainer
 
 logger = logging.getLogger(__name__)
@@ -70,19 +70,19 @@ class Setup:
         return Loop(trainer, listen)
 
 
-def set_up(recipe: Recipe, where: Where) -> Setup:
+def set_up(recipe: Recipe, options: RunOptions) -> Setup:
     """Load the teacher, find the speech, build and initialise the student.
 
     Raises SpeechpressError for whatever of it cannot be had.
     """
-    fabric = make_fabric(recipe, where)
+    fabric = make_fabric(recipe, options)
     teacher = load_teacher(recipe.teacher)
     job = plan(recipe, teacher)
-    corpus = open_corpus(*where.data)
+    corpus = open_corpus(*options.data)
     train_part, valid_part = hold_out(corpus, recipe.train.seed, recipe.train.crop_s)
     job.notes += [*corpus.notes, *filter(None, [left_out(corpus, train_part, valid_part)])]
     corpus = replace(corpus, skipped=valid_part.skipped)
-    batches = make_batches(recipe, train_part, where.workers)
+    batches = make_batches(recipe, train_part, options.workers)
     if job.statistics_missing:
         measure_statistics(job, batches)
     fabric.seed_everything(recipe.train.seed, verbose=False)
@@ -121,20 +121,20 @@ def train_quantized(job: Plan, module: Distiller) -> QuantizedTraining | None:
     return quantized
 
 
-def distill(recipe: Recipe, where: Where, listen: OnEvent) -> Outcome:
+def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     """Train a student and write its checkpoint folder. `listen` hears every event (plan, train, valid, saved, end).
 
     Raises SpeechpressError for bad input, a folder in use, or a loss that is no number.
     """
     keep_freed_memory()
-    check_folder(where)
-    made = set_up(recipe, where)
+    check_folder(options)
+    made = set_up(recipe, options)
     listen = listen if made.fabric.is_global_zero else silent
     listen({"event": "plan", **describe(made)})
     waves = heldout_waves(made.valid_part, recipe.train.crop_s)
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
     run = Run(
-        out=where.out,
+        out=options.out,
         recipe=recipe,
         job=made.job,
         module=made.module,
@@ -153,10 +153,10 @@ def distill(recipe: Recipe, where: Where, listen: OnEvent) -> Outcome:
         run.after_step(loop)
 
     with Interrupt().watching() as interrupt:
-        if where.resume:
+        if options.resume:
             run.restore(loop)
-        pruning.begin(fresh=not where.resume)
-        if not where.resume:
+        pruning.begin(fresh=not options.resume)
+        if not options.resume:
             run.begin(loop)
         finished = loop.run(made.batches, interrupt, after_step)
     if finished:
@@ -164,9 +164,9 @@ def distill(recipe: Recipe, where: Where, listen: OnEvent) -> Outcome:
     return run.end(loop, finished, made.corpus)
 
 
-def try_out(recipe: Recipe, where: Where) -> dict[str, Any]:
+def try_out(recipe: Recipe, options: RunOptions) -> dict[str, Any]:
     """A dry run: build everything, take one batch forward and backward, write nothing, and say what it takes."""
-    made = set_up(recipe, where)
+    made = set_up(recipe, options)
     batch, loop = first_batch(made.batches), made.loop(silent)
     loss = float(loop.step(batch))
     loop.settle()
@@ -204,12 +204,12 @@ def describe(made: Setup) -> dict[str, Any]:
     }
 
 
-def make_fabric(recipe: Recipe, where: Where) -> Fabric:
+def make_fabric(recipe: Recipe, options: RunOptions) -> Fabric:
     """Fabric for this device and precision; under torchrun (or SLURM through it) for all its processes.
 
     Raises SpeechpressError when the device is not there.
     """
-    accelerator = check_device(where.device)
+    accelerator = check_device(options.device)
     precision = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[recipe.train.precision]
     if precision == "16-mixed" and accelerator == "cpu":
         logger.warning("fp16 needs a GPU; on this CPU the run is in fp32 (--set train.precision=bf16 for bf16)")

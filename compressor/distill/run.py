@@ -35,7 +35,7 @@ from .validation import validate
 
 
 @dataclass(frozen=True)
-class Where:
+class RunOptions:
     """Where a run happens; what it does stands in the recipe."""
 
     data: tuple[Path, ...]
@@ -60,16 +60,16 @@ class Outcome:
         return {"out": str(self.out), **{key: self.card[key] for key in keys}}
 
 
-def check_folder(where: Where) -> None:
+def check_folder(options: RunOptions) -> None:
     """Raises SpeechpressError for a folder in use, unless it holds a run and --overwrite (or --resume) was given."""
-    out = where.out
-    if where.resume:
+    out = options.out
+    if options.resume:
         if not out.is_dir():
             raise SpeechpressError(f"{out}: there is no run to resume; leave out --resume to start one")
         return
     if int(os.environ.get("RANK", 0)) or not out.exists() or (out.is_dir() and not entries(out)):
         return
-    if not where.overwrite:
+    if not options.overwrite:
         raise SpeechpressError(
             f"{out}: is not empty. Use --resume to go on with the run there, --overwrite or another --out"
         )

@@ -14,25 +14,25 @@ from ..models.events import OnEvent
 from ..recipe.schema import Recipe, Student
 from .distill import distill
 from .folders import JOINT
-from .run import Outcome, Where, check_folder
+from .run import Outcome, RunOptions, check_folder
 
 
-def distill_in_stages(recipe: Recipe, where: Where, listen: OnEvent) -> Outcome:
+def distill_in_stages(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     """`distill`, and when the recipe prunes by gates, the distillation that follows.
 
     An interrupted one goes on in the stage in which it was. Raises SpeechpressError as `distill` does.
     """
     if recipe.prune is None or not recipe.prune.by_gates:
-        return distill(recipe, where, listen)
-    first = replace(where, out=where.out.with_name(where.out.name + JOINT))
-    if not where.resume:
-        check_folder(where)
-    if not (where.resume and _finished(first.out)):
+        return distill(recipe, options, listen)
+    first = replace(options, out=options.out.with_name(options.out.name + JOINT))
+    if not options.resume:
+        check_folder(options)
+    if not (options.resume and _finished(first.out)):
         outcome = distill(recipe, first, listen)
         if not outcome.finished:
-            return replace(outcome, out=where.out)
-    begun = (where.out / STATE).exists() or (where.out / CARD).exists()
-    second = where if not where.resume or begun else replace(where, resume=False, overwrite=True)
+            return replace(outcome, out=options.out)
+    begun = (options.out / STATE).exists() or (options.out / CARD).exists()
+    second = options if not options.resume or begun else replace(options, resume=False, overwrite=True)
     return distill(final_recipe(recipe, first.out), second, listen)
 
 

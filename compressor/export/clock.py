@@ -8,7 +8,7 @@ from typing import Any
 
 from speechpress.devices.open import open_device
 from speechpress.devices.probe import probe
-from speechpress.devices.profile import Wish, profile
+from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.devices.record import Record
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
@@ -71,9 +71,11 @@ class DeviceClock:
             SpeechpressError: the program cannot be run there.
             CheckFailed: it computes something else there.
         """
-        wish = Wish(chunk_ms, self.threads, chunks=self.chunks, paces=("flat",), runner=self.runner, per_op=per_op)
+        options = ProfileOptions(
+            chunk_ms, self.threads, chunks=self.chunks, paces=("flat",), runner=self.runner, per_op=per_op
+        )
         device = open_device(self.address, self.python)
-        record = profile(read_bundle(bundle), device, wish, listen)
+        record = profile(read_bundle(bundle), device, options, listen)
         stopped = record["stopped"]
         if stopped is not None:
             kind = CheckFailed if stopped["exit_code"] == 3 else SpeechpressError

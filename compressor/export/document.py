@@ -22,7 +22,7 @@ from .source import Source
 
 
 @dataclass(frozen=True)
-class Order:
+class ExportPlan:
     """What is to be exported, checked against the encoder and the target."""
 
     source: Source
@@ -42,13 +42,13 @@ class Order:
         return self.quantization.scheme
 
 
-def facts(order: Order) -> dict[str, Any]:
+def facts(planned: ExportPlan) -> dict[str, Any]:
     """The part of bundle.json that is known before anything is lowered."""
-    config = order.encoder.config
-    window = order.window_samples
+    config = planned.encoder.config
+    window = planned.window_samples
     return {
         "schema": SCHEMA,
-        "name": order.source.name,
+        "name": planned.source.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "audio": {
             "sample_rate": SAMPLE_RATE,
@@ -57,31 +57,31 @@ def facts(order: Order) -> dict[str, Any]:
             "input_norm": config.input_norm,
         },
         "features": {
-            "width": config.width * len(order.layers),
-            "layer": order.layers[-1],
+            "width": config.width * len(planned.layers),
+            "layer": planned.layers[-1],
             "layers": config.num_layers,
-            "outputs": list(order.layers),
+            "outputs": list(planned.layers),
         },
-        "streams": [_stream(config.stream_spec(chunk)) for chunk in order.chunks],
-        "state": _state(order) if order.chunks else [],
+        "streams": [_stream(config.stream_spec(chunk)) for chunk in planned.chunks],
+        "state": _state(planned) if planned.chunks else [],
         "offline": {
             "method": "offline",
-            "min_samples": min_samples(order),
-            "max_samples": order.max_samples,
-            "max_s": order.max_samples / SAMPLE_RATE,
+            "min_samples": min_samples(planned),
+            "max_samples": planned.max_samples,
+            "max_s": planned.max_samples / SAMPLE_RATE,
         },
         "window": {"method": "window", "samples": window, "ms": 1000 * window / SAMPLE_RATE} if window else None,
         "target": {
-            "name": order.target.name,
-            "backend": order.target.backend,
-            "description": order.target.about,
-            "runs_here": order.target.runs_here,
+            "name": planned.target.name,
+            "backend": planned.target.backend,
+            "description": planned.target.about,
+            "runs_here": planned.target.runs_here,
         },
-        "quantize": order.scheme,
+        "quantize": planned.scheme,
         "delegation": {},
         "parity": {},
-        "tolerance": order.target.tolerances[order.scheme],
-        "lineage": order.source.lineage | _ranges_from(order.quantization),
+        "tolerance": planned.target.tolerances[planned.scheme],
+        "lineage": planned.source.lineage | _ranges_from(planned.quantization),
         "versions": _versions(),
     }
 
@@ -113,18 +113,18 @@ def _stream(spec: StreamSpec) -> dict[str, Any]:
     }
 
 
-def _state(order: Order) -> list[dict[str, Any]]:
+def _state(planned: ExportPlan) -> list[dict[str, Any]]:
     entries = []
-    for name, tensor in StreamingEncoder(order.encoder, order.chunks[0]).initial_state().items():
+    for name, tensor in StreamingEncoder(planned.encoder, planned.chunks[0]).initial_state().items():
         flat = tensor.flatten().tolist()
         initial = flat[0] if flat and all(value == flat[0] for value in flat) else flat
         entries.append({"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:], "initial": initial})
     return entries
 
 
-def min_samples(order: Order) -> int:
+def min_samples(planned: ExportPlan) -> int:
     """The shortest recording: two frames, because sizes that may be one are compiled apart."""
-    return order.encoder.config.receptive_samples + order.encoder.config.hop_samples
+    return planned.encoder.config.receptive_samples + planned.encoder.config.hop_samples
 
 
 def summary(out: Path, document: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from ..quantize.scheme import Quantization, by_scheme
 from ..targets import MIN_DELEGATED, WINDOW_MS, Target, check_scheme
 from . import delegation
 from .card import write_card
-from .document import Order, facts, min_samples, summary
+from .document import ExportPlan, facts, min_samples, summary
 from .half import HalfOffline, HalfStep
 from .lower import Lowered, Method, lower
 from .prepare import Offline, prepared_step
@@ -45,7 +45,7 @@ def plan(
     chunks_ms: tuple[float, ...] = (),
     offline_s: float = OFFLINE_S,
     layers: str = "last",
-) -> Order:
+) -> ExportPlan:
     """Settle what is left open, and refuse what cannot be.
 
     Raises:
@@ -76,7 +76,7 @@ def plan(
         )
     window = round(WINDOW_MS * SAMPLE_RATE / 1000) if config.blockers else 0
     outputs = choose_layers(layers, config.num_layers)
-    return Order(source, target, quantization, chunks, round(offline_s * SAMPLE_RATE), window, outputs)
+    return ExportPlan(source, target, quantization, chunks, round(offline_s * SAMPLE_RATE), window, outputs)
 
 
 def choose_layers(text: str, depth: int) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ def choose_quantization(source: Source, target: Target, quantize: str | None) ->
 
 
 def export(
-    order: Order, out: Path, overwrite: bool = False, allow_fallback: bool = False, say: OnText = print
+    planned: ExportPlan, out: Path, overwrite: bool = False, allow_fallback: bool = False, say: OnText = print
 ) -> dict[str, Any]:
     """Write a bundle, or nothing: what stood at `out` is only replaced by one that passed its checks.
 
@@ -129,31 +129,31 @@ def export(
         raise SpeechpressError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
     if out.exists() and not is_bundle(out):
         raise SpeechpressError(f"{out}: is no bundle, so --overwrite leaves it alone; choose another --out")
-    methods, values = _program(order)
-    say(f"lowering {', '.join(methods)} for {order.target.backend}")
-    lowered = lower(methods, values, order.target.backend, as_prepared(order.quantization, order.encoder.config))
+    methods, values = _program(planned)
+    say(f"lowering {', '.join(methods)} for {planned.target.backend}")
+    lowered = lower(methods, values, planned.target.backend, as_prepared(planned.quantization, planned.encoder.config))
     with atomic_folder(out) as folder:
-        document = _write(order, lowered, folder)
-        if order.target.runs_here:
+        document = _write(planned, lowered, folder)
+        if planned.target.runs_here:
             say("running each of them, and comparing with the checkpoint")
-            document |= _measured(order, folder, lowered)
+            document |= _measured(planned, folder, lowered)
         _seal(folder, document)
         write_card(folder, document)
         _judge(document, allow_fallback)
     return summary(out, document)
 
 
-def _program(order: Order) -> tuple[dict[str, Method], dict[str, Any]]:
+def _program(planned: ExportPlan) -> tuple[dict[str, Method], dict[str, Any]]:
     """The methods and constants of the program."""
-    encoder, half, layers = order.encoder, order.scheme == "fp16", order.layers
-    methods = {f"step_{chunk}": step_method(encoder, chunk, half, layers) for chunk in order.chunks}
+    encoder, half, layers = planned.encoder, planned.scheme == "fp16", planned.layers
+    methods = {f"step_{chunk}": step_method(encoder, chunk, half, layers) for chunk in planned.chunks}
     offline = offline_module(encoder, half, layers)
-    if order.max_samples:
-        samples = torch.export.Dim("samples", min=min_samples(order), max=order.max_samples)
+    if planned.max_samples:
+        samples = torch.export.Dim("samples", min=min_samples(planned), max=planned.max_samples)
         methods["offline"] = Method(offline, (_noise(32_000),), ({1: samples},))
-    if order.window_samples:
-        methods["window"] = Method(offline, (_noise(order.window_samples),))
-    return methods, constants(facts(order))
+    if planned.window_samples:
+        methods["window"] = Method(offline, (_noise(planned.window_samples),))
+    return methods, constants(facts(planned))
 
 
 def step_method(encoder: Encoder, chunk: int, half: bool, layers: tuple[int, ...] = ()) -> Method:
@@ -174,26 +174,26 @@ def _noise(samples: int, seed: int = 0) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _golden(order: Order) -> dict[str, torch.Tensor]:
+def _golden(planned: ExportPlan) -> dict[str, torch.Tensor]:
     """The clip, and what the checkpoint itself makes of it."""
-    audio, encoder, layers = torch.from_numpy(golden_clip(GOLDEN_S)), order.encoder, order.layers
+    audio, encoder, layers = torch.from_numpy(golden_clip(GOLDEN_S)), planned.encoder, planned.layers
     golden = {"audio": audio}
-    if order.max_samples:
+    if planned.max_samples:
         golden["frames_offline"] = encoder(audio[None], layers=layers)[0]
-    for chunk in order.chunks:
+    for chunk in planned.chunks:
         golden[f"frames_{chunk}"] = encoder(audio[None], chunk_frames=chunk, layers=layers)[0]
-    if order.window_samples:
-        golden["frames_window"] = encoder(audio[None, -order.window_samples :], layers=layers)[0]
+    if planned.window_samples:
+        golden["frames_window"] = encoder(audio[None, -planned.window_samples :], layers=layers)[0]
     return golden
 
 
-def _write(order: Order, lowered: Lowered, folder: Path) -> dict[str, Any]:
+def _write(planned: ExportPlan, lowered: Lowered, folder: Path) -> dict[str, Any]:
     """Program, golden clip and a first document."""
     (folder / PROGRAM).write_bytes(lowered.program)
-    write_tensors(folder / GOLDEN, _golden(order))
+    write_tensors(folder / GOLDEN, _golden(planned))
     names = (PROGRAM, GOLDEN)
     files = {n: {"sha256": sha256(folder / n), "size_bytes": (folder / n).stat().st_size} for n in names}
-    document = facts(order) | {"files": files}
+    document = facts(planned) | {"files": files}
     _seal(folder, document)
     return document
 
@@ -203,11 +203,11 @@ def _seal(folder: Path, document: dict[str, Any]) -> None:
     write_json(folder / DOCUMENT, document)
 
 
-def _measured(order: Order, folder: Path, lowered: Lowered) -> dict[str, Any]:
+def _measured(planned: ExportPlan, folder: Path, lowered: Lowered) -> dict[str, Any]:
     """Parity on the golden clip, the worse of it and of noise, and the share of time on the backend, per method."""
     bundle = read_bundle(folder)
-    parity, noise = run_golden(bundle), _random_parity(order, folder)
-    inputs = _inputs(order)
+    parity, noise = run_golden(bundle), _random_parity(planned, folder)
+    inputs = _inputs(planned)
     shares = {
         name: delegation.report(folder / PROGRAM, name, inputs[name], lowered.fallback[name], lowered.delegated[name])
         | {"layers": delegation.layers(lowered, name)}
@@ -218,16 +218,16 @@ def _measured(order: Order, folder: Path, lowered: Lowered) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _random_parity(order: Order, folder: Path) -> dict[str, Parity]:
+def _random_parity(planned: ExportPlan, folder: Path) -> dict[str, Parity]:
     """The program against the checkpoint on noise: chunk by chunk, and the shortest and the longest recording.
 
     Noise lies beyond ranges that were measured on speech; a program that has such is held against a simulation of it.
     """
-    encoder, layers, parity = order.encoder, order.layers, {}
+    encoder, layers, parity = planned.encoder, planned.layers, {}
     audio = _loud_and_soft(round(RANDOM_S * SAMPLE_RATE))
-    if any(operator.how == "static" for operator in order.quantization.operators.values()):
-        encoder = simulated(encoder, order.quantization)
-    for chunk in order.chunks:
+    if any(operator.how == "static" for operator in planned.quantization.operators.values()):
+        encoder = simulated(encoder, planned.quantization)
+    for chunk in planned.chunks:
         engine = PteEngine(folder, encoder.config.stream_spec(chunk).chunk_ms)
         wanted = encoder(audio[None], chunk_frames=chunk, layers=layers)[0].numpy()
         parity[f"step_{chunk}"] = compare_layers(stream(engine, audio.numpy()), wanted, len(layers))
@@ -237,11 +237,11 @@ def _random_parity(order: Order, folder: Path) -> dict[str, Parity]:
         return compare_layers(run(noise.numpy()), encoder(noise[None], layers=layers)[0].numpy(), len(layers))
 
     model = PteModel(folder)
-    if order.max_samples:
-        lengths = (min_samples(order), len(audio), order.max_samples)
+    if planned.max_samples:
+        lengths = (min_samples(planned), len(audio), planned.max_samples)
         parity["offline"] = worst([heard(model.offline, samples) for samples in lengths])
-    if order.window_samples:
-        parity["window"] = heard(model.window, order.window_samples)
+    if planned.window_samples:
+        parity["window"] = heard(model.window, planned.window_samples)
     return parity
 
 
@@ -250,17 +250,17 @@ def _loud_and_soft(samples: int) -> torch.Tensor:
     return _noise(samples, seed=1)[0] * (1.2 + torch.sin(torch.arange(samples) / 3000))
 
 
-def _inputs(order: Order) -> dict[str, list[np.ndarray]]:
+def _inputs(planned: ExportPlan) -> dict[str, list[np.ndarray]]:
     """What each method is timed with."""
     inputs = {}
-    for chunk in order.chunks:
-        step = StreamingEncoder(order.encoder, chunk)
+    for chunk in planned.chunks:
+        step = StreamingEncoder(planned.encoder, chunk)
         state = [tensor.numpy() for tensor in step.initial_state().values()]
         inputs[f"step_{chunk}"] = [_noise(step.spec.chunk_samples).numpy(), *state]
-    if order.max_samples:
+    if planned.max_samples:
         inputs["offline"] = [_noise(32_000).numpy()]
-    if order.window_samples:
-        inputs["window"] = [_noise(order.window_samples).numpy()]
+    if planned.window_samples:
+        inputs["window"] = [_noise(planned.window_samples).numpy()]
     return inputs
 
 

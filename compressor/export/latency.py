@@ -14,7 +14,7 @@ from ..models.encoder import Encoder
 from ..models.events import OnEvent, silent
 from ..targets import target_of
 from .clock import DeviceClock
-from .document import Order
+from .document import ExportPlan
 from .export import export, plan
 from .source import Source
 
@@ -49,14 +49,14 @@ def measure(
         SpeechpressError: the device cannot be reached, or the encoder cannot be lowered.
         CheckFailed: the program computes something else than the encoder, here or there.
     """
-    order = _order(encoder, address, chunk_ms, quantize)
+    planned = _order(encoder, address, chunk_ms, quantize)
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
-        export(order, bundle, allow_fallback=True, say=lambda text: None)
+        export(planned, bundle, allow_fallback=True, say=lambda text: None)
         record = DeviceClock(address).record(bundle, per_op=True, listen=listen)
     operators, settings = record["operators"], record["settings"]
     modules = {row["module"]: row["ms"] for row in operators["by_module"]}
-    shown = settings["chunk_ms"], settings["threads"], order.scheme
+    shown = settings["chunk_ms"], settings["threads"], planned.scheme
     return Measured(record["result"]["p50_ms"], modules, operators["known_share"], *shown)
 
 
@@ -66,7 +66,7 @@ def check(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str 
     DeviceClock(address).reach()
 
 
-def _order(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str | None) -> Order:
+def _order(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str | None) -> ExportPlan:
     """One method for chunks, or the window of an encoder that does not stream."""
     target = target_of(TARGET_OF[parse(address).kind])
     chunks = () if encoder.config.blockers else (chunk_ms or target.chunks_ms[0],)

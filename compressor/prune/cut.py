@@ -34,7 +34,7 @@ from ..surgery.units import check_prunable, removed
 from .heads import narrow_heads
 from .importance import magnitude, taylor, width_importance
 from .losses import LAYER_BATCHES, layers_to_keep, losses
-from .options import Order, Target
+from .options import PrunePlan, PruneTarget
 from .search import Found, search
 
 
@@ -48,7 +48,7 @@ class Cut:
     layers: list[int] | None  # that stay, counted from 0; None is all
 
 
-def check_target(target: Target, config: EncoderConfig) -> None:
+def check_target(target: PruneTarget, config: EncoderConfig) -> None:
     """Raises SpeechpressError for a target that is larger than what there is."""
     whole = {"parameters": costs.parameters, "macs_per_s": costs.macs_per_s}
     if target.kind in whole and target.value >= (now := whole[target.kind](config)):
@@ -57,29 +57,29 @@ def check_target(target: Target, config: EncoderConfig) -> None:
         )
 
 
-def check_cut(order: Order, encoder: Encoder) -> None:
+def check_cut(plan: PrunePlan, encoder: Encoder) -> None:
     """Raises SpeechpressError for what cannot be taken out of this encoder, whatever the speech says."""
     config = encoder.config
     check_prunable(config)
-    check_target(order.target, config)
-    if order.width is not None:
-        check_width(order.width, config)
+    check_target(plan.target, config)
+    if plan.width is not None:
+        check_width(plan.width, config)
     depth = config.num_layers
-    if order.layers is not None and not 1 <= order.layers < depth:
-        raise SpeechpressError(f"--layers {order.layers}: must be 1 to {depth - 1}; the checkpoint has {depth} layers")
-    if order.target.kind == "latency_ms":
-        check(encoder, **_timing(order))
+    if plan.layers is not None and not 1 <= plan.layers < depth:
+        raise SpeechpressError(f"--layers {plan.layers}: must be 1 to {depth - 1}; the checkpoint has {depth} layers")
+    if plan.target.kind == "latency_ms":
+        check(encoder, **_timing(plan))
 
 
-def _timing(order: Order) -> dict[str, Any]:
-    return {"address": str(order.target.device), "chunk_ms": order.chunk_ms, "quantize": order.quantize}
+def _timing(plan: PrunePlan) -> dict[str, Any]:
+    return {"address": str(plan.target.device), "chunk_ms": plan.chunk_ms, "quantize": plan.quantize}
 
 
-def cut_down(order: Order, opened: Checkpoint, made: Setup | None, say: OnText) -> Cut:
+def cut_down(plan: PrunePlan, opened: Checkpoint, made: Setup | None, say: OnText) -> Cut:
     """Choose what goes, and take it out.
 
     Args:
-        order: what is asked for, see `check_cut`.
+        plan: what is asked for, see `check_cut`.
         opened: the checkpoint.
         made: its distillation, set up, where there is speech.
         say: hears what is being done.
@@ -88,18 +88,18 @@ def cut_down(order: Order, opened: Checkpoint, made: Setup | None, say: OnText) 
         SpeechpressError: the target cannot be met, or layers are to go without a loss that says which.
     """
     encoder = opened.encoder if made is None else made.job.student.eval()
-    layers = _layers_to_keep(order, encoder, made, say)
+    layers = _layers_to_keep(plan, encoder, made, say)
     encoder = encoder if layers is None else cut(encoder, {}, layers)
-    by_loss, heads = made is not None and order.method == "taylor", None
-    if order.width is not None:
-        say(f"importance of the {encoder.config.width} dimensions of the width by {order.method}")
+    by_loss, heads = made is not None and plan.method == "taylor", None
+    if plan.width is not None:
+        say(f"importance of the {encoder.config.width} dimensions of the width by {plan.method}")
         importance = width_importance(encoder, losses(made) if made is not None and by_loss else None)
-        dimensions = strongest(importance, order.width, encoder.config.pos_conv_groups)
+        dimensions = strongest(importance, plan.width, encoder.config.pos_conv_groups)
         encoder, heads = narrow(encoder, dimensions), _narrowed_heads(opened, dimensions)
-    say(f"importance of units by {order.method}")
+    say(f"importance of units by {plan.method}")
     units = taylor(encoder, losses(_with(made, heads))) if made is not None and by_loss else magnitude(encoder)
-    clock, whole = partial(measure, **_timing(order)), costs.parameters(opened.encoder.config)
-    found = search(order.target, encoder, units, order.method == "taylor", clock, say, whole)
+    clock, whole = partial(measure, **_timing(plan)), costs.parameters(opened.encoder.config)
+    found = search(plan.target, encoder, units, plan.method == "taylor", clock, say, whole)
     return Cut(cut(encoder, found.masks), heads, found, layers)
 
 
@@ -120,21 +120,21 @@ def _with(made: Setup, heads: Heads | None) -> Setup:
     return replace(made, job=replace(made.job, heads=heads.to(made.fabric.device)))
 
 
-def _layers_to_keep(order: Order, encoder: Encoder, made: Setup | None, say: OnText) -> list[int] | None:
-    if order.layers is None:
+def _layers_to_keep(plan: PrunePlan, encoder: Encoder, made: Setup | None, say: OnText) -> list[int] | None:
+    if plan.layers is None:
         return None
-    if made is None or order.method != "taylor" or made.job.match.style != "heads":
+    if made is None or plan.method != "taylor" or made.job.match.style != "heads":
         raise SpeechpressError(
             "--layers needs --method taylor and a recipe with prediction heads (match.style heads): layers are taken "
             "out where the loss minds it least, and heads read the last one whatever its number is"
         )
-    return layers_to_keep(encoder, order.layers, list(islice(losses(made), LAYER_BATCHES)), say)
+    return layers_to_keep(encoder, plan.layers, list(islice(losses(made), LAYER_BATCHES)), say)
 
 
-def write_stump(order: Order, opened: Checkpoint, stump: Path, done: Cut, made: Setup | None) -> None:
+def write_cut(plan: PrunePlan, opened: Checkpoint, cut_folder: Path, done: Cut, made: Setup | None) -> None:
     """The pruned checkpoint, a folder like any other: weights, config, heads, and a card that says what was done."""
-    card = _card(order, opened, done, made)
-    with atomic_folder(stump) as part:  # see check_stump
+    card = _card(plan, opened, done, made)
+    with atomic_folder(cut_folder) as part:  # see check_cut_folder
         if done.heads is not None:
             save_heads(part, done.heads)
         elif (opened.path / HEADS).exists():
@@ -143,12 +143,12 @@ def write_stump(order: Order, opened: Checkpoint, stump: Path, done: Cut, made: 
         write_json(part / CARD, card)
 
 
-def _card(order: Order, opened: Checkpoint, done: Cut, made: Setup | None) -> dict[str, Any]:
+def _card(plan: PrunePlan, opened: Checkpoint, done: Cut, made: Setup | None) -> dict[str, Any]:
     """The card of the pruned checkpoint: its parent's, and what was done."""
     before, small, kept = opened.encoder.config, done.encoder, done.layers
     pruned = {
-        "method": order.method,
-        "asked": order.asked,
+        "method": plan.method,
+        "asked": plan.asked,
         "parameters": [costs.parameters(before), costs.parameters(small.config)],
         "macs_per_s": [costs.macs_per_s(before), costs.macs_per_s(small.config)],
         "latency": done.found.latency,

@@ -23,7 +23,7 @@ _LATENCY = re.compile(r"(\d+(?:\.\d*)?|\.\d+) ?ms@(\S+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Target:
+class PruneTarget:
     """`kind`: macs_per_s, parameters, latency_ms (of a chunk on `device`) or sparsity (share of the parameters)."""
 
     kind: str
@@ -39,7 +39,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Order:
+class PrunePlan:
     """What is asked for.
 
     `recover` is the number of steps of distillation, see `prune.settled`; `chunk_ms` and `quantize` are those of the
@@ -48,7 +48,7 @@ class Order:
     """
 
     checkpoint: Path
-    target: Target
+    target: PruneTarget
     method: str = "taylor"
     recover: int | None = 0
     layers: int | None = None
@@ -69,7 +69,7 @@ def read_target(
     to_params: str | None = None,
     to_latency: str | None = None,
     sparsity: float | None = None,
-) -> Target:
+) -> PruneTarget:
     """The one target that was given.
 
     Raises SpeechpressError when there is none, more than one, or one that cannot be read.
@@ -85,12 +85,14 @@ def read_target(
     if sparsity is not None:
         if not 0 < sparsity < 1:
             raise SpeechpressError(f"--sparsity {sparsity:g}: must be more than 0 and less than 1, such as 0.5")
-        return Target("sparsity", sparsity)
+        return PruneTarget("sparsity", sparsity)
     if to_latency is not None:
         return _latency(to_latency)
     if to_macs is not None:
-        return Target("macs_per_s", _amount("--to-macs", to_macs, "1.2G (multiply-accumulates per second of audio)"))
-    return Target("parameters", _amount("--to-params", str(to_params), "10M"))
+        return PruneTarget(
+            "macs_per_s", _amount("--to-macs", to_macs, "1.2G (multiply-accumulates per second of audio)")
+        )
+    return PruneTarget("parameters", _amount("--to-params", str(to_params), "10M"))
 
 
 def _amount(option: str, text: str, sample: str) -> float:
@@ -101,7 +103,7 @@ def _amount(option: str, text: str, sample: str) -> float:
     return value
 
 
-def _latency(text: str) -> Target:
+def _latency(text: str) -> PruneTarget:
     from speechpress.devices.device import parse
 
     found = _LATENCY.fullmatch(text.strip())
@@ -115,4 +117,4 @@ def _latency(text: str) -> Target:
         parse(found[2])
     except SpeechpressError as error:
         raise SpeechpressError(str(error).replace("--device", "--to-latency MS@DEVICE:", 1)) from None
-    return Target("latency_ms", float(found[1]), found[2])
+    return PruneTarget("latency_ms", float(found[1]), found[2])

@@ -17,7 +17,7 @@ from speechpress.runtime.parts import entries
 
 from ..distill.distill import distill, set_up
 from ..distill.folders import CUT
-from ..distill.run import Outcome, Where, check_folder
+from ..distill.run import Outcome, RunOptions, check_folder
 from ..distill.stages import starting_from
 from ..models import costs
 from ..models.checkpoint import CARD, STATE, Checkpoint, ancestry, is_remains, load_checkpoint
@@ -25,16 +25,16 @@ from ..models.document_schema import read_card
 from ..models.events import OnEvent, OnText
 from ..recipe.files import parse_recipe
 from ..recipe.schema import Prune, Recipe
-from .cut import check_cut, cut_down, write_stump
-from .options import UNSTRUCTURED, Order
+from .cut import check_cut, cut_down, write_cut
+from .options import UNSTRUCTURED, PrunePlan
 
 
-def prune(order: Order, where: Where, listen: OnEvent, say: OnText) -> dict[str, Any]:
-    """Write a smaller checkpoint to `where.out`.
+def prune(plan: PrunePlan, options: RunOptions, listen: OnEvent, say: OnText) -> dict[str, Any]:
+    """Write a smaller checkpoint to `options.out`.
 
     Args:
-        order: what is asked for.
-        where: data may be empty where neither importance nor recovery needs any.
+        plan: what is asked for.
+        options: data may be empty where neither importance nor recovery needs any.
         listen: hears the events of the recovery.
         say: hears what is being done.
 
@@ -45,39 +45,39 @@ def prune(order: Order, where: Where, listen: OnEvent, say: OnText) -> dict[str,
         SpeechpressError: no checkpoint, a target that cannot be met, speech or a recipe that is missing, a folder in
             use.
     """
-    opened = open_prunable(order.checkpoint)
-    check_order(order, where)
-    if order.method in UNSTRUCTURED:
-        recipe = zeroing(order, recipe_of(opened, order))
-        return _document(order, opened, distill(recipe, where, listen))
-    stump = where.out.with_name(where.out.name + CUT) if order.recover else where.out
-    if not where.resume:
-        check_stump(stump, where.overwrite)
-        if order.recover:
-            check_folder(where)
-    if not (where.resume and (stump / CARD).exists()):
-        check_cut(order, opened.encoder)
-        made = set_up(recipe_of(opened, order), replace(where, out=stump)) if where.data else None
-        write_stump(order, opened, stump, cut_down(order, opened, made, say), made)
-    check_same(order, opened, stump)
-    if not order.recover:
-        return _document(order, opened, Outcome(stump, True, read_card(stump / CARD)))
-    recipe = starting_from(recipe_of(opened, order), stump, load_checkpoint(stump).encoder.config)
-    begun = (where.out / STATE).exists() or (where.out / CARD).exists()
-    place = where if not where.resume or begun else replace(where, resume=False, overwrite=True)
-    return _document(order, opened, distill(recovering(recipe, order), place, listen))
+    opened = open_prunable(plan.checkpoint)
+    check_plan(plan, options)
+    if plan.method in UNSTRUCTURED:
+        recipe = zeroing(plan, recipe_of(opened, plan))
+        return _document(plan, opened, distill(recipe, options, listen))
+    cut_folder = options.out.with_name(options.out.name + CUT) if plan.recover else options.out
+    if not options.resume:
+        check_cut_folder(cut_folder, options.overwrite)
+        if plan.recover:
+            check_folder(options)
+    if not (options.resume and (cut_folder / CARD).exists()):
+        check_cut(plan, opened.encoder)
+        made = set_up(recipe_of(opened, plan), replace(options, out=cut_folder)) if options.data else None
+        write_cut(plan, opened, cut_folder, cut_down(plan, opened, made, say), made)
+    check_same(plan, opened, cut_folder)
+    if not plan.recover:
+        return _document(plan, opened, Outcome(cut_folder, True, read_card(cut_folder / CARD)))
+    recipe = starting_from(recipe_of(opened, plan), cut_folder, load_checkpoint(cut_folder).encoder.config)
+    begun = (options.out / STATE).exists() or (options.out / CARD).exists()
+    place = options if not options.resume or begun else replace(options, resume=False, overwrite=True)
+    return _document(plan, opened, distill(recovering(recipe, plan), place, listen))
 
 
-def settled(order: Order, where: Where, say: OnText) -> Order:
+def settled(plan: PrunePlan, options: RunOptions, say: OnText) -> PrunePlan:
     """With a number of steps of recovery where none was given: a tenth of the recipe's, and none without speech."""
-    if order.recover is not None:
-        return order
-    if not where.data:
+    if plan.recover is not None:
+        return plan
+    if not options.data:
         say("no speech was named (--data, --starter), so nothing is distilled after the units have gone")
-        return replace(order, recover=0)
-    steps = max(1, recipe_of(open_prunable(order.checkpoint), order).train.steps // 10)
+        return replace(plan, recover=0)
+    steps = max(1, recipe_of(open_prunable(plan.checkpoint), plan).train.steps // 10)
     say(f"{steps} steps of distillation afterwards, a tenth of the recipe's (--recover)")
-    return replace(order, recover=steps)
+    return replace(plan, recover=steps)
 
 
 def open_prunable(folder: Path) -> Checkpoint:
@@ -90,7 +90,7 @@ def open_prunable(folder: Path) -> Checkpoint:
     return load_checkpoint(folder)
 
 
-def recipe_of(opened: Checkpoint, order: Order) -> Recipe:
+def recipe_of(opened: Checkpoint, plan: PrunePlan) -> Recipe:
     """The recipe that a checkpoint was made with, by its card, for exactly its encoder.
 
     Raises SpeechpressError when the card names none.
@@ -101,37 +101,37 @@ def recipe_of(opened: Checkpoint, order: Order) -> Recipe:
             f"{opened.path}: its card holds no recipe, so nothing says what it should match. Distil it first, or prune "
             "it with --method magnitude --recover 0"
         )
-    settings = [*([f"teacher={order.teacher}"] if order.teacher else []), *order.sets]
+    settings = [*([f"teacher={plan.teacher}"] if plan.teacher else []), *plan.sets]
     recipe = parse_recipe(yaml.safe_dump(written), str(opened.path / CARD), settings)
     return starting_from(recipe, opened.path, opened.encoder.config)
 
 
-def check_order(order: Order, where: Where) -> None:
+def check_plan(plan: PrunePlan, options: RunOptions) -> None:
     """Raises SpeechpressError for what cannot be begun: speech that is missing, a folder that is the source itself."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SpeechpressError("compress prune runs in one process; start it without torchrun")
-    if where.out.resolve() == order.checkpoint.resolve():
-        raise SpeechpressError(f"--out {where.out}: is the checkpoint itself, which is kept; choose another folder")
-    if (order.method == "taylor" or order.recover) and not where.data:
-        why = "the importance of units (--method taylor)" if order.method == "taylor" else "distillation (--recover)"
+    if options.out.resolve() == plan.checkpoint.resolve():
+        raise SpeechpressError(f"--out {options.out}: is the checkpoint itself, which is kept; choose another folder")
+    if (plan.method == "taylor" or plan.recover) and not options.data:
+        why = "the importance of units (--method taylor)" if plan.method == "taylor" else "distillation (--recover)"
         raise SpeechpressError(f"{why} needs speech: give --data FOLDER, or --starter for what comes with the package")
 
 
-def zeroing(order: Order, recipe: Recipe) -> Recipe:
+def zeroing(plan: PrunePlan, recipe: Recipe) -> Recipe:
     """The recipe of an unstructured pruning: every step of it distils."""
-    if order.target.kind != "sparsity":
+    if plan.target.kind != "sparsity":
         raise SpeechpressError(
-            f"--method {order.method} sets single weights to zero, which changes no cost; give --sparsity 0.5"
+            f"--method {plan.method} sets single weights to zero, which changes no cost; give --sparsity 0.5"
         )
-    if not order.recover:
-        raise SpeechpressError(f"--method {order.method} prunes while it distils; say for how long with --steps 1000")
-    pruned = Prune(order.target.value, order.method, every=max(1, min(50, order.recover // 10)))
-    return replace(recovering(recipe, order), prune=pruned)
+    if not plan.recover:
+        raise SpeechpressError(f"--method {plan.method} prunes while it distils; say for how long with --steps 1000")
+    pruned = Prune(plan.target.value, plan.method, every=max(1, min(50, plan.recover // 10)))
+    return replace(recovering(recipe, plan), prune=pruned)
 
 
-def recovering(recipe: Recipe, order: Order) -> Recipe:
+def recovering(recipe: Recipe, plan: PrunePlan) -> Recipe:
     """So many steps, measured and saved often enough to be seen."""
-    steps = order.recover or 0
+    steps = plan.recover or 0
     every = {
         name: min(getattr(recipe.train, name), max(1, steps // 10)) for name in ("validate_every", "checkpoint_every")
     }
@@ -139,22 +139,22 @@ def recovering(recipe: Recipe, order: Order) -> Recipe:
     return replace(recipe, train=train)
 
 
-def check_stump(stump: Path, overwrite: bool) -> None:
+def check_cut_folder(cut_folder: Path, overwrite: bool) -> None:
     """Raises SpeechpressError when a folder for the checkpoint before recovery is in use."""
-    if not stump.exists() or (stump.is_dir() and not entries(stump)):
+    if not cut_folder.exists() or (cut_folder.is_dir() and not entries(cut_folder)):
         return
-    card = read_card(stump / CARD) if (stump / CARD).is_file() else {}
-    ours = card.get("prune") or (stump.is_dir() and is_remains(stump))
+    card = read_card(cut_folder / CARD) if (cut_folder / CARD).is_file() else {}
+    ours = card.get("prune") or (cut_folder.is_dir() and is_remains(cut_folder))
     if not overwrite or not ours:
         raise SpeechpressError(
-            f"{stump}: is not empty; choose another --out, or replace what was pruned with --overwrite"
+            f"{cut_folder}: is not empty; choose another --out, or replace what was pruned with --overwrite"
         )
 
 
-def check_same(order: Order, opened: Checkpoint, stump: Path) -> None:
-    """Raises SpeechpressError when the pruned checkpoint in `stump` comes from elsewhere, or was pruned otherwise."""
-    card = read_card(stump / CARD)
-    now = order.asked | {"parent": ancestry(str(opened.path))[0]["sha256"]}
+def check_same(plan: PrunePlan, opened: Checkpoint, cut_folder: Path) -> None:
+    """Raises SpeechpressError when the checkpoint in `cut_folder` comes from elsewhere, or was pruned otherwise."""
+    card = read_card(cut_folder / CARD)
+    now = plan.asked | {"parent": ancestry(str(opened.path))[0]["sha256"]}
     before = (card.get("prune") or {}).get("asked", {}) | {"parent": card["parents"][0]["sha256"]}
     different = [
         f"{name}: it has {before.get(name)!r}, asked for is {now[name]!r}"
@@ -162,18 +162,18 @@ def check_same(order: Order, opened: Checkpoint, stump: Path) -> None:
         if before.get(name) != now[name]
     ]
     if different:
-        raise SpeechpressError(f"{stump}: was pruned otherwise ({'; '.join(different)}); use another --out")
+        raise SpeechpressError(f"{cut_folder}: was pruned otherwise ({'; '.join(different)}); use another --out")
 
 
-def _document(order: Order, opened: Checkpoint, outcome: Outcome) -> dict[str, Any]:
+def _document(plan: PrunePlan, opened: Checkpoint, outcome: Outcome) -> dict[str, Any]:
     """What --json prints; `macs_per_s` and `parameters` are those of the result."""
     before, after = opened.encoder.config, load_checkpoint(outcome.out).encoder.config
     card = outcome.card
     return {
         "out": str(outcome.out),
         "finished": outcome.finished,
-        "method": order.method,
-        "target": asdict(order.target),
+        "method": plan.method,
+        "target": asdict(plan.target),
         "parameters": costs.parameters(after),
         "macs_per_s": costs.macs_per_s(after),
         "size_bytes": costs.size_bytes(after),
@@ -183,7 +183,7 @@ def _document(order: Order, opened: Checkpoint, outcome: Outcome) -> dict[str, A
             "size_bytes": costs.size_bytes(before),
         },
         "prune": card["prune"],
-        "recovery_steps": order.recover,
+        "recovery_steps": plan.recover,
         "valid": card["valid"],
         "notes": card["notes"],
     }

@@ -18,7 +18,7 @@ from ..surgery.cut import cut
 from ..surgery.select import OutOfReachError, choose
 from ..surgery.unit_costs import UnitCost
 from ..surgery.units import Masks, counts, floors_of
-from .options import Target
+from .options import PruneTarget
 
 Clock = Callable[[Encoder], Measured]
 
@@ -37,7 +37,7 @@ class Found:
 
 
 def search(
-    target: Target,
+    target: PruneTarget,
     encoder: Encoder,
     importance: Masks,
     per_cost: bool,
@@ -81,7 +81,9 @@ def out_of_reach(asked: str, nearest: str) -> SpeechpressError:
     )
 
 
-def _timed(target: Target, encoder: Encoder, importance: Masks, per_cost: bool, clock: Clock, say: OnText) -> Found:
+def _timed(
+    target: PruneTarget, encoder: Encoder, importance: Masks, per_cost: bool, clock: Clock, say: OnText
+) -> Found:
     before, notes = clock(encoder), list[str]()
     say(
         f"whole: {before.ms:.2f} ms per chunk of {before.chunk_ms:g} ms, {before.quantize}, {before.threads} thread(s)"

@@ -74,11 +74,11 @@ def survey(desk: Desk, job: Job) -> Facts:
     from ..data.heldout import hold_out
     from ..distill.distill import make_fabric
     from ..distill.resolve import resolve_match
-    from ..distill.run import Where
+    from ..distill.run import RunOptions
     from ..teachers.load import load_teacher
 
     desk.tell("opening teacher and speech")
-    make_fabric(job.recipe, Where(job.data, job.folder, job.train_device))
+    make_fabric(job.recipe, RunOptions(job.data, job.folder, job.train_device))
     card = load_teacher(job.recipe.teacher).card
     resolve_match(job.recipe, card.depth)
     corpus = open_corpus(*job.data)
@@ -176,10 +176,10 @@ def _exported(source: "Source", shape: Shape, chunk_ms: float, longest_s: float,
 def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
     """Distil the shape for a short while, and the fidelity of what comes out."""
     from ..distill.distill import distill
-    from ..distill.run import Where
+    from ..distill.run import RunOptions
 
     recipe = shaped(job.recipe, shape)
-    where = Where(job.data, folder, job.train_device, overwrite=True)
+    options = RunOptions(job.data, folder, job.train_device, overwrite=True)
 
     def listen(event: dict[str, Any]) -> None:
         if event["event"] == "train":
@@ -188,7 +188,7 @@ def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, f
                 desk.quiet.step_aside()
 
     desk.tell("training")
-    outcome = distill(recipe, where, listen)
+    outcome = distill(recipe, options, listen)
     if not outcome.finished:
         raise SearchStopped("interrupted")
     if shape.get("quantize", "none") == "none":

@@ -48,7 +48,7 @@ CHUNK_MS, ROUNDS, PROGRAM_S, WORST, SEEDS = 320.0, 30, 20.0, 5, 3
 
 
 @dataclass(frozen=True)
-class Wish:
+class SchemeReportOptions:
     """What a report is to hold: schemes, tasks of the probes and where their labels are, and the teacher, if moved."""
 
     schemes: Sequence[str] = tuple(SCHEMES)
@@ -59,7 +59,7 @@ class Wish:
     rounds: int = ROUNDS
 
 
-def report(prepared: Prepared, wish: Wish, say: OnText) -> dict[str, Any]:
+def report(prepared: Prepared, options: SchemeReportOptions, say: OnText) -> dict[str, Any]:
     """Everything as plain JSON: {"checkpoint", "method", "speech", "schemes": {scheme: {...}}, "notes"}.
 
     Of a scheme: size_bytes, median_ms and q1_ms, q3_ms of a call on one thread, time_share on the backend, program
@@ -71,9 +71,9 @@ def report(prepared: Prepared, wish: Wish, say: OnText) -> dict[str, Any]:
         SpeechpressError: unknown tasks, or none of the schemes can be had.
     """
     notes: list[str] = []
-    settled = _settled(prepared, wish, notes, say)
+    settled = _settled(prepared, options, notes, say)
     with tempfile.TemporaryDirectory() as folder:
-        rows = _programs(prepared, settled, Path(folder), wish.rounds, say)
+        rows = _programs(prepared, settled, Path(folder), options.rounds, say)
     yardstick = Yardstick(prepared.encoder, _some(prepared, PROGRAM_S), _chunk(prepared.encoder))
     encoders = {}
     for scheme, quantization in settled.items():
@@ -82,8 +82,8 @@ def report(prepared: Prepared, wish: Wish, say: OnText) -> dict[str, Any]:
         rows[scheme]["layers"] = _layers(prepared, encoders[scheme])
         rows[scheme]["float"] = [name for name, item in quantization.operators.items() if item.how == "float"]
         rows[scheme]["sensitive"] = [vars(cost) for cost in yardstick.costs(quantization, say)[:WORST]]
-    _add_heads(prepared, encoders, rows, wish, notes, say)
-    _add_probes(prepared, encoders, rows, wish, notes, say)
+    _add_heads(prepared, encoders, rows, options, notes, say)
+    _add_probes(prepared, encoders, rows, options, notes, say)
     return {
         "checkpoint": str(prepared.opened.path),
         "method": _method_name(prepared.encoder),
@@ -94,13 +94,15 @@ def report(prepared: Prepared, wish: Wish, say: OnText) -> dict[str, Any]:
     }
 
 
-def _settled(prepared: Prepared, wish: Wish, notes: list[str], say: OnText) -> dict[str, Quantization]:
+def _settled(
+    prepared: Prepared, options: SchemeReportOptions, notes: list[str], say: OnText
+) -> dict[str, Quantization]:
     found = {}
-    for scheme in dict.fromkeys(["none", *wish.schemes]):
+    for scheme in dict.fromkeys(["none", *options.schemes]):
         try:
             if scheme not in ("mixed", "int8-static"):
                 check_operators(str(prepared.opened.path), prepared.encoder, Quantization(scheme))
-            found[scheme], _ = settle(prepared, scheme, say, wish.budget_db)
+            found[scheme], _ = settle(prepared, scheme, say, options.budget_db)
         except SpeechpressError as error:
             notes.append(f"{scheme}: {error}")
     if len(found) < 2:
@@ -242,10 +244,15 @@ def _layers(prepared: Prepared, quantised: Encoder) -> list[dict[str, float]]:
 
 
 def _add_heads(
-    prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: OnText
+    prepared: Prepared,
+    encoders: dict[str, Encoder],
+    rows: dict[str, Any],
+    options: SchemeReportOptions,
+    notes: list[str],
+    say: OnText,
 ) -> None:
     """Cosine of the heads to the teacher, where there are both."""
-    comparison, waves = open_comparison(prepared.opened.path, (), wish.teacher), _some(prepared, PROGRAM_S)
+    comparison, waves = open_comparison(prepared.opened.path, (), options.teacher), _some(prepared, PROGRAM_S)
     for scheme, encoder in encoders.items():
         rows[scheme]["heads"] = {}
         if comparison.teacher is not None:
@@ -257,14 +264,19 @@ def _add_heads(
 
 
 def _add_probes(
-    prepared: Prepared, encoders: dict[str, Encoder], rows: dict[str, Any], wish: Wish, notes: list[str], say: OnText
+    prepared: Prepared,
+    encoders: dict[str, Encoder],
+    rows: dict[str, Any],
+    options: SchemeReportOptions,
+    notes: list[str],
+    say: OnText,
 ) -> None:
     for row in rows.values():
         row["probes"] = {}
     try:
-        tasks = [make_task(name, wish.data) for name in wish.tasks]
+        tasks = [make_task(name, options.data) for name in options.tasks]
     except SpeechpressError as error:
-        if wish.data is None:
+        if options.data is None:
             raise
         notes.append(f"no probes: {error}")
         return

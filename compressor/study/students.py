@@ -21,7 +21,7 @@ from ..distill.distill import distill
 from ..distill.objectives import load_heads
 from ..distill.plan import plan
 from ..distill.resume import check_identity
-from ..distill.run import Where
+from ..distill.run import RunOptions
 from ..evaluate.extract import extract, stores
 from ..evaluate.fidelity import fidelity
 from ..evaluate.probes import probe
@@ -145,8 +145,8 @@ def train_arms(runs: Runs, suggestion: Suggestion, listen: OnText) -> list[Arm]:
             listen(f"student {number} of {len(arms)}, {arm.name}: is there already")
             continue
         going_on = (arm.folder / STATE).is_file()
-        where = Where(runs.training.data, arm.folder, runs.training.device, going_on, overwrite=not going_on)
-        outcome = distill(recipe, where, _told(f"student {number} of {len(arms)}, {arm.name}", recipe, listen))
+        options = RunOptions(runs.training.data, arm.folder, runs.training.device, going_on, overwrite=not going_on)
+        outcome = distill(recipe, options, _told(f"student {number} of {len(arms)}, {arm.name}", recipe, listen))
         if not outcome.finished:
             listen(f"interrupted; the same command with --out {runs.training.out} goes on")
             raise KeyboardInterrupt

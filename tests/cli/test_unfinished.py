@@ -8,7 +8,7 @@ from speechpress.compressor.cli.show import show
 from speechpress.compressor.cli.show_tables import _lineage_rows, show_table
 from speechpress.compressor.cli.unfinished import saved_step, words
 from speechpress.compressor.distill.distill import distill
-from speechpress.compressor.distill.run import Where
+from speechpress.compressor.distill.run import RunOptions
 from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.runtime.errors import SpeechpressError
@@ -24,7 +24,7 @@ def begun(teacher, clips, out, resume=False):
             os.kill(os.getpid(), signal.SIGINT)
 
     recipe = load_recipe("distilhubert", [f"teacher={teacher}", *QUICK])
-    return distill(recipe, Where((clips,), out, "cpu", resume=resume, workers=0), listen)
+    return distill(recipe, RunOptions((clips,), out, "cpu", resume=resume, workers=0), listen)
 
 
 def test_an_interrupted_run_says_so_until_it_is_finished(tiny_teacher, few_clips, tmp_path):

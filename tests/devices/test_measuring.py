@@ -11,7 +11,7 @@ from speechpress.devices import profile as measuring
 from speechpress.devices.host import HostDevice
 from speechpress.devices.known import match
 from speechpress.devices.open import open_device
-from speechpress.devices.profile import Wish, chosen_cores, profile, settled
+from speechpress.devices.profile import ProfileOptions, chosen_cores, profile, settled
 from speechpress.devices.record import read_record
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.bundle import digest, read_bundle
@@ -44,15 +44,15 @@ def nobody(event):
     del event
 
 
-def acted(small_bundle, tmp_path, outcome, **wish):
+def acted(small_bundle, tmp_path, outcome, **options):
     python = program(tmp_path, "python", ACTOR.replace("OUTCOME", outcome))
-    return profile(read_bundle(small_bundle), open_device("host", str(python)), Wish(**wish), nobody)
+    return profile(read_bundle(small_bundle), open_device("host", str(python)), ProfileOptions(**options), nobody)
 
 
 def test_a_profile_of_this_machine(small_bundle, tmp_path):
     heard = []
-    wish = Wish(chunks=4, per_op=True, budget_ms=50.0, cores="0")
-    record = profile(read_bundle(small_bundle), HostDevice(), wish, heard.append)
+    options = ProfileOptions(chunks=4, per_op=True, budget_ms=50.0, cores="0")
+    record = profile(read_bundle(small_bundle), HostDevice(), options, heard.append)
     assert record["finished"] and record["stopped"] is None
     assert record["bundle"]["digest"] == read_bundle(small_bundle).document["digest"]
     assert record["golden"]["ok"] and record["golden"]["max_abs"] <= 1e-4
@@ -78,7 +78,7 @@ def test_an_interrupt_keeps_what_was_measured(small_bundle):
             raised.append(True)
             raise KeyboardInterrupt
 
-    record = profile(read_bundle(small_bundle), HostDevice(), Wish(duration_s=120.0, paces=("flat",)), listen)
+    record = profile(read_bundle(small_bundle), HostDevice(), ProfileOptions(duration_s=120.0, paces=("flat",)), listen)
     assert record["stopped"] == {"message": "interrupted", "exit_code": 130} and not record["finished"]
     assert len(record["paces"]["flat"]["ms"]) > 1 and record["result"]["peak_rss_bytes"] > 0
 
@@ -87,7 +87,7 @@ def test_wrong_numbers_are_not_timed(small_bundle, tmp_path):
     folder = copied(small_bundle, tmp_path)
     document = json.loads((folder / "bundle.json").read_text()) | {"tolerance": {"max_abs": 1e-12}}
     (folder / "bundle.json").write_text(json.dumps({**document, "digest": digest(document)}))
-    record = profile(read_bundle(folder), HostDevice(), Wish(), nobody)
+    record = profile(read_bundle(folder), HostDevice(), ProfileOptions(), nobody)
     assert record["stopped"]["exit_code"] == 3 and "Nothing was timed" in record["stopped"]["message"]
     assert record["golden"]["ok"] is False and record["paces"] == {} and record["result"]["p50_ms"] is None
 
@@ -114,7 +114,7 @@ def test_what_the_device_lacks_is_said(small_bundle, tmp_path):
     old = program(tmp_path, "old", "echo 3.9")
     for python, said in ((bare, "has no torch, executorch"), (old, r"is Python 3\.9, and 3\.11 or newer")):
         with pytest.raises(SpeechpressError, match=rf"{said}.*pip install.*--python.*--runner"):
-            profile(read_bundle(small_bundle), HostDevice(str(python)), Wish(), nobody)
+            profile(read_bundle(small_bundle), HostDevice(str(python)), ProfileOptions(), nobody)
 
 
 def test_a_bundle_for_another_target(small_bundle, tmp_path):
@@ -122,21 +122,21 @@ def test_a_bundle_for_another_target(small_bundle, tmp_path):
     document = json.loads((folder / "bundle.json").read_text())
     document["target"] |= {"name": "ios-coreml", "backend": "coreml"}
     (folder / "bundle.json").write_text(json.dumps({**document, "digest": digest(document)}))
-    record = profile(read_bundle(folder), HostDevice(), Wish(), nobody)
+    record = profile(read_bundle(folder), HostDevice(), ProfileOptions(), nobody)
     assert "is for ios-coreml and needs the backend coreml" in record["stopped"]["message"]
     with pytest.raises(SpeechpressError, match=r"ios-coreml.*speechpress-run runs xnnpack only"):
-        profile(read_bundle(folder), HostDevice(), Wish(runner=folder / "any"), nobody)
+        profile(read_bundle(folder), HostDevice(), ProfileOptions(runner=folder / "any"), nobody)
 
 
 def test_what_is_left_open_is_settled(small_bundle):
     bundle = read_bundle(small_bundle)
     pixel = match("Google Pixel 7")
-    found = settled(bundle, Wish(cores="big"), {"cores": CORES}, pixel)
+    found = settled(bundle, ProfileOptions(cores="big"), {"cores": CORES}, pixel)
     assert found["threads"] == 2 and found["cores"] == [6, 7] and found["chunks"] == {"real": 100, "flat": 100}
-    assert settled(bundle, Wish(threads=4), {"cores": CORES}, pixel)["threads"] == 4
-    assert settled(bundle, Wish(), {"cores": CORES}, None)["threads"] == 1
+    assert settled(bundle, ProfileOptions(threads=4), {"cores": CORES}, pixel)["threads"] == 4
+    assert settled(bundle, ProfileOptions(), {"cores": CORES}, None)["threads"] == 1
     with pytest.raises(SpeechpressError, match="runs chunks of 80 ms"):
-        settled(bundle, Wish(chunk_ms=100), {"cores": CORES}, None)
+        settled(bundle, ProfileOptions(chunk_ms=100), {"cores": CORES}, None)
 
 
 def test_cores_as_they_are_typed():

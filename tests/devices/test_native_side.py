@@ -14,7 +14,7 @@ from profiled import first_on_path, program
 from speechpress.devices.adb import AdbDevice
 from speechpress.devices.native_side import find, machine, write_clip
 from speechpress.devices.open import open_device
-from speechpress.devices.profile import Wish, profile
+from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
@@ -68,8 +68,8 @@ def nobody(event):
 
 
 def test_a_bundle_is_measured_by_the_runner(small_bundle, runner, phone):
-    wish = Wish(chunks=12, per_op=True, runner=runner, paces=("real", "flat"))
-    record = profile(read_bundle(small_bundle), open_device("adb:1234"), wish, nobody)
+    options = ProfileOptions(chunks=12, per_op=True, runner=runner, paces=("real", "flat"))
+    record = profile(read_bundle(small_bundle), open_device("adb:1234"), options, nobody)
     assert record["finished"], record["stopped"]
     assert record["settings"]["side"] == "native" and record["device"]["address"] == "adb:1234"
     assert record["golden"]["ok"] and record["golden"]["max_abs"] <= 1e-4
@@ -87,7 +87,7 @@ def test_a_runner_that_crashes_keeps_what_there_is(small_bundle, runner, phone, 
     broken = program(tmp_path, "speechpress-run", script.replace("REAL", str(runner)))
     monkeypatch.setattr("speechpress.devices.native_side.machine", lambda path: "x86_64")
     monkeypatch.setattr("speechpress.devices.profile.WARMUP", -1)
-    record = profile(read_bundle(small_bundle), open_device("adb:1"), Wish(runner=broken), nobody)
+    record = profile(read_bundle(small_bundle), open_device("adb:1"), ProfileOptions(runner=broken), nobody)
     assert "crashed (abort)" in record["stopped"]["message"]
     assert record["load"]["load_ms"] == 9.5 and record["paces"]["real"]["ms"] == [1.5]
 
@@ -95,7 +95,7 @@ def test_a_runner_that_crashes_keeps_what_there_is(small_bundle, runner, phone, 
 def test_without_a_runner_it_says_how_to_build_one(small_bundle, phone, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SpeechpressError, match=r"needs the native runner.*docs/cpp\.md.*NDK.*--runner PATH"):
-        profile(read_bundle(small_bundle), open_device("adb:1"), Wish(), nobody)
+        profile(read_bundle(small_bundle), open_device("adb:1"), ProfileOptions(), nobody)
 
 
 def test_a_runner_for_another_processor(tmp_path):

@@ -15,7 +15,7 @@ from profiled import first_on_path, program
 from speechpress.devices.device import DeviceError
 from speechpress.devices.open import open_device
 from speechpress.devices.process import Done
-from speechpress.devices.profile import Wish, profile
+from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.runtime.bundle import read_bundle
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -141,7 +141,7 @@ def board(address="ssh:board"):
 
 def test_a_bundle_is_measured_over_ssh(server, small_bundle):
     heard = []
-    record = profile(read_bundle(small_bundle), board(), Wish(chunks=3, per_op=True), heard.append)
+    record = profile(read_bundle(small_bundle), board(), ProfileOptions(chunks=3, per_op=True), heard.append)
     assert record["finished"] and record["stopped"] is None, record["stopped"]
     assert record["golden"]["ok"] and record["device"]["address"] == "ssh:board"
     assert {name: len(pace["ms"]) for name, pace in record["paces"].items()} == {"real": 3, "flat": 3}
@@ -193,13 +193,13 @@ def test_no_space_while_copying(server, tmp_path, small_bundle):
     said = "echo 'scp: write remote \"encoder.pte\": No space left on device' >&2; exit 1"
     program(server.folder / "bin", "scp", said)
     with pytest.raises(DeviceError, match=r"no space is left on the device.*TMPDIR"):
-        profile(read_bundle(small_bundle), board(), Wish(), lambda event: None)
+        profile(read_bundle(small_bundle), board(), ProfileOptions(), lambda event: None)
     assert not server.left
 
 
 def test_a_python_without_executorch(server, small_bundle):
     with pytest.raises(Exception, match=r"no-python does not run there.*--python"):
-        profile(read_bundle(small_bundle), open_device("ssh:board", "no-python"), Wish(), lambda event: None)
+        profile(read_bundle(small_bundle), open_device("ssh:board", "no-python"), ProfileOptions(), lambda event: None)
 
 
 def test_a_connection_that_breaks_keeps_what_there_is(server, small_bundle):
@@ -209,8 +209,8 @@ def test_a_connection_that_breaks_keeps_what_there_is(server, small_bundle):
         if event["event"] == "chunks":
             server.cut()
 
-    wish = Wish(duration_s=60.0, paces=("flat",))
-    record = profile(read_bundle(small_bundle), board(), wish, listen)
+    options = ProfileOptions(duration_s=60.0, paces=("flat",))
+    record = profile(read_bundle(small_bundle), board(), options, listen)
     assert not record["finished"] and record["stopped"]["exit_code"] == 1
     assert "ssh:board: " in record["stopped"]["message"] and "connection" in record["stopped"]["message"]
     assert record["paces"]["flat"]["ms"] and record["result"]["p50_ms"] > 0

@@ -20,7 +20,7 @@ from speechpress.compressor.distill.distill import distill, first_batch, make_ba
 from speechpress.compressor.distill.metrics import MetricsLog
 from speechpress.compressor.distill.objectives import load_heads
 from speechpress.compressor.distill.plan import plan
-from speechpress.compressor.distill.run import Where, check_folder
+from speechpress.compressor.distill.run import RunOptions, check_folder
 from speechpress.compressor.models.checkpoint import load_checkpoint, load_encoder, read_json, save_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe
@@ -36,9 +36,9 @@ def recipe(teacher, *settings, name="distilhubert"):
     return load_recipe(name, [f"teacher={teacher}", *QUICK, *settings])
 
 
-def run(loaded, clips, out, **where):
+def run(loaded, clips, out, **options):
     events = []
-    outcome = distill(loaded, Where((clips,), out, "cpu", **where), events.append)
+    outcome = distill(loaded, RunOptions((clips,), out, "cpu", **options), events.append)
     return outcome, events
 
 
@@ -217,7 +217,7 @@ def test_masking_distillation_resumes_to_the_very_same_weights(tiny_teacher, few
     loaded = masked_recipe(tiny_teacher, "train.checkpoint_every=2", "train.validate_every=4")
     run(loaded, few_clips, tmp_path / "whole")
     with pytest.raises(Killed):
-        distill(loaded, Where((few_clips,), tmp_path / "cut", "cpu"), kill)
+        distill(loaded, RunOptions((few_clips,), tmp_path / "cut", "cpu"), kill)
     outcome, events = run(loaded, few_clips, tmp_path / "cut", resume=True)
     assert events[1]["event"] == "resumed" and outcome.card["steps"] == 4
     for file in ("model.safetensors", "heads.safetensors"):
@@ -366,9 +366,9 @@ def test_a_diverging_loss_stops_with_advice(tiny_teacher, few_clips, tmp_path):
 def test_a_folder_in_use_is_refused_and_kept(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SpeechpressError, match="not empty"):
-        check_folder(Where((), tmp_path))
+        check_folder(RunOptions((), tmp_path))
     with pytest.raises(SpeechpressError, match="leaves it alone"):
-        check_folder(Where((), tmp_path, overwrite=True))
+        check_folder(RunOptions((), tmp_path, overwrite=True))
     assert (tmp_path / "thesis.txt").exists()
 
 
@@ -496,8 +496,8 @@ def test_one_damaged_recording_in_a_small_corpus_costs_no_run(tiny_teacher, tmp_
             said = json.loads(read_metadata(tmp_path / "run" / "resume.safetensors")["speechpress"])
             smoothed[event["step"]] = said["progress"]["loss_ema"]
 
-    where = Where((tmp_path,), tmp_path / "run", "cpu")
-    outcome = distill(recipe(tiny_teacher, *settings, "train.checkpoint_every=1"), where, listen)
+    options = RunOptions((tmp_path,), tmp_path / "run", "cpu")
+    outcome = distill(recipe(tiny_teacher, *settings, "train.checkpoint_every=1"), options, listen)
     assert outcome.finished and not list((tmp_path / "run").glob("resume.*"))
     card = read_json(tmp_path / "run" / "card.json")
     assert [Path(item["path"]).name for item in card["data"]["skipped"]] == [f"{damaged}.wav"]

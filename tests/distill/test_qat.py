@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from speechpress.compressor.distill.distill import distill
 from speechpress.compressor.distill.qat import QuantizedTraining
-from speechpress.compressor.distill.run import Where
+from speechpress.compressor.distill.run import RunOptions
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.quantize.fake_quant import simulated
 from speechpress.compressor.quantize.scheme import FIRST_CONV, Quantization, load_quantization
@@ -27,8 +27,8 @@ def recipe(teacher, *settings):
     return load_recipe("distilhubert-streaming", [f"teacher={teacher}", *QUICK, *settings])
 
 
-def run(loaded, clips, out, listen=lambda event: None, **where):
-    return distill(loaded, Where((clips,), out, "cpu", **where), listen)
+def run(loaded, clips, out, listen=lambda event: None, **options):
+    return distill(loaded, RunOptions((clips,), out, "cpu", **options), listen)
 
 
 def trained(scheme, config=WIDE, steps=4, freeze=1.0):

@@ -4,7 +4,7 @@ import torch
 from speechpress.compressor.cli.show import show_recipe
 from speechpress.compressor.distill.folders import choose_folder
 from speechpress.compressor.distill.metrics import MetricsLog
-from speechpress.compressor.distill.run import Where
+from speechpress.compressor.distill.run import RunOptions
 from speechpress.compressor.distill.stages import distill_in_stages
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
@@ -26,8 +26,8 @@ def recipe(teacher, *settings):
     return load_recipe("dphubert", [f"teacher={teacher}", *QUICK, *GATES, *FINAL, *settings])
 
 
-def run(loaded, clips, out, listen=lambda event: None, **where):
-    return distill_in_stages(loaded, Where((clips,), out, "cpu", **where), listen)
+def run(loaded, clips, out, listen=lambda event: None, **options):
+    return distill_in_stages(loaded, RunOptions((clips,), out, "cpu", **options), listen)
 
 
 @pytest.fixture(scope="module")

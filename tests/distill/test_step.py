@@ -12,7 +12,7 @@ from speechpress.compressor.distill.distill import make_fabric
 from speechpress.compressor.distill.loop import Loop
 from speechpress.compressor.distill.objectives import PredictionHeads
 from speechpress.compressor.distill.process import Interrupt
-from speechpress.compressor.distill.run import Where
+from speechpress.compressor.distill.run import RunOptions
 from speechpress.compressor.distill.step import (
     Distiller,
     Trainer,
@@ -189,7 +189,7 @@ def test_an_interrupted_loop_knows_its_numbers(make_trainer, few_clips):
 def test_half_precision_that_fell_back_to_full_is_watched_as_full(make_trainer, teacher, clip, tmp_path):
     """fp16 in a recipe is fp32 on a CPU: there is no scaler to leave a bad step out."""
     recipe = load_recipe("distilhubert", ["train.steps=4", "train.precision=fp16", f"train.clip={clip}"])
-    fabric = make_fabric(recipe, Where((), tmp_path, "cpu"))
+    fabric = make_fabric(recipe, RunOptions((), tmp_path, "cpu"))
     scaled = scales_gradients(fabric)
     assert not scaled
     trainer = make_trainer(

@@ -113,7 +113,7 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
 
     from speechpress.compressor.distill import metrics as plots  # noqa: F401
     from speechpress.compressor.distill.distill import distill
-    from speechpress.compressor.distill.run import Where
+    from speechpress.compressor.distill.run import RunOptions
     from speechpress.compressor.export import export as exporting
     from speechpress.compressor.export.source import open_source
     from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, sha256, write_json
@@ -155,13 +155,13 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     recipe = load_recipe("distilhubert", [f"teacher={teacher}", "match.depth=1", "student.layers=1", *settings])
 
     def distilled(out: Path, overwrite: bool) -> None:
-        distill(recipe, Where((clips,), out, "cpu", overwrite=overwrite, workers=0), lambda event: None)
+        distill(recipe, RunOptions((clips,), out, "cpu", overwrite=overwrite, workers=0), lambda event: None)
 
     yield "distill", case(distilled, load_checkpoint, 6)
 
     def pruned(out: Path, overwrite: bool) -> None:
         order = prune_order.Order(teacher, prune_target.Target("sparsity", 0.2), "magnitude", 0)
-        prune(order, Where((), out, "cpu", overwrite=overwrite), lambda event: None, lambda words: None)
+        prune(order, RunOptions((), out, "cpu", overwrite=overwrite), lambda event: None, lambda words: None)
 
     yield "prune", case(pruned, load_checkpoint, 4)
     prepared = quantize_checkpoint.prepare(teacher, None, needs_speech=False)

@@ -1,22 +1,22 @@
 import pytest
 
-from speechpress.compressor.prune.options import Target, read_target
+from speechpress.compressor.prune.options import PruneTarget, read_target
 from speechpress.runtime.errors import SpeechpressError
 
 
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
-        ({"to_macs": "1.2G"}, Target("macs_per_s", 1.2e9)),
-        ({"to_macs": "800m"}, Target("macs_per_s", 8e8)),
-        ({"to_params": "10M"}, Target("parameters", 1e7)),
-        ({"to_params": "23500000"}, Target("parameters", 23.5e6)),
-        ({"to_latency": "5ms@host"}, Target("latency_ms", 5.0, "host")),
+        ({"to_macs": "1.2G"}, PruneTarget("macs_per_s", 1.2e9)),
+        ({"to_macs": "800m"}, PruneTarget("macs_per_s", 8e8)),
+        ({"to_params": "10M"}, PruneTarget("parameters", 1e7)),
+        ({"to_params": "23500000"}, PruneTarget("parameters", 23.5e6)),
+        ({"to_latency": "5ms@host"}, PruneTarget("latency_ms", 5.0, "host")),
         (
             {"to_latency": "2.5 ms@ssh:pi@raspberrypi.local:22"},
-            Target("latency_ms", 2.5, "ssh:pi@raspberrypi.local:22"),
+            PruneTarget("latency_ms", 2.5, "ssh:pi@raspberrypi.local:22"),
         ),
-        ({"sparsity": 0.5}, Target("sparsity", 0.5)),
+        ({"sparsity": 0.5}, PruneTarget("sparsity", 0.5)),
     ],
 )
 def test_targets_are_read(given, wanted):
@@ -44,5 +44,5 @@ def test_malformed_targets_are_refused(given, said):
 
 
 def test_costs_for_people():
-    assert Target("macs_per_s", 1).say(1.25e9) == "1.250 GMAC/s"
-    assert Target("latency_ms", 1, "host").say(3.14159) == "3.14 ms on host"
+    assert PruneTarget("macs_per_s", 1).say(1.25e9) == "1.250 GMAC/s"
+    assert PruneTarget("latency_ms", 1, "host").say(3.14159) == "3.14 ms on host"

@@ -4,7 +4,7 @@ from bundled import SMALL, make
 
 from speechpress.compressor.export.latency import Measured
 from speechpress.compressor.models import costs
-from speechpress.compressor.prune.options import Target
+from speechpress.compressor.prune.options import PruneTarget
 from speechpress.compressor.prune.search import search
 from speechpress.compressor.surgery.units import counts, resized, sizes_of
 from speechpress.runtime.errors import SpeechpressError
@@ -40,7 +40,9 @@ def test_time_is_measured_and_chosen_again_until_it_fits():
     whole = measure(encoder).ms
     budget = 0.6 * whole
     said = []
-    found = search(Target("latency_ms", budget, "host"), encoder, importance_of(encoder), True, measure, said.append)
+    found = search(
+        PruneTarget("latency_ms", budget, "host"), encoder, importance_of(encoder), True, measure, said.append
+    )
     after = resized(SMALL, counts(found.masks))
     assert found.latency["before_ms"] == whole and 0.9 * budget <= found.latency["after_ms"] <= budget
     assert after in asked and found.latency["device"] == "host" and not found.notes
@@ -51,7 +53,7 @@ def test_a_trace_without_modules_is_said():
     encoder = make(SMALL)
     measure, _ = clock(2.0, known=0.1)
     budget = 0.7 * measure(encoder).ms
-    found = search(Target("latency_ms", budget, "host"), encoder, importance_of(encoder), True, measure)
+    found = search(PruneTarget("latency_ms", budget, "host"), encoder, importance_of(encoder), True, measure)
     assert "in proportion to MACs" in found.notes[0] and found.latency["after_ms"] <= budget
 
 
@@ -61,17 +63,17 @@ def test_a_budget_under_what_is_left_names_the_nearest():
     with pytest.raises(
         SpeechpressError, match=r"1.00 ms on host cannot be reached.*without heads.*nearest is 2\.\d\d ms"
     ):
-        search(Target("latency_ms", 1.0, "host"), encoder, importance_of(encoder), True, measure)
+        search(PruneTarget("latency_ms", 1.0, "host"), encoder, importance_of(encoder), True, measure)
     with pytest.raises(SpeechpressError, match="nothing to prune"):
-        search(Target("latency_ms", 1e6, "host"), encoder, importance_of(encoder), True, measure)
+        search(PruneTarget("latency_ms", 1e6, "host"), encoder, importance_of(encoder), True, measure)
 
 
 @pytest.mark.parametrize(
     ("target", "cost"),
     [
-        (Target("parameters", 15_000), costs.parameters),
-        (Target("macs_per_s", 600_000), costs.macs_per_s),
-        (Target("sparsity", 0.6), costs.parameters),
+        (PruneTarget("parameters", 15_000), costs.parameters),
+        (PruneTarget("macs_per_s", 600_000), costs.macs_per_s),
+        (PruneTarget("sparsity", 0.6), costs.parameters),
     ],
 )
 def test_sizes_are_met(target, cost):
@@ -84,6 +86,6 @@ def test_sizes_are_met(target, cost):
 def test_sizes_out_of_reach_name_the_nearest():
     encoder = make(SMALL)
     with pytest.raises(SpeechpressError, match=r"nearest is --sparsity 0\.\d+"):
-        search(Target("sparsity", 0.99), encoder, importance_of(encoder), True, clock(1)[0])
+        search(PruneTarget("sparsity", 0.99), encoder, importance_of(encoder), True, clock(1)[0])
     with pytest.raises(SpeechpressError, match=r"nearest is 0\.\d+ M parameters"):
-        search(Target("parameters", 10), encoder, importance_of(encoder), True, clock(1)[0])
+        search(PruneTarget("parameters", 10), encoder, importance_of(encoder), True, clock(1)[0])

@@ -15,7 +15,7 @@ from rich.console import Console
 from speechpress.compressor.export.card import card
 from speechpress.compressor.export.document import summary
 from speechpress.compressor.export.tables import bundle_table
-from speechpress.devices.profile import Wish, settled
+from speechpress.devices.profile import ProfileOptions, settled
 from speechpress.devices.record import begin, settle
 from speechpress.devices.report import build
 from speechpress.devices.scores import scores_of
@@ -102,7 +102,7 @@ def use(folder):
     assert all(list(state[entry["name"]].shape) == entry["shape"] for entry in document["state"])
     constants(document)
     facts = {"cores": [], "model": "x", "load_1min": 0.0}
-    settings = settled(bundle, Wish(), facts, None) | {"side": "python"}
+    settings = settled(bundle, ProfileOptions(), facts, None) | {"side": "python"}
     record = begin(bundle, settings, {"address": "host", "known": None, **facts})
     record["accuracy"]["scores"] = scores_of(bundle)
     settle(record)

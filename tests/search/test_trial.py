@@ -5,7 +5,7 @@ from searched import tiny_recipe
 
 from speechpress.compressor.cli.show import show_recipe
 from speechpress.compressor.distill.distill import distill
-from speechpress.compressor.distill.run import Where
+from speechpress.compressor.distill.run import RunOptions
 from speechpress.compressor.export.clock import DeviceClock
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe, parse_recipe
@@ -57,7 +57,7 @@ def test_a_full_disk_is_known_whatever_was_said_of_it(tmp_path):
 
 def test_a_program_is_as_faithful_as_the_run_says_of_its_student(tiny_teacher, few_clips, tmp_path):
     recipe = parse_recipe(tiny_recipe(tiny_teacher), "tiny.yaml", ["train.steps=2", "train.validate_every=2"])
-    outcome = distill(recipe, Where((few_clips,), tmp_path / "run", "cpu"), lambda event: None)
+    outcome = distill(recipe, RunOptions((few_clips,), tmp_path / "run", "cpu"), lambda event: None)
     job = Job(recipe, (few_clips,), "cpu", tmp_path, DeviceClock("host", 1, 60), 5.0)
     found = program_fidelity(job, outcome, {"quantize": "none"}, 80.0, tmp_path / "run")
     assert found.keys() == outcome.card["valid"]["end_chunked"].keys()

@@ -7,7 +7,7 @@ from bundled import SMALL, make
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.quantize.ptq import prepare
 from speechpress.compressor.quantize.tables import markdown_table, report_tables
-from speechpress.compressor.study.schemes import Wish, report
+from speechpress.compressor.study.schemes import SchemeReportOptions, report
 from speechpress.runtime.errors import SpeechpressError
 
 WIDE = replace(SMALL, conv_channels=(16, 32), head_dim=16)  # so that groups of 32 inputs divide it
@@ -19,7 +19,7 @@ def found(tmp_path_factory, few_clips):
     save_encoder(folder, make(WIDE))
     write_json(folder / "card.json", {"teacher": {"source": "./nowhere"}})
     prepared = prepare(folder, few_clips, needs_speech=True)
-    return report(prepared, Wish(("int4",), (), few_clips, rounds=3), lambda stage: None)
+    return report(prepared, SchemeReportOptions(("int4",), (), few_clips, rounds=3), lambda stage: None)
 
 
 def test_schemes_stand_beside_float(found):
@@ -62,4 +62,4 @@ def test_a_scheme_that_cannot_be_had_is_a_note_not_the_end(tmp_path, few_clips):
     write_json(tmp_path / "card.json", {})
     prepared = prepare(tmp_path, few_clips, needs_speech=True)
     with pytest.raises(SpeechpressError, match=r"no scheme can be had: int4: .*32"):
-        report(prepared, Wish(("int4",), (), rounds=2), lambda stage: None)
+        report(prepared, SchemeReportOptions(("int4",), (), rounds=2), lambda stage: None)
