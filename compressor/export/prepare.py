@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..models.attention import Attention, Cache
 from ..models.config import EncoderConfig
-from ..models.encoder import ConvLayer, Encoder, FrontEnd, PositionConv, TimeReduction
+from ..models.encoder import ConvLayer, ConvPositionalEmbedding, Encoder, FeatureExtractor, TimeReduction
 from ..models.input_norm import initial_sums, real_samples, running_blocks
 from ..models.streaming import StreamingEncoder, folded
 
@@ -195,7 +195,7 @@ def _layer_norms(encoder: Encoder) -> list[tuple[nn.Module, str, nn.LayerNorm]]:
 class TimeMajorFrontEnd(nn.Module):
     """The convolutions over the waveform: (1, S) -> (1, T, C)."""
 
-    def __init__(self, front: FrontEnd) -> None:
+    def __init__(self, front: FeatureExtractor) -> None:
         super().__init__()
         self.conv_layers = nn.ModuleList(map(_front_layer, front.conv_layers))
 
@@ -223,7 +223,7 @@ class FlatPositionConv(nn.Module):
     is put in front of whatever the input was made from, and fails when that has another number of dimensions.
     """
 
-    def __init__(self, position: PositionConv) -> None:
+    def __init__(self, position: ConvPositionalEmbedding) -> None:
         super().__init__()
         self.past, self.future = position.past, position.future
         self.conv = TimeMajorConv(position.conv)

@@ -79,7 +79,7 @@ class FeedForward(nn.Module):
         return self.output_dense(self.dropout(F.gelu(self.intermediate_dense(x))))
 
 
-class Layer(nn.Module):
+class TransformerLayer(nn.Module):
     """One Transformer layer, normed after (base models) or before (large models) its two blocks."""
 
     def __init__(self, config: EncoderConfig, index: int) -> None:

@@ -17,11 +17,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Attention, Cache, FeedForward, Layer
+from .attention import Attention, Cache, FeedForward, TransformerLayer
 from .config import EncoderConfig
 from .input_norm import normalize, running_normalize
 
-__all__ = ["Attention", "Cache", "Context", "ConvLayer", "Encoder", "FeedForward", "FrontEnd", "Layer", "PositionConv"]
+__all__ = [
+    "Attention",
+    "Cache",
+    "ConvLayer",
+    "ConvPositionalEmbedding",
+    "Encoder",
+    "FeatureExtractor",
+    "FeedForward",
+    "TransformerEncoder",
+    "TransformerLayer",
+]
 
 
 class StaticNorm(nn.Module):
@@ -82,7 +92,7 @@ class ConvLayer(nn.Module):
         return F.gelu(x)
 
 
-class FrontEnd(nn.Module):
+class FeatureExtractor(nn.Module):
     """The convolutions over the waveform: (B, S) -> (B, T, C)."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -102,7 +112,7 @@ class FrontEnd(nn.Module):
         return x.transpose(1, 2)
 
 
-class Projection(nn.Module):
+class FeatureProjection(nn.Module):
     """(B, T, C) -> (B, T, D)."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -116,7 +126,7 @@ class Projection(nn.Module):
         return x if self.projection is None else self.projection(x)
 
 
-class PositionConv(nn.Module):
+class ConvPositionalEmbedding(nn.Module):
     """Grouped convolution over time whose output is added to its input: (B, T, D) -> (B, T, D)."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -152,17 +162,19 @@ class TimeReduction(nn.Module):
         return self.conv(x.transpose(1, 2)).transpose(1, 2)
 
 
-class Context(nn.Module):
+class TransformerEncoder(nn.Module):
     """Position convolution, Transformer layers and their norm (`encoder.*` in HubertModel's names)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.pre_norm, self.depth = config.pre_norm, config.num_layers
         self.scale_layer_grads = False
-        self.pos_conv_embed = PositionConv(config)
+        self.pos_conv_embed = ConvPositionalEmbedding(config)
         self.layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(Layer(config, i) for i in range(config.distinct_layers or config.num_layers))
+        self.layers = nn.ModuleList(
+            TransformerLayer(config, i) for i in range(config.distinct_layers or config.num_layers)
+        )
         self.time_reduction = TimeReduction(config) if config.time_reduction > 1 else None
 
     def in_order(self) -> list[nn.Module]:
@@ -232,9 +244,9 @@ class Encoder(nn.Module):
         self.config = config
         self.front_end_grad = 1.0
         self.masked_spec_embed = nn.Parameter(torch.rand(config.width), requires_grad=False)
-        self.feature_extractor = FrontEnd(config)
-        self.feature_projection = Projection(config)
-        self.encoder = Context(config)
+        self.feature_extractor = FeatureExtractor(config)
+        self.feature_projection = FeatureProjection(config)
+        self.encoder = TransformerEncoder(config)
         self._initialize()
 
     def _initialize(self) -> None:
@@ -290,7 +302,7 @@ class Encoder(nn.Module):
         chunk_frames: int | None = None,
         layers: Sequence[int] = (),
     ) -> Tensor:
-        """Features that a deployed student yields: (B, T, D), the last layer, or K layers, see `Context.outputs`."""
+        """Features of a deployed student: (B, T, D), of the last layer, or of K (`TransformerEncoder.outputs`)."""
         return self.encoder.outputs(self.hidden_states(waves, lengths, chunk_frames), layers)
 
     @property

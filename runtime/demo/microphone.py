@@ -20,7 +20,7 @@ HOW_TO_INSTALL = "install it with: apt install libportaudio2 (Linux), or: pip in
 
 
 @dataclass(frozen=True)
-class Device:
+class InputDevice:
     """A microphone as PortAudio numbers it; `rate` in Hz is the one that it likes best."""
 
     index: int
@@ -45,18 +45,20 @@ def import_sounddevice() -> Any:
     return sounddevice
 
 
-def microphones() -> list[Device]:
+def microphones() -> list[InputDevice]:
     """What can record here; empty when nothing can. Raises SpeechpressError when PortAudio is missing."""
     library = import_sounddevice()
     default = library.default.device[0]
     return [
-        Device(index, found["name"], found["max_input_channels"], round(found["default_samplerate"]), index == default)
+        InputDevice(
+            index, found["name"], found["max_input_channels"], round(found["default_samplerate"]), index == default
+        )
         for index, found in enumerate(library.query_devices())
         if found["max_input_channels"] > 0
     ]
 
 
-def choose(wanted: int | str | None = None) -> Device:
+def choose(wanted: int | str | None = None) -> InputDevice:
     """A microphone by its number or a part of its name; the system's default one when None.
 
     Raises SpeechpressError when there is none, with those that there are.
@@ -91,7 +93,7 @@ class Microphone:
         SpeechpressError: the device refuses the rate, or is used by another program.
     """
 
-    def __init__(self, device: Device, sample_rate: int | None = None, block_s: float = BLOCK_S) -> None:
+    def __init__(self, device: InputDevice, sample_rate: int | None = None, block_s: float = BLOCK_S) -> None:
         self._library = import_sounddevice()
         self.name, self.device, self.dropped, self.overruns = device.name, device, 0, 0
         self.sample_rate = _rate(self._library, device, sample_rate)
@@ -147,7 +149,7 @@ class Microphone:
         self._stream.close(ignore_errors=True)
 
 
-def _rate(library: Any, device: Device, wanted: int | None) -> int:
+def _rate(library: Any, device: InputDevice, wanted: int | None) -> int:
     for rate in [wanted] if wanted else [16_000, device.rate]:
         try:
             library.check_input_settings(device=device.index, channels=1, dtype="float32", samplerate=rate)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from bundled import SMALL
 
-from speechpress.compressor.models.attention import Attention, Layer, attention_weights
+from speechpress.compressor.models.attention import Attention, TransformerLayer, attention_weights
 from speechpress.compressor.models.encoder import Encoder
 
 CONFIG = replace(SMALL, attention_dropout=0.0, dropout=0.0, activation_dropout=0.0)
@@ -76,7 +76,7 @@ def test_weights_are_a_softmax_of_scaled_products():
 
 def test_a_layer_knows_whether_the_next_one_reuses_its_attention():
     config = replace(CONFIG, num_heads=(2,) * 4, ffn_widths=(8,) * 4, reuse_attention=(False, True, True, False))
-    layers = [Layer(config, index).attention for index in range(4)]
+    layers = [TransformerLayer(config, index).attention for index in range(4)]
     assert [layer.kept for layer in layers] == [True, True, False, False]
     assert [layer.reuses for layer in layers] == [False, True, True, False]
 
