@@ -214,6 +214,17 @@ def has_backend(bundle: Bundle) -> bool:
     return backend in import_executorch()._get_registered_backend_names()
 
 
+def load_bundle(folder: str | Path, chunk_ms: float | None = None, threads: int | None = None) -> "PteModel":
+    """A bundle, loaded: a `PteEngine` for `stream.StreamingExtractor` where it streams, else a `PteModel`.
+
+    Raises SpeechpressError as they do: what is no bundle, was changed, or cannot be run here.
+    """
+    bundle = read_bundle(folder)
+    if not bundle.document["streams"]:
+        return PteModel(bundle, threads)
+    return PteEngine(bundle, chunk_ms, threads)
+
+
 def import_executorch() -> Any:
     """ExecuTorch's library.
 

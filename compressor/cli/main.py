@@ -39,13 +39,24 @@ LIBRARIES = ("torch", "torchao", "executorch", "transformers", "lightning_fabric
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        import speechpress
+
+        sys.stdout.write(f"speechpress {speechpress.__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
 ) -> None:
     """Options before the command."""
-    del debug  # read by main, which also takes it after the command
+    del version, debug  # the version has been told; debug is read by main, which also takes it after the command
     others = logging.ERROR if int(os.environ.get("RANK", "0")) else logging.WARNING  # under torchrun one process speaks
     logging.basicConfig(level=logging.INFO if verbose else others, format="%(levelname)s %(message)s")
     if not verbose:

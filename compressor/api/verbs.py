@@ -1,0 +1,259 @@
+"""The verbs of the public door: what `compress` does, as functions with keyword arguments.
+
+Each returns the document that its command prints with --json, and raises SpeechpressError where the command would end
+with an error. `on_event` hears the events of a run as dicts, `say` what is being done as text; both may be left out.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speechpress.compressor.models.events import OnEvent, OnText
+
+if TYPE_CHECKING:
+    from speechpress.compressor.recipe.schema import Recipe
+
+PathLike = str | Path
+Paths = PathLike | Sequence[PathLike]
+
+
+def _silent(heard: Any) -> None:
+    """Hear nothing of it."""
+
+
+def _paths(paths: Paths) -> tuple[Path, ...]:
+    return (Path(paths),) if isinstance(paths, str | Path) else tuple(Path(path) for path in paths)
+
+
+def distill(
+    recipe: "PathLike | Recipe",
+    *,
+    data: Paths,
+    out: PathLike,
+    teacher: str | None = None,
+    changes: Sequence[str] = (),
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    on_event: OnEvent = _silent,
+) -> dict[str, Any]:
+    """Train a student and write its checkpoint folder.
+
+    Args:
+        recipe: name of a shipped recipe, path of a YAML file, or a `Recipe`.
+        data: folders of audio, Lhotse cuts manifests or Shar folders.
+        out: the folder to write.
+        teacher: hub id, folder, file or torchaudio:NAME; else the recipe's. Not with a `Recipe`.
+        changes: keys of the recipe to change, as "train.steps=1000". Not with a `Recipe`.
+        device: auto, cpu, cuda or mps.
+        resume: go on with an interrupted run in `out`.
+        overwrite: replace the run in `out`.
+        on_event: hears the run's events.
+
+    Raises SpeechpressError for bad input, a folder in use, or a run that was interrupted.
+    """
+    from speechpress.compressor.distill.run import RunOptions
+    from speechpress.compressor.distill.stages import distill_in_stages
+    from speechpress.compressor.recipe.files import load_recipe
+    from speechpress.compressor.recipe.schema import Recipe
+    from speechpress.runtime.errors import SpeechpressError
+
+    settings = [*([f"teacher={teacher}"] if teacher else []), *changes]
+    if isinstance(recipe, Recipe):
+        if settings:
+            raise SpeechpressError("teacher and changes are for a recipe's name or file; change the Recipe itself")
+        loaded = recipe
+    else:
+        loaded = load_recipe(str(recipe), settings)
+    options = RunOptions(_paths(data), Path(out), device, resume, overwrite)
+    outcome = distill_in_stages(loaded, options, on_event)
+    if not outcome.finished:
+        raise SpeechpressError(f"{out}: was interrupted; call distill again with resume=True")
+    return outcome.document()
+
+
+def prune(
+    checkpoint: PathLike,
+    *,
+    out: PathLike,
+    to_params: str | None = None,
+    to_macs: str | None = None,
+    to_latency: str | None = None,
+    sparsity: float | None = None,
+    method: str = "taylor",
+    layers: int | None = None,
+    width: int | None = None,
+    recover: int | None = 0,
+    data: Paths = (),
+    teacher: str | None = None,
+    changes: Sequence[str] = (),
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    on_event: OnEvent = _silent,
+    say: OnText = _silent,
+) -> dict[str, Any]:
+    """Write a smaller checkpoint: one of `to_params`, `to_macs`, `to_latency` and `sparsity` says how small.
+
+    Args:
+        checkpoint: a student's folder.
+        out: the folder to write.
+        to_params: such as "10M"; `to_macs`: "1.2G"; `to_latency`: "5ms@host"; `sparsity`: a share between 0 and 1.
+        method: taylor or magnitude take out units; parp or one-shot set single weights to zero.
+        layers: Transformer layers to keep; `width`: dimensions of the residual stream to keep.
+        recover: steps of distillation after the cut; None: a tenth of the recipe's.
+        data: speech, for importance by taylor and for the recovery.
+
+    Raises SpeechpressError for a target that cannot be met, missing speech, or a folder in use.
+    """
+    from speechpress.compressor.distill.run import RunOptions
+    from speechpress.compressor.prune.options import PrunePlan, read_target
+    from speechpress.compressor.prune.prune import prune as run
+    from speechpress.compressor.prune.prune import settled
+
+    target = read_target(to_macs, to_params, to_latency, sparsity)
+    plan = PrunePlan(Path(checkpoint), target, method, recover, layers, width, teacher, tuple(changes), None, None)
+    options = RunOptions(_paths(data), Path(out), device, resume, overwrite)
+    return run(settled(plan, options, say), options, on_event, say)
+
+
+def quantize(
+    checkpoint: PathLike,
+    scheme: str = "int8-static",
+    *,
+    out: PathLike,
+    data: PathLike | None = None,
+    budget_db: float = 30.0,
+    overwrite: bool = False,
+    say: OnText = _silent,
+) -> dict[str, Any]:
+    """Write a quantised checkpoint, calibrated on held-out speech where the scheme needs it.
+
+    Args:
+        checkpoint: a student's folder.
+        scheme: int8-static, int8, int8-linear, int4, fp16 or mixed.
+        out: the folder to write.
+        data: folder of audio or Lhotse manifest; else the starter speech.
+        budget_db: mixed: signal to error of the features that must be kept, in dB.
+
+    Raises SpeechpressError for an unknown scheme, what is no checkpoint, or a folder in use.
+    """
+    from speechpress.compressor.quantize.ptq import prepare
+    from speechpress.compressor.quantize.ptq import quantize as write
+    from speechpress.compressor.quantize.scheme import CALIBRATED
+    from speechpress.compressor.targets import known_scheme
+
+    known_scheme(scheme)
+    prepared = prepare(Path(checkpoint), None if data is None else Path(data), scheme in CALIBRATED)
+    return write(prepared, scheme, Path(out), say, budget_db, overwrite)
+
+
+def export(
+    checkpoint: PathLike,
+    target: str,
+    *,
+    out: PathLike,
+    quantize: str | None = None,
+    chunk_ms: Sequence[float] = (),
+    layers: str = "last",
+    offline_s: float = 10.0,
+    overwrite: bool = False,
+    allow_fallback: bool = False,
+    say: OnText = _silent,
+) -> dict[str, Any]:
+    """Make a bundle: lowered, run, and compared with the checkpoint before it is written.
+
+    Args:
+        checkpoint: a student's folder, or a teacher.
+        target: such as "android"; `compress ls targets` lists them.
+        out: the folder to write.
+        quantize: a scheme; else the checkpoint's own, else the target's.
+        chunk_ms: chunk sizes, the first is the default; else the target's.
+        layers: last, all, or numbers such as "0,2,4", side by side in each frame.
+        offline_s: the longest recording that can be run at once, in seconds; 0: none.
+        allow_fallback: accept a program that runs much beside its backend.
+
+    Raises:
+        SpeechpressError: the encoder cannot be lowered, or the folder is in use.
+        CheckFailed: the program computes something else than the checkpoint, or too much beside its backend.
+    """
+    from speechpress.compressor.export.export import export as write
+    from speechpress.compressor.export.export import plan
+    from speechpress.compressor.export.source import open_source
+    from speechpress.compressor.targets import check_scheme, target_of
+
+    place = target_of(target)
+    check_scheme(place, quantize or place.quantize)
+    planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers)
+    return write(planned, Path(out), overwrite, allow_fallback, say)
+
+
+def evaluate(
+    checkpoint: PathLike,
+    *,
+    data: PathLike | None = None,
+    tasks: str = "ks,sid",
+    teacher: str | None = None,
+    chunk_ms: float | None = None,
+    seeds: int = 3,
+    device: str = "cpu",
+    say: OnText = _silent,
+) -> dict[str, Any]:
+    """What a student kept: fidelity, and tasks beside its teacher, random weights and log-mel.
+
+    Args:
+        checkpoint: a student's folder or a bundle.
+        data: a labelled folder (labels.tsv); else the starter speech.
+        tasks: of ks (keywords) and sid (speakers), separated by commas.
+        teacher: if it is no longer where the card says.
+        chunk_ms: hear the audio in chunks, as a streaming student does.
+        seeds: heads per task.
+
+    Raises SpeechpressError for what is no student, or a folder without labels.
+    """
+    from speechpress.compressor.evaluate.quick import evaluate as measure
+
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    place = None if data is None else Path(data)
+    return measure(checkpoint, place, names, seeds, teacher=teacher, chunk_ms=chunk_ms, device=device, listen=say)
+
+
+def profile(
+    bundle: PathLike,
+    device: str = "host",
+    *,
+    chunk_ms: float | None = None,
+    threads: int | None = None,
+    chunks: int | None = None,
+    pace: str = "both",
+    budget_ms: float | None = None,
+    per_op: bool = False,
+    on_event: OnEvent = _silent,
+) -> dict[str, Any]:
+    """Measure a bundle on a device, chunk by chunk, after its golden clip was checked there; the record of it.
+
+    Args:
+        bundle: its folder.
+        device: host, ssh:user@host[:port] or adb:SERIAL.
+        chunk_ms: else the bundle's first; `threads`: else what is known of the device.
+        chunks: how many are timed.
+        pace: real, flat or both.
+        budget_ms: what a chunk may take.
+        per_op: also the time of every operator.
+
+    Raises SpeechpressError when the device cannot be reached; a profile that stopped on its way says so in `stopped`.
+    """
+    from speechpress.devices.open import open_device
+    from speechpress.devices.profile import ProfileOptions
+    from speechpress.devices.profile import profile as measure
+    from speechpress.runtime.bundle import read_bundle
+
+    options = ProfileOptions(
+        chunk_ms=chunk_ms,
+        threads=threads,
+        chunks=chunks,
+        paces=("real", "flat") if pace == "both" else (pace,),
+        budget_ms=budget_ms,
+        per_op=per_op,
+    )
+    return dict(measure(read_bundle(Path(bundle)), open_device(device), options, on_event))
