@@ -34,7 +34,9 @@ def test_layers_are_those_behind_the_feature_extractor_of_transformers(family, s
         save(model, tmp_path, do_normalize=True)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(tmp_path)
     teacher = load_teacher(str(tmp_path))
-    assert teacher.card.normalize_input and not caplog.records
+    assert teacher.card.normalize_input and not [
+        record for record in caplog.records if record.name.startswith("speechpress")
+    ]
     batch, _ = waves(16000)
     for gain in (3.0, 0.3, 0.01):  # speech at about -10, -30 and -60 dB of full scale
         wave = batch * gain + 0.02 * gain
