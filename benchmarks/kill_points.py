@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
 
 from searched import tiny_recipe
 
-from speechpress.compressor.cli import main as cli  # noqa: F401
+from speechpress.compressor.cli import main as cli
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
 from speechpress.compressor.models.scores import NAME
 from speechpress.compressor.search.rows import Rows

@@ -93,14 +93,10 @@ def evaluate(
         )
         quick = _quick(screen, source, data, tasks or QUICK_TASKS, teacher, chunk_ms, seeds, device)
         return _tell(screen, quick, finish, source)
-    if data_root is None:
-        raise SpeechpressError(f"--suite {chosen}: needs --data-root, the folder that holds the corpora, unpacked")
-    if data is not None:
-        raise SpeechpressError("--data is for the quick measure; a suite reads its corpora from --data-root")
     document = _suite(
         screen,
         source,
-        (chosen, tasks or "all", data_root, clips),
+        (chosen, tasks or "all", _corpora(chosen, data_root, data), clips),
         against=against or (),
         teacher=teacher,
         chunk_ms=chunk_ms,
@@ -114,6 +110,15 @@ def evaluate(
     )
     _tell(screen, document, finish, source)
     _require_sane(document["sanity"] if sanity else None)
+
+
+def _corpora(suite: str, data_root: Path | None, data: Path | None) -> Path:
+    """The folder of a suite's corpora; raises SpeechpressError when none was named, or --data was."""
+    if data_root is None:
+        raise SpeechpressError(f"--suite {suite}: needs --data-root, the folder that holds the corpora, unpacked")
+    if data is not None:
+        raise SpeechpressError("--data is for the quick measure; a suite reads its corpora from --data-root")
+    return data_root
 
 
 def _require_sane(sanity: dict[str, Any] | None) -> None:

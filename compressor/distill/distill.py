@@ -1,6 +1,6 @@
 """Distillation: recipe × teacher × audio -> checkpoint.
 
-`plan` decides what will be trained, `distill_step` is the step (teacher, student, heads, loss), `Loop` repeats it and
+`plan` decides what will be trained, `step` is the step (teacher, student, heads, loss), `Loop` repeats it and
 `Run` keeps the folder; here they are put together.
 """
 

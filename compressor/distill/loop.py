@@ -1,4 +1,4 @@
-"""The training loop of distillation: `distill_step` again and again, in a way that can be stopped and gone on with.
+"""The training loop of distillation: `step` again and again, in a way that can be stopped and gone on with.
 
 Batches are a pure function of their index, and so is a step's random state: a resumed run needs weights, optimizer
 state and `Progress`.

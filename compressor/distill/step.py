@@ -2,7 +2,7 @@
 
 Shapes: B batch, S samples, T frames, D width of the student, E width of the teacher.
 
-Nothing here knows of folders, logs, or how often it runs: `training` repeats the step and may stop between any two.
+Nothing here knows of folders, logs, or how often it runs: `loop` repeats the step and may stop between any two.
 For that the loss is a sum over frames divided by the frames of the *global* batch, so that one process, several
 processes and several micro-batches follow the same path; random state is set from (seed, step, process, micro-batch);
 and nothing waits for the GPU.

@@ -74,7 +74,7 @@ def remarks(tasks: Sequence[Task], scores: Mapping[str, Mapping[str, TaskScore]]
 
 
 def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) -> list[str]:
-    """What must not be, in the entries of `eval_suite.entry`, beyond what 95 % intervals over clips and seeds allow.
+    """What must not be, in the entries of `suite.entry`, beyond what 95 % intervals over clips and seeds allow.
 
     A floor or a student above the teacher; anything below a blind guess; shuffled labels above one.
     """

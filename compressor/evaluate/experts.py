@@ -75,7 +75,7 @@ class CoarseFrames:
 
 
 class TaskHead:
-    """A task whose head is trained on frames; see `downstream.Trainable`. Subclasses say how."""
+    """A task whose head is trained on frames; see `heads.Trainable`. Subclasses say how."""
 
     statistic: Callable[[np.ndarray], float]
 

@@ -13,7 +13,7 @@ def score_by_size(dots: Sequence[Any], floors: Mapping[str, float]) -> Any:
     """Mean quality (up is better) against size (left is better, on a logarithmic scale); floors as lines.
 
     Args:
-        dots: of `eval_report.Dot`.
+        dots: of `report.Dot`.
         floors: mean quality by name.
     """
     import matplotlib.pyplot as plt

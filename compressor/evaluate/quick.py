@@ -40,12 +40,12 @@ def evaluate(
 
     Args:
         checkpoint: a folder that `compress distill` wrote, a bundle, or a teacher.
-        data: a folder with labels.tsv (see `tasks.make_task`); None is the starter speech.
+        data: a folder with labels.tsv (see `tasks.folder.make_task`); None is the starter speech.
         tasks: any of "ks", "sid", "lid".
         seeds: how many probes are trained with the settings that val chose.
         teacher: where to find the teacher if not where the card says.
         chunk_ms: the student hears its audio in chunks of so much, as when it streams; None is all of it at once.
-        max_classes, max_clips: bounds on each task, see `tasks.make_task`.
+        max_classes, max_clips: bounds on each task, see `tasks.folder.make_task`.
         device: where features are computed; probes are trained on the CPU.
         listen: hears what is being done, a line each.
 

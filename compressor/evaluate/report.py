@@ -1,6 +1,6 @@
 """`compress eval --report`: what of the teacher was kept, task by task, and score against size; HTML or Markdown.
 
-It takes the JSON documents of `evaluate.evaluate` and of `eval_suite.evaluate_suite`.
+It takes the JSON documents of `quick.evaluate` and of `suite.evaluate_suite`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -112,18 +112,18 @@ def evaluate_suite(
 
     Args:
         source: a checkpoint folder, a bundle or a teacher; a bundle runs as on a device, in chunks where it streams.
-        tasks: from `mini_suite` or `superb_layouts`.
+        tasks: from `tasks.mini` or `tasks.superb`.
         against: further checkpoints, bundles or teachers, measured alike.
         teacher: where to find the teacher if not where the card says.
         chunk_ms: chunk size; for a checkpoint None is all audio at once, for a bundle its default.
         layers: "weighted" (a learned sum) or "last".
         budget: the same for every upstream and task.
         cache: folder in which features and scores are kept; None keeps none.
-        sanity: also learn from shuffled labels, and look whether anything is out of order; see `suite_checks`.
+        sanity: also learn from shuffled labels, and look whether anything is out of order; see `checks`.
         workers: tasks that are solved at once.
 
     Returns:
-        as `evaluate.evaluate`, for each task with "metric", a number per upstream and "ci95"; "against" has the others.
+        as `quick.evaluate`, for each task with "metric", a number per upstream and "ci95"; "against" has the others.
 
     Raises:
         SpeechpressError: before any long work, when the source, a corpus or a clip is not fit for it.

@@ -114,7 +114,7 @@ def chunk_of(opened: Checkpoint, chunk_ms: float | None) -> int | None:
 
 
 def open_upstream(source: str | Path, device: str = "cpu") -> Upstream:
-    """A bundle in its own chunks, a checkpoint folder, or any teacher (see `pretrained.load_teacher`).
+    """A bundle in its own chunks, a checkpoint folder, or any teacher (see `teachers.load.load_teacher`).
 
     Raises SpeechpressError when it is none of these.
     """

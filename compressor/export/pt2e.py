@@ -2,7 +2,7 @@
 
 PT2E with an annotator of our own. 8-bit weights get one scale per output channel, 4-bit ones one per 32 inputs.
 Activations are scaled anew in every call by their own range ("dynamic"), or by ranges that were measured on speech
-("static"); XNNPACK's static operators also give 8-bit numbers out. See `quantization` for who decides.
+("static"); XNNPACK's static operators also give 8-bit numbers out. See `quantize.scheme` for who decides.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ NORMS = ("ChannelNorm", "FrameNorm")  # whose means are products, but no weights
 def quantized(
     program: torch.fx.GraphModule, example: tuple[Tensor, ...], quantization: Quantization
 ) -> torch.fx.GraphModule:
-    """A module to export once more, whose operators compute as `quantization` says.
+    """A module to export once more, whose operators compute as `quantize.scheme` says.
 
     Args:
         program: an exported one's module.

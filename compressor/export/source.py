@@ -35,7 +35,7 @@ class Source:
 
 
 def open_source(source: str | Path) -> Source:
-    """The encoder of a checkpoint folder, else of any teacher (see `pretrained.load_teacher`).
+    """The encoder of a checkpoint folder, else of any teacher (see `teachers.load.load_teacher`).
 
     Raises SpeechpressError when it is neither, or a teacher whose encoder is not HuBERT's or wav2vec 2.0's.
     """

@@ -1,6 +1,6 @@
 """`compress prune`: a checkpoint made smaller, to a number of parameters or MACs, or to a time that is measured.
 
-What goes is chosen and taken out (`prune_cut`), and the rest is distilled again. The pruned checkpoint as it is before
+What goes is chosen and taken out (`cut`), and the rest is distilled again. The pruned checkpoint as it is before
 that lies beside the result, in OUT-cut.
 """
 

@@ -52,7 +52,7 @@ def search(
         encoder: the whole one.
         importance: of its units.
         per_cost: importance is divided by what a unit saves.
-        clock: measures an encoder on the device of a target in time, see `measured.measure`.
+        clock: measures an encoder on the device of a target in time, see `export.latency.measure`.
         say: hears what is being measured.
         whole: the parameters of which a sparsity is a share, if not those of `encoder`.
 

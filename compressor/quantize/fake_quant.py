@@ -78,7 +78,7 @@ def apply(part: nn.Conv1d | nn.Linear, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def static(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """8-bit numbers over a fixed range, see `quantization.scale_of`."""
+    """8-bit numbers over a fixed range, see `scheme.scale_of`."""
     scale, zero = _affine(low, high)
     return torch.fake_quantize_per_tensor_affine(x.float(), scale, zero, *LEVELS)  # also of autocast's halves
 

@@ -1,6 +1,6 @@
 """`compress search`: walk through shapes of a student, measure each, train those within the budget, keep one table.
 
-The owner draws shapes and writes the table; workers measure and train (`search_trial`). A search that was killed goes
+The owner draws shapes and writes the table; workers measure and train (`trial`). A search that was killed goes
 on from its table: what ended is kept, what was running begins anew.
 """
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..data.audio import Skipped
 from ..evaluate.checks import check_tasks
 from ..evaluate.extract import extract, stores
 from ..evaluate.features import LOG_MEL, Upstream, of_model, random_copy
@@ -47,8 +48,8 @@ def study_layers(
     """Study a teacher; the result is plain JSON.
 
     Args:
-        source: what `pretrained.load_teacher` takes.
-        tasks: see `layer_probes.open_tasks`.
+        source: what `teachers.load.load_teacher` takes.
+        tasks: see `probes.open_tasks`.
         students: checkpoint folders to compare with the teacher.
         training: also distil students of 1 to `most` heads, on the suggested and on other layers; None does not.
         seeds: probes for each layer and task.
@@ -77,10 +78,7 @@ def study_layers(
     runs = None if training is None else check_training(training, teacher, most)
     notes += [] if runs is None else leaks(runs, tasks)
     listen(f"{len(tasks)} tasks, {hours:.2f} h of audio, {teacher.card.depth + 1} layers")
-    with stores(cache, upstreams) as kept:
-        skipped = extract(upstreams, wanted(tasks), kept, device, listen)
-        tasks = [task.without(item.path for item in skipped) for task in tasks]
-        entries = {task.name: probe_task(task, kept, seeds, listen) for task in tasks}
+    tasks, entries, skipped = _probed(tasks, upstreams, cache, seeds, device, listen)
     measuring = Measuring(teacher, tasks, clips_to_compare(tasks, device), seeds, cache, device, listen)
     cka = likeness(measuring, opened)
     suggestion = suggest_layers(entries, cka["teacher"], most)
@@ -101,6 +99,21 @@ def study_layers(
         "notes": notes,
         "seconds": time.monotonic() - started,
     }
+
+
+def _probed(
+    tasks: Sequence[Task],
+    upstreams: Mapping[str, Upstream],
+    cache: Path | None,
+    seeds: int,
+    device: str,
+    listen: OnText,
+) -> tuple[list[Task], dict[str, Any], list[Skipped]]:
+    """(tasks without what cannot be read, their entries, what was skipped): every layer and floor is probed."""
+    with stores(cache, upstreams) as kept:
+        skipped = extract(upstreams, wanted(tasks), kept, device, listen)
+        readable = [task.without(item.path for item in skipped) for task in tasks]
+        return readable, {task.name: probe_task(task, kept, seeds, listen) for task in readable}, skipped
 
 
 def open_teacher(source: str) -> Teacher:

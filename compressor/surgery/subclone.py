@@ -35,7 +35,7 @@ class Pick(NamedTuple):
         return len(self.places) < self.size
 
 
-WIDTH = Group("width", 0)  # the residual stream: an axis like the units of pruning; see `narrowing`
+WIDTH = Group("width", 0)  # the residual stream: an axis like the units of pruning; see `narrow`
 _LAYER = r"encoder\.layers\.(\d+)\."
 _KINDS: list[tuple[str, tuple[str, ...]]] = [
     (r"feature_extractor\.conv_layers\.(\d+)\.conv\.weight", ("conv", "before")),

@@ -1,6 +1,6 @@
 """The kinds of task, a row each: what is refused, what a guess gets, what it is solved from, how it is scored.
 
-A new kind is a row here, a head in `works.HEADS`, and a function for each corpus in the `MAKERS` of a suite.
+A new kind is a row here, a head in `evaluate.experts.HEADS`, and a function for each corpus in the `MAKERS` of a suite.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ class Item:
     """A clip and its answer.
 
     `target` is a class (classify; the speaker for verify), a tuple of tokens (ctc) or letters (words), of letters and
-    marks (spell, see `scoring.spelled_slots`), pairs of slot and value (slots), an activity array (100 ms, 2)
+    marks (spell, see `metrics.spelled_slots`), pairs of slot and value (slots), an activity array (100 ms, 2)
     (diarize), or a word (search; for a recording also a frozenset of them). `query` marks what is searched for. `voice`
     is the speaker, and the language where that is not the answer; `name` the path inside a labelled folder. Both are ""
     elsewhere.

@@ -167,6 +167,9 @@ def test_advice_fits_what_is_not_there(cli, words, said, unsaid):
 
 def test_what_libraries_say_of_themselves_does_not_reach_a_user(cli):
     """torchao says which of its libraries it cannot load, and torch what of torchao is out of date."""
-    code = "from speechpress.compressor.cli.main import root; root(); import torchao; from torchao.quantization import pt2e"
+    code = (
+        "from speechpress.compressor.cli.main import root; root(); import torchao; "
+        "from torchao.quantization import pt2e"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

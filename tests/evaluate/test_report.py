@@ -24,7 +24,7 @@ def task(metric, student, teacher, random, logmel, other=None, half=0.02):
 
 
 def suite(name="runs/<b>student</b>", against=True):
-    """A document as `eval_suite.evaluate_suite` returns it."""
+    """A document as `evaluate.suite.evaluate_suite` returns it."""
     other = {"other": 0.3} if against else {}
     return {
         "checkpoint": name,
