@@ -12,7 +12,7 @@ schema 1. Times in ms, memory in bytes, clocks in kHz; null where something is n
     load        {load_ms, first_chunk_ms, base_rss_bytes, peak_rss_bytes}
     paces       {"real", "flat": {start_s, ms, p50_ms, p90_ms, p99_ms, max_ms, wall_s, cpu_s, late, samples}}
     result      the figures that one looks at first, see `result_of`
-    operators   see operators.py; null without --per-op
+    operators   see etdump.py; null without --per-op
     warnings    [{name, text}]
 """
 

@@ -3,8 +3,8 @@
 Shapes: B batch, T frames, D width of the student, E width of the teacher, N matched teacher layers.
 
 Heads make predictions {teacher layer: (B, T, E)} of a student's hidden states; an objective is a function of one
-`Matched` layer that yields one number per frame, (B, T): FUNCTIONS has them by name, `recipe.schema.OBJECTIVES` what is said
-of them. A recipe's `match` says which are added up, with which weights. The default is DistilHuBERT's
+`Matched` layer that yields one number per frame, (B, T): FUNCTIONS has them by name, `recipe.schema.OBJECTIVES` what is
+said of them. A recipe's `match` says which are added up, with which weights. The default is DistilHuBERT's
 (arXiv:2110.01900, eq. 1): the mean absolute difference plus `cosine` times -log sigmoid(cosine similarity).
 """
 

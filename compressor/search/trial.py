@@ -219,7 +219,9 @@ def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float
     heads = load_heads(folder, source.encoder.config.width, teacher.card.width)
     assert heads is not None, "distill writes them"
     student = ProgramStudent(folder / "program", heads, chunk_ms if streams else None)
-    waves = heldout_waves(hold_out(open_corpus(*job.data), job.recipe)[1], job.recipe.train.crop_s)
+    train = job.recipe.train
+    _, valid = hold_out(open_corpus(*job.data), train.seed, train.crop_s)
+    waves = heldout_waves(valid, train.crop_s)
     layers = tuple(int(layer) for layer in outcome.card["valid"]["end"])
     found = validate(student, teacher, layers, waves)
     shutil.rmtree(folder / "program")
