@@ -27,7 +27,7 @@ def report(path: Path, method: str, inputs: list[np.ndarray], fallback: Layers, 
     times = _times_ms(path, method, inputs)
     on_backend = sum(ms for name, ms in times if name == DELEGATE)
     kernels = [(name, ms) for name, ms in times if name != DELEGATE]
-    # A trace may be so short that the clock says 0.
+    # Shares are divided by it, so it must not be 0.
     total = max(on_backend + sum(ms for _, ms in kernels), 1e-9)
     costs: dict[tuple[str, str], float] = defaultdict(float)
     seen: Counter[str] = Counter()
