@@ -39,4 +39,5 @@ def _vulkan() -> Any:
     return VulkanPartitioner()
 
 
+# Functions, so that a compiler is imported only when its backend is asked for: not every platform has all.
 PARTITIONERS: dict[str, Callable[[], Any]] = {"xnnpack": _xnnpack, "coreml": _coreml, "vulkan": _vulkan}

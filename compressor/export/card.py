@@ -55,6 +55,7 @@ def card(document: dict[str, Any], folder: str) -> str:
     longest_s = document["offline"]["max_s"]
     teacher = (document["lineage"]["teacher"] or {}).get("source") or "not said"
     lines = [
+        # Names are those of other people's folders, and must not become markup.
         f"# {markdown_text(document['name'])} for {target['name']}",
         "",
         f"A speech encoder for {target['description']}: audio at {document['audio']['sample_rate']} Hz in, "
@@ -80,6 +81,7 @@ def card(document: dict[str, Any], folder: str) -> str:
     chunk_ms = streams[0]["chunk_ms"] if streams else 0
     text = "\n".join(lines) + "\n" + shown.format(folder=folder, chunk_ms=chunk_ms, width=features["width"])
     if target["name"].startswith("android"):
+        # Maven knows no local versions such as 1.5.1+cpu.
         text += ANDROID.format(folder=folder, executorch=document["versions"]["executorch"].split("+")[0])
     return text
 

@@ -54,6 +54,7 @@ class DeviceClock:
         """Raises SpeechpressError when the program cannot be run there."""
         record = self.record(bundle, chunk_ms)
         samples = record["paces"]["flat"]["samples"]
+        # Kept beside the time, because a device on which others worked meanwhile seems slower; not every one can say.
         others = [item["others_cores"] for item in samples if item["others_cores"] is not None]
         result = record["result"]
         return Timing(result["p50_ms"], result["p99_ms"], median(others) if others else None)
@@ -71,6 +72,7 @@ class DeviceClock:
             SpeechpressError: the program cannot be run there.
             CheckFailed: it computes something else there.
         """
+        # Only flat out: at the pace of speech, every candidate would take as long as its audio lasts.
         options = ProfileOptions(
             chunk_ms, self.threads, chunks=self.chunks, paces=("flat",), runner=self.runner, per_op=per_op
         )

@@ -27,6 +27,7 @@ def report(path: Path, method: str, inputs: list[np.ndarray], fallback: Layers, 
     times = _times_ms(path, method, inputs)
     on_backend = sum(ms for name, ms in times if name == DELEGATE)
     kernels = [(name, ms) for name, ms in times if name != DELEGATE]
+    # Shares are divided by it, so it must not be 0.
     total = max(on_backend + sum(ms for _, ms in kernels), 1e-9)
     costs: dict[tuple[str, str], float] = defaultdict(float)
     seen: Counter[str] = Counter()
@@ -68,6 +69,7 @@ def _times_ms(path: Path, method: str, inputs: list[np.ndarray]) -> list[tuple[s
         events = [event for block in Inspector(etdump_path=str(trace)).event_blocks for event in block.events]
     found = []
     for event in events:
+        # What runs inside of a call of the backend is in the time of that call already.
         if event.perf_data is None or event.delegate_debug_identifier is not None:
             continue
         if event.name == DELEGATE or event.name.startswith("native_call_"):

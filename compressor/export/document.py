@@ -78,6 +78,7 @@ def facts(planned: ExportPlan) -> dict[str, Any]:
             "runs_here": planned.target.runs_here,
         },
         "quantize": planned.scheme,
+        # Both are filled in where the program can be run here.
         "delegation": {},
         "parity": {},
         "tolerance": planned.target.tolerances[planned.scheme],
@@ -88,6 +89,7 @@ def facts(planned: ExportPlan) -> dict[str, Any]:
 
 def _ranges_from(quantization: Quantization) -> dict[str, Any]:
     """Of a quantisation that came with the checkpoint: its making."""
+    # The list of what each operator costs is long, and stays in quantize.json.
     about = {name: value for name, value in quantization.about.items() if name != "sensitivity"}
     return {"quantization": about} if about else {}
 
@@ -117,6 +119,7 @@ def _state(planned: ExportPlan) -> list[dict[str, Any]]:
     entries = []
     for name, tensor in StreamingEncoder(planned.encoder, planned.chunks[0]).initial_state().items():
         flat = tensor.flatten().tolist()
+        # State begins as zeros almost everywhere; one number for them keeps bundle.json small.
         initial = flat[0] if flat and all(value == flat[0] for value in flat) else flat
         entries.append({"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype)[6:], "initial": initial})
     return entries

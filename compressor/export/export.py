@@ -35,6 +35,7 @@ from .prepare import Offline, prepared_step
 from .pt2e import as_prepared
 from .source import Source, golden_clip
 
+# Seconds. RANDOM_S is no whole number of usual chunks, so that the last one has to be filled up.
 OFFLINE_S, GOLDEN_S, RANDOM_S = 10.0, 2.0, 1.3
 
 
@@ -59,6 +60,7 @@ def plan(
             f"{source.name}: does not stream, so --chunk-ms has no meaning: {'; '.join(config.blockers)}. Leave it out "
             "for whole recordings, or distil a streaming student: compress distill --recipe distilhubert-streaming"
         )
+    # Two lengths in ms may be the same number of frames, and a method is named by that.
     chunks = (
         ()
         if config.blockers
@@ -132,11 +134,13 @@ def export(
     methods, values = _program(planned)
     say(f"lowering {', '.join(methods)} for {planned.target.backend}")
     lowered = lower(methods, values, planned.target.backend, as_prepared(planned.quantization, planned.encoder.config))
+    # All of it inside, so that a check that fails leaves what stood at `out` as it was.
     with atomic_folder(out) as folder:
         document = _write(planned, lowered, folder)
         if planned.target.runs_here:
             say("running each of them, and comparing with the checkpoint")
             document |= _measured(planned, folder, lowered)
+        # Again, because the digest is over what has been measured too.
         _seal(folder, document)
         write_card(folder, document)
         _judge(document, allow_fallback)
@@ -194,6 +198,7 @@ def _write(planned: ExportPlan, lowered: Lowered, folder: Path) -> dict[str, Any
     names = (PROGRAM, GOLDEN)
     files = {n: {"sha256": sha256(folder / n), "size_bytes": (folder / n).stat().st_size} for n in names}
     document = facts(planned) | {"files": files}
+    # Now already: to be measured, it is opened as any bundle is.
     _seal(folder, document)
     return document
 
@@ -238,6 +243,7 @@ def _random_parity(planned: ExportPlan, folder: Path) -> dict[str, Parity]:
 
     model = PteModel(folder)
     if planned.max_samples:
+        # The ends too: a size may have become fixed on the way, which no compiler says.
         lengths = (min_samples(planned), len(audio), planned.max_samples)
         parity["offline"] = worst([heard(model.offline, samples) for samples in lengths])
     if planned.window_samples:
@@ -247,6 +253,7 @@ def _random_parity(planned: ExportPlan, folder: Path) -> dict[str, Parity]:
 
 def _loud_and_soft(samples: int) -> torch.Tensor:
     """(S,) noise whose loudness comes and goes."""
+    # From 0.2 to 2.2 and back in 1.2 s, so that whatever scales by loudness has something to follow.
     return _noise(samples, seed=1)[0] * (1.2 + torch.sin(torch.arange(samples) / 3000))
 
 

@@ -72,6 +72,7 @@ def _give_float(part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Ten
 
 def without_gelu(program: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """Every GELU of a program made of operators that XNNPACK has for halves."""
+    # tanh(y) is 2 sigmoid(2y) - 1, which makes x sigmoid(2y) of the form with tanh.
     double = 2 * math.sqrt(2 / math.pi)
     numbers = {"gelu_a": double, "gelu_b": 0.044715 * double}
     for name, value in numbers.items():
@@ -91,6 +92,7 @@ def without_gelu(program: torch.fx.GraphModule) -> torch.fx.GraphModule:
             square = call(aten.mul.Tensor, x, x)
             inner = call(aten.mul.Tensor, x, call(aten.add.Tensor, call(aten.mul.Tensor, square, b), a))
             new = call(aten.mul.Tensor, x, call(aten.sigmoid.default, inner))
+        # Reports name operators by layer, which is read off this.
         new.meta["nn_module_stack"] = node.meta.get("nn_module_stack")
         node.replace_all_uses_with(new)
         graph.erase_node(node)

@@ -52,6 +52,7 @@ def measure(
     planned = _order(encoder, address, chunk_ms, quantize)
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
+        # What falls off the backend costs time, and time is what is asked for: no reason to refuse.
         export(planned, bundle, allow_fallback=True, say=lambda text: None)
         record = DeviceClock(address).record(bundle, per_op=True, listen=listen)
     operators, settings = record["operators"], record["settings"]
@@ -69,7 +70,9 @@ def check(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str 
 def _order(encoder: Encoder, address: str, chunk_ms: float | None, quantize: str | None) -> ExportPlan:
     """One method for chunks, or the window of an encoder that does not stream."""
     target = target_of(TARGET_OF[parse(address).kind])
+    # One length only, because every further method is lowered and checked too.
     chunks = () if encoder.config.blockers else (chunk_ms or target.chunks_ms[0],)
+    # A candidate has no history, but bundle.json has these keys.
     unknown = dict.fromkeys(("checkpoint_sha256", "recipe", "teacher", "steps", "data", "fidelity"))
     source = Source("candidate", encoder, {**unknown, "parents": [], "parameters": parameters(encoder)})
     return plan(source, target, quantize, chunks)

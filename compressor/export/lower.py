@@ -68,7 +68,9 @@ def lower(
             delegated = {name: _delegated_operators(edge.exported_program(name)) for name in methods}
             partitions = {name: _partitions(edge.exported_program(name).graph_module) for name in methods}
             for name in methods:
+                # After the passes that narrow the ranges, and before to_executorch plans memory by them.
                 _restore_ranges(edge.exported_program(name))
+            # In segments of their own, the backend's data can be let go of once it is packed.
             finished = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True))
         except (RuntimeError, NotImplementedError, AssertionError, ValueError, TypeError) as error:
             raise SpeechpressError(f"the backend {backend} cannot take this encoder: {str(error)[:300]}") from error
@@ -128,6 +130,7 @@ def _fallback(graph: torch.fx.GraphModule) -> Layers:
     layers: Layers = {}
     for node in graph.graph.nodes:
         schema = getattr(node.target, "_schema", None)
+        # Calls of the backend, and what picks their outputs, have no schema.
         if node.op == "call_function" and schema is not None:
             kernel = schema.name + (f".{schema.overload_name}" if schema.overload_name else "")
             layers.setdefault(kernel, []).append(layer_of(node))
@@ -145,6 +148,7 @@ def _partitions(graph: torch.fx.GraphModule) -> list[list[str]]:
 
 
 def _is_product(node: torch.fx.Node) -> bool:
+    # The edge dialect wraps operators; ATen's own is then in _op.
     name = getattr(getattr(node.target, "_op", node.target), "__name__", "")
     return node.op == "call_function" and name.split(".")[0] in PRODUCTS
 

@@ -56,6 +56,7 @@ def query_scale(head_dim: int) -> float:
 
 def checkpoint_name(path: str) -> str:
     """The name in the checkpoint of a convolution or linear layer that lies at `path` in a prepared encoder."""
+    # A layer of the front end is a Sequential here, and its convolution comes first.
     if path.endswith(".0.conv"):
         return path.replace(".0.conv", ".conv")
     return path.replace(".conv.conv", ".conv").replace("time_reduction.linear", "time_reduction.conv")
@@ -90,6 +91,7 @@ class Offline(nn.Module):
 
     def _scaled(self, waves: Tensor) -> Tensor:
         if self.config.input_norm == "utterance":
+            # XNNPACK takes means over the last two of four dimensions only.
             x = waves[:, None, :, None]
             x = x - x.mean((2, 3), keepdim=True)
             return (x * (x.square().mean((2, 3), keepdim=True) + self.config.input_norm_eps).rsqrt())[:, 0, :, 0]
@@ -177,6 +179,7 @@ class FrameNorm(nn.Module):
         width = norm.weight.numel()
         self.weight, self.bias = norm.weight, norm.bias
         self.register_buffer("mean", torch.full((1, width), 1 / width), persistent=False)
+        # A tensor, so that it can be the bias of the product of squares.
         self.register_buffer("eps", torch.full((1,), norm.eps), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -253,6 +256,7 @@ class FlatTimeReduction(nn.Module):
         super().__init__()
         outputs, inputs, self.factor = reduction.conv.weight.shape
         self.linear = nn.Linear(self.factor * inputs, outputs)
+        # The rows that go in are whole frames one after the other, so taps come before channels.
         self.linear.weight.data.copy_(reduction.conv.weight.transpose(1, 2).flatten(1))
         self.linear.bias.data.copy_(reduction.conv.get_parameter("bias"))
 
@@ -275,6 +279,7 @@ class WrittenAttention(nn.Module):
         if not self.reuses:
             self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
             scale = query_scale(self.q_proj.out_features // self.heads)
+            # In place, because `prepared` works on a copy.
             self.q_proj.weight.data.mul_(scale)
             self.q_proj.bias.data.mul_(scale)
 

@@ -36,6 +36,7 @@ def quantized(
 
     watched = prepare_pt2e(program, _annotator(quantization))
     with torch.no_grad():
+        # Any example will do: ranges are fixed or found in every call, and only the weights are observed.
         watched(*example)
     return _with_grouped_weights(convert_pt2e(watched), quantization)
 
@@ -62,6 +63,7 @@ def _operator(node: torch.fx.Node, quantization: Quantization) -> Operator | Non
     if node.op != "call_function" or node.target not in (CONVOLUTION, LINEAR):
         return None
     kinds = [str(kind) for _, kind in (node.meta.get("nn_module_stack") or {}).values()]
+    # Their weights are 1 / width; rounding what goes in would make the means wrong for nothing saved.
     if any(norm in kind for kind in kinds for norm in NORMS):
         return None
     name = checkpoint_name(layer_of(node))
@@ -109,6 +111,7 @@ def _dynamic() -> Any:
     from torchao.quantization.pt2e import PlaceholderObserver
     from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
+    # Nothing is to be observed: XNNPACK finds the range in every call.
     observer = PlaceholderObserver.with_args(eps=MIN_SCALE)
     return QuantizationSpec(torch.int8, observer, *LEVELS, torch.per_tensor_affine, is_dynamic=True)
 
@@ -118,6 +121,7 @@ def _weights() -> Any:
     from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
     observer = PerChannelMinMaxObserver.with_args(eps=MIN_SCALE)
+    # -127 to 127, as `channel_weight` trains with.
     return QuantizationSpec(torch.int8, observer, -LEVELS[1], LEVELS[1], torch.per_channel_symmetric, ch_axis=0)
 
 
@@ -137,6 +141,7 @@ def _with_grouped_weights(module: torch.fx.GraphModule, quantization: Quantizati
             arguments: tuple[Any, ...] = (parts[0], [1, GROUP], *parts[1:], torch.int8, -8, 7)
             weight = module.graph.call_function(torch.ops.torchao.dequantize_affine.default, arguments)
         node.update_arg(1, weight)
+    # Else the float weights would stay in the program.
     module.graph.eliminate_dead_code()
     module.recompile()
     return module

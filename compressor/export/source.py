@@ -54,6 +54,7 @@ def open_source(source: str | Path) -> Source:
             f"{source}: there is no such file or folder. `compress distill` makes a checkpoint, under ./runs unless "
             "--out says otherwise"
         )
+    # A bare word could be a hub id too, but is more likely mistyped, and nothing is downloaded for that.
     if folder.exists() or "/" in str(source) or str(source) in STARTER_NAMES or ":" in str(source):
         return _of_teacher(str(source))
     raise SpeechpressError(f"{source}: is no checkpoint and no teacher; `compress distill` makes a checkpoint")
@@ -88,6 +89,7 @@ def _of_teacher(source: str) -> Source:
     encoder.load_state_dict(teacher.backbone.model.state_dict())
     nothing: dict[str, Any] = dict.fromkeys(("recipe", "teacher", "steps", "data", "fidelity", "scores"))
     own = {"checkpoint_sha256": teacher.card.sha256, "parents": [], "parameters": parameters(encoder)}
+    # torchaudio:NAME becomes the name of a folder, where not every system allows a colon.
     return Source(Path(source).name.replace(":", "-"), encoder.eval(), {**nothing, **own})
 
 
@@ -96,6 +98,7 @@ def golden_clip(seconds: float) -> np.ndarray:
 
     Raises SpeechpressError when the installation lacks the starter speech.
     """
+    # The order of a folder is up to its file system, and the clip must be the same everywhere.
     files = sorted((SPEECH / "audio" / "en").rglob("*.opus"))
     wanted, parts, found = round(seconds * SAMPLE_RATE), [], 0
     for path in files:

@@ -68,6 +68,7 @@ def check_cut(plan: PrunePlan, encoder: Encoder) -> None:
     if plan.layers is not None and not 1 <= plan.layers < depth:
         raise SpeechpressError(f"--layers {plan.layers}: must be 1 to {depth - 1}; the checkpoint has {depth} layers")
     if plan.target.kind == "latency_ms":
+        # A device that cannot be reached should be known before importance is measured.
         check(encoder, **_timing(plan))
 
 
@@ -87,17 +88,21 @@ def cut_down(plan: PrunePlan, opened: Checkpoint, made: Setup | None, say: OnTex
     Raises:
         SpeechpressError: the target cannot be met, or layers are to go without a loss that says which.
     """
+    # In eval mode: what dropout takes out by chance is not what is asked here.
     encoder = opened.encoder if made is None else made.job.student.eval()
+    # The coarse cuts first: how much a unit matters depends on what is left around it.
     layers = _layers_to_keep(plan, encoder, made, say)
     encoder = encoder if layers is None else cut(encoder, {}, layers)
     by_loss, heads = made is not None and plan.method == "taylor", None
     if plan.width is not None:
         say(f"importance of the {encoder.config.width} dimensions of the width by {plan.method}")
         importance = width_importance(encoder, losses(made) if made is not None and by_loss else None)
+        # As many from each group of the position convolution, which needs groups of one size.
         dimensions = strongest(importance, plan.width, encoder.config.pos_conv_groups)
         encoder, heads = narrow(encoder, dimensions), _narrowed_heads(opened, dimensions)
     say(f"importance of units by {plan.method}")
     units = taylor(encoder, losses(_with(made, heads))) if made is not None and by_loss else magnitude(encoder)
+    # A sparsity is a share of the checkpoint as it was given, not of what layers and width have left.
     clock, whole = partial(measure, **_timing(plan)), costs.parameters(opened.encoder.config)
     found = search(plan.target, encoder, units, plan.method == "taylor", clock, say, whole)
     return Cut(cut(encoder, found.masks), heads, found, layers)
@@ -152,6 +157,7 @@ def _card(plan: PrunePlan, opened: Checkpoint, done: Cut, made: Setup | None) ->
         "parameters": [costs.parameters(before), costs.parameters(small.config)],
         "macs_per_s": [costs.macs_per_s(before), costs.macs_per_s(small.config)],
         "latency": done.found.latency,
+        # People count layers from 1, as teachers do: 0 is what goes into the first.
         "layers_kept": None if kept is None else [layer + 1 for layer in kept],
         "width": [before.width, small.config.width],
         "units": removed(before if kept is None else _with_layers(before, kept), small.config),

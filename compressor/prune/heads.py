@@ -21,12 +21,14 @@ def _narrow_predictions(heads: PredictionHeads, kept: Tensor, teacher_width: int
     small = PredictionHeads(heads.layers, len(kept), teacher_width, factor=heads.factor, upsample=heads.upsample_kind)
     count, width = len(heads.layers), heads.expand.in_features
     rows = heads.expand.weight.view(count, width, width)[:, :, kept]
+    # Both sides: a unit matters as little without weights out of it as without weights into it.
     strength = rows.norm(dim=2) * heads.weight.norm(dim=2)
     units = strength.topk(len(kept), dim=1).indices.sort(dim=1).values  # (N, W)
     number = torch.arange(count)[:, None]
     small.expand.weight.copy_(rows[number, units].flatten(0, 1))
     small.expand.bias.copy_(heads.expand.bias.view(count, width)[number, units].flatten())
     small.weight.copy_(heads.weight[number, units])
+    # Heads put out the teacher's width, which stays.
     small.bias.copy_(heads.bias)
     _copy_upsample(small.upsample, heads.upsample, kept)
     return small
@@ -49,5 +51,6 @@ def _narrow_pairs(heads: LayerPairs, kept: Tensor, teacher_width: int) -> LayerP
 
 def _copy_upsample(new: torch.nn.Module, old: torch.nn.Module, kept: Tensor) -> None:
     for name, tensor in new.named_parameters():
+        # An upsampling maps the width onto itself, so inputs go with outputs; biases have outputs only.
         rows = old.get_parameter(name)[kept]
         tensor.copy_(rows[:, kept] if rows.ndim > 1 else rows)

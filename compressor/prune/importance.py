@@ -29,6 +29,7 @@ def magnitude(encoder: Encoder) -> Importances:
     import torch_pruning
 
     whole = folded(encoder)
+    # Without torch-pruning's normalizer: what makes groups comparable is the mean below.
     score = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None, group_reduction="sum")
     sizes = {group: _units(encoder, group, score(found)).sum(1) for group, found in dependency_groups(whole).items()}
     return {group: each / each.mean() for group, each in sizes.items()}
@@ -39,6 +40,8 @@ def taylor(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tensor]]) -> I
     import torch_pruning
 
     whole = _open_to_gradients(encoder)
+    # "first" is the layer that reads the units, see `_group`. multivariable: weights of a channel change together, so
+    # their products with the gradients are summed before the size is taken.
     score = torch_pruning.importance.GroupTaylorImportance(group_reduction="first", normalizer=None, multivariable=True)
     groups = dependency_groups(whole)
     sums = {group: torch.zeros(count) for group, count in sizes_of(encoder.config).items()}
@@ -54,6 +57,7 @@ def taylor(encoder: Encoder, losses: Iterable[Callable[[Encoder], Tensor]]) -> I
 def _open_to_gradients(encoder: Encoder) -> Encoder:
     """A folded copy whose every weight gets the gradient of the loss itself."""
     whole = folded(encoder).requires_grad_(True)
+    # Distillation may scale the gradients of the front end down; its units would then seem to matter less.
     whole.front_end_grad = 1.0
     return whole
 
@@ -62,6 +66,7 @@ def _batches(whole: Encoder, losses: Iterable[Callable[[Encoder], Tensor]]) -> I
     """Every batch, once its gradients are in the weights."""
     any_batch = False
     for loss in losses:
+        # Each batch alone: gradients of several, added up, could cancel before their size is taken.
         whole.zero_grad(set_to_none=True)
         loss(whole).backward()
         any_batch = True
@@ -109,6 +114,7 @@ def _traced(whole: Encoder, find: Callable[[Any, Encoder], Any]) -> Any:
         warnings.simplefilter("ignore")
         graph = torch_pruning.DependencyGraph().build_dependency(
             whole,
+            # Long enough that every front end makes a frame.
             example_inputs=torch.randn(1, max(TRACE_SAMPLES, 2 * whole.config.receptive_samples)),
             forward_fn=lambda model, waves: model(waves),
             ignored_params=[whole.masked_spec_embed],

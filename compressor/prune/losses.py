@@ -25,6 +25,7 @@ Loss = Callable[[Encoder], Tensor]
 
 def losses(made: Setup) -> Iterator[Loss]:
     """The distillation loss of the first batches of training speech, each a function of the encoder."""
+    # Batches and chunks as the training would draw them: a streaming student must not be judged by whole recordings.
     draw, stream = chunk_drawer(made.job), made.batches.start(0)
     try:
         for number, batch in enumerate(islice(stream, BATCHES)):
@@ -49,6 +50,7 @@ def batch_loss(made: Setup, waves: Tensor, chunk_frames: int | None, encoder: En
 def layers_to_keep(encoder: Encoder, layers: int, losses: Sequence[Loss], say: OnText) -> list[int]:
     """Which Transformer layers stay, counted from 0, when those go one by one that the losses mind least."""
     kept = list(range(encoder.config.num_layers))
+    # One at a time: what a layer is worth changes when others have gone, and to try all subsets takes too long.
     while len(kept) > layers:
         rest = {layer: [other for other in kept if other != layer] for layer in kept}
         without = {layer: sum(float(loss(cut(encoder, {}, rest[layer]))) for loss in losses) for layer in kept}

@@ -10,6 +10,7 @@ from speechpress.runtime.errors import SpeechpressError
 METHODS = ("taylor", "magnitude", "parp", "one-shot")
 
 
+# They set single weights to zero; shapes stay, so nothing becomes faster or smaller.
 UNSTRUCTURED = ("parp", "one-shot")
 
 
@@ -116,5 +117,6 @@ def _latency(text: str) -> PruneTarget:
     try:
         parse(found[2])
     except SpeechpressError as error:
+        # parse speaks of --device, an option that this command does not have.
         raise SpeechpressError(str(error).replace("--device", "--to-latency MS@DEVICE:", 1)) from None
     return PruneTarget("latency_ms", float(found[1]), found[2])

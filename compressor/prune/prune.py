@@ -47,6 +47,7 @@ def prune(plan: PrunePlan, options: RunOptions, listen: OnEvent, say: OnText) ->
     """
     opened = open_prunable(plan.checkpoint)
     check_plan(plan, options)
+    # They prune while they distil, so there is no cut to be made before.
     if plan.method in UNSTRUCTURED:
         recipe = zeroing(plan, recipe_of(opened, plan))
         return _document(plan, opened, distill(recipe, options, listen))
@@ -55,14 +56,17 @@ def prune(plan: PrunePlan, options: RunOptions, listen: OnEvent, say: OnText) ->
         check_cut_folder(cut_folder, options.overwrite)
         if plan.recover:
             check_folder(options)
+    # A resumed run keeps its cut: chosen anew it might be another, and the recovery would not fit it.
     if not (options.resume and (cut_folder / CARD).exists()):
         check_cut(plan, opened.encoder)
         made = set_up(recipe_of(opened, plan), replace(options, out=cut_folder)) if options.data else None
         write_cut(plan, opened, cut_folder, cut_down(plan, opened, made, say), made)
+    # Also after --resume, where the folder may be that of another call.
     check_same(plan, opened, cut_folder)
     if not plan.recover:
         return _document(plan, opened, Outcome(cut_folder, True, read_card(cut_folder / CARD)))
     recipe = starting_from(recipe_of(opened, plan), cut_folder, load_checkpoint(cut_folder).encoder.config)
+    # Interrupted between the cut and the first saved state: there is nothing to resume, so recovery begins.
     begun = (options.out / STATE).exists() or (options.out / CARD).exists()
     place = options if not options.resume or begun else replace(options, resume=False, overwrite=True)
     return _document(plan, opened, distill(recovering(recipe, plan), place, listen))
@@ -108,6 +112,7 @@ def recipe_of(opened: Checkpoint, plan: PrunePlan) -> Recipe:
 
 def check_plan(plan: PrunePlan, options: RunOptions) -> None:
     """Raises SpeechpressError for what cannot be begun: speech that is missing, a folder that is the source itself."""
+    # torchrun sets it; every process would cut, and write the same folder.
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SpeechpressError("compress prune runs in one process; start it without torchrun")
     if options.out.resolve() == plan.checkpoint.resolve():
@@ -154,6 +159,7 @@ def check_cut_folder(cut_folder: Path, overwrite: bool) -> None:
 def check_same(plan: PrunePlan, opened: Checkpoint, cut_folder: Path) -> None:
     """Raises SpeechpressError when the checkpoint in `cut_folder` comes from elsewhere, or was pruned otherwise."""
     card = read_card(cut_folder / CARD)
+    # By hash: folders are moved, and a path may hold another checkpoint by now.
     now = plan.asked | {"parent": ancestry(str(opened.path))[0]["sha256"]}
     before = (card.get("prune") or {}).get("asked", {}) | {"parent": card["parents"][0]["sha256"]}
     different = [

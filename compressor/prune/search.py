@@ -97,6 +97,7 @@ def _timed(
     cost, floors = time_cost(encoder, before, notes), floors_of(encoder.config)
     lowest, factor, tried, rounds = float(cost.of(floors)), 1.0, list[tuple[Measured, Masks]](), []
     while len(tried) < ROUNDS and not _close(tried, target.value):
+        # The middle of what counts as met, corrected by what the model of the time was off in the round before.
         goal = max(lowest, target.value * (1 + CLOSE) / 2 / factor)
         masks = choose(importance, cost, goal, floors, per_cost)
         expected_ms = float(cost.of(counts(masks)))
@@ -105,11 +106,13 @@ def _timed(
         rounds.append({"expected_ms": expected_ms * factor, "ms": after.ms})
         factor = after.ms / expected_ms
         tried.append((after, masks))
+        # Nothing more can go, so another round would measure the same.
         if goal == lowest and after.ms > target.value:
             break
     within = [pair for pair in tried if pair[0].ms <= target.value]
     if not within:
         raise out_of_reach(target.say(target.value), target.say(min(after.ms for after, _ in tried)))
+    # The slowest that is fast enough has kept the most.
     after, masks = max(within, key=lambda pair: pair[0].ms)
     told = {"budget_ms": target.value, "before_ms": before.ms, "after_ms": after.ms, "rounds": rounds}
     settings = {"chunk_ms": before.chunk_ms, "threads": before.threads, "quantize": before.quantize}
@@ -124,6 +127,7 @@ def time_cost(encoder: Encoder, measured: Measured, notes: list[str]) -> UnitCos
     """Milliseconds by unit, from the trace; where that names too few modules, in proportion to MACs, which is said."""
     if measured.known_share >= KNOWN:
         cost = UnitCost.timed(encoder.config, measured.modules_ms)
+        # What the trace does not know of the time is shared out in proportion to what it knows.
         return cost.scaled(measured.ms / sum(measured.modules_ms.values()))
     notes.append(
         f"latency: the trace names the module of only {measured.known_share:.0%} of the time, so time was taken to be "

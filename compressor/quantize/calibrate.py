@@ -30,8 +30,10 @@ from ..starter import SPEECH
 from .fake_quant import feeds_gelu, kinds, operators
 from .scheme import FIRST_CONV, FLOAT, LEVELS, Operator, Range, scale_of
 
+# Seconds; a crop is 250,000 samples, the longest on which HuBERT was trained.
 SPEECH_S, CROP_S = 120.0, 15.625
 SILENCE_RMS = 1e-4  # -80 dB of full scale
+# From all of each side down to a fifth of it, both sides on their own: a few outliers may be far away.
 BINS, CLIPS = 2048, torch.linspace(1.0, 0.2, 33)
 Ranges = dict[str, tuple[Range, Range]]  # of input and output
 
@@ -51,6 +53,7 @@ def heldout_speech(data: Path | None, seed: int = 0) -> Speech:
     Raises SpeechpressError when there is no speech that can be read, too little of it, or nothing but silence.
     """
     corpus = open_corpus(data or SPEECH)
+    # With the seed of the distillation: speech that a student has learned from says too little of other speech.
     _, held = split_heldout(corpus, seconds=min(SPEECH_S, corpus.hours * 3600 / 2), seed=seed)
     waves = heldout_waves(held, CROP_S)
     loud = [wave for wave in waves if wave.square().mean().sqrt() > SILENCE_RMS]
@@ -79,6 +82,7 @@ def heldout_speech(data: Path | None, seed: int = 0) -> Speech:
 class Seen:
     """What passed one place: its limits, and then how often which value came."""
 
+    # Both begin at 0, because a range always holds it, see `scale_of`.
     low: float = 0.0
     high: float = 0.0
     counts: Tensor = field(default_factory=lambda: torch.zeros(BINS))
@@ -87,6 +91,7 @@ class Seen:
         self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
 
     def count(self, x: Tensor) -> None:
+        # Of equal limits torch.histc makes "those of the data", and the bins of two calls would differ.
         if self.high > self.low:
             self.counts += torch.histc(x.float(), BINS, self.low, self.high)
 
@@ -99,6 +104,7 @@ class Seen:
         wanted, best, least = through(values), (self.low, self.high), torch.inf
         for low in (self.low * CLIPS).unique().tolist():
             for high in (self.high * CLIPS).unique().tolist():
+                # On the program's own grid, so that what its zero point and its limits are rounded to counts too.
                 rounded = torch.fake_quantize_per_tensor_affine(values, *scale_of((low, high)), *LEVELS)
                 error = float((self.counts * (through(rounded) - wanted).square()).sum())
                 if error < least:
@@ -145,6 +151,7 @@ def _hear(
 ) -> None:
     """Run all clips offline and through streams, and tell `watch` what goes into every operator and comes out."""
     whole = _watched(folded(encoder), watch)
+    # A stream begins in silence and sees a limited past, so its values are others than a recording's.
     engines = [TorchEngine(encoder, chunk) for chunk in chunks]
     for engine in engines:
         _watched(engine.model.encoder, watch)

@@ -36,12 +36,14 @@ def kinds(encoder: Encoder) -> dict[str, bool]:
 
 def feeds_gelu(name: str, config: EncoderConfig) -> bool:
     """Whether a GELU takes an operator's output, as it is."""
+    # Where there are LayerNorms, one stands between convolution and GELU; so may a norm after the first convolution.
     front = name.startswith("feature_extractor.") and config.conv_norm != "layer" and name != FIRST_CONV
     return front or name.endswith((".intermediate_dense", "pos_conv_embed.conv"))
 
 
 def simulated(encoder: Encoder, quantization: Quantization) -> Encoder:
     """A copy for inference whose operators compute as an exported program's do."""
+    # First: the program rounds the folded weights, not the two factors of weight norm.
     encoder = folded(encoder)
     for name, part in operators(encoder).items():
         operator = quantization.of(name, isinstance(part, nn.Conv1d))
@@ -86,6 +88,7 @@ def static(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 def dynamic(x: Tensor, convolution: bool) -> Tensor:
     """8-bit numbers over the range of each frame (B, T, D), or, for a convolution, of each row of (B, C, T)."""
     rows = (x.reshape(len(x), -1) if convolution else x.reshape(-1, x.shape[-1])).float()
+    # Only against a division by 0: MIN_SCALE is for scales that stand in the program, and these do not.
     scale, zero = _affine(*rows.detach().aminmax(dim=1), least=1e-12)
     return torch.fake_quantize_per_channel_affine(rows, scale, zero, 0, *LEVELS).view_as(x)
 
@@ -99,9 +102,11 @@ def _affine(low: Tensor, high: Tensor, least: float = MIN_SCALE) -> tuple[Tensor
 
 def channel_weight(weight: Tensor) -> Tensor:
     """(O, ...) in 8 bits with one scale per output channel."""
+    # The scale is taken as given: gradients go through the rounding only.
     flat = weight.detach().flatten(1)
     scale = (flat.abs().amax(1) / LEVELS[1]).clamp(min=MIN_SCALE)
     zero = torch.zeros(len(flat), dtype=torch.int32, device=flat.device)
+    # -127 to 127, because XNNPACK wants 8-bit weights with a zero point of 0.
     return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -LEVELS[1], LEVELS[1])
 
 
@@ -119,9 +124,11 @@ def grouped_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     With 16 levels it pays to clip: each group takes the scale, of several, that leaves the least squared error.
     """
     rows = weight.reshape(len(weight), -1, GROUP)
+    # Between the 8 levels below zero and the 7 above.
     widest = rows.abs().amax(2) / 7.5
     scales, least = widest, torch.full_like(widest, torch.inf)
     for shrink in SHRINKS:
+        # Rounded as the backend keeps it before it is judged: bfloat16 has but 8 bits of precision.
         tried = (shrink * widest).clamp(min=MIN_SCALE).bfloat16().float()
         error = (rows - _levels(rows, tried) * tried[..., None]).square().sum(2)
         scales, least = torch.where(error < least, tried, scales), torch.minimum(error, least)

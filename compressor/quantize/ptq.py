@@ -36,6 +36,7 @@ from .fake_quant import check_operators, kinds, operators
 from .scheme import CALIBRATED, GROUP, Operator, Quantization, load_quantization, save_quantization
 from .sensitivity import Cost, Yardstick, mixed
 
+# Of all targets, because where the checkpoint will be exported to is not known here.
 CHUNKS_MS = sorted({chunk_ms for target in TARGETS for chunk_ms in target.chunks_ms})
 KEPT = (CONFIG, MODEL_CODE, "preprocessor_config.json", WEIGHTS, HEADS, "recipe.yaml")
 BUDGET_DB = 30.0
@@ -91,6 +92,7 @@ def prepare(folder: Path, data: Path | None, needs_speech: bool) -> Prepared:
     """Open what `quantize` and the report need, and refuse what cannot be, before any long work."""
     opened = open_unquantized(folder)
     recipe = opened.card.get("recipe")
+    # So that the same recordings are held out again.
     seed = recipe.get("train", {}).get("seed", 0) if isinstance(recipe, dict) else 0
     return Prepared(opened, heldout_speech(data, seed) if needs_speech else None)
 
@@ -132,6 +134,7 @@ def quantize(
         raise SpeechpressError(f"{out}: is the checkpoint itself; choose another --out")
     if out.exists() and not (overwrite and _replaceable(out)):
         raise SpeechpressError(f"{out}: exists already; choose another --out, or --overwrite a quantised checkpoint")
+    # Before calibration, which takes far longer.
     check_operators(str(source), prepared.encoder, Quantization("int4" if scheme == "int4" else "int8"))
     quantization, found = settle(prepared, scheme, say, budget_db)
     document = _about(prepared, quantization, found)
@@ -185,6 +188,7 @@ def size_bytes(encoder: Encoder, quantization: Quantization) -> int:
     settled, total, counted = quantization.settled(kinds(encoder)).operators, 0.0, 0
     for name, part in operators(encoder).items():
         weight, how = part.weight, settled[name].how
+        # A bfloat16 per group, or a float32 per output channel.
         scales = weight.numel() / GROUP * 2 if how == "int4" else 4 * len(weight) if how in ("dynamic", "static") else 0
         # Of convolutions in halves, ExecuTorch's writer for XNNPACK keeps the weights in 32 bits.
         half = 4.0 if isinstance(part, nn.Conv1d) else 2.0

@@ -49,6 +49,7 @@ MIN_SCALE = 2.0**-16  # so that no ratio of scales is too small for XNNPACK, als
 
 def scale_of(values: Range) -> tuple[float, int]:
     """Scale and zero point of 8-bit numbers that reach over a range; zero itself is always hit exactly."""
+    # Zero is what padding is made of; were it between two levels, padding would be a constant sound.
     low, high = min(values[0], 0.0), max(values[1], 0.0)
     scale = max((high - low) / (LEVELS[1] - LEVELS[0]), MIN_SCALE)
     zero = round(LEVELS[0] - low / scale)
@@ -123,6 +124,7 @@ def load_quantization(folder: Path) -> Quantization | None:
         return None
     advice = "make it anew with `compress quantize`"
     document = read_json(path, advice)
+    # Before all other checks, which would call a newer file damaged.
     if type(document.get("schema")) is int and document["schema"] > SCHEMA:
         raise SpeechpressError(
             f"{path}: has schema {document['schema']}, but this speechpress reads {SCHEMA}; "

@@ -66,11 +66,13 @@ def mixed(
     Returns:
         The quantisation, what each operator costs, and the closeness that was reached.
     """
+    # With the first convolution quantised, although it stays float in the scheme: it is yet to be decided here.
     costs = yardstick.costs(replace(quantised, operators={**quantised.operators, FIRST_CONV: first}), say)
     operators = dict(quantised.operators)
     if next(cost.snr_db for cost in costs if cost.name == FIRST_CONV) >= budget_db + HARMLESS_DB:
         operators[FIRST_CONV] = first
     order = [cost.name for cost in costs if operators[cost.name].how != "float"]
+    # 200 dB stands for no difference, which is what is reached with everything in float.
     low, high, reached = 0, len(order), 200.0
     while low < high:  # the fewest; leaving more in float brings the rest closer
         middle = (low + high) // 2

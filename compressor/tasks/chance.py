@@ -29,6 +29,7 @@ def majority_by_group(train: Answers, test: Answers) -> float:
     known: dict[Any, Counter[Any]] = {}
     for group, answer in train:
         known.setdefault(group, Counter())[answer] += 1
+    # Sorted, so that a tie does not depend on the order of the clips.
     best = {group: max(sorted(found), key=found.__getitem__) for group, found in known.items()}
     return sum(group in best and best[group] == answer for group, answer in test) / len(test)
 
@@ -41,6 +42,7 @@ def constant_slots(train: Answers, test: Answers) -> float:
             values.setdefault(slot, Counter())[value] += 1
     best = {slot: found.most_common(1)[0] for slot, found in values.items()}
     ranked = sorted(best, key=lambda slot: -best[slot][1])
+    # Each further slot finds more and is wrong more often, so how many to name is part of the choice.
     guesses = [{slot: best[slot][0] for slot in ranked[:count]} for count in range(len(ranked) + 1)]
     chosen = max(guesses, key=lambda guess: slot_f1(_slot_counts(train, guess)))
     return slot_f1(_slot_counts(test, chosen))
@@ -87,6 +89,7 @@ def _shares(train: Answers, place: Callable[[int], np.ndarray]) -> np.ndarray:
     """(PLACES, 2): how often each speaker speaks at a time."""
     active, heard = np.zeros((PLACES, 2)), np.zeros((PLACES, 1))
     for one in train:
+        # The metric takes the better order of the speakers, so the guess may fix one.
         starts = [np.argmax(column) if column.any() else len(one) for column in one.T]
         ordered = one[:, ::-1] if starts[1] < starts[0] else one
         np.add.at(active, place(len(one)), ordered)
@@ -95,6 +98,7 @@ def _shares(train: Answers, place: Callable[[int], np.ndarray]) -> np.ndarray:
 
 
 def _since_start(count: int) -> np.ndarray:
+    # 10 s of 100 ms each; all that comes later counts as one place.
     return np.minimum(np.arange(count), PLACES - 1)
 
 

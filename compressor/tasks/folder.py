@@ -81,6 +81,7 @@ def _read_items(name: str, folder: Path) -> list[Item]:
         if column in row:
             speaker, split = row.get("speaker", ""), row.get("split", "").lower()
             voice = speaker if column == "language" else f"{speaker} {row.get('language', '')}"
+            # Without the folder, so that the random order, and with it the split, is the same on every machine.
             inside = place.removeprefix(f"{folder}/")
             split = _SPLIT_NAMES.get(split, split)
             items.append(Item(clip(place), split, row[column], speaker, voice=voice, name=inside))
@@ -90,6 +91,7 @@ def _read_items(name: str, folder: Path) -> list[Item]:
 def _with_split(items: list[Item], notes: list[str]) -> list[Item]:
     """Keep the corpus's own split where the classes allow it; else split by speaker, else within every class."""
     train, test = ({item.target for item in items if item.split == split} for split in ("train", "test"))
+    # A corpus made for speakers may have others in each split: what was never trained cannot be tested.
     known = all(item.split in SPLITS for item in items)
     if known and test and len(train & test) >= len(train | test) / 2:
         return items if any(item.split == "val" for item in items) else _carve_val(items, notes)
@@ -99,6 +101,7 @@ def _with_split(items: list[Item], notes: list[str]) -> list[Item]:
         )
         items = [item for item in items if item.split == "test"]
     speakers = {item.speaker for item in items}
+    # Three, one for each split; and where speakers are the classes, every one must be in every split.
     by_speaker = "" not in speakers and len(speakers) >= 3 and any(item.target != item.speaker for item in items)
     notes.append("split: made here, " + ("by speaker" if by_speaker else "at random within every class"))
     return _deal(items, by_speaker, SHARES)

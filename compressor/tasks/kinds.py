@@ -41,6 +41,7 @@ class Item:
     @property
     def order(self) -> str:
         """A fixed random order that does not depend on where the corpus lies."""
+        # With the folder above: many corpora number the files of each speaker anew.
         names = ["/".join(path.split("/")[-2:]) for path, _ in self.sound.parts]
         return hashlib.sha256(repr((names, self.sound.crop_s)).encode()).hexdigest()
 
@@ -146,6 +147,7 @@ def holds(item: Item, query: Item) -> bool:
     return query.target in item.target if isinstance(item.target, frozenset) else query.target == item.target
 
 
+# To say nothing misses every token: an error rate of exactly 1.
 TOKENS: dict[str, Any] = {"better": "lower", "check": check_tokens, "chance": 1.0, "slack": 0.25, "tokens": True}
 KINDS = {
     "classify": Kind("accuracy", features="means", check=check_classes, chance=majority),
@@ -157,6 +159,7 @@ KINDS = {
     "slots": Kind("F1", chance=constant_slots),
     "verify": Kind("EER", better="lower", check=check_voices, chance=0.5),
     "diarize": Kind("DER", better="lower", chance=constant_activity, grid_samples=GRID_SAMPLES),
+    # Nothing is trained, so there is no train split; to find nothing is worth 0.
     "search": Kind("MTWV", check=check_words, chance=0.0, splits=("val", "test")),
 }
 

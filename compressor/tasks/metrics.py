@@ -18,6 +18,7 @@ INTERVAL = (2.5, 97.5)  # percentiles between which 95 % of the draws lie
 
 def edit_distance(reference: Sequence[str], guess: Sequence[str]) -> int:
     """Fewest substitutions, insertions and deletions from one to the other (Levenshtein)."""
+    # One row of the table at a time: a cell needs its neighbours only, and sentences of letters are long.
     row = list(range(len(guess) + 1))
     for i, wanted in enumerate(reference, 1):
         corner, row[0] = row[0], i
@@ -34,6 +35,7 @@ def edit_counts(reference: Sequence[str], guess: Sequence[str]) -> tuple[int, in
 def error_rate(counts: np.ndarray) -> float:
     """Errors over how many there could be, from (N, 2): PER, WER and CER by edits, DER by frames."""
     errors, whole = counts.sum(0)
+    # Where nothing was to be found, only silence is right.
     return float(errors / whole) if whole else float(errors > 0)
 
 
@@ -124,6 +126,7 @@ def equal_error_rate(trials: np.ndarray) -> float:
     scores, hits = trials[order, 0], np.cumsum(targets[order])
     last = np.append(scores[1:] != scores[:-1], True)  # equal scores are accepted together
     found, passed = hits[last], np.arange(1, len(trials) + 1)[last]
+    # Both begin with a threshold above all scores, which accepts nothing.
     miss = np.concatenate([[1.0], 1 - found / targets.sum()])
     alarm = np.concatenate([[0.0], (passed - found) / (~targets).sum()])
     cross = int(np.argmax(alarm >= miss))
@@ -161,7 +164,9 @@ def max_twv(scores: np.ndarray, targets: np.ndarray) -> float:
     order = np.argsort(-scores, axis=None, kind="stable")
     gain = (misses - FALSE_ALARM_WEIGHT * alarms).ravel()[order].cumsum() / len(scores)
     flat = scores.ravel()[order]
+    # No threshold lies between equal scores.
     last = np.append(flat[1:] != flat[:-1], True)
+    # A threshold above all scores is allowed too, and is worth 0.
     return float(max(0.0, gain[last].max()))
 
 
@@ -175,6 +180,7 @@ def bootstrap(
     """
     draw, values = np.random.default_rng(seed), []
     for _ in range(resamples):
+        # The same clips for all seeds, because the interval is that of their mean over clips.
         rows = draw.integers(counts.shape[1], size=counts.shape[1])
         try:
             values.append(np.mean([statistic(one[rows]) for one in counts]))

@@ -159,6 +159,7 @@ def _sentences(root: Path, task: str, sizes: Sizes, *columns: str) -> list[tuple
             f"{min(shared)}; task {task!r} is about unseen speakers, so give each speaker to one split"
         )
     trained = sorted(name for split, name in voices if split == "train")
+    # Two at least: trials and mixtures need another speaker.
     held = set(trained[-max(2, len(trained) // 6) :])
     return [
         (row, "val" if name in held else split)
@@ -202,6 +203,7 @@ def mixtures(root: Path, sizes: Sizes) -> Task:
     for row, split in _sentences(root, "sd", sizes):
         groups[split].append(row)
     counts = {"train": sizes.mixtures, "val": max(2, sizes.mixtures // 15), "test": max(2, sizes.mixtures // 8)}
+    # Not the seed of a run: every run is scored on the same mixtures.
     draw = np.random.default_rng(0)
     items = [_mixture(groups[split], split, draw) for split, count in counts.items() for _ in range(count)]
     notes = ("mixtures of two clips of speechocean762; who is active follows from each clip's loudness",)
@@ -213,6 +215,7 @@ def _mixture(rows: list[dict[str, str]], split: str, draw: np.random.Generator) 
     others = [row for row in rows if row["speaker"] != first["speaker"]]
     second = others[int(draw.integers(len(others)))]
     active = [speech_grid(read_audio(row["path"])) for row in (first, second)]
+    # From half of the first clip to shortly after its end, so that there are overlaps and gaps.
     lag = int(draw.integers(max(1, int(0.5 * len(active[0]))), len(active[0]) + 5))
     both = np.zeros((max(len(active[0]), lag + len(active[1])), 2), bool)
     both[: len(active[0]), 0] = active[0]
@@ -224,6 +227,7 @@ def _mixture(rows: list[dict[str, str]], split: str, draw: np.random.Generator) 
 def speech_grid(wave: np.ndarray) -> np.ndarray:
     """(S,) -> whether each 100 ms is within 35 dB of the loudest one."""
     padded = np.pad(wave, (0, -len(wave) % GRID_SAMPLES)).reshape(-1, GRID_SAMPLES)
+    # 1e-10 is -100 dB: digital silence has no logarithm.
     level_db = 10 * np.log10((padded**2).mean(1) + 1e-10)
     return level_db > level_db.max() + SPEECH_DB
 
@@ -240,6 +244,7 @@ def wake_words(root: Path, sizes: Sizes) -> Task:
         for split, part in (("val", paths[:half]), ("test", paths[half : 2 * half])):
             if len(part) <= sizes.queries:
                 raise SpeechpressError(f"task 'qbe': {word!r} has {len(paths)} recordings, which are too few to search")
+            # Only queries are cut: the silence around one would have to be found in the recording too.
             items += [Item(spoken(path), split, word, query=True) for path in part[: sizes.queries]]
             items += [Item(clip(path), split, word) for path in part[sizes.queries :]]
     notes = ("training-free: subsequence DTW on one layer, chosen on val; the search of the live demo", NO_SPEAKERS)

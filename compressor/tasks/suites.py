@@ -38,6 +38,7 @@ def open_suite(suite: str, tasks: Sequence[str], root: Path, most: int | None = 
         raise SpeechpressError("--clips: is for --suite superb; the mini suite has sizes of its own")
     names, notes = list(SUITES[suite]) if list(tasks) == [ALL] else checked_names(tasks, SUITES[suite]), []
     if suite == "mini" and list(tasks) == [ALL] and not (root / EMOTION / "labels.tsv").is_file():
+        # Out of "all" only: who names it hears what is missing.
         names.remove("er")
         notes.append(
             f"er is left out: no corpus of emotions may be passed on freely. Put your own under {root / EMOTION} "

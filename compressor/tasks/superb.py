@@ -55,8 +55,10 @@ def keywords(root: Path, most: int | None) -> Task:
     test = find(root, "ks", ("speech_commands_test_set_v0.01", "SpeechCommands/speech_commands_test_set_v0.01"))
     items = []
     for path in audio_below(train, "ks"):
+        # The name up to _nohash_ tells who speaks; the number after it is that of the take.
         word, speaker = path.parent.name, path.name.split("_nohash_")[0]
         split = commands_split(path.name)
+        # The tenth that would be the test part is left out: the test set is an archive of its own.
         if word != NOISE and split != "test":
             items.append(Item(clip(path), split, word if word in KEYWORDS else UNKNOWN, speaker))
     items += _silence(train / NOISE)
@@ -152,6 +154,7 @@ def emotions(root: Path, most: int | None) -> Task:
         items = [item for n, part in enumerate(sessions) if n not in (test, val) for item in with_split(part, "train")]
         items += [*with_split(sessions[val], "val"), *with_split(sessions[test], "test")]
         folds.append(checked(Task("er", "classify", thinned(items, most))))
+    # The score is the mean over folds, so what it is held against is one too.
     chance = sum(fold.chance or 0.0 for fold in folds) / SESSIONS
     notes = ("mean of five folds by session; val is the next session, where SUPERB takes a random fifth of the rest",)
     every = {item.sound: item for fold in reversed(folds) for item in fold.items}  # counted as in the first fold
@@ -164,6 +167,7 @@ def _session(folder: Path) -> list[Item]:
     for labels in sorted((folder / "dialog" / "EmoEvaluation").glob("Ses*.txt")):
         for _, words in lines_of(labels, "er"):
             found = [word for word in words if word.startswith("Ses")]
+            # A line that begins with [start - end] is the verdict; those below it are of single annotators.
             if not words[0].startswith("[") or not found:
                 continue
             turn, emotion = found[0], words[words.index(found[0]) + 1]

@@ -50,12 +50,14 @@ def table_of(path: Path, task: str, columns: Sequence[str]) -> list[dict[str, st
     """Rows of a CSV file with a header. Raises SpeechpressError when it lacks a column or a row a value."""
     if not path.is_file():
         raise SpeechpressError(f"{path}: is not there, and task {task!r} needs it; leave the task out with --tasks")
+    # A byte order mark would else be part of the first column's name.
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         missing = [column for column in columns if column not in (reader.fieldnames or ())]
         if missing:
             raise SpeechpressError(f"{path}:1: no column {missing[0]!r} (found: {', '.join(reader.fieldnames or ())})")
         rows = list(reader)
+    # The header is line 1.
     for number, row in enumerate(rows, 2):
         if empty := [column for column in columns if not row[column]]:
             raise SpeechpressError(f"{path}:{number}: has no {empty[0]}, which task {task!r} needs")
@@ -79,6 +81,7 @@ def thinned(
     kept: list[Item] = []
     groups: dict[str, dict[object, list[Item]]] = {}
     for item in sorted(items, key=order):
+        # Only classes are evened out; of sentences every one is another.
         label = item.target if isinstance(item.target, str) else ""
         groups.setdefault(item.split, {}).setdefault(label, []).append(item)
     for labels in groups.values():

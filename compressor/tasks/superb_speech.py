@@ -85,6 +85,7 @@ def _lexicon(root: Path) -> dict[str, list[str]]:
     said: dict[str, list[str]] = {}
     for path in files:
         for _, (word, *sounds) in lines_of(path, "pr"):
+            # Not overwritten: the first pronunciation counts.
             said.setdefault(word.upper(), sounds)
     return said
 
@@ -107,8 +108,10 @@ def _kaldi(folder: Path, split: str) -> list[Item]:
         segments[recording].append((speaker_of[name], float(span[0]), float(span[1])))
     items = []
     for number, (name, *place) in lines_of(folder / "wav.scp", "sd"):
+        # Kaldi would run such a line in a shell; nothing that a corpus says is run here.
         if place and place[-1] == "|":
             raise SpeechpressError(f"{folder / 'wav.scp'}:{number}: is a command, but must name a file")
+        # Names of folders may hold spaces, at which the line was split.
         path = Path(" ".join(place))
         path = path if path.is_absolute() else folder / path
         speakers = sorted({speaker for speaker, *_ in segments[name]})
@@ -154,6 +157,7 @@ def _english(folder: Path, part: str) -> list[Path]:
     names = [name for _, (name, language) in lines_of(path, "qbe", 2) if language == LANGUAGE]
     if not names:
         raise SpeechpressError(f"{path}: names no recording of {LANGUAGE}")
+    # The list names the corpus' own folder first, which may be called otherwise here.
     return [folder / name.partition("/")[2] for name in names]
 
 

@@ -45,6 +45,8 @@ def same_voices(root: Path, most: int | None) -> Task:
     for split, name, where in _listed(folder, "asv"):
         speaker = name.split("/")[0]
         if _number(speaker, where) not in TEST_SPEAKERS:
+            # Its own test part is about videos, not speakers: these are no speakers of the trials, so they may be
+            # learned.
             part = "val" if split == "val" else "train"
             items.append(Item(clip(_audio(folder, name, where)), part, speaker, speaker))
     tested, pairs = _trials(folder, most)
@@ -91,6 +93,7 @@ def _trials(folder: Path, most: int | None) -> tuple[list[Item], tuple[tuple[int
         if same not in ("0", "1"):
             raise SpeechpressError(f"{path}:{line}: begins with {same!r}, but must with 1 (same) or 0 (another)")
         fresh = [name for name in dict.fromkeys(names) if name not in numbers]
+        # Passed over, not the end: later trials may be of clips that are in already.
         if most is not None and len(numbers) + len(fresh) > most:
             continue
         for name in fresh:

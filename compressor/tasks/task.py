@@ -90,6 +90,7 @@ def speakers_disjoint(items: Iterable[Item]) -> bool | None:
     """Whether no test speaker is in another split; None where a speaker is not named."""
     sides = [set[str](), set[str]()]
     for item in items:
+        # A mixture has two speakers, joined by +.
         sides[item.split == "test"].update(item.speaker.split("+"))
     return None if "" in sides[0] | sides[1] else not sides[0] & sides[1]
 
@@ -99,6 +100,7 @@ def _chance_by_voice(task: Task) -> float | None:
 
     None for unseen voices, for voices that are the classes, and where none is named.
     """
+    # Where the speakers are the classes, the voice is the answer.
     named = any(item.voice for item in task.items) and any(item.target != item.speaker for item in task.items)
     if not task.classes or task.speaker_disjoint or not named:
         return None

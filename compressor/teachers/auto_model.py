@@ -19,6 +19,8 @@ from ..models.config import read_own
 from ..models.encoder import Encoder
 from .hub import import_transformers
 
+# Here and not in a function, because the classes below inherit from it; by way of hub, which survives a broken
+# torchaudio.
 transformers = import_transformers()
 
 
@@ -29,6 +31,7 @@ class SpeechpressConfig(transformers.PretrainedConfig):  # type: ignore[name-def
 
     def __init__(self, speechpress: dict[str, Any] | None = None, **more: Any) -> None:
         self.speechpress = speechpress
+        # transformers also builds a config without any arguments, to see which values differ from the defaults.
         if speechpress is not None:
             encoder = read_own(speechpress, "config.json")
             more |= {"hidden_size": encoder.width, "num_hidden_layers": encoder.num_layers}

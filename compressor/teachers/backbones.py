@@ -40,6 +40,7 @@ class EncoderBackbone(nn.Module):
 
     def frames(self, samples: Any) -> Any:
         count = self.model.config.frames(samples)
+        # Under one receptive field, the formula of convolutions goes below 0.
         return count.clamp(min=0) if isinstance(count, Tensor) else max(0, count)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> None:
@@ -60,7 +61,9 @@ class WaveformBackbone(nn.Module):
         self.normalize_input, self.eps = weights.normalize_input, weights.eps
         self.layers = find_layers(model)
         names = inspect.signature(model.forward).parameters
+        # By its signature: families differ in it, and an argument too many is a TypeError.
         self.takes_mask = "attention_mask" in names
+        # Without apply_spec_augment transformers ignores mask_time_indices silently: nothing would be hidden.
         spec_augment = getattr(model.config, "apply_spec_augment", True) and hasattr(model, "masked_spec_embed")
         self.can_mask = "mask_time_indices" in names and spec_augment
         self.convolutions = convolutions
@@ -94,13 +97,16 @@ class FeatureBackbone(nn.Module):
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> None:
         ends = [waves.shape[1]] * len(waves) if lengths is None else lengths.tolist()
+        # Extractors are NumPy code, and pad after they have scaled each row alone: so rows are cut to their ends first.
         rows = [wave[:end].cpu().numpy() for wave, end in zip(waves, ends, strict=True)]
         inputs = self.extractor(rows, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding=True)
+        # Scaling by the deviation over frames gives NaN for a single frame, and no error.
         if not torch.isfinite(inputs[self.model.main_input_name]).all():
             raise SpeechpressError(
                 f"{type(self.extractor).__name__} gives numbers that are none for a recording of {min(ends)} samples; "
                 "it is too short for it, or holds such numbers itself"
             )
+        # Some extractors return more than their model takes.
         known = {self.model.main_input_name} | ({"attention_mask"} if self.takes_mask else set())
         self.model(**{name: value.to(waves.device) for name, value in inputs.items() if name in known})
 
@@ -143,6 +149,7 @@ def _found_kind(family: Family, weights: Weights) -> Built:
         return WaveformBackbone(model, weights, convolutions=False), None, notes
     if weights.folder is None:
         raise SpeechpressError(f"{_where(weights)}: a {family.name} model needs its preprocessor_config.json")
+    # Before transformers reads them: sizes in this file alone decide how large the extractor's tables become.
     for where, values in extractor_sections(weights.folder):
         check(values, EXTRACTOR, where)
     try:
@@ -206,6 +213,7 @@ def _transformers_model(weights: Weights) -> tuple[Any, tuple[str, ...]]:
     """transformers' own module with the weights in it, and a note on tensors that it has no place for."""
     with hushed_transformers() as transformers:
         config, model_class = _model_class(weights, transformers)
+        # A copy, because building a model writes into its config.
         check_module(lambda: model_class(copy.deepcopy(config)), weights.tensors, _where(weights))
         try:
             model, report = model_class.from_pretrained(
@@ -215,11 +223,13 @@ def _transformers_model(weights: Weights) -> tuple[Any, tuple[str, ...]]:
             raise SpeechpressError(
                 f"{_where(weights)}: tensors do not fit the config: {_first_lines(error)}"
             ) from error
+    # transformers fills what is missing with random numbers and only warns of it; such a model is no teacher.
     missing = sorted(key for key in report["missing_keys"] if not key.endswith("masked_spec_embed"))
     if missing:
         raise SpeechpressError(f"{_where(weights)}: {len(missing)} tensors are missing, among them {missing[:5]}")
     unused = sorted(key for key in report["unexpected_keys"] if not is_head(key))
     notes = [f"{len(unused)} tensors have no place in it and are left out, such as {unused[0]}"] if unused else []
+    # Of a model with a decoder, only the encoder hears the audio.
     return (model.get_encoder() if config.is_encoder_decoder else model), tuple(notes)
 
 

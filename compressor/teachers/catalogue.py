@@ -34,7 +34,9 @@ LARGE = EncoderConfig(
     pre_norm=True,
     input_norm="utterance",
 )
+# 1280 in 16 heads: the only ones here that are not 64 wide.
 XLARGE = replace(LARGE, width=1280, head_dim=80, num_heads=(16,) * 48, ffn_widths=(5120,) * 48)
+# WavLM's convolutions have no biases, whatever its size.
 WAVLM_LARGE = replace(LARGE, conv_bias=False)
 DATA2VEC = replace(BASE, conv_norm="layer", input_norm="utterance")
 DATA2VEC_LARGE = replace(DATA2VEC, width=1024, num_heads=(16,) * 24, ffn_widths=(4096,) * 24)

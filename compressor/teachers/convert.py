@@ -72,6 +72,7 @@ def convert(source: str, out: str | Path, format: str | None = None) -> Converte
     if format is not None and format not in FORMATS:
         raise SpeechpressError(f"format {format!r} is unknown; known are {', '.join(FORMATS)}")
     path = Path(out)
+    # Before the teacher is loaded, which may be a download.
     _check_free(path, format)
     backbone = load_teacher(source).backbone
     if not isinstance(backbone, EncoderBackbone):
@@ -92,6 +93,7 @@ def _in_the_first_that_can(encoder: Encoder, path: Path) -> Converted:
         said.append(f"not {WHAT[format]}: {'; '.join(reasons)}")
     if format == "transformers" and path.suffix in (".ckpt", ".pt", ".pth"):
         path = path.with_suffix("")  # a folder, and no file of torch
+    # Once more: only now is it known whether this is a file or a folder, and the suffix may be gone.
     _check_free(path, format)
     done = FORMATS[format](encoder, path)
     return replace(done, notes=(*done.notes, *said))
@@ -116,6 +118,7 @@ def why_not(encoder: Encoder, format: str) -> list[str]:
             f"it streams (conv_norm {config.conv_norm}, input_norm {config.input_norm}, pos_conv_future "
             f"{config.pos_conv_future}), and no other toolkit has a counterpart of that"
         ]
+    # To lack a projection is no obstacle: s3prl has none either where the front end is as wide as the layers.
     own = [part for part in config.own_parts if part != "projection false"]
     if own:
         return [f"it has {', '.join(own)}, and {format} has no counterpart of that"]
@@ -157,6 +160,7 @@ def write_distiller(encoder: Encoder, path: Path) -> Converted:
         "final_dim": config.width,
     }
     tensors = fairseq_names(encoder)
+    # Distiller has no mask vector, and s3prl loads strictly.
     del tensors["mask_emb"]
     _save(path, {"Config": {"distiller": section}, "Distiller": tensors})
     notes = ("s3prl's hidden state 0 of a Distiller is taken before the position convolution; the others are the same",)
@@ -172,6 +176,7 @@ def write_hubert(encoder: Encoder, path: Path) -> Converted:
         "conv_feature_layers": _conv_text(config),
         "conv_bias": config.conv_bias,
         "final_dim": DUMMY_DIM,
+        # fairseq's default of 2 pads an odd number of frames, so that layers would see one more than ours.
         "required_seq_len_multiple": 1,
     }
     dummies = {
@@ -187,6 +192,7 @@ def write_hubert(encoder: Encoder, path: Path) -> Converted:
         },
         "model_cfg": model,
         "model_weight": fairseq_names(encoder) | dummies,
+        # One symbol, because s3prl builds one row of label_embs_concat for each, and loads strictly.
         "dictionaries_symbols": [["0"]],
     }
     _save(path, state)
@@ -251,6 +257,7 @@ def _not_fairseq(config: EncoderConfig, encoder: Encoder) -> list[str]:
         reasons.append("its layers have different sizes")
     elif config.num_heads[0] * config.head_dim != config.width:
         reasons.append("its heads do not fill its width")
+    # torch's default; no key of their configs can say another.
     if config.layer_norm_eps != 1e-5:
         reasons.append(f"its LayerNorm epsilon is {config.layer_norm_eps:g}, not 1e-05")
     projection = encoder.feature_projection.projection

@@ -50,6 +50,7 @@ _RENAMES = tuple(
         (r"encoder\.layers\.(\d+)\.self_attn\.grep_a", r"encoder.layers.\1.attention.gru_rel_pos_const"),
     )
 )
+# Heads, targets and averages of pretraining. All else that is unknown is an error, see `_rename`.
 _TRAINING_ONLY = re.compile(
     r"(final_proj|label_embs_concat|quantizer|project_q|input_quantizer|project_inp|_ema|output_layer|task_embedding)(\.|$)"
 )
@@ -120,8 +121,10 @@ def _fairseq(model: dict[str, Any], task: dict[str, Any], tensors: dict[str, Any
         if "conv_pos" not in model:
             raise SpeechpressError(f"{path}: its config is incomplete or unknown (no conv_pos)")
         depth = int(model.get("pos_conv_depth", 1))
+        # fairseq shares conv_pos out over the stack, at least 3 taps each; transformers' config wants the result.
         config |= {"num_conv_pos_embeddings": depth, "conv_pos_kernel_size": max(3, int(model["conv_pos"]) // depth)}
     else:
+        # HubertModel and Wav2Vec2Model have a single position convolution.
         _require(model, {"pos_conv_depth": 1}, path)
     return Weights(
         format=source,
@@ -170,9 +173,11 @@ def _distiller(state: dict[str, Any], path: Path) -> Weights:
         "encoder_ffn_embed_dim": 3072,
         "encoder_attention_heads": 12,
     }
+    # s3prl's extractor is hard-wired to have no biases, whatever the config says.
     values = _common_config({**defaults, **config, "conv_bias": False}, tensors, path)
     values |= {"feat_proj_layer_norm": False}
     tensors = _rename(tensors, path)
+    # Distiller has none. It only stands in for masked frames; without masking no state depends on it.
     tensors["masked_spec_embed"] = torch.zeros(values["hidden_size"])
     return Weights(
         format="s3prl",
@@ -243,6 +248,7 @@ def _common_config(config: dict[str, Any], tensors: dict[str, Any], path: Path) 
         "conv_kernel": [kernel for _, kernel, _ in conv],
         "conv_stride": [stride for _, _, stride in conv],
         "num_feat_extract_layers": len(conv),
+        # From here on with fairseq's own defaults, because its configs may leave these out.
         "conv_bias": bool(config.get("conv_bias", False)),
         "do_stable_layer_norm": bool(config.get("layer_norm_first", False)),
         "num_conv_pos_embeddings": int(config.get("conv_pos", 128)),

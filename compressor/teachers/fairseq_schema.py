@@ -11,6 +11,7 @@ from speechpress.runtime.schema import Fields, Flag, Maybe, Real, Text, Whole, c
 from ..models.encoder_schema import MAX_LAYERS, MAX_WIDTH
 
 _DROPOUT = Real(0, 1)
+# Only what is read here: the configs hold many more keys, and others in every version.
 MODEL = Fields(
     {},
     {
@@ -22,6 +23,8 @@ MODEL = Fields(
         "extractor_mode": Text(choices=("default", "layer_norm")),
         "task_emb_type": Text(100),
         "attention_type": Text(100),
+        # Bounds far beyond published models: torch's restricted unpickler does not keep a file from asking for all
+        # memory.
         "encoder_layers": Whole(1, MAX_LAYERS),
         "encoder_embed_dim": Whole(1, MAX_WIDTH),
         "encoder_ffn_embed_dim": Whole(1, 1_000_000),

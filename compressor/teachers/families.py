@@ -56,6 +56,7 @@ TABLE = (
         "waveform",
         "data2vec_audio.",
         "data2vec_audio",
+        # data2vec's own value is the depth of its stack of convolutions; for a student it would be a kernel size.
         student={"num_conv_pos_embeddings": 128, "feat_extract_norm": "layer", "do_stable_layer_norm": False},
         note="a student starts from its front end and layers, but with a position convolution of its own",
         facts=data2vec_facts,
@@ -64,6 +65,7 @@ TABLE = (
         "wav2vec2-conformer",
         "waveform",
         "wav2vec2_conformer.",
+        # Conformer layers have convolutions and a second FFN, which ours lack.
         inherits=FRONT_END,
         student={"hidden_act": "gelu", "do_stable_layer_norm": False},
         note="a student starts from its front end, but with Transformer layers of its own",

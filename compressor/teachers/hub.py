@@ -24,6 +24,7 @@ from .weights import Weights, unwrapped
 
 def import_transformers() -> ModuleType:
     """transformers, kept working when torchaudio is installed but broken. Import it through here, not directly."""
+    # Before the import: transformers imports torchaudio wherever it is installed, and fails with it.
     torchaudio_problem()
     import transformers
 
@@ -62,6 +63,7 @@ def weights_files(folder: Path) -> list[Path]:
             named = check_index(read_json(index), str(index))
             shards = sorted({Path(shard).name for shard in named.values()})
             return [folder / shard for shard in shards]
+        # A single file of another name is no guess; of several, nothing says which one is the model.
         if name == "model.safetensors" and len(single := _other_safetensors(folder)) == 1:
             return single
     return []
@@ -92,6 +94,7 @@ def read_folder(folder: Path) -> Weights:
         tensors |= read_tensors(file)[0] if file.suffix == ".safetensors" else _read_bin(file)
     family = family_of(config["model_type"], config)
     tensors = unwrapped(tensors, str(files[0]), held=bool(family.prefix))
+    # Whisper's log-mel is computed here, so its preprocessor file is not asked.
     asked = read_preprocessor(folder) if config["model_type"] != "whisper" else Preprocessor(normalize=False)
     tuned = any("For" in name and "PreTraining" not in name for name in config.get("architectures") or ())
     return Weights(

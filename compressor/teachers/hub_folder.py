@@ -11,6 +11,7 @@ HUB_TIMEOUT_S = 5.0
 MODEL_CONFIG = "config.json"
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+# So that a mistyped file name is not asked of the hub.
 _NOT_HUB_SUFFIXES = (".pt", ".ckpt", ".bin", ".safetensors", ".json", ".yaml", ".yml")
 
 
@@ -27,6 +28,7 @@ def fetch(source: str) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
+    # Before the hub, so that what was fetched once needs no network.
     cached = from_cache(source)
     if cached is not None and (says_its_input(cached) or huggingface_hub.constants.HF_HUB_OFFLINE):
         return cached
@@ -83,6 +85,7 @@ def from_cache(source: str) -> Path | None:
         config = try_to_load_from_cache(source, MODEL_CONFIG)
     except HFValidationError:
         return None
+    # No string: not in the cache, or noted there as missing on the hub (a marker object).
     folder = Path(config).parent if isinstance(config, str) else None
     return folder if folder is not None and _has_weights(folder) else None
 
@@ -98,6 +101,7 @@ def _has_weights(folder: Path) -> bool:
 
 def _wanted_files(names: list[str]) -> list[str]:
     """Configs, and the weights in one format: safetensors before pickles."""
+    # The whole name must match: repositories hold adapters and other frameworks' weights as well.
     weights = [name for name in names if re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?", name)]
     if not weights:
         weights = [name for name in names if re.fullmatch(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?", name)]

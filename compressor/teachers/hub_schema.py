@@ -9,7 +9,9 @@ from speechpress.runtime.schema import Fields, Items, Maybe, Table, Text, Whole,
 
 from ..models.encoder_schema import HUBERT, MAX_LAYERS, WHISPER
 
+# Beyond any real config, but short of what would let a hostile one take all memory.
 MAX_NUMBER, MAX_LIST = 2**31, 10_000
+# Keys that transformers builds as many modules of; a million would be a long wait even without weights.
 _COUNTS = re.compile(r"layers$|depth|num_blocks|stages$|num_experts|num_conv_pos_embeddings$")
 _COMMON = Fields({"model_type": Text(100)}, {"architectures": Maybe(Items(Text(200)))})
 _LIKE_HUBERT = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat")
@@ -57,6 +59,7 @@ NOT_ITS_OWN = (
 def check_config(config: dict[str, Any], shown: str) -> None:
     """Raises SpeechpressError, naming the key, for a value that is not what it must be, or beyond all bounds."""
     check(config, _COMMON, shown)
+    # transformers would leave loading to another library, and tensors would not be plain floats.
     if config.get("quantization_config") is not None:
         raise SpeechpressError(f"{shown}: quantization_config is set; give the model as it was before it was quantised")
     family = config["model_type"]
@@ -87,6 +90,7 @@ def _check_numbers(value: Any, shown: str, path: str) -> None:
             raise SpeechpressError(f"{shown}: {path:.100} has {len(value)} values, but must have at most {MAX_LIST}")
         for item in value:
             _check_numbers(item, shown, path)
+    # Not isinstance: True and False are ints too.
     elif type(value) is int:
         most = MAX_LAYERS if _COUNTS.search(path) else MAX_NUMBER
         if abs(value) > most:

@@ -29,6 +29,7 @@ def find_layers(model: nn.Module) -> Sequence[nn.Module]:
     Raises SpeechpressError when there is none.
     """
     config: Any = model.config
+    # encoder_layers first: where there is a decoder, it is the name that leaves no doubt.
     depth = getattr(config, "encoder_layers", None) or getattr(config, "num_hidden_layers", None)
     for name, module in model.named_modules():
         named = name.rpartition(".")[2] in LIST_NAMES and isinstance(module, nn.ModuleList)
@@ -48,6 +49,7 @@ def passing_states(layers: Sequence[nn.Module], run: Callable[[], object], wante
     kept: dict[int, Tensor] = {}
 
     def keep(index: int, value: Any) -> None:
+        # In some families and versions of transformers, layers return (states, attention weights).
         kept[index] = value[0] if isinstance(value, tuple) else value
         if index == last:
             raise _EnoughLayersError
@@ -55,6 +57,7 @@ def passing_states(layers: Sequence[nn.Module], run: Callable[[], object], wante
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         keep(0, args[0] if args else kwargs["hidden_states"])
 
+    # Hooks must go even when the model fails: one that is left would end every later pass too early.
     with ExitStack() as stack:
         if 0 in wanted:
             stack.callback(layers[0].register_forward_pre_hook(before, with_kwargs=True).remove)
@@ -76,6 +79,7 @@ class FrameCount:
 
     def __init__(self, backbone: Any) -> None:
         self.backbone = [backbone]  # not a submodule of what it counts for
+        # A count is a pass through the front end, and bisection and batches ask for the same lengths again.
         self.known: dict[int, int] = {}
 
     def __call__(self, samples: Any) -> Any:
@@ -98,6 +102,7 @@ class FrameCount:
                 warnings.simplefilter("ignore")  # of means over nothing
                 states = passing_states(backbone.layers, lambda: backbone(silence), {0})
         except CANNOT_RUN:
+            # One second is enough for every front end, so what fails then is no matter of length.
             if samples >= 16_000:
                 raise
             return 0  # too short for the extractor or the front end

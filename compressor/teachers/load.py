@@ -36,6 +36,7 @@ from .weights import Weights
 
 STARTER_NAMES = ("starter", "hubert-mini")
 PROBE_SAMPLES = (8_000, 14_000)  # two lengths: with one, a matrix of frames might be as wide as it is long
+# 20 s, beside which the rounding at both ends vanishes.
 HOP_SAMPLES = 20 * SAMPLE_RATE
 
 
@@ -81,6 +82,7 @@ class Teacher(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "Teacher":
+        # Whatever holds a teacher as a part calls train() on it too, and dropout would blur the targets.
         return super().train(False)
 
     def frames(self, samples: Any) -> Any:
@@ -146,11 +148,13 @@ class Teacher(nn.Module):
         """Tensors under HubertModel's names that a student may start from; empty when nothing fits."""
         if self.card.encoder is None:
             return {}
+        # Only the shapes are wanted: no memory, and no random numbers drawn.
         with torch.device("meta"):
             shapes = {name: tensor.shape for name, tensor in Encoder(self.card.encoder).state_dict().items()}
         state = self.backbone.model.state_dict()
         given = family_of(self.card.family, vars(self.backbone.model.config)).inherits
         return {
+            # A student that trains must not change its teacher.
             name: tensor.clone()
             for name, tensor in state.items()
             if shapes.get(name) == tensor.shape and name.startswith(given)
@@ -270,6 +274,7 @@ def check_states(backbone: Backbone, width: int | None, source: str) -> int:
     wanted = set(range(len(backbone.layers) + 1))
     counts = []
     for samples in PROBE_SAMPLES:
+        # With a generator of its own, so that loading a teacher does not shift the seeds of a run.
         noise = torch.randn(1, samples, generator=torch.Generator().manual_seed(0)) * 0.1
         try:
             states = collect(backbone, noise, None, wanted)
@@ -300,4 +305,5 @@ def _hop_samples(backbone: Backbone) -> int:
 
 def _shortest(backbone: Backbone) -> int:
     """The fewest samples that give a frame."""
+    # More samples never give fewer frames, so some 14 counts do; nothing needs more than a second.
     return bisect.bisect_left(range(SAMPLE_RATE), 1, key=backbone.frames)

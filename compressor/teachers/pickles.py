@@ -119,6 +119,7 @@ def read_foreign(path: Path) -> Any:
     if not path.is_file():
         raise SpeechpressError(f"{path}: no such file")
     zipped = _is_zip(path)
+    # Not by torch's list alone: other libraries may have added names to it for the whole process.
     unknown = sorted(set(_pickled_names(path, zipped)) - TORCH_NAMES - STUB_NAMES)
     if unknown:
         names = ", ".join(unknown)
@@ -127,6 +128,7 @@ def read_foreign(path: Path) -> Any:
             "unilm, s3prl and transformers do not need that; get the file from its original source, or as .safetensors"
         )
     try:
+        # By name, in place of the real classes: to admit those would be to run their constructors.
         stubs: list[Any] = [(stub, name) for name, stub in _STUBS.items()]
         with torch.serialization.safe_globals(stubs):
             # mmap: optimizer states, two thirds of a training checkpoint, then stay on the disk.
@@ -288,6 +290,7 @@ def _conv_value(node: ast.expr) -> Any:
     if isinstance(node.op, ast.Add) and isinstance(left, list) and isinstance(right, list):
         value = left + right
     elif (
+        # The factor is bounded before it is used: [x] * 10**9 would take all memory.
         isinstance(node.op, ast.Mult) and isinstance(left, list) and isinstance(right, int) and right <= MAX_CONV_LAYERS
     ):
         value = left * right

@@ -45,6 +45,7 @@ def wavlm(
 ) -> KnownTeacher:
     """HuBERT with a gated relative position bias: one table of buckets, and per layer a gate on each head."""
     plain = hubert_like(source, "wavlm", encoder, pretraining, about)
+    # Per layer: one linear layer from head_dim to 8, which all heads share, its biases, and a constant per head.
     gate = 8 * encoder.head_dim
     extra = buckets * encoder.num_heads[0] + sum(gate + 8 + heads for heads in encoder.num_heads)
     macs = gate * sum(encoder.num_heads) * costs.frames_per_s(encoder)
@@ -70,6 +71,7 @@ def whisper(
     convs = 3 * mels * width + width, 3 * width * width + width
     layer = 12 * width * width + 12 * width  # keys have no bias
     count = sum(convs) + positions * width + depth * layer + 2 * width
+    # 100 frames a second up to the second convolution, which halves their rate, and 50 from there on.
     macs = 3 * mels * width * 100 + (3 * width * width + 12 * width * width * depth) * 50
     about = about or "encoder only; trained with transcripts"
     return KnownTeacher(source, "whisper", depth, width, count, float(macs), about=about)

@@ -42,6 +42,7 @@ def torchaudio_problem() -> str | None:
     else:
         return None
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+        # A failed import leaves submodules behind, which a later one would find half made.
         del sys.modules[name]
     sys.modules["torchaudio"] = None  # type: ignore[assignment]
     _forget_that_it_was_seen()
@@ -73,6 +74,7 @@ def read_bundle(name: str) -> Weights:
             f"torchaudio:{name}: needs torchaudio, which is not installed; pip install 'speechpress[torchaudio]'"
         ) from error
     bundle: Any = getattr(pipelines, name, None)
+    # pipelines holds bundles of other kinds too, such as Tacotron 2.
     if not hasattr(bundle, "_model_type") or not hasattr(bundle, "get_model"):
         known = sorted(key for key in dir(pipelines) if key.startswith(("HUBERT_", "WAV2VEC2_", "WAVLM_")))
         raise SpeechpressError(f"torchaudio:{name}: no such bundle of wav2vec 2.0's kind; there are {', '.join(known)}")
@@ -90,6 +92,7 @@ def read_bundle(name: str) -> Weights:
 def from_torchaudio(model: Any, normalize_input: bool = False) -> Weights:
     """A live `torchaudio.models.Wav2Vec2Model` (HuBERT, wav2vec 2.0 or WavLM) under transformers' names."""
     tensors: dict[str, Tensor] = {}
+    # Some bundles wrap the model in one that normalises the waveform.
     for key, tensor in getattr(model, "model", model).state_dict().items():
         name = modern_name(key.replace("encoder.feature_projection.", "feature_projection."))
         name = name.replace("encoder.transformer.", "encoder.").replace(".attention.attention.", ".attention.")
@@ -118,6 +121,7 @@ def _config(model: Any) -> dict[str, Any]:
         "num_hidden_layers": len(layers),
         "num_attention_heads": attention.num_heads,
         "intermediate_size": layers[0].feed_forward.intermediate_dense.out_features,
+        # With a group norm, only the first convolution has a norm at all.
         "feat_extract_norm": "layer" if norms[-1] is not None else "group",
         "conv_dim": [layer.out_channels for layer in conv],
         "conv_kernel": [layer.kernel_size[0] for layer in conv],

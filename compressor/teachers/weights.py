@@ -42,6 +42,7 @@ class Weights:
     config: dict[str, Any]
     tensors: dict[str, Tensor]
     normalize_input: bool = False
+    # fairseq adds 1e-5, transformers' extractor 1e-7: a factor of three in loudness for very soft speech.
     eps: float = FAIRSEQ_EPS
     doubts: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()

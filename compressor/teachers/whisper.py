@@ -79,12 +79,15 @@ class WhisperBackbone(nn.Module):
         mel = self.log_mel(waves, lengths)
         x = F.gelu(self.model.conv1(mel))
         if lengths is not None:
+            # Alone, a row has zeros beyond its end here; in a batch conv1's biases stand there, and conv2 reads one
+            # frame over.
             x = x * _within(x.shape[2], lengths // HOP_SAMPLES)[:, None]
         x = F.gelu(self.model.conv2(x)).transpose(1, 2)
         x = x + self.model.embed_positions.weight[: x.shape[1]]
         if lengths is not None:
             valid = _within(x.shape[1], self.frames(lengths))[:, None, None]
             mask = torch.zeros_like(valid, dtype=x.dtype).masked_fill(~valid, torch.finfo(x.dtype).min)
+        # Layer by layer, because WhisperEncoder's own forward refuses anything but 30 s.
         for layer in self.layers:
             x = layer(x, mask)
             x = x[0] if isinstance(x, tuple) else x
@@ -99,9 +102,12 @@ class WhisperBackbone(nn.Module):
         # The start is mirrored, as Whisper does; at the end stands silence, as in Whisper's padding to 30 s.
         padded = F.pad(F.pad(waves[:, None], (half, 0), mode="reflect")[:, 0], (0, half))
         spectrum = torch.stft(padded, FFT_SAMPLES, HOP_SAMPLES, window=self.window, center=False, return_complex=True)
+        # Whisper drops the last frame, so that a second has 100 of them.
         power = spectrum[..., :-1].abs() ** 2
         mel = torch.clamp(self.filters.T @ power, min=1e-10).log10()
+        # -10 is the logarithm of the floor above, so padding never is the loudest.
         loudest = mel if valid is None else mel.masked_fill(~valid, -10.0)
+        # Whisper's scaling: at most 80 dB below the loudest bin, then to about -1 to 1.
         mel = (torch.maximum(mel, loudest.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
         return mel if valid is None else mel * valid
 
@@ -116,6 +122,7 @@ def whisper_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mel_filters(bins: int) -> Tensor:
+    # For its side effect: it hides a broken torchaudio, which audio_utils would import.
     import_transformers()
     from transformers.audio_utils import mel_filter_bank
 
