@@ -60,7 +60,9 @@ class PredictionHeads(nn.Module):
         super().__init__()
         self.layers = tuple(layers)
         self.expand = nn.Linear(width, width * len(layers))
+        # What nn.Linear starts with; a bare parameter has no start of its own.
         bound = 1 / math.sqrt(width)
+        # One parameter for all N, so that they are one batched product.
         self.weight = nn.Parameter(torch.empty(len(layers), width, teacher_width).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(len(layers), 1, teacher_width).uniform_(-bound, bound))
         self.factor, self.upsample_kind = factor, upsample
@@ -70,6 +72,7 @@ class PredictionHeads(nn.Module):
         """From hidden states (B, T, D) to predictions {teacher layer: (B, T, E)}."""
         last = self.upsample(states[-1])
         x = F.gelu(self.expand(last)).unflatten(-1, (len(self.layers), -1))
+        # (N, B T, D) @ (N, D, E)
         y = torch.matmul(x.movedim(-2, 0).flatten(1, 2), self.weight) + self.bias
         return dict(zip(self.layers, y.unflatten(1, last.shape[:2]), strict=True))
 
@@ -101,6 +104,7 @@ class LayerPairs(nn.Module):
         plain = bare or (same and not self.shared)
         groups = range(len(set(self.group)))
         self.projections = nn.ModuleList(nn.Identity() if plain else nn.Linear(width, teacher_width) for _ in groups)
+        # Conv upsampling has weights too, and pairs that share a projection share them.
         self.factor, self.upsample_kind = factor, upsample
         self.upsamples = nn.ModuleList(Upsample(width, factor, upsample) for _ in groups)
         if same and not plain:
@@ -139,6 +143,7 @@ def l1_and_cosine(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Where the widths differ (a student that nothing projects), those of the rows of their Gram matrices. Half precision
     is not enough here: the norms of data2vec's deeper layers overflow it, and the loss turns NaN.
     """
+    # Widths may differ only for objectives on relations, which need no projection.
     if prediction.shape[-1] != target.shape[-1]:
         prediction, target = gram(prediction, prediction), gram(target, target)
     prediction, target = prediction.float(), target.float()
@@ -225,10 +230,12 @@ def loss_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor], 
     for index, layer in enumerate(layers):
         prediction, target = predictions[layer], targets[layer]
         l1, cosine = l1_and_cosine(prediction, target)
+        # Of the layers that are matched: others have no prediction.
         below = layers[index - 1] if index else None
         pair = None if below is None else (predictions[below], targets[below])
         loss = frame_loss(Matched(prediction, target, l1, cosine, pair, match))
         total = total + (loss.sum() if weights.get(layer, 1.0) == 1.0 else weights[layer] * loss.sum())
+        # For the log; with their graph they would keep a step's activations alive.
         parts[layer] = (l1.detach().sum(), cosine.detach().sum())
     return total, parts
 
@@ -241,6 +248,7 @@ def l1_and_cosine_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, 
 
 def save_heads(folder: Path, heads: Heads) -> None:
     """Write the heads beside the model; `load_heads` needs no recipe to open them."""
+    # Bare pairs have no tensors, but their file has to say which layers they match.
     tensors = heads.state_dict() or {"none": torch.zeros(1)}
     write_tensors(folder / HEADS, tensors, heads_metadata(heads))
 
@@ -276,6 +284,7 @@ def load_heads(folder: Path, width: int, teacher_width: int) -> Heads | None:
         bare = shared == "none"
         pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
         heads = LayerPairs(pairs, width, teacher_width, groups, bare=bare, factor=int(factor), upsample=kind)
+    # What save_heads writes for heads without tensors.
     tensors.pop("none", None)
     try:
         heads.load_state_dict(tensors)

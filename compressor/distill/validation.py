@@ -33,10 +33,12 @@ def validate(
     distiller.eval()
     sums, frames = dict.fromkeys(layers, torch.zeros(2)), 0
     device = next(distiller.parameters()).device
+    # One clip at a time: in a batch of different lengths the padding would be heard.
     for wave in (wave.to(device) for wave in waves):
         predictions, targets = align(distiller(wave, chunk_frames), teacher.hidden_states(wave, layers=layers))
         parts = l1_and_cosine_sums(predictions, targets)
         frames += next(iter(targets.values())).shape[1]
+        # Added up on the CPU, where the sums begin.
         sums = {layer: sums[layer] + torch.stack(parts[layer]).cpu() for layer in layers}
     distiller.train(training)
     means = {layer: (total / max(frames, 1)).tolist() for layer, total in sums.items()}
