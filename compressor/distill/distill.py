@@ -133,7 +133,6 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     # First what costs nothing: set_up loads a teacher and reads the corpus.
     check_folder(options)
     made = set_up(recipe, options)
-    # Not before set_up: only Fabric knows which process is the first.
     listen = listen if made.fabric.is_global_zero else silent
     listen({"event": "plan", **describe(made)})
     waves = heldout_waves(made.valid_part, recipe.train.crop_s)
@@ -272,7 +271,6 @@ def peak_memory_bytes(fabric: Fabric) -> int:
     """The most memory this process has held so far: on the GPU where there is one, else resident in main memory."""
     if fabric.device.type == "cuda":
         return torch.cuda.max_memory_allocated(fabric.device)
-    # Unix only, so not imported at the top.
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

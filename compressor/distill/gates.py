@@ -81,7 +81,6 @@ class Gates(nn.Module):
     def settle(self) -> None:
         """Set the masks of evaluation, by which units are taken out in the end."""
         openness = {group: torch.zeros(count) for group, count in self.sizes.items()}
-        # On the CPU, where choose() ranks them together with the zeros of groups without gates.
         openness |= {group: gate.log_alpha.cpu() for group, gate in self._each()}
         # A floor of all its units keeps a group without gates whole.
         floors = self.sizes | dict.fromkeys(self.groups, 1)
@@ -151,7 +150,6 @@ class SparsityPenalty:
         gates, (linear, square) = self.distiller.gates, self.distiller.multipliers
         # Validation comes after the update, and then settles by this.
         gates.wanted = self.target(step + 1)  # after this step
-        # Negative while too little is gone; the linear term then pushes gates shut as its multiplier moves.
         gap = gates.sparsity() - self.target(step)
         return linear * gap + square * gap.square()
 

@@ -149,7 +149,6 @@ class Loop:
         flat = torch.stack([sums.loss, torch.tensor(float(sums.frames), device=sums.loss.device)])
         flat = torch.cat([flat, *(sums.layers.get(layer, nothing).float() for layer in layers)])
         flat = summed(self.trainer.fabric, flat)
-        # Also keeps from dividing by no frames.
         if not flat[1]:
             return None
         values = (flat / flat[1]).tolist()

@@ -45,7 +45,6 @@ class MetricsLog:
 
 def plot_run(metrics: Path, out: Path) -> None:
     """Loss and per-layer cosine of training, with the held-out fidelity as points, over the steps; a PNG."""
-    # A training machine has no display.
     matplotlib.use("Agg")
     # Slow to import, and pyplot takes its backend on import.
     import matplotlib.pyplot as plt

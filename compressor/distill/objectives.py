@@ -72,7 +72,6 @@ class PredictionHeads(nn.Module):
         """From hidden states (B, T, D) to predictions {teacher layer: (B, T, E)}."""
         last = self.upsample(states[-1])
         x = F.gelu(self.expand(last)).unflatten(-1, (len(self.layers), -1))
-        # (N, B T, D) @ (N, D, E)
         y = torch.matmul(x.movedim(-2, 0).flatten(1, 2), self.weight) + self.bias
         return dict(zip(self.layers, y.unflatten(1, last.shape[:2]), strict=True))
 
@@ -143,7 +142,6 @@ def l1_and_cosine(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Where the widths differ (a student that nothing projects), those of the rows of their Gram matrices. Half precision
     is not enough here: the norms of data2vec's deeper layers overflow it, and the loss turns NaN.
     """
-    # Widths may differ only for objectives on relations, which need no projection.
     if prediction.shape[-1] != target.shape[-1]:
         prediction, target = gram(prediction, prediction), gram(target, target)
     prediction, target = prediction.float(), target.float()
@@ -284,7 +282,6 @@ def load_heads(folder: Path, width: int, teacher_width: int) -> Heads | None:
         bare = shared == "none"
         pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
         heads = LayerPairs(pairs, width, teacher_width, groups, bare=bare, factor=int(factor), upsample=kind)
-    # What save_heads writes for heads without tensors.
     tensors.pop("none", None)
     try:
         heads.load_state_dict(tensors)

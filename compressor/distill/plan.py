@@ -97,7 +97,6 @@ def prepare_masking(recipe: Recipe, teacher: Teacher, student: Encoder) -> list[
         )
     student.masked_spec_embed.requires_grad_(True)
     vector = getattr(teacher.backbone.model, "masked_spec_embed", None)
-    # A teacher whose training hid nothing has left its vector as it was made.
     if isinstance(vector, Tensor) and not vector.any():
         return ["match: the teacher's mask vector is all zeros; it was never trained with masks"]
     return []

@@ -47,7 +47,6 @@ class GatePruning(Pruning):
         pruned = {
             "method": "l0",
             "sparsity": 1 - left / whole,
-            # Beside what was cut: where the two differ much, the gates had not reached the target.
             "expected_sparsity": float(gates.sparsity().detach()),
             "parameters": [whole, left],
             "macs_per_s": [costs.macs_per_s(before), costs.macs_per_s(student.config)],

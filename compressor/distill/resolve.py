@@ -98,7 +98,6 @@ def student_config(
         config = config if recipe.streaming is None else _streaming(recipe, recipe.streaming, config, notes)
     except EncoderError as error:
         raise SpeechpressError(f"{_guilty(recipe, error.keys, 'student')}: {error}") from None
-    # Counted from the config, before any tensor is allocated.
     count = costs.parameters(config)
     if count > MAX_PARAMETERS:
         text = f"the student would have {count:,} parameters, but must have at most {MAX_PARAMETERS:,}"

@@ -40,7 +40,6 @@ class WeightPruner:
             # A weight at zero has a gradient like any other, so the optimizer moves it.
             for name, (stored, _) in self.weights.items():
                 stored.data.masked_fill_(self.zeros[name], 0.0)
-        # Also after the last step, since that is what is saved.
         elif step % self.prune.every == 0 or step == self.steps:
             zero_smallest(self.weights, self.prune.sparsity)
 

@@ -38,7 +38,6 @@ def validate(
         predictions, targets = align(distiller(wave, chunk_frames), teacher.hidden_states(wave, layers=layers))
         parts = l1_and_cosine_sums(predictions, targets)
         frames += next(iter(targets.values())).shape[1]
-        # Added up on the CPU, where the sums begin.
         sums = {layer: sums[layer] + torch.stack(parts[layer]).cpu() for layer in layers}
     distiller.train(training)
     means = {layer: (total / max(frames, 1)).tolist() for layer, total in sums.items()}
