@@ -85,9 +85,11 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
     batches = make_batches(recipe, train_part, options.workers)
     if job.statistics_missing:
         measure_statistics(job, batches)
+    # Gates start from random noise: it must not depend on what plan() has drawn before.
     fabric.seed_everything(recipe.train.seed, verbose=False)
     teacher = teacher.to(fabric.device)
     module = make_distiller(job).train()
+    # Before fabric.setup, which moves its ranges to the device with the rest of the module.
     quantized = train_quantized(job, module)
     distiller, optimizer = fabric.setup(module, optimizer_of(module, recipe, fabric))
     return Setup(
@@ -126,12 +128,15 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
 
     Raises SpeechpressError for bad input, a folder in use, or a loss that is no number.
     """
+    # Before anything large is allocated: the settings hold for what comes after them.
     keep_freed_memory()
+    # First what costs nothing: set_up loads a teacher and reads the corpus.
     check_folder(options)
     made = set_up(recipe, options)
     listen = listen if made.fabric.is_global_zero else silent
     listen({"event": "plan", **describe(made)})
     waves = heldout_waves(made.valid_part, recipe.train.crop_s)
+    # With another recipe, teacher or corpus a resumed run would be made of two halves.
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
     run = Run(
         out=options.out,
@@ -149,16 +154,19 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     loop, pruning = made.loop(run.hear), pruning_of(made.job, made.module)
 
     def after_step() -> None:
+        # Pruned first: what is validated and saved has to have its zeros.
         pruning.after_step(loop.progress.step)
         run.after_step(loop)
 
     with Interrupt().watching() as interrupt:
         if options.resume:
             run.restore(loop)
+        # After restore, since which weights are held at zero is read off them; before begin, which validates.
         pruning.begin(fresh=not options.resume)
         if not options.resume:
             run.begin(loop)
         finished = loop.run(made.batches, interrupt, after_step)
+    # A run that was interrupted keeps its gates: only a finished student is cut.
     if finished:
         run.job = pruning.finish(run.job)
     return run.end(loop, finished, made.corpus)
@@ -169,6 +177,7 @@ def try_out(recipe: Recipe, options: RunOptions) -> dict[str, Any]:
     made = set_up(recipe, options)
     batch, loop = first_batch(made.batches), made.loop(silent)
     loss = float(loop.step(batch))
+    # Also fails for a gradient that is no number, which the loss does not show.
     loop.settle()
     return {
         **describe(made),
@@ -214,6 +223,7 @@ def make_fabric(recipe: Recipe, options: RunOptions) -> Fabric:
     if precision == "16-mixed" and accelerator == "cpu":
         logger.warning("fp16 needs a GPU; on this CPU the run is in fp32 (--set train.precision=bf16 for bf16)")
         precision = "32-true"
+    # torchrun sets both; without it there is one process.
     processes, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     fabric = Fabric(
         accelerator=accelerator,
@@ -229,6 +239,7 @@ def make_fabric(recipe: Recipe, options: RunOptions) -> Fabric:
 def chunk_drawer(job: Plan) -> Callable[[int], int | None]:
     """step -> frames of its chunks, None for the whole recording."""
     streaming, config, seed = job.recipe.streaming, job.student.config, job.recipe.train.seed
+    # A function of the step, so that a resumed run and every process draw the same chunks.
     return lambda step: None if streaming is None else streaming.draw_chunk(config, seed, step)
 
 
@@ -243,6 +254,7 @@ def first_batch(batches: Batches) -> Batch:
     """The first whole batch of which something can be read, the same on every process."""
     stream = batches.start(0)
     try:
+        # A recording that cannot be read gives no row, so the first batches may be empty.
         return next(batch for batch in stream if len(batch.waves))
     finally:
         stream.close()

@@ -48,6 +48,7 @@ class Loop:
 
     def __init__(self, trainer: Trainer, listen: OnEvent) -> None:
         self.trainer, self.listen, self.progress = trainer, listen, Progress()
+        # Every log line waits for the GPU (settle), so not at every step; a short run still gets about a hundred.
         self.log_every = max(1, min(50, trainer.train.steps // 100))
         self.since = self._nothing()
         self.unsettled: list[Taken] = []  # steps whose numbers nobody has looked at
@@ -65,10 +66,12 @@ class Loop:
                 self.step(next(stream))
                 if self._due(self.log_every, train.checkpoint_every, train.validate_every):
                     self.settle()
+                # After settle: else this would be the time to queue the kernels, not to run them.
                 progress.train_s += time.perf_counter() - started
                 self.since.seconds += time.perf_counter() - started
                 if self._due(self.log_every) and (line := self._log_line()) is not None:
                     self.listen(line)
+                # Not counted in train_s: to validate and to save is not to train.
                 after_step()
                 if self._interrupted(interrupt):
                     self.settle()
@@ -80,6 +83,7 @@ class Loop:
     def step(self, batch: Batch) -> Tensor:
         """The next step; returns its loss, the mean over the global batch, for which `settle` waits."""
         taken = distillation_step(self.trainer, batch, self.progress.step)
+        # Tensors: a float() here would wait for the GPU at every step.
         self.unsettled.append(taken)
         self.since.sums.add(taken.sums.loss, taken.sums.frames, taken.sums.layers)
         self.since.audio_s += batch.audio_s
@@ -97,6 +101,7 @@ class Loop:
         if not self.unsettled:
             return
         taken, self.unsettled = self.unsettled, []
+        # One copy from the GPU for all the steps.
         values = torch.stack([torch.stack([one.loss, one.grad_norm.to(one.loss), one.rows]) for one in taken]).tolist()
         for step, (loss, grad_norm, rows) in enumerate(values, self.progress.step - len(taken)):
             self._require_finite(step, loss, grad_norm)
@@ -112,6 +117,7 @@ class Loop:
         fabric = self.trainer.fabric
         if fabric.world_size == 1:
             return interrupt.requested
+        # All stop at the same step, else the others wait forever for the one that is gone.
         return bool(summed(fabric, torch.tensor(float(interrupt.requested), device=fabric.device)) > 0)
 
     def _require_finite(self, step: int, loss: float, grad_norm: float) -> None:
@@ -124,6 +130,7 @@ class Loop:
     def _watch(self, step: int, loss: float) -> None:
         """Stop a run whose smoothed loss has risen to far above the best it has had."""
         progress = self.progress
+        # About the mean of the last 50 steps: single batches of hard speech must not stop a run.
         progress.loss_ema = loss if progress.loss_ema is None else 0.98 * progress.loss_ema + 0.02 * loss
         progress.best_ema = min(progress.best_ema, progress.loss_ema)
         if progress.loss_ema > progress.best_ema + abs(progress.best_ema) + 1:  # a raw cosine goes down to -1

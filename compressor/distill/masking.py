@@ -28,6 +28,7 @@ def draw_mask(frames: int, prob: float, length: int, draw: random.Random) -> Ten
         spans.pop()
     mask = torch.zeros(frames, dtype=torch.bool)
     free = frames - sum(spans) - GAP * max(0, len(spans) - 1)
+    # Starts are drawn in what the spans leave free and then moved apart: none has to be drawn again.
     starts = sorted(draw.randint(0, free) for _ in spans)
     taken = 0
     for start, span in zip(starts, spans, strict=True):
@@ -38,6 +39,7 @@ def draw_mask(frames: int, prob: float, length: int, draw: random.Random) -> Ten
 
 def draw_masks(rows: Sequence[int], frames: int, prob: float, length: int, seed: int, step: int) -> Tensor:
     """(B, T) for rows of the global batch: the same however these are spread over processes and micro-batches."""
+    # Random() of a string does not depend on PYTHONHASHSEED, as that of hash() would.
     return torch.stack([draw_mask(frames, prob, length, random.Random(f"{seed}/{step}/{row}")) for row in rows])
 
 

@@ -32,6 +32,7 @@ class MetricsLog:
 
     def restart(self, at_step: int) -> None:
         kept = [event for event in self.read() if event["step"] <= at_step]
+        # Replaced as a whole: a kill in the middle leaves the old log.
         write_text(self.path, "".join(json_text(event, ascii=True) + "\n" for event in kept))
 
     def read(self) -> list[dict[str, Any]]:
@@ -45,6 +46,7 @@ class MetricsLog:
 def plot_run(metrics: Path, out: Path) -> None:
     """Loss and per-layer cosine of training, with the held-out fidelity as points, over the steps; a PNG."""
     matplotlib.use("Agg")
+    # Slow to import, and pyplot takes its backend on import.
     import matplotlib.pyplot as plt
 
     events = MetricsLog(metrics).read()
@@ -66,6 +68,7 @@ def plot_run(metrics: Path, out: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     with atomic(out) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
+    # pyplot keeps every figure until it is closed, and a process may make many runs.
     plt.close(figure)
 
 

@@ -60,7 +60,9 @@ class PredictionHeads(nn.Module):
         super().__init__()
         self.layers = tuple(layers)
         self.expand = nn.Linear(width, width * len(layers))
+        # What nn.Linear starts with; a bare parameter has no start of its own.
         bound = 1 / math.sqrt(width)
+        # One parameter for all N, so that they are one batched product.
         self.weight = nn.Parameter(torch.empty(len(layers), width, teacher_width).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(len(layers), 1, teacher_width).uniform_(-bound, bound))
         self.factor, self.upsample_kind = factor, upsample
@@ -101,6 +103,7 @@ class LayerPairs(nn.Module):
         plain = bare or (same and not self.shared)
         groups = range(len(set(self.group)))
         self.projections = nn.ModuleList(nn.Identity() if plain else nn.Linear(width, teacher_width) for _ in groups)
+        # Conv upsampling has weights too, and pairs that share a projection share them.
         self.factor, self.upsample_kind = factor, upsample
         self.upsamples = nn.ModuleList(Upsample(width, factor, upsample) for _ in groups)
         if same and not plain:
@@ -225,10 +228,12 @@ def loss_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor], 
     for index, layer in enumerate(layers):
         prediction, target = predictions[layer], targets[layer]
         l1, cosine = l1_and_cosine(prediction, target)
+        # Of the layers that are matched: others have no prediction.
         below = layers[index - 1] if index else None
         pair = None if below is None else (predictions[below], targets[below])
         loss = frame_loss(Matched(prediction, target, l1, cosine, pair, match))
         total = total + (loss.sum() if weights.get(layer, 1.0) == 1.0 else weights[layer] * loss.sum())
+        # For the log; with their graph they would keep a step's activations alive.
         parts[layer] = (l1.detach().sum(), cosine.detach().sum())
     return total, parts
 
@@ -241,6 +246,7 @@ def l1_and_cosine_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, 
 
 def save_heads(folder: Path, heads: Heads) -> None:
     """Write the heads beside the model; `load_heads` needs no recipe to open them."""
+    # Bare pairs have no tensors, but their file has to say which layers they match.
     tensors = heads.state_dict() or {"none": torch.zeros(1)}
     write_tensors(folder / HEADS, tensors, heads_metadata(heads))
 

@@ -46,11 +46,13 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     card = teacher.card
     match, notes = resolve_match(recipe, card.depth)
     config, more = student_config(recipe, card.encoder, card.width)
+    # What init does not fill is random: the same in every process, and with any teacher loaded before.
     torch.manual_seed(recipe.train.seed)
     student = Encoder(config)
     fitting, left = initialize(student, recipe.student.init, teacher)
     notes = [*notes, *more, *left]
     heads = make_heads(match, config.width, card.width, frame_factor(recipe, config, card))
+    # A finished student brings trained heads: random ones would pull it away from what it has learned.
     notes += adopt_heads(heads, recipe.student.init)
     if recipe.student.init == "teacher" and isinstance(heads, LayerPairs):
         notes += align_projections(heads, config, teacher)
@@ -60,6 +62,7 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
         student.encoder.layer_norm.requires_grad_(False)
     student.front_end_grad = recipe.train.front_end_grad
     student.encoder.scale_layer_grads = recipe.train.layer_grads == "scaled"
+    # A teacher with another norm has no such statistics to copy; they are then measured on speech.
     missing = student.static_norm is not None and f"{FIRST_NORM}.mean" not in fitting
     ancestors = ancestry(recipe.student.init)
     return Plan(recipe, teacher, match, student, heads, missing, ancestors, inherited_pruning(ancestors), notes=notes)
@@ -125,6 +128,7 @@ def initialize(student: Encoder, init: str, teacher: Teacher) -> tuple[set[str],
         notes += shift_taps(fitting, config, student.config)
     student.load_state_dict(fitting, strict=False)
     measured = (f"{FIRST_NORM}.mean", f"{FIRST_NORM}.variance")
+    # Neither is left random: masking alone uses the one, the others are measured.
     left = [name for name in own if name not in fitting and name not in ("masked_spec_embed", *measured)]
     if not left:
         return set(fitting), notes
@@ -145,8 +149,10 @@ def shift_taps(tensors: dict[str, Tensor], source: EncoderConfig, student: Encod
     if not lost or TAP_GAINS not in tensors:
         return []
     for name in (TAP_GAINS, TAPS):
+        # A copy, so the teacher's own taps stay when those below are set to zero.
         tensors[name] = tensors[name].roll(lost, dims=2)
     new = slice(0, lost) if lost > 0 else slice(lost, None)
+    # The lengths, not the directions: a direction of zeros could not be normalised.
     tensors[TAP_GAINS][..., new] = 0.0
     change = f"{abs(lost)} frames {'less' if lost > 0 else 'more'} of the future"
     return [f"init: the position convolution sees {change} than the one that it starts from"]
@@ -174,6 +180,7 @@ def adopt_heads(heads: Heads, init: str) -> list[str]:
     if init in ("teacher", "random") or not (folder / HEADS).exists():
         return []
     tensors, metadata = read_tensors(folder / HEADS)
+    # Only names of these heads: the file of bare pairs holds a placeholder.
     shapes = {name: tensor.shape for name, tensor in heads.state_dict().items()}
     same = shapes == {name: tensor.shape for name, tensor in tensors.items() if name in shapes}
     if not same or not heads_metadata(heads).items() <= metadata.items():

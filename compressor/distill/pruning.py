@@ -40,6 +40,7 @@ class GatePruning(Pruning):
         self.distiller = distiller
 
     def finish(self, job: Plan) -> Plan:
+        # eval() settles the gates: now 0 for the units that go, and for no other.
         gates, before = self.distiller.eval().gates, job.student.config
         student = cut(job.student, gates.current)
         whole, left = costs.parameters(before), costs.parameters(student.config)
@@ -81,6 +82,7 @@ def make_distiller(job: Plan) -> Distiller:
     if prune is None or not prune.by_gates:
         return Distiller(job.student, job.heads)
     check_prunable(job.student.config)
+    # Before training: a sparsity that cannot be had would show after hours, as a penalty that only grows.
     check_reachable(job.recipe, job.student.config)
     return GatedDistiller(job.student, job.heads, prune)
 

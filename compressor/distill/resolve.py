@@ -25,6 +25,7 @@ def _built(base: EncoderConfig, changes: Mapping[str, Any]) -> EncoderConfig:
 
 def _same_fraction(layer: int, meant: int, depth: int) -> int:
     """Rounded half up; layer 0 stays the input of the first layer, the last stays the last."""
+    # In whole numbers: round() would take a half to the even layer.
     return max(1, (2 * layer * depth + meant) // (2 * meant)) if layer else 0
 
 
@@ -65,6 +66,7 @@ def resolve_match(recipe: Recipe, teacher_depth: int) -> tuple[Match, list[str]]
         notes.append(f"match: several fall on the same layer of so shallow a teacher; {said}")
     weights = tuple(match.weights[index] for index in kept.values()) if match.weights else ()
     shared = tuple(match.projections[index] for index in kept.values()) if match.projections else ()
+    # LayerPairs takes them as indices, so those that are left are numbered without gaps.
     projections = tuple(sorted(set(shared)).index(number) for number in shared)
     return replace(
         match, layers=layers, pairs=pairs, weights=weights, projections=projections, depth=teacher_depth
@@ -115,6 +117,7 @@ def _streaming(recipe: Recipe, streaming: Streaming, config: EncoderConfig, note
             changes[name] = causal
             notes.append(f"student: {name} {whole} needs the whole recording; the student gets {causal}")
     config = replace(config, **{name: value for name, value in changes.items() if name not in own})
+    # An error, not a replacement: the recipe asked for it in its own words.
     if config.blockers:
         place = _guilty(recipe, [key for key, _ in config.blocking], "streaming")
         raise SpeechpressError(f"{place}: the recipe is for streaming, but {'; '.join(config.blockers)}")

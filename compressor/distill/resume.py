@@ -34,10 +34,12 @@ def save_state(
     """Write all that a run needs to go on; `identity` is what a resumed run must agree with."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
+        # safetensors holds tensors only, and AdamW's step may be a number.
         tensors.update({f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()})
     document = {
         "identity": identity,
         "progress": asdict(progress),
+        # The scale of the loss in fp16; empty in other precisions.
         "precision": fabric.strategy.precision.state_dict(),
         "extra": extra,
     }
@@ -64,6 +66,7 @@ def load_state(
     shown, advice = str(folder / STATE), "start the run anew with --overwrite"
     document = parse_object(metadata.get("speechpress", ""), shown, advice)
     check(document, DOCUMENT, shown, advice)
+    # Through JSON as the saved one went: its tuples are lists now.
     check_identity(folder, document["identity"], json.loads(json_text(identity)))
     module.load_state_dict({name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")})
     state: dict[int, dict[str, Tensor]] = {}
@@ -71,6 +74,7 @@ def load_state(
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = tensor
+    # Groups are as the recipe has them, which is the same by now; the rate is set at every step.
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     if document["precision"]:
         fabric.strategy.precision.load_state_dict(document["precision"])

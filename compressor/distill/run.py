@@ -67,6 +67,7 @@ def check_folder(options: RunOptions) -> None:
         if not out.is_dir():
             raise SpeechpressError(f"{out}: there is no run to resume; leave out --resume to start one")
         return
+    # The first process only: when the others look, it may have begun to write.
     if int(os.environ.get("RANK", 0)) or not out.exists() or (out.is_dir() and not entries(out)):
         return
     if not options.overwrite:
@@ -128,6 +129,7 @@ class Run:
         if step % train.checkpoint_every == 0 and step < train.steps:
             self.save(loop)
 
+    # On one process: the others wait at the broadcast.
     def validate(self, loop: Loop, name: str) -> None:
         if self.fabric.is_global_zero:
             measure = partial(validate, self.module, self.job.teacher, self.job.match.teacher_layers, self.waves)
@@ -139,6 +141,7 @@ class Run:
                 self.valid["chunk_ms"] = config.stream_spec(smallest).chunk_ms
                 event["chunked"] = self.valid[f"{name}_chunked"] = measure(smallest)
             self.hear(event)
+        # Every process returns the card, and with it these figures.
         self.valid = self.fabric.broadcast(self.valid)
 
     def save(self, loop: Loop) -> None:
@@ -160,8 +163,10 @@ class Run:
                 if self.quantized is not None:
                     save_quantization(part, self.quantized.learned())
                 write_json(part / CARD, card)
+            # Last: until the checkpoint is whole, a killed run can be resumed from its state.
             if finished:
                 (self.out / STATE).unlink(missing_ok=True)
+            # A plot that fails must not fail a run of hours.
             attempt("the plot of the run", lambda: plot_run(self.out / "metrics.jsonl", self.out / "loss.png"))
         self.fabric.barrier()
         self.hear({"event": "end", "step": loop.progress.step, "finished": finished, "out": str(self.out)})

@@ -32,10 +32,12 @@ class WeightPruner:
         """Prune a new run; of one that goes on, know again what is held at zero."""
         if fresh:
             zero_smallest(self.weights, self.prune.sparsity)
+        # Not saved anywhere: the restored weights tell.
         self.zeros = {name: stored == 0 for name, (stored, _) in self.weights.items()}
 
     def after_step(self, step: int) -> None:
         if self.prune.method == "one-shot":
+            # A weight at zero has a gradient like any other, so the optimizer moves it.
             for name, (stored, _) in self.weights.items():
                 stored.data.masked_fill_(self.zeros[name], 0.0)
         elif step % self.prune.every == 0 or step == self.steps:
@@ -87,6 +89,7 @@ def _sizes(stored: Tensor, module: Any) -> Tensor:
 
     A direction of zeros alone has no length that it could be divided by.
     """
+    # As the network uses it: of a length and a direction, the product.
     sizes = module.weight.abs()
     if stored is module.weight:
         return sizes

@@ -25,12 +25,15 @@ def distill_in_stages(recipe: Recipe, options: RunOptions, listen: OnEvent) -> O
     if recipe.prune is None or not recipe.prune.by_gates:
         return distill(recipe, options, listen)
     first = replace(options, out=options.out.with_name(options.out.name + JOINT))
+    # The second folder too is looked at before the hours of the first run.
     if not options.resume:
         check_folder(options)
     if not (options.resume and _finished(first.out)):
         outcome = distill(recipe, first, listen)
         if not outcome.finished:
+            # It is resumed by the name that was given, not by that of the first stage.
             return replace(outcome, out=options.out)
+    # Interrupted between the stages: the second has nothing to resume, and starts anew.
     begun = (options.out / STATE).exists() or (options.out / CARD).exists()
     second = options if not options.resume or begun else replace(options, resume=False, overwrite=True)
     return distill(final_recipe(recipe, first.out), second, listen)
@@ -46,6 +49,7 @@ def final_recipe(recipe: Recipe, pruned: Path) -> Recipe:
 
 def starting_from(recipe: Recipe, folder: Path, config: EncoderConfig) -> Recipe:
     """The same recipe for exactly the encoder in `folder`, without a `prune` section."""
+    # With init the folder itself, a size that differs would leave tensors random: all are given.
     values = {item.name: getattr(config, item.name) for item in fields(EncoderConfig)}
     given = {name: value for name, value in values.items() if value is not None}
     return replace(recipe, student=Student(config.num_layers, str(folder), given), prune=None)

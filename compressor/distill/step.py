@@ -128,8 +128,11 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
             predictions, targets = align(predictions, targets)
             total, parts = loss_sums(predictions, targets, match)
+            # After align: both have the frames that they share.
             frames = next(iter(targets.values())).shape[1]
+            # A batch that nobody could read has 0 rows; 0 / 1 stays a number, and its gradient none.
             share = total / (rows.clamp(min=1) * frames * len(targets)) * float(heard)
+            # Once a step, not once a micro-batch.
             penalty = 0.0 if trainer.penalty is None else trainer.penalty(step) / rounds
             fabric.backward(share * fabric.world_size + penalty)  # DDP takes the mean over processes
         loss = loss + share.detach()
@@ -175,6 +178,7 @@ def step_seed(seed: int, step: int, rank: int, micro: int) -> int:
 
 def learning_rate(train: Train, step: int) -> float:
     """Linear warm-up over the first `warmup` share of the steps, then linear decay to zero (or none)."""
+    # Not 0: the warm-up is divided by it.
     warm = max(1, round(train.warmup * train.steps))
     if step < warm:
         return train.lr * (step + 1) / warm
@@ -185,6 +189,7 @@ def learning_rate(train: Train, step: int) -> float:
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, train: Train, step: int) -> None:
     for group in optimizer.param_groups:
+        # Gates have a rate of their own on the same schedule, see gated_optimizer.
         group["lr"] = learning_rate(train, step) * group.get("lr_factor", 1.0)
 
 

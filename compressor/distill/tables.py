@@ -46,10 +46,12 @@ class RunView(BarView):
         if "sparsity" in event:
             state += f"  sparsity {event['sparsity']:.3f} of {event['target_sparsity']:.3f}"
         self.bar.update(self.task, completed=event["step"], state=state)
+        # Without a bar (a log file) each event is a line.
         if not self.live:
             self.screen.say(f"step {event['step']}/{self.steps}  {state}  {self._left(event['step'])} left")
 
     def _left(self, step: int) -> str:
+        # A resumed run counts from where it went on: earlier steps took none of this time.
         per_step_s = (time.monotonic() - self.started) / max(1, step - self.first_step)
         return str(timedelta(seconds=round(per_step_s * (self.steps - step))))
 

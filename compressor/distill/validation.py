@@ -33,6 +33,7 @@ def validate(
     distiller.eval()
     sums, frames = dict.fromkeys(layers, torch.zeros(2)), 0
     device = next(distiller.parameters()).device
+    # One clip at a time: in a batch of different lengths the padding would be heard.
     for wave in (wave.to(device) for wave in waves):
         predictions, targets = align(distiller(wave, chunk_frames), teacher.hidden_states(wave, layers=layers))
         parts = l1_and_cosine_sums(predictions, targets)

@@ -24,10 +24,12 @@ def check_tasks(tasks: Sequence[Task], upstreams: Iterable[Upstream], limit_s: f
     Raises SpeechpressError for files that are missing, shorter than a frame, or longer than an upstream can hear, and
     for tasks that an upstream has too few frames for. `limit_s` bounds clips beside the upstreams' own limits.
     """
+    # Walked through several times, which an iterator does not stand.
     listeners = list(upstreams)
     receptive_s = max(upstream.receptive_samples for upstream in listeners) / SAMPLE_RATE
     for task in tasks:
         check_sounds((item.sound for item in task.items), receptive_s, f"task {task.name!r}")
+    # A set: a recording that serves several tasks is heard once.
     lengths = durations_s({item.sound for task in tasks for item in task.items})
     limits = [limit for limit in (limit_s, *(upstream.limit_s for upstream in listeners)) if limit is not None]
     if limits and max(lengths.values()) > min(limits):
@@ -52,6 +54,7 @@ def _check_frame_rate(task: Task, upstream: Upstream, lengths_s: Mapping[Sound, 
         return
     train, shrink = task.part("train"), kind.stacked(upstream.hop_samples)
     tight = [item for item in train if upstream.frames(lengths_s[item.sound]) // shrink < len(item.target)]
+    # A few clips that are too tight count as 0 in the loss; when most are, nothing is learned.
     if len(tight) > len(train) // 2:
         raise SpeechpressError(
             f"task {task.name!r}: an upstream with a frame every {hop_ms:g} ms has fewer frames than tokens in "
@@ -67,6 +70,7 @@ def remarks(tasks: Sequence[Task], scores: Mapping[str, Mapping[str, TaskScore]]
         signed = {name: sign * score.test for name, score in scores[task.name].items()}
         if signed["student"] > signed.get("teacher", float("inf")):
             found.append(f"{task.name}: the student is above its teacher")
+        # -9 stands for a floor that is not there: error rates exceed 1, but not by so much.
         above = [name for name in FLOORS if signed.get(name, -9.0) > signed["student"]]
         if above:
             found.append(f"{task.name}: {' and '.join(above)} above the student: here it learned nothing to keep")
@@ -103,6 +107,7 @@ def _seed_margin(scores: Sequence[float]) -> float:
     """Half of the 95 % interval of a mean, by Student's t; 0 of a task that has no seeds."""
     if len(scores) < 2:
         return 0.0
+    # For more seeds than the table has the last quantile is a little too wide, so a complaint comes too seldom.
     quantile = T_QUANTILES[min(len(scores) - 2, len(T_QUANTILES) - 1)]
     return quantile * statistics.stdev(scores) / math.sqrt(len(scores))
 
@@ -116,6 +121,7 @@ def _too_good(name: str, task: dict[str, Any], kind: str) -> str | None:
     shuffled = task.get("shuffled")
     if shuffled is None or task["chance"] is None:
         return None
+    # The better end must not reach chance: by luck alone some heads are above it.
     low = min(quality(task["metric"], end) for end in shuffled["ci95"])
     if low <= quality(task["metric"], task["chance"]) + KINDS[kind].slack:
         return None

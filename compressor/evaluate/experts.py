@@ -55,6 +55,7 @@ class CoarseFrames:
     """Frames of clips by number, averaged over a grid; kept, as far as memory goes, for the steps that come."""
 
     def __init__(self, one: Callable[[int], Tensor], hop_samples: int, grid_samples: int) -> None:
+        # A grid finer than the frames would leave bins empty, and 0 / 0 as their mean.
         assert hop_samples <= grid_samples
         self._one, self._hop_samples, self._grid_samples = one, hop_samples, grid_samples
         self._kept: dict[int, Tensor] = {}
@@ -65,9 +66,11 @@ class CoarseFrames:
         if number in self._kept:
             return self._kept[number]
         frames = self._one(number)
+        # By position in samples: the hop need not divide the grid.
         bins = torch.arange(len(frames)) * self._hop_samples // self._grid_samples
         total = torch.zeros(int(bins[-1]) + 1, *frames.shape[1:]).index_add_(0, bins, frames)
         means = total / torch.bincount(bins)[:, None, None]
+        # Nothing is dropped for what comes later: each pass goes through the clips in another order.
         if self._room >= means.nbytes:
             self._room -= means.nbytes
             self._kept[number] = means
@@ -88,6 +91,7 @@ class TaskHead:
         self._names, self._store = names, store
         # A copy: what is read where it lies on the disk cannot be written to, and torch would warn.
         read = lambda number: torch.from_numpy(np.array(store.frames(names[number])))  # noqa: E731
+        # The training clips come first; the scale must not know of the others.
         self.frames = Frames(read, range(self.train_count))
         self.prepare()
 
@@ -110,6 +114,7 @@ class TaskHead:
     def batches(self, split: str) -> list[list[int]]:
         """Numbers of a split's clips, of similar length together."""
         start = sum(len(self.items[name]) for name in SPLITS[: SPLITS.index(split)])
+        # Less padding. For scoring only: see heads.train on why training does without.
         numbers = sorted(range(start, start + len(self.items[split])), key=self.length)
         return [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
 
@@ -127,7 +132,9 @@ class CtcHead(TaskHead):
     statistic = staticmethod(error_rate)
 
     def prepare(self) -> None:
+        # What no training clip has cannot be learned, and counts as an error on test.
         self.tokens = sorted({token for item in self.items["train"] for token in item.target})
+        # From 1 on: 0 is the blank of CTC.
         number = {token: index for index, token in enumerate(self.tokens, 1)}
         self.targets = [
             torch.tensor([number[token] for token in item.target], dtype=torch.long) for item in self.items["train"]
@@ -189,12 +196,14 @@ class SlotsHead(TaskHead):
         train_items = self.items["train"]
         self.slots = sorted({slot for item in train_items for slot, _ in item.target})
         self.values = [
+            # Number 0 is "no value", which counts() leaves out.
             ["", *sorted({value for item in train_items for name, value in item.target if name == slot})]
             for slot in self.slots
         ]
         wanted = [dict(item.target) for item in train_items]
         kinds = list(zip(self.slots, self.values, strict=True))
         self.answers = torch.tensor([[values.index(row.get(slot, "")) for slot, values in kinds] for row in wanted])
+        # An upstream whose frames are longer keeps them as they are.
         self._coarse = CoarseFrames(self.frames.one, self.hop_samples, max(SLOT_SAMPLES, self.hop_samples))
 
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -242,7 +251,9 @@ class VerifyHead(TaskHead):
         batches = self.batches(split)
         for numbers in batches:
             voices.update(zip(numbers, head(*self.frames.batch(numbers))[0], strict=True))
+        # Back in the order of the split, in which pairs count: batches went by length.
         numbers = sorted(voices)
+        # VoxCeleb1 comes with its trials; other corpora get drawn ones.
         pairs = self.task.pairs if split == "test" and self.task.pairs else trials(self.items[split])
         return np.array([(float(voices[numbers[a]] @ voices[numbers[b]]), same) for a, b, same in pairs])
 
@@ -253,6 +264,7 @@ def trials(items: Sequence[Item]) -> list[tuple[int, int, bool]]:
     for number, item in enumerate(items):
         voices[item.target].append(number)
     same = [(a, b, True) for numbers in voices.values() for a in numbers for b in numbers if b < a]
+    # A fixed seed: every upstream is judged by the same trials.
     draw = np.random.default_rng(0)
     some = sorted(draw.permutation(len(items))[:TRIAL_CLIPS].tolist())  # all pairs of very many clips are too many
     other = [(a, b, False) for a in some for b in some if b < a and items[a].target != items[b].target]
@@ -274,6 +286,7 @@ class DiarizeHead(TaskHead):
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor, list[np.ndarray]]:
         """Frames averaged over 100 ms (B, T, L, D), lengths, and what is true there."""
         rows = [self._coarse.one(number) for number in numbers]
+        # Labels and frames may differ by one at the end of a clip; what both have is compared.
         wanted = [np.asarray(self.item(n).target, bool)[: len(row)] for n, row in zip(numbers, rows, strict=True)]
         return *padded_frames([row[: len(one)] for row, one in zip(rows, wanted, strict=True)]), wanted
 
@@ -286,6 +299,7 @@ class DiarizeHead(TaskHead):
         rows: list[Any] = []
         for numbers in self.batches(split):
             x, lengths, wanted = self.batch(numbers)
+            # A logit above 0 is a probability above one half.
             given = (head(x, lengths) > 0).numpy()
             rows += [diarization_counts(one, guess[: len(one)]) for one, guess in zip(wanted, given, strict=True)]
         return np.array(rows)

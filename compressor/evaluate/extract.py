@@ -34,6 +34,7 @@ def stores(cache: Path | None, upstreams: Mapping[str, Upstream]) -> Iterator[di
     """A store for each upstream: in the cache, or in a temporary folder without one or for an upstream without key."""
     with tempfile.TemporaryDirectory(prefix="speechpress-") as temporary:
         yield {
+            # Without a key nothing says what made the features, so no later run may find them.
             name: FeatureStore(
                 cache if cache and upstream.key else Path(temporary), upstream.key or f"unnamed-{number}"
             )
@@ -55,6 +56,7 @@ def extract(
     """
     names = {sound: identity(sound) for sounds in wanted.values() for sound in sounds}
     lacking = {name: _lacking(kept[name], wanted, names) for name in upstreams}
+    # Sorted: a set of strings has another order in every process, and groups of clips must not.
     todo = sorted({sound for kinds in lacking.values() for sounds in kinds.values() for sound in sounds}, key=str)
     listen(f"features: {len(names) - len(todo)} of {len(names)} sounds are at hand")
     if not todo:
@@ -63,11 +65,14 @@ def extract(
     lengths_s = durations_s(todo)
     needed_bytes = 0.0
     for name, upstream in upstreams.items():
+        # Frames alone are counted: a mean is one row per sound.
         frames = sum(lengths_s[sound] for sound in lacking[name]["frames"]) * SAMPLE_RATE / upstream.hop_samples
         needed_bytes += frames * upstream.row_bytes()
+        # Summed up, because all the stores lie on one disk.
         check_space(kept[name].folder, needed_bytes)
     skipped: list[Skipped] = []
     try:
+        # Sounds outside, upstreams inside: each recording is decoded once.
         for group, waves in _with_progress(equal_lengths(todo, skipped, read_sound), sum(lengths_s.values()), listen):
             for name, upstream in upstreams.items():
                 _hear(upstream, kept[name], lacking[name], names, group, waves.to(device))
@@ -95,6 +100,7 @@ def _hear(
     group: Sequence[Sound],
     waves: Tensor,
 ) -> None:
+    # A teacher may have heard everything in an earlier run, and then hears nothing again.
     rows = [row for row, sound in enumerate(group) if any(sound in sounds for sounds in lacking.values())]
     if not rows:
         return

@@ -48,6 +48,7 @@ class Upstream:
     def frames(self, seconds: float) -> int:
         """About how many frames a recording gives."""
         samples = round(seconds * SAMPLE_RATE)
+        # Exact for convolutions without padding, as HuBERT's; front ends that pad give a little more.
         return max(0, (samples - self.receptive_samples) // self.hop_samples + 1)
 
     def row_bytes(self) -> int:
@@ -71,6 +72,7 @@ def of_model(model: Any, chunk_frames: int | None = None) -> Upstream:
 
 def random_copy(config: EncoderConfig, seed: int = 0) -> Encoder:
     """An encoder of the same shape with random weights: what the architecture alone is good for."""
+    # What runs around an evaluation must not have its random state moved.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Encoder(config).eval()
@@ -80,6 +82,7 @@ def log_mel(waves: Tensor) -> Tensor:
     """(B, S) -> (B, T, 80): log of the mel spectrum, the features without any learning."""
     window = torch.hann_window(MEL_WINDOW, device=waves.device)
     spectrum = torch.stft(waves, MEL_WINDOW, MEL_HOP, window=window, return_complex=True).abs().square()
+    # Digital silence has no logarithm.
     return (mel_filters().to(waves.device) @ spectrum).clamp_min(1e-8).log().transpose(1, 2)
 
 
@@ -106,6 +109,7 @@ def framed(upstream: Upstream, layers: Sequence[Tensor]) -> Tensor:
 
 def last_layer(upstream: Upstream) -> Upstream:
     """The same with its last layer only, which is all that a deployed student has."""
+    # Other features than those of all layers, so another place on disk; no key stays no key.
     key = upstream.key and f"{upstream.key}-last"
     return replace(upstream, states=lambda waves: [upstream.states(waves)[-1]], layers=1, key=key)
 
@@ -128,6 +132,7 @@ def equal_lengths(
         if len(group) * len(wave) >= BATCH_S * SAMPLE_RATE:
             waiting_s -= len(group) * len(wave) / SAMPLE_RATE
             yield _stack(pending.pop(len(wave)))
+        # Clips of rare lengths would wait for company in vain, and fill the memory.
         elif waiting_s >= PENDING_S:
             yield from map(_stack, pending.values())
             pending.clear()

@@ -18,6 +18,7 @@ from speechpress.runtime.verify import stream
 from ..distill.objectives import Heads, PredictionHeads, l1_and_cosine
 from .similarity import cka_matrix, shuffled
 
+# In shares of the mean variance of a dimension.
 RIDGE = 1e-3
 
 
@@ -50,9 +51,11 @@ def fidelity(
     predicted: dict[int, list[Tensor]] = {}
     for number, wave in enumerate(waves):
         states = student.hidden_states(wave)
+        # Layer 0 is what goes into the first layer, the front end's; nobody distils it.
         targets = {k: v[0].float() for k, v in teacher.hidden_states(wave).items() if k > 0}
         last = states[-1].repeat_interleave(factor, 1) if factor > 1 else states[-1]
         frames = min(last.shape[1], *(target.shape[0] for target in targets.values()))
+        # Halves by clip: neighbouring frames are alike, so a map fitted on some frames of a clip knows the others.
         students, teachers = halves[number % 2]
         students.append(last[0, :frames].float())
         for layer, target in targets.items():
@@ -65,6 +68,7 @@ def fidelity(
     (fit_x, fit_y), (test_x, test_y) = halves
     x, z = torch.cat(fit_x), torch.cat(test_x)
     tested = {layer: torch.cat(parts) for layer, parts in sorted(test_y.items())}
+    # In random order: CKA goes in batches, which must not be of one clip each.
     alike = cka_matrix(shuffled([part.cpu() for part in (z, *tested.values())]))[0, 1:].tolist()
     result: dict[str, dict[str, Any]] = {}
     for (layer, y), cka in zip(tested.items(), alike, strict=True):
@@ -84,6 +88,7 @@ def linear_fit(x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor) -> dict[str
     mean_x, mean_y = x.mean(0), y.mean(0)
     x, y = x - mean_x, y - mean_y
     gram = x.T @ x
+    # In shares of the variance, so that the scale of a layer does not matter; dead dimensions would be singular.
     gram += RIDGE * gram.diagonal().mean().clamp_min(1e-8) * torch.eye(len(gram), device=x.device)
     guess = (test_x - mean_x) @ torch.linalg.solve(gram, x.T @ y) + mean_y
     rest = (guess - test_y).square().sum() / (test_y - test_y.mean(0)).square().sum().clamp_min(1e-12)
@@ -112,6 +117,7 @@ class ProgramStudent(nn.Module):
         """(1, S) -> predictions {teacher layer: (1, T, teacher width)}."""
         audio = waves[0].numpy()
         frames = stream(self.engine, audio) if isinstance(self.engine, PteEngine) else self.engine.offline(audio)
+        # Prediction heads look at the last state only, which check_heads has made sure of.
         return self.heads([torch.from_numpy(frames)[None]])
 
 

@@ -43,6 +43,7 @@ def score_by_size(dots: Sequence[Any], floors: Mapping[str, float]) -> Any:
     panel.set_xscale("log")
     panel.set_xlim(low / 1.9, high * 1.9)
     panel.xaxis.set_major_formatter("{x:g}")
+    # A logarithmic axis marks powers of ten, of which there may be one or none between two models.
     ticks = [value * 10.0**power for power in range(-3, 5) for value in (1, 2, 5)]
     panel.set_xticks([tick for tick in ticks if low / 1.9 <= tick <= high * 1.9])
     panel.minorticks_off()
@@ -60,6 +61,7 @@ def kept_by_task(rows: Sequence[Mapping[str, Any]]) -> Any:
     figure, panel = plt.subplots(figsize=(9.2, 1.1 + 0.36 * len(rows)), layout="constrained")
     for place, row in enumerate(rows):
         floor = row[row["floor"]] if row["floor"] else None
+        # A teacher below the floor leaves nothing that could be kept.
         if floor is not None and row["teacher"] is not None and row["teacher"] > floor:
             panel.plot([floor, row["teacher"]], [place, place], color=SOFT, lw=5, alpha=0.25, solid_capstyle="butt")
         for name, (label, mark) in FLOOR_MARKS.items():
@@ -71,6 +73,7 @@ def kept_by_task(rows: Sequence[Mapping[str, Any]]) -> Any:
             panel.plot([row["teacher"]], [place], "D", color=INK, ms=6, label="teacher", ls="none")
     panel.set_yticks(range(len(rows)), [row["task"] for row in rows])
     panel.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.5, -0.5), xlabel="quality: the score, or 1 less the error rate")
+    # Every row brings the same labels; the legend has each once.
     handles = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
     return figure

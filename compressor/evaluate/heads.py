@@ -44,9 +44,11 @@ class Frames:
 
     def __init__(self, read: Callable[[int], Tensor], train: Sequence[int]) -> None:
         self._read = read
+        # Spread over the split, which may be sorted by speaker; all clips would have to be read before the first step.
         some = train[:: max(1, len(train) // SCALE_CLIPS)][:SCALE_CLIPS]
         sample = torch.cat([read(number).float() for number in some])
         std, mean = torch.std_mean(sample, dim=0, correction=0)
+        # A dimension that never changes would be divided by 0.
         self._scale = 1 / std.clamp_min(1e-4)
         self._shift = -mean * self._scale
         self.layers, self.width = sample.shape[1:]
@@ -184,6 +186,7 @@ class Voice(Head):
         mask = inside(lengths, y.shape[1])[..., None]
         count = lengths[:, None]
         mean = (y * mask).sum(1) / count
+        # At 0, which a clip of one frame has, a root has no finite slope.
         deviation = (((y - mean[:, None]) ** 2 * mask).sum(1) / count + 1e-5).sqrt()
         voice = F.normalize(self.embed(torch.cat([mean, deviation], 1)), dim=1)
         return voice, voice @ F.normalize(self.speakers, dim=1).T
@@ -223,6 +226,7 @@ def ctc_loss(log_probabilities: Tensor, lengths: Tensor, targets: Sequence[Tenso
 def greedy(log_probabilities: Tensor, lengths: Tensor) -> list[list[int]]:
     """Best token per frame, repeats merged, blanks (0) dropped."""
     best = log_probabilities.argmax(-1)
+    # Repeats first: a blank between two equal tokens keeps both.
     merged = [torch.unique_consecutive(row[:count]) for row, count in zip(best, lengths.tolist(), strict=True)]
     return [row[row != 0].tolist() for row in merged]
 
@@ -258,12 +262,15 @@ def train(task: Trainable, budget: Budget, lr: float, seed: int, breathe: Callab
     """A head after all steps: AdamW, a tenth of warm-up, then a cosine down to nothing; reproducible by its seed."""
     with seeded(seed):
         head = task.head()
+    # The mix has a rate of its own, whatever the sweep tries; decay would pull it to equal weights.
     rest = [value for name, value in head.named_parameters() if name != "mix.logits"]
     groups = [{"params": rest, "lr": lr}, {"params": [head.mix.logits], "lr": LAYER_LR, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
+    # One step more than is taken, so that the last one has a rate above the schedule's end.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [lr, LAYER_LR], total_steps=budget.steps + 1, pct_start=0.1, cycle_momentum=False
     )
+    # Of its own: other heads may be trained in other threads, and torch has one global state.
     draw = torch.Generator().manual_seed(seed)
     order: list[int] = []
     for _ in range(budget.steps):

@@ -60,6 +60,7 @@ def open_comparison(
     comparison.upstreams["logmel"] = LOG_MEL
     for other in against:
         name = Path(other).name
+        # Folders of the same name are told apart by their whole path.
         taken = name in comparison.upstreams or name in OWN_NAMES
         comparison.upstreams[other if taken else name] = open_upstream(other, device)
     return comparison
@@ -74,6 +75,7 @@ def _of_source(source: str | Path, chunk_ms: float | None, device: str, teacher:
             f"{folder}: is no checkpoint (it has no {CONFIG}) and no bundle; `compress distill` makes the one, "
             "`compress export` the other"
         )
+    # Without a card it names no teacher: unless one is given, it is looked at as a teacher itself.
     elif (folder / CONFIG).is_file() and ((folder / CARD).is_file() or teacher is not None):
         comparison, named = _of_checkpoint(folder, chunk_ms, device)
     else:
@@ -105,6 +107,7 @@ def _of_checkpoint(folder: Path, chunk_ms: float | None, device: str) -> tuple[C
     config, chunk = opened.encoder.config, chunk_of(opened, chunk_ms)
     upstreams = {
         "student": encoder_upstream(opened.encoder.to(device), chunk),
+        # In the same chunks: what is compared are weights, not ways to hear.
         "random": _random(config, chunk, device),
     }
     latency = None if chunk is None else config.stream_spec(chunk).latency()
@@ -174,6 +177,7 @@ def comparison_fidelity(comparison: Comparison, waves: Sequence[Tensor]) -> dict
     nothing: dict[str, Any] = {"fidelity": {}, "fidelity_by": None, "fidelity_detail": {}}
     if teacher is None:
         return nothing
+    # A student with a time reduction has frames that last several of the teacher's.
     factor, rest = divmod(student.hop_samples, teacher.card.hop_samples)
     if rest or not factor:
         hops = [1000 * hop / SAMPLE_RATE for hop in (student.hop_samples, teacher.card.hop_samples)]

@@ -68,6 +68,7 @@ class Probe(nn.Module):
         return self.layer_logits.softmax(0)
 
     def forward(self, x: Tensor) -> Tensor:
+        # (L,) @ (N, L, D)
         return self.classify(self.layer_weights @ x)
 
 
@@ -82,7 +83,9 @@ def pooled(layers: Sequence[Tensor], norm: bool = True) -> Tensor:
 
 def standardized(parts: Parts) -> Parts:
     """Scale every layer and dimension with the mean and deviation of the training clips."""
+    # A single training clip has no unbiased deviation.
     std, mean = torch.std_mean(parts["train"].x, dim=0, correction=0)
+    # What is the same in all clips is left as it is, not divided by 0.
     std = torch.where(std > 1e-6, std, torch.ones_like(std))
     return {name: replace(part, x=(part.x - mean) / std) for name, part in parts.items()}
 
@@ -98,6 +101,7 @@ def fit(parts: Parts, classes: int, lr: float, weight_decay: float, seed: int) -
         {"params": [probe.layer_logits], "lr": LAYER_LR, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, fused=True)
+    # Of its own, so that the lock of seeded() is not held through the training.
     draw = torch.Generator().manual_seed(seed)
     best, state = (-1.0, 0.0), {}
     for step in range(1, STEPS + 1):
@@ -139,6 +143,7 @@ def probe(parts: Parts, classes: int, seeds: int = 3) -> Score:
 def _probe(parts: Parts, classes: int, seeds: int) -> Score:
     swept = [(fit(parts, classes, lr, decay, seed=0), lr, decay) for lr, decay in SWEEP]
     (best, first), lr, decay = max(swept, key=lambda item: item[0][0])
+    # Seed 0 was trained in the sweep.
     runs = [(best, first)] + [fit(parts, classes, lr, decay, seed) for seed in range(1, seeds)]
     tests = tuple(_score(trained, parts["test"])[0] for _, trained in runs)
     weights = torch.stack([trained.layer_weights.detach() for _, trained in runs]).mean(0)

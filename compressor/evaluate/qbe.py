@@ -25,6 +25,7 @@ def solve_search(task: Task, store: FeatureStore) -> dict[str, Any]:
     A query's costs are brought to zero mean and unit deviation over the recordings, so that one threshold serves all
     queries, as in SUPERB. The interval draws queries anew.
     """
+    # One sound tells for all: an upstream gives every sound the same layers.
     layers = store.frames(identity(task.items[0].sound)).shape[1]
     values = [max_twv(*scored(task, store, "val", layer)) for layer in range(layers)]
     best = int(np.argmax(values))
@@ -50,6 +51,7 @@ def scored(task: Task, store: FeatureStore, split: str, layer: int) -> tuple[np.
     space = Space.of(np.concatenate([frames(item.sound) for item in others[:SPACE_CLIPS]]))
     examples = [space.unit(frames(query.sound)) for query in queries]
     costs = [search(examples, space.unit(frames(item.sound)))[0].min(0) for item in others]
+    # Costs are small for what is alike, scores large.
     raw = -np.stack(costs, 1)
     scores = (raw - raw.mean(1, keepdims=True)) / (raw.std(1, keepdims=True) + 1e-9)
     targets = np.array([[holds(item, query) for item in others] for query in queries])

@@ -60,6 +60,7 @@ def evaluate(
             that does not stream.
     """
     start, device = time.monotonic(), check_device(device)
+    # Before anything is loaded: labels that do not do are said at once. A task that is named twice is one.
     opened = [make_task(name, data, max_classes, max_clips) for name in dict.fromkeys(map(str.strip, tasks))]
     comparison = open_comparison(checkpoint, (), teacher, chunk_ms, device)
     result: dict[str, Any] = {"checkpoint": str(checkpoint), "data": "starter" if data is None else str(data)}

@@ -44,6 +44,7 @@ def reported(path: Path | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
         whole = {**document, "retention": retention(document)}
         if path is None:
             return whole
+        # A page that cannot be drawn must not lose what was measured.
         written = attempt(f"the report {path}", lambda: write_report([document], path))
         return whole | {"report": str(path) if written else None}
 
@@ -62,6 +63,7 @@ class Dot:
 
 def dots(documents: Sequence[Mapping[str, Any]]) -> list[Dot]:
     """Every model whose size is known, with its mean quality over the tasks that all documents have."""
+    # A mean over other tasks would be no comparison.
     common = common_tasks(documents)
     found: dict[tuple[str, float], Dot] = {}
     for document in documents:
@@ -70,6 +72,7 @@ def dots(documents: Sequence[Mapping[str, Any]]) -> list[Dot]:
             if size_bytes and score is not None:
                 role = name if name in ("student", "teacher", "random") else "other"
                 dot = Dot(title(document, name), role, size_bytes, score)
+                # The same teacher stands in several documents, and once in the plot.
                 found.setdefault((dot.name, size_bytes), dot)
     return list(found.values())
 

@@ -33,6 +33,7 @@ def retention(document: Mapping[str, Any]) -> dict[str, Any]:
     for model in models_of(document):
         parts = [task["models"][model] for task in tasks.values()]
         whole = [part["of_teacher"] for part in parts if part["of_teacher"] is not None]
+        # Tasks without room above the floor are left out; "tasks" says how many are in.
         above = [part["above_floor"] for part in parts if part["above_floor"] is not None]
         means[model] = {"of_teacher": mean(whole), "above_floor": mean(above), "tasks": len(above)}
     return {"tasks": tasks, "mean": means}

@@ -131,10 +131,12 @@ def s3prl_plan(source: str | Path, data_root: str | Path | None = None) -> dict[
             f"{source}: a bundle runs in ExecuTorch, which s3prl does not know; give the checkpoint that it was made "
             "of, or measure the bundle itself with --suite superb"
         )
+    # The commands run in s3prl's folder, where a relative path means another place.
     folder = Path(source).resolve()
     encoder = load_checkpoint(source).encoder
     way, reasons = choose_way(encoder, str(source))
     name, file = folder.name, folder.parent / f"{folder.name}{way.suffix}"
+    # The variable is not quoted: the shell is to expand it.
     corpora = CORPORA if data_root is None else shlex.quote(str(Path(data_root).resolve()))
     upstream = f"-u {way.upstream} -k {shlex.quote(str(file))}"
     to = "" if way is DISTILLER else f" --to {way.format}"
@@ -184,6 +186,7 @@ def _step(task: str, run: Run, upstream: str, exp: str, corpora: str) -> dict[st
 
 
 def _override(values: dict[str, str]) -> str:
+    # s3prl splits its overrides at two commas.
     return ' -o "' + ",,".join(f"{key}={value}" for key, value in values.items()) + '"' if values else ""
 
 
@@ -205,8 +208,10 @@ def _queries(upstream: str, name: str, corpora: str, layers: int) -> dict[str, A
         "config.downstream_expert.dtwrc.dist_method": "cosine_exp",
         "config.downstream_expert.datarc.dataset_root": f"{corpora}/quesst14Database",
     }
+    # Scoring runs in the corpus' folder, from which the results have to be found.
     commands = ["S3PRL=$PWD"]
     for layer in range(layers + 1):
+        # What s3prl calls test is eval in QUESST14.
         for split, truth in (("dev", "dev"), ("test", "eval")):
             exp = f"{name}-qbe-{layer}-{split}"
             commands.append(

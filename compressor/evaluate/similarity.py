@@ -34,10 +34,12 @@ def layer_frames(
     """
     found: dict[str, list[list[Tensor]]] = {name: [] for name in upstreams}
     draw = torch.Generator().manual_seed(0)
+    # As many frames of every clip, so that long ones do not decide.
     share = -(-most // max(1, len(waves)))
     for wave in waves:
         states = {name: [x[0] for x in upstream.states(wave)] for name, upstream in upstreams.items()}
         frames = min(len(layers[-1]) for layers in states.values())
+        # The same frames of all upstreams: CKA compares frame with frame.
         rows = torch.randperm(frames, generator=draw)[:share]
         for name, layers in states.items():
             found[name].append([x[rows.to(x.device)].float().cpu() for x in layers])
@@ -70,9 +72,11 @@ def cka_matrix(layers: Sequence[Tensor], batch_frames: int = BATCH_FRAMES) -> Te
             "give more or longer recordings"
         )
     batches = max(1, count // batch_frames)
+    # The unbiased estimate takes sums of similar size from each other, which float32 does not stand.
     total = torch.zeros(len(layers), len(layers), dtype=torch.float64)
     for rows in torch.arange(count).tensor_split(batches):
         total += _hsic([layer[rows] for layer in layers])
+    # Of a constant layer the estimate is 0, and with few frames it may be below.
     scale = total.diagonal().clamp_min(1e-30).sqrt()
     return total / scale[:, None] / scale[None, :]
 
@@ -97,6 +101,7 @@ def _hsic(batch: Sequence[Tensor]) -> Tensor:
 def _gram(x: Tensor) -> Tensor:
     """Inner products of centred frames without the diagonal, which is what biases; on the scale of 1."""
     x = x.double() - x.double().mean(0)
+    # The scale falls out of the quotient; without it layers of large norms lose digits in the sums.
     gram = x @ x.T
     scale = gram.diagonal().mean().clamp_min(1e-30)
     return (gram / scale).fill_diagonal_(0.0)

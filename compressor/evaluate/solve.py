@@ -117,6 +117,7 @@ def solve_trained(task_head: TaskHead, budget: Budget, breathe: Callable[[], Non
     statistic = type(task_head).statistic
     swept = []
     for lr in budget.lrs:
+        # Every rate with the same seed: val is to choose the rate, not the luck of a start.
         head = train(task_head, budget.trial, lr, seed=0, breathe=breathe)
         swept.append((sign * statistic(evaluated(task_head, head, "val")), lr))
     _, lr = min(swept, key=lambda entry: entry[0])
@@ -171,6 +172,7 @@ class ScoreStore:
             found = read_json(self.folder / f"{key}.json")
             values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
             return TaskScore(**values)
+        # TypeError: another version wrote other fields; the task is then solved anew.
         except (SpeechpressError, TypeError):
             return None
 
@@ -196,6 +198,7 @@ def solve_jobs(
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
+    # torch on one thread each, since the heads are small; workers are what fills the cores.
     with probes.one_thread():
         if workers == 1:
             run.work(waiting)
@@ -232,6 +235,7 @@ class _Run:
 
     def _solve(self, job: Job) -> None:
         upstream = self.upstreams[job.upstream]
+        # Without a key nothing says what the score is of, so it is not kept.
         key = score_key(job.task, upstream.key, self.budget) if upstream.key else ""
         score = self.scores.get(key) if key else None
         known = score is not None
@@ -246,6 +250,7 @@ class _Run:
 
     def _line(self, job: Job, score: TaskScore, known: bool) -> str:
         done = len(self.found)
+        # Scores kept from before took no time, and say nothing about what is left.
         each_s = (time.monotonic() - self._started) / max(1, self._solved)
         left_s = each_s * (self.count - done)
         left = f", about {math.ceil(left_s / 60)} min left" if done < self.count and not known else ""
@@ -297,4 +302,5 @@ def _facts(task: Task) -> list[Any]:
 def _answer(item: Item) -> Any:
     if isinstance(item.target, np.ndarray):
         return hashlib.sha256(np.ascontiguousarray(item.target).tobytes()).hexdigest()
+    # A set has no order of its own, and the key must not depend on one.
     return sorted(item.target) if isinstance(item.target, frozenset) else item.target

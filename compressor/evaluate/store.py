@@ -27,6 +27,7 @@ from ..models.checkpoint import atomic, read_json, write_json
 SCHEMA = 1
 SHARD_BYTES = 64 * 2**20
 SPARE_BYTES = 512 * 2**20
+# Frames are nearly all of the bytes, so they have half precision; means are few.
 DTYPES = {"frames": np.float16, "means": np.float32}
 
 
@@ -48,6 +49,7 @@ def weights_key(module: nn.Module, *about: object) -> str:
     for name, tensor in sorted(module.state_dict().items()):
         plain = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+        # As bytes: NumPy has no bfloat16.
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
 
@@ -86,6 +88,7 @@ class Shelf:
         """Write what is not on disk yet. Raises SpeechpressError when the disk is full."""
         if not self._fresh:
             return
+        # A random name: another run may write to the same store.
         path = self.folder / f"{self.kind}-{uuid.uuid4().hex[:12]}.npy"
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.save(file, np.concatenate(list(self._fresh.values())))
@@ -113,6 +116,7 @@ class Shelf:
     def _opened(self, path: Path) -> np.ndarray:
         if path not in self._arrays:
             try:
+                # Mapped, not read: features of a suite are gigabytes.
                 self._arrays[path] = np.load(path, mmap_mode="r")
             except (OSError, ValueError) as error:
                 raise SpeechpressError(

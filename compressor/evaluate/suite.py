@@ -74,9 +74,11 @@ def score_tasks(
         SpeechpressError: no clip can be read, or unreadable ones leave a split or a class empty.
     """
     started = time.monotonic()
+    # Who learns best also finds what leaks.
     witness = "teacher" if "teacher" in upstreams else next(iter(upstreams))
     with stores(cache, upstreams) as kept:
         skipped = extract(upstreams, wanted(tasks), kept, device, listen)
+        # Which clips cannot be read is known only now.
         tasks = [task.without(item.path for item in skipped) for task in tasks]
         features_s = time.monotonic() - started
         jobs = [Job(task.name, task, name) for task in tasks for name in upstreams]
@@ -179,6 +181,7 @@ def wanted(tasks: Sequence[Task]) -> dict[str, list[Sound]]:
 
 def held_out_waves(task: Task, device: str) -> list[Tensor]:
     """Test clips of a task, each (1, S), in a fixed random order up to FIDELITY_S."""
+    # By their drawn order, so that not only the first speakers of the corpus are heard.
     sounds = [item.sound for item in sorted(task.part("test"), key=lambda item: item.order)]
     return some_waves(sounds, read_sound, FIDELITY_S, device)
 
@@ -196,6 +199,7 @@ def quick_entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
 
 def entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
     """All that is known of a task; both kinds of JSON are parts of it."""
+    # Always all of them, None where one was not measured: readers need not ask which there are.
     names = [*OWN_NAMES, *(name for name in scores if name not in OWN_NAMES)]
 
     def each(value: Callable[[TaskScore], Any]) -> dict[str, Any]:

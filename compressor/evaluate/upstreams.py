@@ -32,6 +32,7 @@ def encoder_upstream(encoder: Encoder, chunk_frames: int | None = None) -> Upstr
     config = encoder.config
     return replace(
         of_model(encoder, chunk_frames),
+        # The chunks belong to the key: the same weights give other features.
         key=weights_key(encoder, "encoder", sorted(config.to_dict().items()), chunk_frames),
         layers=config.num_layers + 1,
         width=config.width,
@@ -47,6 +48,7 @@ def teacher_upstream(teacher: Teacher) -> Upstream:
     receptive = card.encoder.receptive_samples if card.encoder else card.hop_samples
     return replace(
         of_model(teacher),
+        # What stands in no tensor but changes what comes out.
         key=weights_key(teacher, "teacher", card.family, card.normalize_input and card.input_norm_eps, card.depth),
         layers=card.depth + 1,
         width=card.width,
@@ -73,6 +75,7 @@ def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
     if streams:
         engine = PteEngine(bundle, chunk_ms)
         chunk: Any = engine.spec.chunk_frames
+        # A new stream for each clip, so that nothing of the last one is remembered.
         run = lambda wave: _streamed(StreamingExtractor(engine), wave)  # noqa: E731  one of two, chosen here
     else:
         if chunk_ms is not None:
@@ -82,7 +85,9 @@ def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
     layers = len(bundle.output_layers)
 
     def states(waves: Tensor) -> Sequence[Tensor]:
+        # A program takes one recording at a time.
         frames = [run(wave) for wave in waves.cpu().numpy()]
+        # Its layers lie side by side in the width.
         return torch.from_numpy(np.stack(frames)).chunk(layers, -1)
 
     return Upstream(

@@ -39,6 +39,7 @@ def check_folder(order: Search) -> bool:
     try:
         check_room(out, MIN_ROOM_BYTES)
     except SearchStopped as error:
+        # Only a folder that was made here: another one is not ours to delete.
         if new:
             shutil.rmtree(out, ignore_errors=True)
         raise SpeechpressError(f"{error}, or choose another folder with --out") from error
@@ -72,6 +73,7 @@ def begin(order: Search, facts: Facts) -> None:
     write_text(order.out / SPACE, order.space.text())
     hours = {"train_h": facts.train_h, "valid_h": facts.valid_h}
     about = {"schema": SCHEMA, "teacher_card": facts.teacher, "steps": order.proxy.train.steps, **hours}
+    # Last: this file is what makes the folder a search, see _unbegun.
     write_json(order.out / FACTS, {**about, **asked(order), **sources(facts)})
 
 
@@ -83,9 +85,11 @@ def go_on(order: Search) -> list[Row]:
     known = read_facts(order)
     before = parse_recipe((order.out / RECIPE).read_text(encoding="utf-8"), str(order.out / RECIPE))
     changed = differences(before, order.proxy)
+    # Through JSON as the known ones went: tuples are lists there.
     for name, value in json.loads(json_text(asked(order))).items():
         if known.get(name) != value:
             changed.append("another space" if name == "space" else f"{name}: {known.get(name)} -> {value}")
+    # Before anything is loaded; teacher and speech are compared once they are open (check_sources).
     _refuse(order, changed)
     return Rows(order.out / TRIALS).restart()
 
@@ -100,6 +104,7 @@ def read_facts(order: Search) -> dict[str, Any]:
     """What the search was begun with; raises SpeechpressError when it was written by a newer version."""
     known = read_json(order.out / FACTS)
     schema = known.get("schema")
+    # Not isinstance, for which true is an int.
     if type(schema) is not int or schema > SCHEMA:
         raise SpeechpressError(f"{order.out / FACTS}: was written by a newer speechpress; pip install -U speechpress")
     return known

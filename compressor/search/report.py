@@ -54,6 +54,7 @@ class Report:
     def best_recipe(self, row: Row) -> str:
         """The recipe of a row's student, to be trained in full, under a comment that says where it comes from."""
         shape = self.space.shape(self.space.numbers(row["shape"]))
+        # They name lines of the recipe that this one comes from.
         recipe = replace(shaped(self.recipe, shape), name=f"{self.recipe.name}-searched", places={})
         scheme = shape.get("quantize", "none")
         chunk = f" --chunk-ms {row['chunk_ms']:g}" if recipe.streaming else ""
@@ -76,6 +77,7 @@ def plot_front(path: Path, rows: list[Row], found: list[Row], report: Report) ->
 
     axis = AXES[report.axis]
     trained = [row for row in rows if row["state"] == DONE]
+    # Skipped by estimate alone: there is no latency to draw it at.
     over = [row for row in rows if row["state"] == SKIPPED and row["p50_ms"] is not None]
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     axes.plot(
@@ -95,6 +97,7 @@ def plot_front(path: Path, rows: list[Row], found: list[Row], report: Report) ->
         axes.annotate(
             str(row["trial"]), (row[axis], row["fidelity"]), textcoords="offset points", xytext=(4, 4), fontsize=8
         )
+    # The budget is for a chunk, and has no place on an axis per second.
     if report.axis == "chunk":
         axes.axvline(report.budget_ms, color="#c0504d", ls="--", lw=1, label=f"budget, {report.budget_ms:g} ms")
     what = "p50 ms per chunk" if report.axis == "chunk" else "ms per second of audio (p50)"

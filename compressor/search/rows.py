@@ -44,6 +44,7 @@ class Rows:
     def add(self, row: Row) -> None:
         """Raises SpeechpressError when the disk is full."""
         try:
+            # Only ever added to, so a kill spoils one line at most.
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json_text(row) + "\n")
         except OSError as error:
@@ -66,6 +67,7 @@ class Rows:
 
 def blank(number: int, shape: Mapping[str, Any]) -> Row:
     """A row of a trial that begins."""
+    # Lists, as it will be when read back.
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in shape.items()}
     return dict.fromkeys(COLUMNS) | {"trial": number, "state": RUNNING, "shape": plain, "fidelity_layers": None}
 
@@ -78,12 +80,14 @@ def latency(row: Row, axis: str) -> float:
     """The row's latency as measured, or as estimated where it was not."""
     if row[axis] is not None:
         return row[axis]
+    # The estimate is per chunk.
     return row["estimate_ms"] * (1.0 if axis == "p50_ms" else 1000 / row["chunk_ms"])
 
 
 def front(rows: list[Row], axis: str) -> list[Row]:
     """The trained students of which no other one is as fast and as faithful, from the fastest to the most faithful."""
     found: list[Row] = []
+    # Of equally fast ones the most faithful first, which then beats the others.
     for row in sorted(_done(rows), key=lambda row: (row[axis], -row["fidelity"], row["trial"])):
         if not found or row["fidelity"] > found[-1]["fidelity"]:
             found.append(row)

@@ -21,6 +21,7 @@ LEAST = -1.0  # the fidelity of a shape that was not trained: it must not look g
 
 def require_optuna() -> Any:
     """The module; raises SpeechpressError with the command that installs it."""
+    # An extra of the package: only this command needs it.
     try:
         import optuna
     except ImportError as error:
@@ -44,9 +45,11 @@ class Sampler:
     def __init__(self, space: Space, rows: Iterable[Row], axis: str, seed: int = 0) -> None:
         self.optuna, self.space, self.axis = require_optuna(), space, axis
         rows = list(rows)
+        # With the count of rows: a search that goes on must not draw again what it drew at first.
         self.draw = random.Random(f"{seed}/{len(rows)}")
         optuna = self.optuna
         self.distributions = {
+            # Choices lie in order, the cheap ones first, so neighbours are alike; schemes of quantisation are no scale.
             name: (
                 optuna.distributions.CategoricalDistribution(range(len(choices)))
                 if name == "quantize"
@@ -56,6 +59,7 @@ class Sampler:
         }
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "multivariate" may change; it draws keys together, which fit each other
+            # constant_liar: workers ask before others have answered, and shall not all go to the same place.
             sampler = optuna.samplers.TPESampler(
                 n_startup_trials=STARTUP, seed=seed + len(rows), multivariate=True, constant_liar=True
             )
@@ -66,6 +70,7 @@ class Sampler:
             self._remember(row)
 
     def claim(self, shape: Shape) -> Shape | None:
+        # Through its queue, so that Optuna knows the shape as a trial of its own.
         """A shape that is looked at whatever the sampler thinks; None when it was already."""
         self.study.enqueue_trial(self.space.numbers(shape))
         return self._ask()
@@ -74,6 +79,7 @@ class Sampler:
         """A shape that was not looked at yet; None when there is none left."""
         if len(self.seen) >= self.space.size:
             return None
+        # In a small space TPE comes back to what it knows.
         for _ in range(ATTEMPTS):
             shape = self._ask()
             if shape is not None:
@@ -87,6 +93,7 @@ class Sampler:
         if row["state"] == FAILED:
             self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
             return
+        # Above 0 is over the constraint, for Optuna too.
         trial.set_constraint("over_budget_ms", row["over_ms"])
         self.study.tell(trial, self._values(row))
 
@@ -96,6 +103,7 @@ class Sampler:
             trial = self.study.ask(self.distributions)
         key = self._key(trial.params)
         if key in self.seen:
+            # A trial that is asked for and never told would count as running for ever.
             self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
             return None
         self.seen.add(key)
@@ -127,6 +135,7 @@ class Sampler:
             numbers = {name: self.draw.randrange(size) for name, size in sizes.items()}
             if self._key(numbers) not in self.seen:
                 return numbers
+        # Random draws are cheap until nearly all is seen.
         return next(numbers for numbers in _all(sizes) if self._key(numbers) not in self.seen)
 
 

@@ -45,6 +45,7 @@ def search(order: Search, listen: OnEvent) -> Outcome:
         SearchStopped: the device is gone or the disk is full; the search can go on later.
         SpeechpressError: bad input, a folder in use, a search of something else, or trials that all fail.
     """
+    # Before the folder is made.
     require_optuna()
     new = check_folder(order)
     rows = go_on(order) if order.resume else []
@@ -54,12 +55,14 @@ def search(order: Search, listen: OnEvent) -> Outcome:
         return conclude(order, rows, [*order.notes, note])
     try:
         with Workers(order.jobs, order.out / LOG) as workers:
+            # In a worker: it needs torch, which the owner does without.
             facts = workers.call(partial(_stage, listen), survey, order.job)
             check_choices(order.space, order.proxy, facts.encoder, facts.width)
             if order.resume:
                 check_sources(order, facts)
             else:
                 begin(order, facts)
+            # From here on the folder holds a search, which stays whatever comes.
             new = False
             return walk_on(Walk(order, facts, rows, listen), workers)
     finally:
@@ -99,6 +102,7 @@ def interruptible() -> Iterator[None]:
 
 
 def conclude(order: Search, rows: list[Row], notes: list[str], ended: bool = True) -> Outcome:
+    # Also when interrupted: the table, the front and the best so far are there.
     """The report of a search; raises CheckFailed when it has ended and no shape met the budget."""
     written = report(order, rows)
     if written["best"] is None and ended:

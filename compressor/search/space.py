@@ -57,6 +57,7 @@ class Space:
 
     def numbers(self, shape: Mapping[str, Any]) -> dict[str, int]:
         """The numbers of a shape's choices; raises ValueError for one that is none."""
+        # JSON and YAML give lists, choices are tuples.
         return {name: choices.index(_plain(shape[name])) for name, choices in self.choices.items()}
 
     def where(self, name: str) -> str:
@@ -151,6 +152,7 @@ def shaped(recipe: Recipe, shape: Shape) -> Recipe:
     config = {**recipe.student.config, **{name: shape[name] for name in OF_STUDENT if name in shape}}
     streaming = recipe.streaming
     if streaming is not None and "chunk_ms" in shape:
+        # The largest chunk of the recipe may be below the smallest of the shape.
         streaming = replace(streaming, chunk_ms=(shape["chunk_ms"], max(shape["chunk_ms"], streaming.chunk_ms[1])))
     return replace(recipe, student=replace(recipe.student, layers=layers, config=config), streaming=streaming)
 
@@ -161,6 +163,7 @@ def check_choices(space: Space, recipe: Recipe, teacher: EncoderConfig | None, t
     Raises SpeechpressError, with `file:line`, for one of which no encoder can be built, or a chunk of no whole frames.
     """
     for name, choices in space.choices.items():
+        # Alone, not all combinations, which are too many; one that does not go together fails as a trial.
         for choice in choices:
             try:
                 config = student_config(shaped(recipe, {name: choice}), teacher, teacher_width)[0]
@@ -173,6 +176,7 @@ def check_choices(space: Space, recipe: Recipe, teacher: EncoderConfig | None, t
 def chunk_of(config: EncoderConfig, chunk_ms: float) -> int:
     """Frames of a chunk; raises SpeechpressError when they are no whole ones."""
     frames = chunk_ms * frames_per_s(config) / 1000
+    # Milliseconds are not exact in floats.
     if frames < 1 or not math.isclose(frames, round(frames)):
         raise SpeechpressError(f"is not made of whole frames of {1000 * config.hop_samples / SAMPLE_RATE:g} ms")
     return round(frames)
@@ -199,7 +203,9 @@ def cheapest(space: Space, recipe: Recipe, teacher: EncoderConfig | None, teache
         config, _ = student_config(made, teacher, teacher_width)
         return chunk_macs(config, shape.get("chunk_ms", default_chunk_ms(made)))
 
+    # Key by key: of all combinations there may be too many to be built.
     for name, choices in space.choices.items():
+        # It changes the time of a multiply-accumulate, not their number.
         if name != "quantize":
             best[name] = min(choices, key=lambda choice: macs({**best, name: choice}))
     return best

@@ -78,8 +78,10 @@ def survey(desk: Desk, job: Job) -> Facts:
     from ..teachers.load import load_teacher
 
     desk.tell("opening teacher and speech")
+    # A training device that is not there is said now, not by each trial.
     make_fabric(job.recipe, RunOptions(job.data, job.folder, job.train_device))
     card = load_teacher(job.recipe.teacher).card
+    # So are layers that the teacher lacks.
     resolve_match(job.recipe, card.depth)
     corpus = open_corpus(*job.data)
     train, valid = hold_out(corpus, job.recipe.train.seed, job.recipe.train.crop_s)
@@ -96,9 +98,11 @@ def run_trial(desk: Desk, job: Job, facts: Facts, number: int, shape: Shape, est
     """
     started, folder = time.perf_counter(), job.folder / f"{number:04d}"
     shutil.rmtree(folder, ignore_errors=True)  # what a killed search left
+    # In each worker: the survey ran in one of them.
     _share_cores(desk)
     try:
         row = outline(job.recipe, facts, number, shape) | {"estimate_ms": estimate_ms}
+        # Weights of the checkpoint, and in its state weights and two moments of AdamW: 4 bytes each.
         check_room(job.folder, ROOM_BYTES + 16 * row["parameters"])
         folder.mkdir(parents=True)
         row |= _measured(desk, job, facts, shape, row["chunk_ms"], folder)
@@ -135,6 +139,7 @@ def _measured(
     source = Source("random", encoder, {**nothing, "parents": [], "parameters": None})
     program = _exported(source, shape, chunk_ms, 0.0, folder / "random")
     desk.tell("timing")
+    # On another device what works here disturbs nobody, but two programs there would disturb each other.
     quiet = desk.quiet.silence if job.clock.here else desk.quiet.one_at_a_time
     with quiet():
         timing = job.clock.time(folder / "random", None if encoder.config.blockers else chunk_ms)
@@ -184,15 +189,18 @@ def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, f
     def listen(event: dict[str, Any]) -> None:
         if event["event"] == "train":
             desk.tell(f"step {event['step']}/{recipe.train.steps}")
+            # A long training lets others have the silence that they time in.
             if job.clock.here:
                 desk.quiet.step_aside()
 
     desk.tell("training")
     outcome = distill(recipe, options, listen)
+    # distill takes SIGTERM itself, and returns at a step from which it could go on.
     if not outcome.finished:
         raise SearchStopped("interrupted")
     if shape.get("quantize", "none") == "none":
         valid = outcome.card["valid"]
+        # In the chunks that were timed, where the student streams.
         layers = valid.get("end_chunked", valid["end"])
     else:
         desk.tell("fidelity of the program")
@@ -234,6 +242,7 @@ def _graver(error: Exception, job: Job) -> SpeechpressError:
         return error
     if out_of_space(error):
         return SearchStopped(f"{job.folder}: no space is left on this disk ({error}); free some")
+    # What failed may be the device and not the shape: then every further trial would fail.
     try:
         job.clock.reach()
     except SpeechpressError as gone:
@@ -244,6 +253,7 @@ def _graver(error: Exception, job: Job) -> SpeechpressError:
 def out_of_space(error: BaseException | None) -> bool:
     """Whether an error, or one that it came from, is that of a full disk."""
     while error is not None:
+        # A SpeechpressError often stands for the OSError that it came from.
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         error = error.__cause__ or error.__context__
@@ -267,6 +277,8 @@ def _share_cores(desk: Desk) -> None:
 
 
 def _cores() -> int:
+    # A limit that somebody has set holds.
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         return int(os.environ["OMP_NUM_THREADS"])
+    # Not cpu_count alone: a container or taskset may allow fewer.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -68,6 +68,7 @@ class Walk:
         self.rows = {row["trial"]: row for row in self.found}
         self.sampler = Sampler(order.space, finished(self.found), AXES[order.axis], order.proxy.train.seed)
         self.notes = list(order.notes)
+        # What was running when a search was killed begins anew under its number.
         for row in self.found:
             if row["state"] == RUNNING:
                 self._claim(order.space.shape(order.space.numbers(row["shape"])), row["trial"])
@@ -107,6 +108,7 @@ class Walk:
             if self._far(row, shape):
                 self._settle(row | self._far_words(row))
                 continue
+            # Before it starts, so that a killed search knows the number as taken.
             self._write(row)
             return number, shape
         return None
@@ -133,6 +135,7 @@ class Walk:
         if heard.kind == "done":
             self._settle(heard.value)
             self._give_up_when_hopeless()
+        # A worker that dies ends all the others (see workers.py), so the first loss may be no fault of this shape.
         elif heard.kind == "lost" and self.attempts[number] + 1 < ATTEMPTS:
             self.attempts[number] += 1
             self.queue.insert(0, (number, self.order.space.shape(self.order.space.numbers(row["shape"]))))
@@ -143,6 +146,7 @@ class Walk:
     def estimate_ms(self, row: Row) -> float | None:
         """At the fastest rate that was measured with this quantisation; None before there are enough measurements."""
         scheme = row["shape"].get("quantize")
+        # The fastest, so that the estimate is too low rather than too high: no shape that might fit is passed over.
         rates = [
             other["macs"] / other["p50_ms"]
             for other in self.rows.values()
@@ -152,6 +156,7 @@ class Walk:
 
     def _far(self, row: Row, shape: Shape) -> bool:
         estimate = row["estimate_ms"]
+        # The cheapest shapes are measured whatever is expected: they decide whether there is any hope.
         return estimate is not None and estimate > FAR * self.order.budget_ms and shape not in self.probes
 
     def _far_words(self, row: Row) -> dict[str, Any]:
@@ -179,12 +184,14 @@ class Walk:
         kept = {row["trial"] for row in front(self.table, AXES[self.order.axis])}
         for row in finished(self.table):
             folder = self.order.out / STUDENTS / f"{row['trial']:04d}"
+            # Table and figures need no weights; those of all trials would fill a disk.
             for name in WEIGHTS if row["trial"] not in kept else ():
                 (folder / name).unlink(missing_ok=True)
 
     def _give_up_when_hopeless(self) -> None:
         numbers = [self.order.space.numbers(shape) for shape in self.probes]
         ended = [row for row in finished(self.table) if self.order.space.numbers(row["shape"]) in numbers]
+        # If the cheapest shape is too slow under every scheme, all are.
         if len(ended) == len(numbers) and all(row["state"] == SKIPPED for row in ended):
             raise no_shape(self.order, self.table)
 

@@ -30,6 +30,7 @@ class Quiet:
     """Permits to work, and silence."""
 
     def __init__(self, workers: int) -> None:
+        # A forked process would have the locks of threads that it has not.
         context = multiprocessing.get_context("spawn")
         self.workers, self.permits = workers, context.Semaphore(workers)
         self.turnstile, self.turn = context.Lock(), context.Lock()
@@ -121,6 +122,7 @@ class Workers:
                 target=_serve, args=(theirs, self.quiet, str(self.log), os.getpid()), daemon=False
             )
             process.start()
+            # While this end is open here, no EOF tells that the worker has died.
             theirs.close()
             self.workers.append(Worker(process, ours))
 
@@ -177,6 +179,7 @@ class Workers:
         """End all of them, now; those that work are interrupted."""
         for worker in self.workers:
             worker.pipe.close()
+            # Those that are idle end by themselves when their pipe does.
             if worker.call is not None:
                 worker.process.terminate()
         for worker in self.workers:
@@ -200,6 +203,7 @@ def _serve(pipe: Connection, quiet: Quiet, log: str, owner: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exit that gives back what libraries took
     threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
     with open(log, "a", encoding="utf-8") as file:  # noqa: PTH123
+        # Below Python: libraries in C print as well.
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -219,6 +223,7 @@ def _answer(desk: Desk, function: Callable[..., Any], arguments: tuple[Any, ...]
     try:
         return "done", function(desk, *arguments)
     except SpeechpressError as error:
+        # Made anew from its words: a cause may hold what cannot be pickled.
         return "failed", type(error)(str(error))
     except Exception:
         trace = traceback.format_exc()

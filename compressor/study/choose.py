@@ -11,6 +11,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 LIKENESS = 0.5  # weight of the layers' likeness beside the tasks
 LEAST_GAIN = 0.02  # of both together: a head that adds less is not worth its training
+# Less would be the same number in the two digits that are told.
 TOLD = 0.005
 
 
@@ -92,10 +93,12 @@ def suggest(
     steps: list[Step] = []
     while len(chosen) < min(most, len(coverage.candidates)):
         rest = [k for k in coverage.candidates if k not in chosen]
+        # Rounded, so that the order of a float sum breaks no tie; of equal layers the highest is taken.
         best = max(rest, key=lambda k: (round(coverage.value([*chosen, k]), 9), k))
         gain = coverage.value([*chosen, best]) - coverage.value(chosen)
         steps.append(Step(best, gain, _reason(coverage, chosen, best)))
         chosen.append(best)
+    # The coverage is submodular, so gains only fall: these are the first ones, without gaps.
     heads = 1 + sum(step.gain >= LEAST_GAIN for step in steps[1:])
     return Suggestion(tuple(steps), heads, _conclusion(steps, heads))
 
@@ -121,12 +124,14 @@ def measure(
         room = max(max(values[k] for k in candidates) - chance[task], 1e-9)
         shares[task] = {k: max(0.0, (values[k] - chance[task]) / room) if room > 1e-9 else 0.0 for k in candidates}
         widths[task] = noise.get(task, 0.0) / room
+    # The unbiased CKA of unrelated layers may fall below 0.
     likeness = {(i, j): max(0.0, cka[i][j]) for i in candidates for j in candidates}
     return Coverage(shares, likeness, candidates, widths)
 
 
 def evenly(count: int, depth: int) -> tuple[int, ...]:
     """So many layers at equal steps up to the last, as the paper has them: 4, 8 and 12 of 12."""
+    # In a shallow teacher several fall on the same layer.
     return tuple(dict.fromkeys(max(1, round(i * depth / count)) for i in range(1, count + 1)))
 
 

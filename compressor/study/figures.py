@@ -37,6 +37,7 @@ def accuracy_by_layer(tasks: Mapping[str, Any], chosen: Sequence[int]) -> Any:
         panel.plot(layers, [e["test"] for e in task["layers"]], "o-", color=SERIES[0], ms=4, lw=1.6, label="one layer")
         panel.axhline(task["weighted"]["test"], color=SERIES[2], lw=1.4, label="learned sum of all")
         for key, (label, style) in FLOOR_STYLES.items():
+            # Random weights are missing where the teacher's shape cannot be built.
             value = task["chance"] if key == "chance" else (task[key] or {}).get("test")
             if value is not None:
                 panel.axhline(value, color=SERIES[1] if key == "logmel" else SOFT, ls=style, lw=1.3, label=label)
@@ -53,6 +54,7 @@ def layer_weights(tasks: Mapping[str, Any], chosen: Sequence[int]) -> Any:
         weights = task["weighted"]["layer_weights"]
         _mark(panel, chosen)
         panel.bar(range(len(weights)), weights, color=SERIES[0], width=0.72)
+        # What each would have if none were preferred.
         panel.axhline(1 / len(weights), color=SOFT, ls=":", lw=1.2)
         panel.grid(axis="x", visible=False)
         panel.set(title=name, xlabel="layer", ylabel="weight")
@@ -84,6 +86,7 @@ def student_similarity(students: Mapping[str, Any], told: Mapping[str, Any]) -> 
     size = (9.2, rows * max(2.6, 0.34 * depth + 1.0))
     figure, grid = plt.subplots(rows, COLUMNS, figsize=size, layout="constrained", squeeze=False)
     mesh = None
+    # The last row of the grid may have more panels than there are students.
     for panel, (name, cka) in zip(grid.flat, students.items(), strict=False):
         mesh = _heat(panel, cka)
         panel.set(title=name, xlabel="student layer", ylabel="teacher layer")
@@ -104,6 +107,7 @@ def arms_side_by_side(document: Mapping[str, Any]) -> Any:
     for panel, name in zip(panels, [*tasks, "R2 to the teacher"], strict=False):
         found = [document["students"][arm["student"]] for arm in arms]
         for row, (student, colour) in enumerate(zip(found, colours, strict=True)):
+            # R2 is of one set of frames and has no interval.
             score = student["tasks"].get(name, {"test": student["r2"], "ci95": [student["r2"]] * 2})
             panel.plot(score["ci95"], [row, row], color=colour, lw=1.6, alpha=0.55, solid_capstyle="butt")
             panel.plot([score["test"]], [row], "o", color=colour, ms=5)
@@ -116,6 +120,7 @@ def arms_side_by_side(document: Mapping[str, Any]) -> Any:
 def _panels(count: int, height: float) -> tuple[Any, list[Any]]:
     import matplotlib.pyplot as plt
 
+    # Four go two by two, else one would stand alone in its row.
     columns = min(COLUMNS, count) if count != 4 else 2
     rows = math.ceil(count / columns)
     figure, grid = plt.subplots(
@@ -137,6 +142,7 @@ def _mark(panel: Any, chosen: Sequence[int]) -> None:
 
 
 def _heat(panel: Any, cka: Sequence[Sequence[float]]) -> Any:
+    # One scale for all maps, so that they can be compared.
     mesh = panel.pcolormesh(cka, vmin=0, vmax=1, cmap="viridis", edgecolors=CARD, linewidth=0.6)
     rows, columns = len(cka), len(cka[0])
     panel.set_xticks([k + 0.5 for k in range(columns)], range(columns))

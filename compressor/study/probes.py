@@ -42,6 +42,7 @@ def open_tasks(tasks: Sequence[str], data_root: Path | None = None, data: Path |
             f"study: {what}; layers are probed with a linear layer on the mean over time, which can do "
             f"{', '.join(known)}"
         )
+    # Either would silently win over the other.
     if data_root is not None and data is not None:
         raise SpeechpressError("study: give --data-root (a folder of several corpora) or --data (one), not both")
     if data_root is not None:
@@ -81,6 +82,7 @@ def layer_scores(task: Task, store: FeatureStore, seeds: int) -> dict[str, Any]:
     layers = [{"layer": k, **brief(score)} for k, score in enumerate(probe_each_layer(parts, classes, seeds))]
     weighted = probe(parts, classes, seeds)
     return {
+        # Chosen on val: the best of many test scores flatters itself.
         "best_layer": max(layers, key=lambda entry: entry["val"])["layer"],
         "layers": layers,
         "weighted": {**brief(weighted), "layer_weights": list(weighted.layer_weights)},
@@ -94,6 +96,7 @@ def brief(score: Score) -> dict[str, Any]:
 
 def clips_to_compare(tasks: Sequence[Task], device: str) -> list[Tensor]:
     """Test clips of all tasks, (1, S) each, in a fixed random order, up to COMPARED_S."""
+    # Tasks may share recordings; each is heard once.
     items = {item.sound: item for task in tasks for item in task.part("test")}
     sounds = [item.sound for item in sorted(items.values(), key=lambda item: item.order)]
     return some_waves(sounds, read_sound, COMPARED_S, device)
@@ -102,5 +105,6 @@ def clips_to_compare(tasks: Sequence[Task], device: str) -> list[Tensor]:
 def corpora_of(tasks: Sequence[Task]) -> list[Path]:
     """The folders with a labels.tsv that the tasks' recordings lie in."""
     folders = {Path(path).parent for task in tasks for item in task.items for path, _ in item.sound.parts}
+    # A recording may lie in a folder below the one with the labels.
     found = {next((up for up in [folder, *folder.parents] if (up / LABELS).is_file()), folder) for folder in folders}
     return sorted(found)

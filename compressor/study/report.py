@@ -29,6 +29,7 @@ def write_study(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     with filled(folder, [RESULT]) as part:
         write_json(part / RESULT, dict(document))
+        # Hours of probes must not be lost to a plot that fails.
         drawn = attempt("the pages of the study", lambda: _draw(document, part)) or []
         names = [path.name for path in drawn]
     return [folder / name for name in [*names[:2], RESULT, *names[2:]]]
@@ -149,6 +150,7 @@ def students_table(document: Mapping[str, Any]) -> tuple[list[str], list[list[st
 
 
 def _last_cka(document: Mapping[str, Any], student: str) -> str:
+    # Rows are the teacher's layers, columns the student's.
     return f"{document['cka']['students'][student][-1][-1]:.3f}"
 
 

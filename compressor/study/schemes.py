@@ -98,6 +98,7 @@ def _settled(
     prepared: Prepared, options: SchemeReportOptions, notes: list[str], say: OnText
 ) -> dict[str, Quantization]:
     found = {}
+    # Always with float32, which the others are held against.
     for scheme in dict.fromkeys(["none", *options.schemes]):
         try:
             if scheme not in ("mixed", "int8-static"):
@@ -105,6 +106,7 @@ def _settled(
             found[scheme], _ = settle(prepared, scheme, say, options.budget_db)
         except SpeechpressError as error:
             notes.append(f"{scheme}: {error}")
+    # float32 can always be had, so it alone means that no scheme can.
     if len(found) < 2:
         raise SpeechpressError(f"{prepared.opened.path}: no scheme can be had: {'; '.join(notes) or 'none was named'}")
     return found
@@ -115,6 +117,7 @@ def _some(prepared: Prepared, seconds: float) -> list[torch.Tensor]:
     assert prepared.speech is not None
     kept: list[torch.Tensor] = []
     for wave in prepared.speech.test:
+        # Clips stay whole, so the last one may go beyond.
         if sum(w.shape[1] for w in kept) < seconds * SAMPLE_RATE:
             kept.append(wave)
     return kept
@@ -179,6 +182,7 @@ def _speech_like(example: torch.Tensor) -> np.ndarray:
 
 def _timed(calls: dict[str, tuple[Program, list[np.ndarray]]], name: str, rounds: int) -> dict[str, dict[str, float]]:
     times: dict[str, list[float]] = {scheme: [] for scheme in calls}
+    # In turn, so that a disturbance of the machine meets all of them.
     for number in range(rounds + 1):
         for scheme, (program, arrays) in calls.items():
             started = time.perf_counter()
@@ -187,6 +191,7 @@ def _timed(calls: dict[str, tuple[Program, list[np.ndarray]]], name: str, rounds
                 times[scheme].append(1000 * (time.perf_counter() - started))
     found = {}
     for scheme, values in times.items():
+        # Not the mean: what disturbs a call only ever makes it longer.
         q1, median, q3 = statistics.quantiles(values, n=4)
         found[scheme] = {"median_ms": median, "q1_ms": q1, "q3_ms": q3}
     return found
@@ -216,10 +221,12 @@ def _program_parity(encoder: Encoder, program: Program, waves: Sequence[torch.Te
     for wave in waves:
         if encoder.config.blockers:
             size = round(WINDOW_MS * SAMPLE_RATE / 1000)
+            # The program takes whole windows; the rest of a recording is left out.
             for window in wave.split(size, 1)[: wave.shape[1] // size]:
                 found.append(program.run("window", window.numpy())[0][0])
                 wanted.append(encoder(window)[0].numpy())
         else:
+            # A new engine for each clip, so that no state is carried over.
             engine = _Engine(encoder, program)
             stream = StreamingExtractor(engine)
             found += [stream.push(wave[0].numpy()).frames, stream.flush().frames]
@@ -259,7 +266,9 @@ def _add_heads(
             say(f"{scheme}: heads against the teacher")
             comparison.upstreams["student"] = encoder_upstream(encoder, _chunk(encoder))
             found = comparison_fidelity(comparison, waves)
+            # A linear map is fitted anew for each scheme, and would hide what rounding does to the heads.
             rows[scheme]["heads"] = found["fidelity"] if found["fidelity_by"] == "heads" else {}
+    # Every scheme says the same.
     notes += dict.fromkeys(comparison.notes)
 
 
@@ -276,6 +285,7 @@ def _add_probes(
     try:
         tasks = [make_task(name, options.data) for name in options.tasks]
     except SpeechpressError as error:
+        # Speech of one's own may have no labels; that the starter's lack some is an error.
         if options.data is None:
             raise
         notes.append(f"no probes: {error}")

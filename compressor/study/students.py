@@ -66,8 +66,10 @@ class Runs:
     def recipe(self, layers: Sequence[int]) -> Recipe:
         """The recipe with these layers, which are the teacher's own numbers, and everything else the same."""
         training = self.training
+        # Seldom: students are measured afterwards in any case.
         often = f"train.validate_every={max(1, training.steps // 4)}"
         own = [f"teacher={self.teacher.card.source}", often, *training.sets, f"train.steps={training.steps}"]
+        # After the sets of the user, which must not change what makes students comparable.
         return load_recipe(training.recipe, [*own, f"match.layers={list(layers)}"])
 
 
@@ -93,14 +95,17 @@ def check_training(training: Training, teacher: Teacher, most: int) -> Runs:
         raise SpeechpressError(f"{training.out}: holds something else than a study; use another --out")
     corpus = open_corpus(*training.data)
     runs = Runs(training, teacher, most, corpus.fingerprint, frozenset())
+    # Any layers do for a look at everything else.
     recipe = runs.recipe([teacher.card.depth])
     last, (train_part, _) = plan(recipe, teacher), hold_out(corpus, recipe.train.seed, recipe.train.crop_s)
     hop = last.student.config.hop_samples
     if hop != teacher.card.hop_samples:
         raise SpeechpressError(
+            # 16 samples are 1 ms at 16 kHz.
             f"{training.recipe}: its student has a frame every {hop / 16:g} ms, but {teacher.card.source} has one "
             f"every {teacher.card.hop_samples / 16:g} ms; use another --recipe"
         )
+    # Resolved: the same file may be reached by another path.
     return replace(runs, heard=frozenset(str(Path(cut_place(cut)).resolve()) for cut in train_part.cuts))
 
 
@@ -123,7 +128,9 @@ def choose_arms(suggestion: Suggestion, depth: int, most: int, out: Path) -> lis
     kinds: dict[tuple[int, ...], list[str]] = {}
     for heads in range(1, most + 1):
         for kind, layers in (("suggested", suggestion.first(heads)), ("even", evenly(heads, depth))):
+            # In a shallow teacher there are fewer evenly spaced layers than heads.
             if len(layers) == heads:
+                # What two choices agree on is trained once.
                 kinds.setdefault(layers, []).append("last" if kind == "even" and heads == 1 else f"{kind}-{heads}")
     return [
         Arm(layers, tuple(names), out / "students" / f"layers-{'-'.join(map(str, layers))}")
@@ -144,10 +151,12 @@ def train_arms(runs: Runs, suggestion: Suggestion, listen: OnText) -> list[Arm]:
             _check_same(arm.folder, recipe, runs)
             listen(f"student {number} of {len(arms)}, {arm.name}: is there already")
             continue
+        # Killed before its first save, it has nothing to go on from, and starts anew.
         going_on = (arm.folder / STATE).is_file()
         options = RunOptions(runs.training.data, arm.folder, runs.training.device, going_on, overwrite=not going_on)
         outcome = distill(recipe, options, _told(f"student {number} of {len(arms)}, {arm.name}", recipe, listen))
         if not outcome.finished:
+            # distill takes the first Ctrl-C itself; here it ends the study.
             listen(f"interrupted; the same command with --out {runs.training.out} goes on")
             raise KeyboardInterrupt
     return arms
@@ -275,6 +284,7 @@ def verdict(arms: Sequence[Mapping[str, Any]], heads: int) -> list[str]:
     if not rest:
         return words
     best = max(rest, key=lambda arm: arm["accuracy"])
+    # Independent errors add up in squares.
     gap, noise = own["accuracy"] - best["accuracy"], math.hypot(own["noise"], best["noise"])
     holds = "holds" if gap > noise else "does not hold" if gap < -noise else "is neither confirmed nor refuted"
     words.append(

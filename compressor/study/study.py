@@ -136,6 +136,7 @@ def open_students(folders: Sequence[Path], teacher: Teacher) -> dict[str, Checkp
                 f"{teachers / 16:g} ms; layers are compared frame by frame, so leave this student out"
             )
         name = folder.resolve().name
+        # The teacher has this name in the tables.
         opened[str(folder) if name in opened or name == "teacher" else name] = checkpoint
     return opened
 
@@ -166,6 +167,7 @@ def suggest_layers(tasks: Mapping[str, Any], cka: Sequence[Sequence[float]], mos
     accuracy = {name: [entry["val"] for entry in task["layers"]] for name, task in tasks.items()}
     noise = {}
     for name, task in tasks.items():
+        # The interval of the best layer stands for those of all.
         low, high = wilson(max(accuracy[name]), task["clips"]["val"])
         noise[name] = (high - low) / 2
     return suggest(accuracy, {name: task["chance"] for name, task in tasks.items()}, cka, most, noise)
