@@ -67,7 +67,7 @@ class AdbDevice:
     def _run(self, words: list[str], timeout_s: float) -> Done:
         need_adb()
         try:
-            # -s always: with two phones adb would refuse, or take the wrong one.
+            # -s always: with two phones connected, adb refuses to choose.
             return run(["adb", "-s", self.serial, *words], timeout_s + START_S)
         except TimedOut as error:
             raise DeviceError(f"{self.address}: {error}; run `adb kill-server`, plug the phone in again") from error

@@ -121,7 +121,7 @@ def _model(parts: dict[str, str], android: dict[str, str], apple: dict[str, str]
         # Some phones repeat their maker in the model.
         return model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
     tree, desk = parts.get("/proc/device-tree/model"), parts.get("/sys/class/dmi/id/product_name")
-    # The device tree first: boards have no DMI, and what some report there is a placeholder.
+    # The device tree first: where there is one, it names the board.
     return tree or apple.get("hw.model") or desk or None
 
 

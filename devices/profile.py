@@ -121,7 +121,7 @@ def profile(bundle: Bundle, device: Device, options: ProfileOptions, listen: OnE
         files = side.files(bundle, Path(own))
         size_bytes = sum(path.stat().st_size for path in files)
         life_s = _planned_s(settings) + 3 * options.silence_s + MARGIN_S
-        # A tenth more, for the trace, the clip's frames and what the file system adds.
+        # A tenth more than is copied: programs write there as well, such as the trace.
         with workspace(device, int(1.1 * size_bytes), life_s, listen) as folder:
             listen({"event": "push", "size_bytes": size_bytes})
             device.push(files, folder)

@@ -18,7 +18,7 @@ from .workspace import check_end
 
 ZIP = "speechpress-runtime.zip"
 NEEDED = ("numpy", "torch", "executorch")
-# find_spec and not an import: importing torch takes seconds on a board.
+# find_spec and not an import: importing torch is slow on a board.
 LOOK = (
     "import sys, importlib.util as u; "
     f"print('.'.join(map(str, sys.version_info[:2])), *[n for n in {NEEDED!r} if u.find_spec(n) is None])"

@@ -164,7 +164,7 @@ def result_of(record: Record) -> dict[str, Any]:
     chunk_ms, budget_ms = settings["chunk_ms"], settings["budget_ms"] or settings["chunk_ms"]
     cpu_ms = _cpu_ms(fast, settings["threads"])
     load = record["load"] or {}  # null when it ended before anything was loaded
-    p99_ms = main.get("p99_ms")  # not the median: a chunk that is late is heard
+    p99_ms = main.get("p99_ms")  # not the median: a live stream suffers from its slow chunks
     return {
         **{name: main.get(name) for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")},
         "load_ms": load.get("load_ms"),

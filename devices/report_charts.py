@@ -122,7 +122,7 @@ def timeline(paces: dict[str, tuple[list[float], list[float]]], budget_ms: float
         if ms:
             style = f"line{colour}" + (" dash" if name == "flat" else "")
             middle, worst = _thinned(start, ms, quantile_share=0.5), _thinned(start, ms, quantile_share=1.0)
-            # The median alone would hide single slow chunks, and those are what is heard.
+            # The median alone would hide single slow chunks, and a live stream suffers from those.
             if len(ms) > MOST_POINTS:
                 body.append(f'<path class="line{colour} faint" d="{_path(worst, x, y)}"/>')
             body.append(f'<path class="{style}" d="{_path(middle, x, y)}"/>')

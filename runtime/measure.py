@@ -134,7 +134,7 @@ def run_pace(pace: str, model: Model, settings: Settings, emit: Emit, stop: thre
         if end - sampled >= SAMPLE_EVERY_S:
             sampled = end
             emit("sample", pace=pace, **watch.sample())
-    # Before the rest is told, because printing is no work of the model.
+    # Before the rest is told: that is no work of this pace.
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     _tell(pace, pending, emit)
     emit("sample", pace=pace, **watch.sample())

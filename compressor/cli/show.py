@@ -69,7 +69,7 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
     teacher = known_teacher(recipe.teacher)
     depth = teacher.depth if teacher else recipe.match.depth
     width = teacher.width if teacher else EncoderConfig().width
-    # Without a depth, layers counted from the end cannot be told.
+    # Layers are moved to the same fractions of the teacher's depth, so one depth has to be known.
     match, notes = resolve_match(recipe, depth) if depth else (recipe.match, [])
     if teacher is None:
         notes.append(f"nothing is known of {recipe.teacher} before it is loaded; figures are those for a HuBERT base")

@@ -194,7 +194,7 @@ class _Feed:
         self.error: BaseException | None = None
         self._waiting: deque[Chunk] = deque()
         self.bell, self._ring = os.pipe()
-        # A full pipe has rung enough; the worker must not wait for whoever draws.
+        # The worker must never wait for whoever draws.
         os.set_blocking(self._ring, False)
         self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
