@@ -12,6 +12,7 @@ from .process import Done, Lines, TimedOut, run
 INSTALL = "install it with: sudo apt-get install adb (Debian, Ubuntu) or brew install android-platform-tools (macOS)"
 START_S = 30.0  # the first call also starts adb's server
 # What a phone's state, or adb, says, and what to do about it.
+# Looked through in this order, so the more telling words stand first.
 MEANINGS = {
     "unauthorized": "has not been told to trust this computer: unlock it, and confirm the question on its screen",
     "no permissions": "may not be opened by you: add udev rules (sudo apt-get install "
@@ -30,6 +31,7 @@ MEANINGS = {
 class AdbDevice:
     """A phone by its serial number. It has no Python, so `python` is None and a native runner is used."""
 
+    # The one folder in which adb's user may both write and start programs.
     base = "/data/local/tmp"
     python: str | None = None
 
@@ -38,6 +40,7 @@ class AdbDevice:
 
     def shell(self, script: str, timeout_s: float = 30.0) -> Done:
         done = self._run(["shell", script], timeout_s)
+        # adb's own errors and a script's have the same exit codes: only what it says tells them apart.
         problem = self.explain(done)
         if problem is not None:
             raise problem
@@ -54,6 +57,7 @@ class AdbDevice:
         self._copy(["pull", path, str(to)])
 
     def _copy(self, words: list[str]) -> None:
+        # Half an hour: a program may have hundreds of megabytes.
         done = self._run(words, 1800)
         if done.code:
             raise self._meaning(f"{done.out}\n{done.err}") or DeviceError(
@@ -63,6 +67,7 @@ class AdbDevice:
     def _run(self, words: list[str], timeout_s: float) -> Done:
         need_adb()
         try:
+            # -s always: with two phones connected, adb refuses to choose.
             return run(["adb", "-s", self.serial, *words], timeout_s + START_S)
         except TimedOut as error:
             raise DeviceError(f"{self.address}: {error}; run `adb kill-server`, plug the phone in again") from error
@@ -101,8 +106,10 @@ def parse_devices(text: str) -> list[dict[str, Any]]:
     rows = []
     for line in text.splitlines():
         serial, _, rest = line.strip().partition(" ")
+        # The heading, and "* daemon started", which adb writes to the same output.
         if not serial or serial == "List" or line.startswith("*"):
             continue
+        # "[http://...]" is a link to help that adb prints; its colon divides no key from a value.
         facts = dict(word.split(":", 1) for word in rest.split() if ":" in word and "[" not in word)
         known = (words for words in ("unauthorized", "offline", "no permissions") if words in rest)
         state = next(known, rest.split()[0] if rest.split() else "unknown")

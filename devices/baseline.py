@@ -49,6 +49,7 @@ def key(record: Record) -> tuple[Any, ...]:
     """What has to be the same for two records to be compared; the program itself may differ, that is the point."""
     bundle, settings, device = record["bundle"], record["settings"], record["device"]
     how = tuple(str(settings[name]) for name in ("chunk_ms", "threads", "cores", "side", "paces"))
+    # A chipset where there is no model: a board or a container may have no name of its own.
     return (bundle["name"], bundle["quantize"], device["address"], device["model"] or device["chipset"], *how)
 
 
@@ -61,9 +62,12 @@ def changes(record: Record, baselines: list[Record]) -> list[Change]:
     for figure, share in SHARES.items():
         earlier = sorted(item["result"][figure] for item in before)
         middle = quantile(earlier, 0.5)
+        # 0 for a single earlier run, whose own noise then has to do.
         apart = (earlier[-1] - earlier[0]) / middle
+        # Both runs have noise, independent of each other; of several earlier ones the noisiest counts.
         chance = math.hypot(noise(_values(record), share), max(noise(_values(item), share) for item in before))
         found.append(Change(figure, middle, record["result"][figure], max(FLOOR, apart, chance)))
+    # Not every device tells its memory.
     memory = [item["result"]["peak_rss_bytes"] for item in before if item["result"]["peak_rss_bytes"]]
     if memory and record["result"]["peak_rss_bytes"]:
         middle = quantile(sorted(memory), 0.5)
@@ -73,7 +77,9 @@ def changes(record: Record, baselines: list[Record]) -> list[Change]:
 
 def noise(values_ms: list[float], share: float) -> float:
     """Half the width of the 95 % interval of a quantile, relative to it; the draws are always the same."""
+    # Blocks, because neighbouring chunks are alike: single ones would make the noise look smaller.
     blocks = [values_ms[start : start + BLOCK] for start in range(0, len(values_ms), BLOCK)]
+    # Fixed, so that the same two records are always judged alike.
     draw = random.Random(0)
     found = sorted(_drawn(blocks, draw, share) for _ in range(DRAWS))
     middle = quantile(sorted(values_ms), share)

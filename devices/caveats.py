@@ -8,6 +8,7 @@ from .record import Record
 OTHERS_CORES = 0.2  # of other programs, meanwhile
 CLOCK_DROP, DRIFT = 0.9, 1.1  # the last quarter of a run against the first
 HOT_C = 80.0
+# Of 100 chunks the 99th percentile is already nearly the second slowest.
 ENOUGH_CHUNKS, ENOUGH_FOR_DRIFT = 100, 40
 SLOW_GOVERNORS = ("powersave", "conservative")
 Warning = dict[str, str]
@@ -42,6 +43,7 @@ def _device(device: dict[str, Any]) -> list[Warning]:
 
 def _limits(record: Record) -> list[Warning]:
     limit, threads = record["device"]["cpu_limit_cores"], record["settings"]["threads"]
+    # A container's quota stops all threads for the rest of its period, which looks like slow chunks.
     if limit is not None and limit < threads:
         return [_warn("container", f"this container may use {limit:g} cores, and {threads} threads were asked for")]
     return []
@@ -56,6 +58,7 @@ def _versions(record: Record) -> list[Warning]:
 
 
 def _plain(version: str | None) -> str:
+    # "+cpu" is a build of the same version.
     return (version or "").split("+")[0]
 
 
@@ -63,13 +66,16 @@ def _pace(name: str, pace: dict[str, Any]) -> list[Warning]:
     found = []
     where = {"real": "at the pace of real audio", "flat": "flat out"}[name]
     others = [item["others_cores"] for item in pace["samples"] if item["others_cores"] is not None]
+    # The median: one short job of the system makes no run doubtful.
     if others and median(others) > OTHERS_CORES:
         text = f"{where}, other programs used {median(others):.1f} cores: measure again on a quiet machine"
         found.append(_warn("other load", text))
     hottest = max((item["temp_c"] for item in pace["samples"] if item["temp_c"] is not None), default=0.0)
     if hottest >= HOT_C:
         found.append(_warn("heat", f"{where}, the device became {hottest:.0f} °C hot"))
+    # The fastest core: the others may rest, which says nothing of heat.
     clocks = [max(item["khz"].values()) for item in pace["samples"] if item["khz"]]
+    # A sample a second: of fewer than 8 a quarter is a single value.
     ratio = _last_to_first(clocks) if len(clocks) >= 8 else None
     if ratio is not None and ratio < CLOCK_DROP:
         found.append(_warn("clock drop", f"{where}, the clock fell to {ratio:.0%}: heat or power limits"))

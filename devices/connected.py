@@ -10,6 +10,7 @@ from .host import HostDevice
 from .known import Known, big_cores, match
 from .probe import probe
 
+# As the phones spell themselves.
 MAKERS = ("Google", "samsung")
 
 
@@ -19,6 +20,7 @@ def connected() -> list[dict[str, Any]]:
     known = match(facts["model"])
     rows = [_row("host", "this machine", facts["model"], facts["chipset"], known)]
     rows[0]["big_cores"] = ", ".join(map(str, big_cores(facts["cores"], known)))
+    # No error: whoever lists devices may have no phone.
     if shutil.which("adb") is None:
         return rows
     try:

@@ -12,6 +12,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .process import Done, Lines
 
+# An IPv6 address needs brackets, as its colons would be taken for a port's.
 _SSH = re.compile(r"(?:(?P<user>[\w.+-]+)@)?(?:\[(?P<six>[\w:.%]+)\]|(?P<host>[\w.-]+))(?::(?P<port>\d+))?")
 
 
@@ -71,6 +72,7 @@ def parse(text: str) -> Address:
     kind, _, rest = text.strip().partition(":")
     if text.strip() == "host":
         return Address("host")
+    # A serial with a leading hyphen would be an option to adb; so would a host to ssh.
     if kind == "adb" and re.fullmatch(r"[\w.:\[\]-]+", rest) and not rest.startswith("-"):
         return Address("adb", serial=rest)
     if kind == "ssh":

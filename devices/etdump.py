@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from speechpress.runtime.errors import SpeechpressError
 
+# As XNNPACK names them; all else that it runs is cheap beside them.
 PRODUCTS = ("Convolution", "Fully Connected", "Batch Matrix Multiply", "Deconvolution")
 DELEGATE, NATIVE = "DELEGATE_CALL", "native_call_"
 UNKNOWN, CALLING = "not known", "(calling the backend)"
@@ -65,11 +66,13 @@ def read_events(trace: Path) -> list[Event]:
     """The operators of the traced method in order; raises SpeechpressError when the file is no trace."""
     from speechpress.runtime.engine import quiet  # with numpy, which a report does without
 
+    # The Inspector logs and warns of what it misses in traces without debug data.
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # Here: it takes pandas and more with it, which only a trace needs.
             from executorch.devtools import Inspector
 
             blocks = Inspector(etdump_path=str(trace)).event_blocks
@@ -87,6 +90,7 @@ def read_events(trace: Path) -> list[Event]:
         ms = median(event.perf_data.raw[1:] or event.perf_data.raw)
         if event.delegate_debug_identifier is not None:
             found.append(Event(str(event.delegate_debug_identifier), ms, True))
+        # Others, such as OPERATOR_CALL, hold the same time once more.
         elif event.name == DELEGATE or event.name.startswith(NATIVE):
             found.append(Event(event.name, ms, False))
     return found
@@ -95,6 +99,7 @@ def read_events(trace: Path) -> list[Event]:
 def share_out(events: list[Event], layers: dict[str, Any] | None) -> dict[str, Any]:
     """As `operators`, of events: the backend's operators stand before the call that ran them."""
     costs = _costs(events, layers or {"kernels": {}, "partitions": []})
+    # Never 0: shares are divided by it.
     total_ms = max(sum(cost.ms for cost in costs), 1e-9)
     outside_ms = sum(cost.ms for cost in costs if cost.where == OUTSIDE)
     known_ms = sum(cost.ms for cost in costs if cost.module != UNKNOWN)
@@ -136,8 +141,10 @@ def _inside(events: list[Event], call_ms: float, products: list[str] | None) -> 
 def _places(events: list[Event], products: list[str] | None) -> list[str]:
     """The module of each operator of one call."""
     count = sum(event.name.startswith(PRODUCTS) for event in events)
+    # One product more or less would shift the layer of every one after it.
     if not products or count != len(products):
         return [UNKNOWN] * len(events)
+    # What comes before the first product is counted with it.
     places, left, place = [], list(products), products[0]
     for event in events:
         if event.name.startswith(PRODUCTS):
@@ -150,6 +157,7 @@ def _kernel_module(name: str, seen: Counter[str], kernels: dict[str, list[str]])
     """The trace calls a kernel after its last name, sometimes with an underscore before `out`."""
     key = next((key for key in (name, name.replace("_out", ".out")) if key in kernels), None)
     seen[name] += 1
+    # More calls than the bundle lists: of another version, so no guess.
     if key is None or seen[name] > len(kernels[key]):
         return UNKNOWN
     return kernels[key][seen[name] - 1]
@@ -160,6 +168,7 @@ def stage(layer: str) -> str:
     found = re.match(r"encoder\.layers\.(\d+)", layer)
     if found:
         return f"layer {int(found[1]) + 1}"
+    # By their beginnings; "encoder.layer_norm" does not begin any of `encoder.layers`.
     names = {
         "feature_extractor": "front end",
         "feature_projection": "projection",

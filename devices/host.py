@@ -12,12 +12,14 @@ class HostDevice:
     """Files are linked, not copied: they are here already."""
 
     address = "host"
+    # Quoted for the shell, which also opens it: TMPDIR is the device's, not ours.
     base = '"${TMPDIR:-/tmp}"'
 
     def __init__(self, python: str | None = None) -> None:
         self.python: str | None = python or sys.executable
 
     def shell(self, script: str, timeout_s: float = 30.0) -> Done:
+        # The same scripts as on a device, so that a run on this machine tests them.
         return run(["sh", "-c", script], timeout_s)
 
     def start(self, script: str, silence_s: float) -> Lines:

@@ -62,8 +62,10 @@ def big_cores(cores: list[dict[str, Any]], known: Known | None) -> list[int]:
     """The fast cores: as known, else those with the highest capacity or clock; all of them when they are alike."""
     if known is not None and known.big_cores:
         return list(known.big_cores)
+    # Capacity first: cores of different kinds may share a clock.
     for key in ("capacity", "max_khz"):
         values = [core[key] for core in cores]
+        # A core that is off tells nothing, and comparing the rest could name the wrong ones.
         if values and None not in values:
             return [core["core"] for core in cores if core[key] == max(values)]
     return [core["core"] for core in cores]

@@ -37,6 +37,7 @@ def find(given: Path | None, device: Device, facts: dict[str, Any]) -> Path:
             f"{device.address}: needs the native runner {RUNNER}, but {where}. Build it as docs/cpp.md says (for "
             "a phone with the Android NDK, under 'Android'), then: --runner PATH"
         )
+    # Checked here: on the device it would only be "not executable" or a crash.
     built_for = machine(path)
     if facts["abi"] and built_for != facts["abi"]:
         raise SpeechpressError(
@@ -68,6 +69,7 @@ class NativeSide:
             raise SpeechpressError(f"{bundle.path}: does not stream, and {RUNNER} runs streams only")
         self.bundle = bundle
         write_clip(folder / CLIP, bundle.golden["audio"], bundle.document["audio"]["sample_rate"])
+        # A runner that links ExecuTorch as libraries does not start without them.
         libraries = sorted(self.runner.parent.glob("libexecutorch*.so*"))
         return [self.runner, *libraries, bundle.program, bundle.path / DOCUMENT, folder / CLIP]
 
@@ -113,8 +115,10 @@ class NativeRun:
             self.device.pull(f"{self.folder}/{FRAMES}", Path(own) / FRAMES)
             values = np.fromfile(Path(own) / FRAMES, np.float32)
         width, tolerance = self.bundle.document["features"]["width"], self.bundle.document["tolerance"]
+        # A run that was cut short may end within a frame; parity then tells that the shape is wrong.
         whole = values[: len(values) // width * width].reshape(-1, width)
         parity = compare_layers(whole, self.bundle.golden[frames_of], len(self.bundle.output_layers))
+        # Infinity is no JSON, and the record goes into a file.
         finite = {name: value if abs(value) < float("inf") else None for name, value in parity.items()}
         versions = {"runner": self.side.runner.name}
         yield {"event": "start", "phase": "golden", "versions": versions}
@@ -136,6 +140,7 @@ class NativeRun:
             elif line.startswith("chunk "):
                 count += 1
                 yield from self._chunk(pace, first, count, line)
+        # A runner of another version may end well without it.
         if summary is None:
             raise SpeechpressError(f"{self.device.address}: {RUNNER} ended without its summary; is it of this version?")
         if first:
@@ -148,6 +153,7 @@ class NativeRun:
             yield {"event": "load", "load_ms": float(load_ms), "first_chunk_ms": float(ms), "base_rss_bytes": None}
         if count == 1:
             yield {"event": "pace", "pace": pace}
+        # + 1 for the first chunk, which is told by itself.
         if count > self.settings["warmup"] + 1:
             yield {"event": "chunks", "pace": pace, "start_s": [float(start_s)], "ms": [float(ms)]}
 
@@ -172,6 +178,7 @@ class NativeRun:
         common = ["--wav", CLIP, "--chunk-frames", str(frames), "--threads", threads, "--json"]
         command = shlex.join([f"./{self.side.runner.name}", PROGRAM, *common, *words])
         script = (
+            # `exec`: the pid that the watcher kills must be the runner's, not the shell's.
             f"cd {shlex.quote(self.folder)} || exit 1; chmod +x ./{shlex.quote(self.side.runner.name)}; echo $$ > pid; "
             f"export LD_LIBRARY_PATH=$PWD${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}; exec {self._pinned()}{command}"
         )
@@ -179,6 +186,7 @@ class NativeRun:
         try:
             yield from self.lines
         except TimedOut as error:
+            # It was silent for long already.
             done = self.lines.end(patience_s=1.0)
             raise self.device.explain(done) or TimedOut(
                 f"{self.device.address}: {RUNNER} hangs ({error}) and was ended. {SAYING}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from .device import Device
 
+# One script and not many calls: each is a connection of its own over ssh. What a system lacks is skipped.
 SCRIPT = r"""
 say() { echo "== $1"; shift; "$@" 2>/dev/null | tr -d '\000'; echo; }
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -61,7 +62,9 @@ ARM_PARTS = {
     "0xd81": "Cortex-A720",
     "0xd82": "Cortex-X4",
 }
+# The high bits tell what happened since the board started, which is no matter of this run.
 THROTTLED_NOW = 0xF  # the low bits of `vcgencmd get_throttled`: under-voltage, capped, throttled, soft limit
+# armv8l is a 64-bit kernel with 32-bit programs.
 ABIS = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64", "armv7l": "arm", "armv8l": "arm"}
 
 
@@ -89,6 +92,7 @@ def facts(text: str) -> dict[str, Any]:
         "kernel": " ".join(system[:2]) or None,
         "abi": ABIS.get(machine, machine) or None,
         "memory_bytes": _memory(parts, apple),
+        # macOS has no /sys: it tells how many cores there are, no more.
         "cores": _cores(parts) or _apple_cores(apple),
         "load_1min": _first_number(parts.get("/proc/loadavg", "")),
         "cpu_limit_cores": _cpu_limit(parts.get("/sys/fs/cgroup/cpu.max", "")),
@@ -114,8 +118,10 @@ def _pairs(text: str) -> dict[str, str]:
 def _model(parts: dict[str, str], android: dict[str, str], apple: dict[str, str]) -> str | None:
     if android.get("ro.product.model"):
         maker, model = android.get("ro.product.manufacturer", ""), android["ro.product.model"]
+        # Some phones repeat their maker in the model.
         return model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
     tree, desk = parts.get("/proc/device-tree/model"), parts.get("/sys/class/dmi/id/product_name")
+    # The device tree first: where there is one, it names the board.
     return tree or apple.get("hw.model") or desk or None
 
 
@@ -127,6 +133,7 @@ def _chipset(parts: dict[str, str], android: dict[str, str], apple: dict[str, st
         return apple["machdep.cpu.brand_string"]
     info = parts.get("/proc/cpuinfo", "")
     found = re.search(r"^model name\s*:\s*(.+)$", info, re.M)
+    # "ARMv7 Processor rev 3" names an architecture; the part numbers below tell the cores.
     if found and not found[1].startswith("ARM"):
         return found[1].strip()
     names = list(dict.fromkeys(core["name"] for core in _cores(parts) if core["name"]))
@@ -151,6 +158,7 @@ def _memory(parts: dict[str, str], apple: dict[str, str]) -> int | None:
 
 def _cores(parts: dict[str, str]) -> list[dict[str, Any]]:
     names = _core_names(parts.get("/proc/cpuinfo", ""))
+    # By number: cpu10 comes before cpu2 in the shell's order.
     numbers = sorted(int(name.split()[1]) for name in parts if re.fullmatch(r"core \d+", name))
     return [_core(number, names.get(number), _pairs(parts[f"core {number}"])) for number in numbers]
 
@@ -191,6 +199,7 @@ def _cpu_limit(text: str) -> float | None:
 
 def _on_battery(parts: dict[str, str]) -> bool | None:
     power = [body for name, body in parts.items() if name.startswith("power ")]
+    # Not `online`: a charger may be there and give less than is used.
     return any("Discharging" in body for body in power) if power else None
 
 
@@ -208,6 +217,7 @@ def _throttled(parts: dict[str, str]) -> bool | None:
     if pi:
         return bool(int(pi[1], 16) & THROTTLED_NOW)
     phone = re.search(r"Thermal Status:\s*(\d+)", parts.get("thermalservice", ""))
+    # Android's scale: 0 none, 1 light, which does not yet slow anything that one notices.
     return int(phone[1]) > 1 if phone else None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from speechpress.runtime.errors import SpeechpressError
 
+# Enough for the end of a traceback; a program that complains for ever fills no memory.
 LAST_LINES = 40
 
 
@@ -41,6 +42,7 @@ def run(words: Sequence[str], timeout_s: float = 30.0) -> Done:
     try:
         done = subprocess.run(
             words,
+            # A program that asks something gets an end of file instead of waiting for ever.
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -82,6 +84,7 @@ class Lines:
             )
         except FileNotFoundError as error:
             raise SpeechpressError(f"{self.words[0]} is not installed, or not on PATH") from error
+        # Both outputs at once: a pipe that nobody reads fills up and stops the program.
         self._threads = [threading.Thread(target=read, daemon=True) for read in (self._read_out, self._read_errors)]
         for thread in self._threads:
             thread.start()
@@ -89,6 +92,7 @@ class Lines:
     def _read_out(self) -> None:
         for line in self.process.stdout or ():
             self._queue.put(line.rstrip("\n"))
+        # The end, told apart from silence.
         self._queue.put(None)
 
     def _read_errors(self) -> None:
@@ -108,6 +112,7 @@ class Lines:
 
     def stop(self) -> None:
         """Let it end by itself, soon."""
+        # It was asked to end: if it hangs, nobody wants to wait two minutes for that.
         self.silence_s = min(self.silence_s, 20.0)
         if self.process.stdin is not None and not self.process.stdin.closed:
             self.process.stdin.close()
@@ -121,8 +126,10 @@ class Lines:
             self.process.kill()
             self.process.wait()
         for thread in self._threads:
+            # A grandchild may hold the pipe open after the program has ended.
             thread.join(timeout=2)
         for stream in (self.process.stdout, self.process.stderr):
+            # Closing a pipe that a thread still reads would wait for that thread.
             if stream is not None and not any(thread.is_alive() for thread in self._threads):
                 stream.close()
         return Done(self.process.returncode, "", "".join(self._errors))

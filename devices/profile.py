@@ -21,6 +21,7 @@ from .scores import scores_of
 from .workspace import OnEvent, workspace
 
 CHUNKS, REAL_S, WARMUP = 100, 32.0, 5  # by default; the pace of real audio is limited in time
+# Loading and the golden clip on a slow board; too short a life would end a run that goes well.
 MARGIN_S = 900.0  # that a folder outlives the plan
 TRACE, XNNPACK = "trace.etdp", "xnnpack"
 
@@ -82,6 +83,7 @@ class Session:
         except KeyboardInterrupt:
             self.interrupted = True
             self.listen({"event": "stopping"})
+            # Then heard on: the last events hold what was measured until now.
             running.stop()
             self._hear(running)
 
@@ -110,6 +112,7 @@ def profile(bundle: Bundle, device: Device, options: ProfileOptions, listen: OnE
     known = match(facts["model"])
     side = choose_side(device, bundle, options, facts)
     settings = settled(bundle, options, facts, known) | {"side": side.name}
+    # Begun only here: before, nothing was measured, and an error is all that there is to say.
     record = begin(bundle, settings, {"address": device.address, "known": known.name if known else None, **facts})
     record["accuracy"]["scores"] = scores_of(bundle)
     listen({"event": "begin", "record": record})
@@ -118,10 +121,12 @@ def profile(bundle: Bundle, device: Device, options: ProfileOptions, listen: OnE
         files = side.files(bundle, Path(own))
         size_bytes = sum(path.stat().st_size for path in files)
         life_s = _planned_s(settings) + 3 * options.silence_s + MARGIN_S
+        # A tenth more than is copied: programs write there as well, such as the trace.
         with workspace(device, int(1.1 * size_bytes), life_s, listen) as folder:
             listen({"event": "push", "size_bytes": size_bytes})
             device.push(files, folder)
             _guarded(session, folder, Path(own))
+            # Within the folder's life: a phone that became hot says so only now.
             _look_again(session)
     settle(record)
     record["warnings"] = caveats(record)
@@ -149,6 +154,7 @@ def _phases(session: Session, folder: str, own: Path) -> None:
         session.phase(folder, "time", settings)
     if record["settings"]["per_op"] and not session.interrupted:
         session.phase(folder, "trace", settings)
+        # Before the workspace, and with it the trace, is removed.
         session.device.pull(f"{folder}/{TRACE}", own / TRACE)
         share = session.bundle.document["delegation"].get(settings["method"], {})
         record["operators"] = operators(own / TRACE, share.get("layers"))
@@ -180,6 +186,7 @@ def _look_again(session: Session) -> None:
 def choose_side(device: Device, bundle: Bundle, options: ProfileOptions, facts: dict[str, Any]) -> Side:
     """Python where it is, else the native runner; raises SpeechpressError with what is missing."""
     backend, target = bundle.document["target"]["backend"], bundle.document["target"]["name"]
+    # A runner that was named is used also where Python is: who names one wants it timed.
     if options.runner is not None or device.python is None:
         if backend != XNNPACK:
             raise SpeechpressError(
@@ -206,6 +213,7 @@ def settled(bundle: Bundle, options: ProfileOptions, facts: dict[str, Any], know
         raise SpeechpressError(f"{bundle.path}: does not stream, so --chunk-ms has no meaning; its windows are timed")
     else:
         method, chunk_ms = "window", bundle.document["window"]["ms"]
+    # 100 chunks of a second would take as many seconds; the pace of audio cannot be hurried.
     real = options.chunks or max(1, min(CHUNKS, int(1000 * REAL_S / chunk_ms)))
     return {
         "method": method,
@@ -232,6 +240,7 @@ def chosen_cores(text: str | None, cores: list[dict[str, Any]], known: Known | N
     except ValueError as error:
         raise SpeechpressError(f"--cores {text}: is no list of cores; give 4-7, or 0,2, or big") from error
     there = {core["core"] for core in cores}
+    # Some devices hide their cores; then the device itself has to refuse.
     if there and not set(numbers) <= there:
         raise SpeechpressError(f"--cores {text}: the device has the cores {min(there)} to {max(there)}")
     return numbers

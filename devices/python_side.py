@@ -18,6 +18,7 @@ from .workspace import check_end
 
 ZIP = "speechpress-runtime.zip"
 NEEDED = ("numpy", "torch", "executorch")
+# find_spec and not an import: importing torch is slow on a board.
 LOOK = (
     "import sys, importlib.util as u; "
     f"print('.'.join(map(str, sys.version_info[:2])), *[n for n in {NEEDED!r} if u.find_spec(n) is None])"
@@ -43,6 +44,7 @@ def pack(folder: Path) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("speechpress/", "")  # without it the zip holds no package of this name
         for file in sorted(resources.files("speechpress.runtime").iterdir(), key=lambda item: item.name):
+            # The core only: the demo beside it needs libraries that no board has.
             if file.name.endswith(".py"):
                 archive.writestr(f"speechpress/runtime/{file.name}", file.read_bytes())
     return path
@@ -61,9 +63,11 @@ class PythonSide:
 
     def events(self, folder: str, phase: str, settings: dict[str, Any]) -> "Events":
         """Start one phase in that folder, whose events are then heard."""
+        # ASCII, because the device's locale may know nothing else.
         text, there = shlex.quote(json_text(settings, ascii=True)), shlex.quote(folder)
         script = (
             f"cd {there} || exit 1; printf %s {text} > settings.json; echo $$ > pid; "
+            # -u: lines must come at once, or a lost connection loses what was measured.
             f"PYTHONPATH={there}/{ZIP} exec {shlex.quote(self.device.python or 'python3')} -u "
             f"-m speechpress.runtime.measure {phase} settings.json"
         )
@@ -87,6 +91,7 @@ class Events:
             for line in self.lines:
                 event = _event(line)
                 if event.get("event") == "error":
+                    # Raised at the end, when it is known that the process is gone.
                     failure = SpeechpressError(f"{self.device.address}: {event['message']}")
                 elif event:
                     yield event

@@ -51,7 +51,7 @@ def begin(bundle: Bundle, settings: dict[str, Any], device: dict[str, Any]) -> R
         "kind": KIND,
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "finished": False,
+        "finished": False,  # until it is: a record may be written of what was cut short
         "stopped": None,
         "bundle": {
             "name": bundle.name,
@@ -139,14 +139,14 @@ def statistics(values_ms: list[float]) -> dict[str, float | None]:
 def quantile(ordered: list[float], share: float) -> float:
     """Of sorted values that are not none."""
     place = share * (len(ordered) - 1)
-    below = int(place)
+    below = int(place)  # no numpy: a report does without
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def _late(pace: dict[str, Any], chunk_ms: float) -> int:
     """Chunks that had to wait because the one before had not ended when their audio was there."""
-    before = pace["ms"][:-1]
+    before = pace["ms"][:-1]  # nothing waits for the last one
     return sum(ms > chunk_ms for ms in before)
 
 
@@ -163,8 +163,8 @@ def result_of(record: Record) -> dict[str, Any]:
     fast = next((paces[name] for name in ("flat", "real") if paces.get(name, {}).get("ms")), empty)
     chunk_ms, budget_ms = settings["chunk_ms"], settings["budget_ms"] or settings["chunk_ms"]
     cpu_ms = _cpu_ms(fast, settings["threads"])
-    load = record["load"] or {}
-    p99_ms = main.get("p99_ms")
+    load = record["load"] or {}  # null when it ended before anything was loaded
+    p99_ms = main.get("p99_ms")  # not the median: a live stream suffers from its slow chunks
     return {
         **{name: main.get(name) for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")},
         "load_ms": load.get("load_ms"),
@@ -203,7 +203,7 @@ def read_record(path: Path) -> Record:
     return record
 
 
-_COUNT, _BYTES = Whole(), Maybe(Real(0, 1e18))
+_COUNT, _BYTES = Whole(), Maybe(Real(0, 1e18))  # bounds: sums and drawings of them stay finite
 
 
 _LINE, _WORDS = Text(4096), Text(100_000, lines=True)
@@ -215,10 +215,10 @@ _SOME_LINE, _SOME_TIME = Maybe(_LINE), Maybe(Real(0, 1e12))
 _TIME = Real(high=1e12, above=0)
 
 
-_MEASURED = Maybe(Real(measured=True))
+_MEASURED = Maybe(Real(measured=True))  # silence may give an infinite SNR, which is no damage
 
 
-_MOST_CHUNKS = 10_000_000
+_MOST_CHUNKS = 10_000_000  # days of audio in chunks of 80 ms
 
 
 _VERSIONS = Table(_SOME_LINE, 100)

@@ -150,6 +150,7 @@ def titles(records: list[Record]) -> list[str]:
     ]
     parts = [[tell(record) for record in records] for tell in tellers]
     used = [column for index, column in enumerate(parts) if index < 2 or len(set(column)) > 1]
+    # From the end: what differs but is not needed to tell records apart only makes titles long.
     while len(used) > 2 and len({tuple(row) for row in zip(*used[:-1], strict=True)}) == len(records):
         used.pop()
     return [", ".join(row) for row in zip(*used, strict=True)]
@@ -169,6 +170,7 @@ def write_html(path: Path, view: View) -> None:
     import jinja2
 
     loader = jinja2.PackageLoader("speechpress.devices", ".")
+    # autoescape: names and notes in records are other people's.
     pages = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = pages.get_template("report.html.j2")
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")[:16]

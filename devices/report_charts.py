@@ -10,6 +10,7 @@ from html import escape
 
 from .record import quantile
 
+# Of the viewBox; the page scales them, so that they also fit a phone.
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 16, 36
 BINS, MOST_POINTS = 32, 240
@@ -51,10 +52,12 @@ class Axis:
 def scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
     """Accuracy (up is better) against latency (left is better), with the front that nothing beats in both."""
     xs, ys = [point.x for point in points], [point.y for point in points]
+    # On a linear axis a device that is much slower would press all others into one place.
     log = max(xs) / min(xs) > 4
     margin = (max(xs) - min(xs)) * 0.15 or max(xs) * 0.3
     low, high = (min(xs) / 1.5, max(xs) * 1.5) if log else (max(0.0, min(xs) - margin), max(xs) + margin)
     x = Axis(low, high, LEFT, WIDTH - RIGHT, log)
+    # Points of one value, or a single one, have no spread to take a share of.
     spread = (max(ys) - min(ys)) * 0.2 or abs(ys[0]) * 0.1 or 1.0
     y = Axis(min(ys) - spread, max(ys) + spread, HEIGHT - BOTTOM, TOP)
     front = pareto(points)
@@ -110,6 +113,7 @@ def timeline(paces: dict[str, tuple[list[float], list[float]]], budget_ms: float
     """
     end_s = max(start[-1] for start, ms in paces.values() if ms)
     highest = max(max(ms) for _, ms in paces.values() if ms)
+    # A budget far above would flatten the curve to a line at the bottom.
     shown = budget_ms if budget_ms < 1.6 * highest else highest
     x = Axis(0, end_s * 1.02 or 1.0, LEFT, WIDTH - RIGHT)
     y = Axis(0, shown * 1.15, HEIGHT - BOTTOM, TOP)
@@ -118,6 +122,7 @@ def timeline(paces: dict[str, tuple[list[float], list[float]]], budget_ms: float
         if ms:
             style = f"line{colour}" + (" dash" if name == "flat" else "")
             middle, worst = _thinned(start, ms, quantile_share=0.5), _thinned(start, ms, quantile_share=1.0)
+            # The median alone would hide single slow chunks, and a live stream suffers from those.
             if len(ms) > MOST_POINTS:
                 body.append(f'<path class="line{colour} faint" d="{_path(worst, x, y)}"/>')
             body.append(f'<path class="{style}" d="{_path(middle, x, y)}"/>')
@@ -143,6 +148,7 @@ def bars(rows: Sequence[Bar]) -> str:
     body = []
     for index, row in enumerate(rows):
         top = index * row_height
+        # Never 0: a bar that cannot be seen looks like one that was forgotten.
         length = max(1.0, row.value / most * (WIDTH - 4))
         body.append(f'<text class="label" x="2" y="{top + 13}">{escape(row.title)}</text>')
         body.append(f'<text class="value" x="{WIDTH - 2}" y="{top + 13}">{escape(row.label)}</text>')
@@ -157,6 +163,7 @@ def bars(rows: Sequence[Bar]) -> str:
 def _counts(values: Sequence[float], x: Axis) -> list[int]:
     counts = [0] * BINS
     for value in values:
+        # The highest value would fall into a bin of its own.
         counts[min(BINS - 1, int((value - x.low) / (x.high - x.low) * BINS))] += 1
     return counts
 
@@ -249,6 +256,7 @@ def _round_values(low: float, high: float, about: int = 5) -> list[float]:
     raw = (high - low) / about
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * size for factor in (1, 2, 2.5, 5, 10) if factor * size >= raw)
+    # Multiples by whole numbers: adding the step would let rounding creep in.
     first = math.ceil(low / step)
     return [index * step for index in range(first, math.floor(high / step) + 1)]
 

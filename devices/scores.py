@@ -32,6 +32,7 @@ def scores_of(bundle: Bundle) -> dict[str, Any] | None:
     own = _own_result(bundle)
     if own is not None:
         return own
+    # Of the checkpoint: bundles that were exported before it was measured have none.
     told = bundle.document["lineage"].get("scores")
     if told is None:
         return None
@@ -45,6 +46,7 @@ def _own_result(bundle: Bundle) -> dict[str, Any] | None:
         found = read_json(path) if path.is_file() else {}
     except SpeechpressError:
         return None  # an eval.json of something else
+    # By digest: a bundle that was exported again into the same folder is another one.
     if not fits(found, _RESULT) or found["of"].get("digest") != bundle.document["digest"]:
         return None
     qualities = {name: task["quality"]["student"] for name, task in found["tasks"].items()}
@@ -58,6 +60,7 @@ def _settings(told: dict[str, Any], chunk_ms: float | None) -> dict[str, Any]:
 def common_tasks(records: Sequence[Record]) -> tuple[str, ...]:
     """Tasks that every record with scores has, when all scores are of one suite; else none can be compared."""
     known = [scores for record in records if (scores := record["accuracy"].get("scores"))]
+    # Scores of different suites have different data; their mean would compare nothing.
     if not known or len({scores["suite"] for scores in known}) > 1:
         return ()
     shared = set(known[0]["qualities"]).intersection(*(scores["qualities"] for scores in known[1:]))

@@ -12,8 +12,10 @@ from .process import Done, Lines, TimedOut, run
 
 CONNECT_S = 15
 LOST = 255  # ssh's own exit code when it, and not the program, failed
+# ServerAliveInterval: ssh gives up after three that stay unanswered, so within about 15 s.
 OPTIONS = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}", "-o", "ServerAliveInterval=5")
 # What ssh says, and what to do about it.
+# In this order: a changed host key also ends with "Host key verification failed".
 MEANINGS = {
     "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key has changed since you last met it. If that is right (it "
     "was installed anew), run: ssh-keygen -R {host}",
@@ -45,6 +47,7 @@ class SshDevice:
 
     def _words(self, script: str) -> list[str]:
         port = ["-p", str(self._port)] if self._port else []
+        # sh -c: the user's own shell there may be fish or csh. "--": a host name is never an option.
         return ["ssh", *OPTIONS, *port, "--", self._target, f"sh -c {shlex.quote(script)}"]
 
     def shell(self, script: str, timeout_s: float = 30.0) -> Done:
@@ -67,10 +70,12 @@ class SshDevice:
         self._copy([self._remote(path), str(to)])
 
     def _remote(self, path: str) -> str:
+        # scp divides host and path at the first colon, also within an IPv6 address.
         host = f"[{self._host}]" if ":" in self._host else self._host
         return self._target.removesuffix(self._host) + f"{host}:{path}"
 
     def _copy(self, words: list[str]) -> None:
+        # scp's -p keeps times; its port is -P.
         port = ["-P", str(self._port)] if self._port else []
         try:
             done = run(["scp", "-q", *OPTIONS, *port, "--", *words], timeout_s=1800)
@@ -83,6 +88,7 @@ class SshDevice:
                 f"{self.address}: no space is left on the device ({done.words}); free some, or set TMPDIR there to "
                 "another folder"
             )
+        # scp's exit code is 1 for lost connections too, so that only its words tell.
         known = self.explain(Done(LOST, done.out, done.err))
         raise known or DeviceError(f"{self.address}: copying failed ({done.words})")
 

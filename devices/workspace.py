@@ -27,6 +27,7 @@ dir=$(mktemp -d "$base/speechpress.XXXXXX") || exit 3
 ) </dev/null >/dev/null 2>&1 &
 echo "$dir"
 """
+# The program first: a file that is open, or written again, keeps the folder from going.
 REMOVE = r"""
 [ -f {folder}/pid ] && kill -9 "$(cat {folder}/pid)" 2>/dev/null
 rm -rf {folder}
@@ -68,7 +69,9 @@ def _make(device: Device, needed_bytes: int, life_s: float) -> str:
         raise SpeechpressError(
             f"{device.address}: no space is left there: {done.words}. Free some, or set TMPDIR there"
         )
+    # The last line: a login shell may greet first.
     folder = done.out.strip().splitlines()[-1] if done.out.strip() else ""
+    # The path goes into `rm -rf` later: nothing else than what mktemp makes is taken.
     if done.code or not re.fullmatch(r"/[^\n]*/speechpress\.\w+", folder):
         raise SpeechpressError(f"{device.address}: no temporary folder could be made there ({done.words})")
     return folder
@@ -87,7 +90,9 @@ def _remove(device: Device, folder: str, life_s: float) -> str | None:
 
 def check_end(device: Device, code: int, error_words: str, done_words: str) -> DeviceError:
     """What to say of a program that ended by itself, and not well."""
+    # A shell tells a signal as 128 + n, subprocess as -n.
     number = code - 128 if code > 128 else -code
+    # Nobody here sends it but the watcher: mostly it is the kernel, out of memory.
     if number == 9:
         return DeviceError(f"{device.address}: the program was killed; is memory short there? ({done_words})")
     names = {

@@ -26,7 +26,9 @@ def atomic(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part_of(path) as temporary:
             yield temporary
+            # Before the rename: after a power cut the new name must not stand for an empty file.
             _sync(temporary)
+            # mkstemp gives 0600, so that the file could be read by nobody else.
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
     except OSError as error:
@@ -40,6 +42,7 @@ def atomic_folder(place: Path) -> Iterator[Path]:
     What stood there goes, so ask beforehand whether it may. Raises SpeechpressError as `atomic` does.
     """
     try:
+        # A rename would replace the link, not the folder that it points to.
         place = place.resolve() if place.is_symlink() else place
         place.parent.mkdir(parents=True, exist_ok=True)
         with part_of(place, folder=True) as part:
@@ -47,6 +50,7 @@ def atomic_folder(place: Path) -> Iterator[Path]:
             for file in part.rglob("*"):
                 if file.is_file():
                     _sync(file)
+            # mkdtemp gives 0700.
             part.chmod(0o777 & ~_umask())
             if place.exists():
                 exchange(part, place)
@@ -73,6 +77,7 @@ def filled(folder: Path, last: Sequence[str]) -> Iterator[Path]:
             files += [part / name for name in last if (part / name).exists()]
             for file in files:
                 _sync(file)
+            # Backwards: the name that says that all is complete goes first and comes back last.
             for name in reversed(last):
                 (folder / name).unlink(missing_ok=True)
             for file in files:
@@ -83,6 +88,7 @@ def filled(folder: Path, last: Sequence[str]) -> Iterator[Path]:
 
 def discard(folder: Path) -> None:
     """Remove a folder so that, whenever it is cut short, no half of it is left under its name."""
+    # A rename is one step; removing a tree is many, and may stop in the middle.
     with contextlib.suppress(OSError), part_of(folder, folder=True) as part:
         folder.rename(part / folder.name)
     shutil.rmtree(folder, ignore_errors=True)  # one that cannot be moved, such as a mounted disk
@@ -91,6 +97,7 @@ def discard(folder: Path) -> None:
 def cannot_write(path: Path, error: Exception) -> SpeechpressError:
     """What to say of a file or folder that could not be written."""
     number = getattr(error, "errno", None)
+    # safetensors and torch raise errors of their own, without a number.
     if number in _FULL or (number is None and "No space left" in str(error)):
         advice = "Free some space or choose another folder with --out."
     elif number in _FORBIDDEN:
@@ -118,6 +125,7 @@ def _sync(path: Path) -> None:
 
 
 def _umask() -> int:
+    # There is no way to ask for it without setting it.
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -98,6 +98,7 @@ class Bundle:
         from .tensor_file import read_tensors
 
         path = self.path / GOLDEN
+        # Here and not at opening: hashing takes time, and most who open a bundle never need the clip.
         check_hash(self, GOLDEN)
         try:
             tensors = read_tensors(path)
@@ -124,11 +125,13 @@ def read_bundle(folder: str | Path) -> Bundle:
     folder = Path(folder)
     document = _read_document(folder / DOCUMENT)
     schema = document.get("schema")
+    # Before the digest and the keys: a newer bundle may be right and still fit neither.
     if isinstance(schema, int) and SCHEMA < schema <= LAST_SCHEMA:
         raise SpeechpressError(
             f"{folder / DOCUMENT}: has schema {schema}, but this speechpress reads up to {SCHEMA}; "
             "upgrade with: pip install -U speechpress"
         )
+    # Before the values: what was changed by hand is told as that, not as one odd key.
     if document.get("digest") != digest(document):
         raise SpeechpressError(
             f"{folder / DOCUMENT}: was changed after the export (its digest does not fit); export the bundle again"
@@ -138,6 +141,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     except Unfit as error:
         raise SpeechpressError(f"{folder / DOCUMENT}: {error}; export the bundle again") from error
     for name, facts in document["files"].items():
+        # Cheap, where a hash reads the whole program, which may have hundreds of megabytes.
         _check_size(folder / name, facts["size_bytes"])
     return Bundle(folder, document)
 
@@ -213,6 +217,7 @@ def _filled(entry: dict[str, Any]) -> "np.ndarray":
     import numpy as np
 
     initial = np.array(entry["initial"], dtype=entry["dtype"])
+    # A copy, because a broadcast is read-only and all its elements are one.
     return np.broadcast_to(initial, entry["shape"]).copy() if initial.ndim == 0 else initial.reshape(entry["shape"])
 
 

@@ -7,10 +7,12 @@ from .schema import Anything, Fields, Flag, Items, Kind, Maybe, Real, Table, Tex
 from .spec import StreamSpec
 
 LAST_SCHEMA = 1_000_000  # what is larger is no number of a schema
+# Bounds only keep sums and shapes from overflowing where they are used; no model comes near them.
 SAMPLES, FRAMES, LAYERS = 2**31 - 1, 2**20, 1000
 STATE_BYTES = 2**28  # of all tensors together
 METHOD, SHA256, FILE = "[a-z][a-z0-9_]{0,99}", "[0-9a-f]{64}", "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 ITEM_BYTES = {"float32": 4, "int64": 8, "int32": 4, "float16": 2}
+# What each type holds: numpy would turn larger values into infinity or refuse them.
 INITIAL: dict[str, Kind] = {
     "float32": Real(-3e38, 3e38),
     "int64": Whole(-(2**63), 2**63 - 1),
@@ -150,6 +152,7 @@ def _check_features(features: dict[str, Any]) -> None:
             "features.width", features["width"], f"a multiple of {len(outputs)}, the layers in features.outputs"
         )
     for place, layer in enumerate(outputs):
+        # Layer 0 is what goes into the first one, so that there are layers + 1.
         if layer > features["layers"]:
             raise unfit(f"features.outputs[{place}]", layer, f"at most {features['layers']}, as features.layers says")
 
@@ -160,8 +163,10 @@ def _check_state(document: dict[str, Any]) -> None:
     for place, found in enumerate(names):
         if found in names[:place]:
             raise Unfit(f"state[{place}].name is {found!r}, as that of another")
+    # flush() sets it; without it the last frames would attend to silence.
     if document["streams"] and "end" not in names:
         raise Unfit("state has no entry named 'end', which streams need")
+    # A shape costs a few bytes of JSON, and memory for every stream that is opened.
     size_bytes = sum(math.prod(entry["shape"]) * ITEM_BYTES[entry["dtype"]] for entry in state)
     if size_bytes > STATE_BYTES:
         raise Unfit(f"state has shapes of {size_bytes:,} bytes together, but must have at most {STATE_BYTES:,}")
@@ -186,6 +191,7 @@ def _check_stream(document: dict[str, Any], entry: dict[str, Any], path: str) ->
         **spec.latency(),
     }
     for key, value in wanted.items():
+        # Not exactly: a time is a quotient, which an exporter may round another way.
         same = entry[key] == value if not isinstance(value, float) else math.isclose(entry[key], value, rel_tol=1e-6)
         if not same:
             raise Unfit(f"{path}.{key} is {entry[key]!r}, but must be {value!r}, which follows from the others")

@@ -15,6 +15,7 @@ def choose_bundle(bundles: Path, say: Callable[[str], None], live: bool = False)
 
     Says which one it is, and of each newer one why it is not.
     """
+    # A bundle that is being exported has a bundle.json as well, but not yet all its files.
     found = [path for path in bundles.glob(f"**/{DOCUMENT}") if not is_part(path.relative_to(bundles))]
     for path in sorted(found, key=_written_s, reverse=True):
         reason = _against(path.parent, live)
@@ -29,6 +30,7 @@ def choose_bundle(bundles: Path, say: Callable[[str], None], live: bool = False)
 
 def runs_here(bundle: Bundle) -> bool:
     """Whether this installation of ExecuTorch has the bundle's backend; every one has XNNPACK."""
+    # Asking ExecuTorch means importing torch, which is slow; the usual bundle needs no answer.
     if bundle.document["target"]["backend"] == "xnnpack":
         return True
     from .engine import has_backend

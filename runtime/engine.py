@@ -45,6 +45,7 @@ class Program:
         if threads is not None:
             set_threads(threads)
         check_regular(path)
+        # The minimal check looks at the head only, and a damaged body ends the process when it is run.
         whole = self._library.Verification.InternalConsistency
         try:
             with quiet():
@@ -85,6 +86,7 @@ class Program:
         import torch
 
         self.load(method)
+        # A slice of an array has strides, which the program was not lowered for.
         tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
         try:
             outputs = self._methods[method].call(tensors)
@@ -193,6 +195,7 @@ class PteEngine(PteModel):
 
     def step(self, chunk: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """See `stream.Engine`: (1, chunk_samples) float32 -> frames (1, C, D) and the next state."""
+        # By position: a program has no names for its inputs, so bundle.json's order is the program's.
         frames, *new = self.program.run(self._method, chunk, *state.values())
         return frames, dict(zip(state, new, strict=True))
 
@@ -250,6 +253,7 @@ def set_threads(threads: int) -> None:
         raise SpeechpressError(f"threads is {threads}, but must be at least 1 and at most {MOST_THREADS}")
     library = import_executorch()
     with quiet():
+        # A reset makes new threads, also for the same count.
         if library._threadpool_get_thread_count() != threads:
             library._unsafe_reset_threadpool(threads)
 
@@ -261,8 +265,10 @@ def threads() -> int:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep what native code writes to stderr (notes on processor files) from people; on an error it is shown."""
+    # What Python has buffered was said before, and must not land in the file.
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:
+        # The descriptor and not sys.stderr, which native code does not know.
         saved = os.dup(2)
         os.dup2(kept.fileno(), 2)
         failed = True

@@ -11,8 +11,10 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,]*(\s\S{1,4})?")  # 12.5, -3, +4.1 %, -0.3 dB
 
 def markdown_text(text: str) -> str:
     """Text for one line or one cell of Markdown: no tags, links, code or columns, and no formula when it is copied."""
+    # Most Markdown readers let HTML through; quotes are harmless outside a tag.
     line = html.escape(" ".join(_shown(text).split()), quote=False)
     line = re.sub(r"([\\|`\[\]])", r"\\\1", line)
+    # Numbers keep their sign as it is: the backslash is only for what a spreadsheet would run.
     return f"\\{line}" if line.startswith(FORMULA) and not _NUMBER.fullmatch(line) else line
 
 
@@ -21,6 +23,7 @@ def csv_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = "".join(_shown(line) for line in value.splitlines(keepends=True))
+    # Spaces are skipped because some spreadsheets skip them before they look for a formula.
     return f"'{text}" if text.lstrip(" ").startswith(FORMULA) and not _NUMBER.fullmatch(text) else text
 
 

@@ -15,6 +15,7 @@ from .regular import open_regular
 MAX_BYTES = 16 * 2**20  # Python holds JSON in up to thirty times its bytes
 
 
+# Far from where Python's recursion ends, in reading here and in whoever walks the values.
 MAX_DEPTH = 64
 
 
@@ -36,6 +37,7 @@ def read_json(
     shown, end = shown or str(path), f"; {advice}" if advice else ""
     try:
         with open_regular(path) as file:
+            # One more than allowed, instead of asking for the size: a file may grow after the question.
             data = file.read(max_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise SpeechpressError(f"{shown}: cannot be read ({getattr(error, 'strerror', None) or error}){end}") from error
@@ -59,8 +61,10 @@ def parse_object(data: bytes | str, shown: str, advice: str = "", *, strict: boo
 def parse_json(data: bytes | str, *, strict: bool = True) -> Any:
     """The value of a text; raises ValueError with what is wrong."""
     try:
+        # -sig: editors on Windows write a byte order mark, which json refuses.
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
         numbers: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if strict else {}
+        # Of a key that stands twice Python takes the last, other readers the first: a way to hide things.
         value = json.loads(text, object_pairs_hook=_members, **numbers)
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
@@ -186,6 +190,7 @@ def _cleaned(value: Any, found: list[float]) -> Any:
 
 
 def _key(key: Any) -> Any:
+    # A key may be NaN as well, and json refuses it just as it refuses the value.
     return str(key) if isinstance(key, float) else key
 
 

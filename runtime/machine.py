@@ -15,6 +15,7 @@ def busy_s() -> float | None:
     """CPU seconds that all processes of the machine have used since it started, less idle and waiting."""
     if not _STAT.exists():
         return None
+    # user to steal; the guest columns after them are counted in user already.
     values = [int(value) for value in _STAT.read_text().splitlines()[0].split()[1:9]]
     return (sum(values) - values[3] - values[4]) / os.sysconf("SC_CLK_TCK")
 
@@ -30,6 +31,7 @@ def clocks_khz() -> dict[str, int]:
 def hottest_c() -> float | None:
     """The hottest thermal zone in degrees Celsius."""
     values = [value for path in _ZONES.glob("thermal_zone*/temp") if (value := _number(path)) is not None]
+    # In thousandths of a degree; some zones tell 0 or nonsense, as when their sensor is off.
     plausible = [value / 1000 for value in values if 0 < value < 150_000]
     return max(plausible, default=None)
 
@@ -48,6 +50,7 @@ def peak_rss_bytes() -> int:
     if own is not None:
         return own
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux KiB.
     return peak if sys.platform == "darwin" else peak * 1024
 
 
@@ -78,6 +81,7 @@ class Watch:
         now, busy, own = time.perf_counter(), busy_s(), time.process_time()
         others = None
         if busy is not None and self._busy is not None and now > self._last:
+            # /proc counts in ticks, usually of 10 ms, so that a short span may come out below our own time.
             others = max(0.0, (busy - self._busy) - (own - self._own)) / (now - self._last)
         self._last, self._busy, self._own = now, busy, own
         return {"t_s": now - self._started, "khz": clocks_khz(), "temp_c": hottest_c(), "others_cores": others}

@@ -30,6 +30,7 @@ from .json_file import json_text
 Settings = dict[str, Any]
 Emit = Callable[..., None]
 TELL_EVERY_S, SAMPLE_EVERY_S = 0.5, 1.0
+# Enough for a median of each operator; a trace grows with every chunk.
 TRACED_CHUNKS = 30
 
 
@@ -53,6 +54,7 @@ class Model:
             self.engine = PteModel(self.bundle, settings["threads"], trace)
             self.method, self.samples = "window", self.bundle.document["window"]["samples"]
             self.program, self.push = self.engine.program, self.engine.window
+            # An engine loads its method by itself; without this the first window would pay for it.
             self.program.load(self.method)
 
     @property
@@ -65,6 +67,7 @@ class Model:
 
         audio = self.bundle.golden["audio"]
         for start in itertools.count(0, self.samples):
+            # Wrapped, so that the model hears speech for as long as it is timed, never silence.
             yield np.take(audio, range(start, start + self.samples), mode="wrap")
 
 
@@ -91,12 +94,14 @@ def timing(settings: Settings, emit: Emit, stop: threading.Event) -> None:
     """Load, first chunk, warm-up, then every pace."""
     from .machine import peak_rss_bytes, resident_bytes
 
+    # First, so that the memory of torch and ExecuTorch is not taken for the model's.
     import_runtime()
     base_rss_bytes = resident_bytes()
     model = Model(settings)
     chunks = model.chunks()
     first_ms = _timed_ms(model.push, next(chunks))
     emit("load", load_ms=1000 * model.engine.load_s, first_chunk_ms=first_ms, base_rss_bytes=base_rss_bytes)
+    # The first calls allocate, fill caches and bring the clock up.
     for chunk in itertools.islice(chunks, settings["warmup"]):
         model.push(chunk)
     for pace in settings["paces"]:
@@ -116,6 +121,7 @@ def run_pace(pace: str, model: Model, settings: Settings, emit: Emit, stop: thre
     for index, chunk in enumerate(model.chunks()):
         if pace == "real":
             # A chunk can only begin when its audio has been heard.
+            # Not sleep: who listens may go away, and then the wait must end.
             stop.wait(max(0.0, started + (index + 1) * model.chunk_s - time.perf_counter()))
         begin = time.perf_counter()
         if stop.is_set() or (begin - started >= duration_s if duration_s is not None else index >= count):
@@ -128,6 +134,7 @@ def run_pace(pace: str, model: Model, settings: Settings, emit: Emit, stop: thre
         if end - sampled >= SAMPLE_EVERY_S:
             sampled = end
             emit("sample", pace=pace, **watch.sample())
+    # Before the rest is told: that is no work of this pace.
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     _tell(pace, pending, emit)
     emit("sample", pace=pace, **watch.sample())
@@ -210,12 +217,14 @@ def main(arguments: list[str]) -> int:
     settings, stop = json.loads(Path(path).read_text(encoding="utf-8")), threading.Event()
     _stop_with_input(stop)
     try:
+        # Before torch is imported: threads that exist already would stay where they are.
         pin(settings["cores"])
         _emit("start", phase=phase, pid=os.getpid(), versions=versions())
         PHASES[phase](settings, _emit, stop)
     except SpeechpressError as error:
         _emit("error", message=str(error), exit_code=error.exit_code)
         return error.exit_code
+    # Told as an event: on a small board memory runs out, and a traceback says nothing to its user.
     except (MemoryError, OSError) as error:
         _emit("error", message=f"{type(error).__name__}: {error}", exit_code=1)
         return 1

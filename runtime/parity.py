@@ -20,8 +20,10 @@ def compare(frames: "np.ndarray", wanted: "np.ndarray") -> Parity:
 
     if frames.shape != wanted.shape or not np.isfinite(frames).all():
         return {"max_abs": float("inf"), "snr_db": float("-inf"), "cosine": -1.0}
+    # In float64: sums of squares over a long clip lose digits in float32.
     error, wanted = (frames - wanted).astype(np.float64), wanted.astype(np.float64)
     norms = np.linalg.norm(frames, axis=-1) * np.linalg.norm(wanted, axis=-1)
+    # 1e-12, because frames of silence may be all zeros.
     cosine = np.sum(frames * wanted, axis=-1) / np.maximum(norms, 1e-12)
     noise, signal = np.square(error).sum(), np.square(wanted).sum()
     # 200 dB is beyond float32; infinity is no JSON.

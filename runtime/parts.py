@@ -19,6 +19,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+# The eight characters are those of `tempfile`, so a hidden file of the user's is hardly taken for a part.
 _PART = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.(?P<kind>part|old)")
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD; RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS
 
@@ -36,6 +37,7 @@ def entries(folder: Path) -> list[Path]:
 @contextlib.contextmanager
 def part_of(place: Path, folder: bool = False) -> Iterator[Path]:
     """Yield an empty part of `place`, a file or a folder, which is removed afterwards unless it was moved away."""
+    # Here and not at exit: a process that was killed had no exit, and the next writer is the first who can tell.
     clear(place.parent)
     path, lock = _new(place, folder)
     try:
@@ -49,11 +51,14 @@ def exchange(part: Path, place: Path) -> None:
     """Put the folder `part` at `place`, which exists, and what was there at `part`; at once where the system can."""
     if _swapped(part, place):
         return
+    # mktemp, because rename needs a name that is free; `.old` tells `clear` to move it back, not to remove it.
     aside = Path(tempfile.mktemp(prefix=f".{place.name}.", suffix=".old", dir=place.parent))
+    # The lock is on the folder itself and goes with it: while it lies aside, it is not taken for a dead one.
     lock = _lock(place)
     try:
         place.rename(aside)
         try:
+            # Between the two renames nothing stands at `place`; a kill here is what `clear` mends.
             part.rename(place)
         except OSError:
             aside.rename(place)
@@ -66,6 +71,7 @@ def exchange(part: Path, place: Path) -> None:
 def clear(folder: Path) -> None:
     """Remove the parts that dead processes left in a folder; a whole folder that one had moved aside goes back."""
     with contextlib.suppress(OSError):
+        # A list first: entries are removed while it runs.
         for path in list(folder.iterdir()):
             found = _PART.fullmatch(path.name)
             if found is not None:
@@ -80,6 +86,7 @@ def _clear_one(path: Path, place: Path | None) -> None:
     if lock is None:
         return
     with contextlib.suppress(OSError):
+        # Killed between two renames: what was moved aside is the only whole copy.
         if place is not None and not place.exists():
             path.rename(place)
         else:
@@ -101,6 +108,7 @@ def _new(place: Path, folder: bool) -> tuple[Path, int | None]:
             lock = _lock(path)
         except (BlockingIOError, FileNotFoundError):
             continue
+        # Somebody may have removed it before the lock was had; then the lock is on a file without a name.
         if path.exists():
             return path, lock
         _unlock(lock)
@@ -113,6 +121,7 @@ def _lock(path: Path) -> int | None:
     """
     if fcntl is None:
         return None
+    # flock on network disks wants a descriptor open for writing, which a folder cannot give.
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,5 +153,6 @@ def _swapped(one: Path, other: Path) -> bool:
         return ctypes.CDLL(None).renamex_np(*words, _EXCHANGE) == 0
     if not sys.platform.startswith("linux"):
         return False
+    # Not every C library has it, and the kernel or the disk may refuse it all the same.
     call = getattr(ctypes.CDLL(None), "renameat2", None)
     return call is not None and call(_HERE, words[0], _HERE, words[1], _EXCHANGE) == 0

@@ -26,16 +26,19 @@ PATIENCE_S = 900.0  # for the checks of one bundle, the import of torch on a slo
 
 def run_apart(bundle: Bundle, threads: int | None, patience_s: float = PATIENCE_S) -> list[Check]:
     """The checks of `checks`, made in another process; when it dies or hangs, that is a check that failed."""
+    # -P: a folder `speechpress` where the user stands would be imported instead of this package.
     words = [sys.executable, "-P", "-m", __name__, str(bundle.path)] + ([str(threads)] if threads else [])
     try:
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=patience_s, check=False)
     except subprocess.TimeoutExpired as error:
+        # What was printed until then; it is bytes here, even with text=True.
         out = error.stdout or b""
         found = _read(out.decode(errors="replace") if isinstance(out, bytes) else out)
         return [*found, _died(f"the program had not ended after {patience_s:g} s and was stopped")]
     found = _read(done.stdout)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+        # A negative code is a signal: native code that crashed.
         reason = f"by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"with {last[:300]}"
         found.append(_died(f"the program ended its process {reason}; do not use this bundle, export it again"))
     return found
@@ -43,6 +46,7 @@ def run_apart(bundle: Bundle, threads: int | None, patience_s: float = PATIENCE_
 
 def checks(bundle: Bundle, threads: int | None) -> Iterator[Check]:
     """What the program says of itself, and its golden clip."""
+    # Here, because verify imports this module.
     from .verify import check_constants, run_golden
 
     try:
@@ -83,6 +87,7 @@ def main(words: list[str]) -> int:
     folder, *threads = words
     for check in checks(read_bundle(Path(folder)), int(threads[0]) if threads else None):
         sys.stdout.write(json.dumps(check) + "\n")
+        # The next check may end the process, and with it what is buffered.
         sys.stdout.flush()
     return 0
 

@@ -10,6 +10,7 @@ import numpy as np
 from .errors import SpeechpressError
 
 SCALES = {"int16": 2.0**-15, "int32": 2.0**-31, "float16": 1.0, "float32": 1.0, "float64": 1.0}
+# The largest int16: a clipped recording of 16 bits never reaches 1.0, whatever it was converted to since.
 FULL_SCALE = 1.0 - 2.0**-15
 # Full scale of 32-bit integers that somebody took for floats. No audio is louder, and squares of it stay finite.
 LOUDEST = 2.0**31
@@ -46,6 +47,7 @@ def read_piece(samples: np.ndarray) -> Piece:
     if array.ndim == 2:
         _check_channels(*array.shape)
     scaled, replaced, clipped = _mended(array, scale)
+    # Averaged after mending: one NaN in a channel would spoil the others.
     return Piece(scaled if scaled.ndim == 1 else scaled.mean(axis=1, dtype=np.float32), replaced, clipped)
 
 
@@ -58,6 +60,7 @@ def _mended(array: np.ndarray, scale: float) -> tuple[np.ndarray, int, int]:
     """Float32 of the same shape, and the counts; counted before the cast: a finite float64 may overflow."""
     if array.dtype.kind == "i":
         scaled = array.astype(np.float32) * np.float32(scale)
+        # Integers are never louder than full scale, so nothing needs to be cut.
         return scaled, 0, int((np.abs(scaled) >= FULL_SCALE).sum())
     bad = ~np.isfinite(array)
     sound = np.where(bad, 0.0, array) if bad.any() else array

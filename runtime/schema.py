@@ -77,6 +77,7 @@ class Whole:
         return f"a whole number from {self.low} to {self.high}"
 
     def wrong(self, value: Any, path: str) -> Wrong | None:
+        # Not isinstance: True is an int to Python.
         good = type(value) is int and self.low <= value <= self.high
         return None if good else _is_not(value, self, path)
 
@@ -135,6 +136,7 @@ class Text:
             return _is_not(value, self, path)
         if self.pattern and not re.fullmatch(self.pattern, value):
             return _is_not(value, self, path)
+        # Tab and ends of lines, which `isprintable` refuses.
         shown = value.translate({9: None, 10: None, 13: None}) if self.lines else value
         if not _is_printable(shown):
             return Wrong(path, f"is {value!a:.60}, but must be printable text{'' if self.lines else ' of one line'}")
@@ -240,6 +242,7 @@ class Either:
         wrongs = [wrong for wrong in found if wrong]
         if len(wrongs) < len(found):
             return None
+        # The longest path is the kind that was meant: it fitted until there.
         inner = max(wrongs, key=lambda wrong: len(wrong.path))
         return inner if inner.path != path else _is_not(value, self, path)
 
@@ -273,6 +276,7 @@ def shown_value(value: Any) -> str:
         return "an object"
     if isinstance(value, (list, tuple)):
         return "a list"
+    # Python refuses to write integers of more than 4300 digits as text.
     if type(value) is int and abs(value) > 10**30:
         return "a number of more than 30 digits"
     plain = {None: "null", True: "true", False: "false"} if value is None or isinstance(value, bool) else {}
@@ -289,6 +293,7 @@ def _wrong_name(name: Any, pattern: str, path: str) -> Wrong | None:
 
 def _is_printable(text: str) -> bool:
     """Without what moves a cursor, ends a line, turns the direction, or is half a character; any space may be in it."""
+    # The usual case, in C; the loop below costs a call for each character.
     if text.isprintable():
         return True
     return not any(sign in _TURNING or unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text)

@@ -18,6 +18,7 @@ class StreamSpec:
     chunk_frames: int
     width: int
     sample_rate: int = 16_000
+    # 20 ms and 25 ms: the convolutions of HuBERT, wav2vec 2.0 and WavLM.
     hop_samples: int = 320
     receptive_samples: int = 400
     lookahead_frames: int = 0
@@ -34,6 +35,7 @@ class StreamSpec:
     @property
     def lead_frames(self) -> int:
         """Frames that the first chunk yields before there was audio for frame 0, besides the look-ahead."""
+        # Rounded up: the first frame with audio has all of its tail.
         return -(-self.tail_samples // self.hop_samples)
 
     @property

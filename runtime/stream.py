@@ -77,6 +77,7 @@ class StreamingExtractor:
         self._pending: list[np.ndarray] = []
         self._heard = 0  # samples at the model's rate, the pending ones included
         self._next = self.spec.first_frame  # frame that the next chunk starts with
+        # Not by `_hear`: silence that nobody sent must not count as time of the stream.
         self._pend(np.zeros(self.spec.silence_samples, np.float32))
         self._set_rate(self._first_rate)
 
@@ -104,6 +105,7 @@ class StreamingExtractor:
         """
         if self._ended:
             raise SpeechpressError("this stream was flushed; call reset() before the next one")
+        # Before anything changes, so that a piece that is refused leaves the stream as it was.
         piece = self._read(samples)
         if sample_rate is not None and sample_rate != self.sample_rate:
             _check_rate(sample_rate)
@@ -121,6 +123,7 @@ class StreamingExtractor:
         self._hear(self._drain())
         self._ended = True
         end = self.spec.frames(self._heard)
+        # The model must know the last frame: what lies after it is our silence, not audio to attend to.
         self.state = {**self.state, "end": np.array([end], np.int64)}
         # Enough silence for every frame that is still to come, after whatever fills up the chunk.
         missing = (end - self._next) * self.spec.hop_samples - self._pending_samples()
@@ -155,6 +158,7 @@ class StreamingExtractor:
             self._pending = [pending[full * size :].copy()]  # a copy, so that a long piece is not kept alive
             for chunk in pending[: full * size].reshape(full, 1, size):
                 frames, self.state = self.engine.step(chunk, self.state)
+                # Numbers below 0 are frames before the audio; from `end` on they are of our own silence.
                 parts.append(frames[0, max(0, -self._next) : max(0, end - self._next)])
                 self._next += self.spec.chunk_frames
         frames = np.concatenate(parts)
@@ -163,6 +167,7 @@ class StreamingExtractor:
     def _read(self, samples: np.ndarray) -> np.ndarray:
         """Any piece as (S,) float32, its bad samples mended and counted."""
         piece = read_piece(samples)
+        # Once a stream: a broken driver would fill the log with every piece.
         if piece.replaced and not self.counts.replaced:
             logger.warning("the audio holds samples that are NaN or infinite; they are taken as silence")
         self.counts.replaced += piece.replaced
@@ -174,6 +179,7 @@ def resampler_delay_ms(rate: int, to_rate: int) -> float:
     """How far the resampler's output lags behind its input at worst, found by running it on a second of silence."""
     if rate == to_rate:
         return 0.0
+    # A millisecond at a time: larger pieces would hide how the lag changes within one.
     resampler, piece = _resampler(rate, to_rate), max(1, rate // 1000)
     heard, out, lag = 0, 0, 0.0
     while heard < rate:

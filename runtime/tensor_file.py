@@ -38,12 +38,14 @@ def read_tensors(path: Path) -> "dict[str, np.ndarray]":
     if not isinstance(header, dict):
         raise ValueError("its header is no object")
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    # Anybody may have made the file: its types, shapes and offsets are bounded before they are used.
     require(entries, Table(_ENTRY))
     for name, entry in entries.items():
         _check(name, entry, len(data) - start)
     return {
         name: np.frombuffer(data, _DTYPES[entry["dtype"]], math.prod(entry["shape"]), start + entry["data_offsets"][0])
         .reshape(entry["shape"])
+        # frombuffer gives read-only views that keep the whole file's bytes alive.
         .copy()
         for name, entry in entries.items()
     }
@@ -58,6 +60,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     """
     with open_regular(path) as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+        # 8 damaged bytes can claim a header of exabytes, which read() would try to allocate.
         if length > path.stat().st_size:
             raise ValueError("its header is cut short")
         header = parse_json(file.read(length))

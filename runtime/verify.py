@@ -23,6 +23,7 @@ PIECE_S = 0.1  # the golden clip is heard in pieces that are no multiple of any 
 def stream(engine: PteEngine, samples: np.ndarray) -> np.ndarray:
     """Frames (T, D) of a recording (S,) that is pushed in pieces and flushed."""
     extractor = StreamingExtractor(engine)
+    # An odd number of samples more, so that the cuts of pieces and of chunks drift past each other.
     size = round(PIECE_S * engine.spec.sample_rate) + 7
     parts = [extractor.push(samples[start : start + size]).frames for start in range(0, len(samples), size)]
     return np.concatenate([*parts, extractor.flush().frames])
@@ -40,6 +41,7 @@ def run_golden(bundle: Bundle, threads: int | None = None) -> dict[str, Parity]:
         wanted = golden[f"frames_{entry['chunk_frames']}"]
         parity[entry["method"]] = compare_layers(stream(engine, audio), wanted, layers)
     model = PteModel(bundle, threads)
+    # 0 when the bundle was exported without whole recordings.
     if document["offline"]["max_samples"]:
         parity["offline"] = compare_layers(model.offline(audio), golden["frames_offline"], layers)
     if document["window"] is not None:
@@ -57,15 +59,18 @@ def verify(folder: str | Path, threads: int | None = None) -> dict[str, Any]:
     Raises SpeechpressError when the folder is no bundle at all.
     """
     if not (Path(folder) / "bundle.json").exists():
+        # Raises: what is no bundle at all is an error, not a check that failed.
         read_bundle(folder)
     checks: list[Check] = []
     bundle = _tried(checks, "document", lambda: read_bundle(folder))
     if bundle is not None and _hashes_fit(checks, bundle):
         if runs_here(bundle):
+            # Only after the hashes fit: a damaged program is native code that may do anything.
             checks += run_apart(bundle, threads)
         else:
             detail = f"{bundle.document['target']['backend']} does not run here; check the golden clip on the device"
             checks.append({"name": "golden clip", "ok": None, "detail": detail, "skipped": True})
+    # None is no failure: a check for another device's backend cannot be made here.
     return {"ok": all(check["ok"] is not False for check in checks), "checks": checks}
 
 
@@ -75,6 +80,7 @@ def check_constants(bundle: Bundle) -> str:
     for name, value in constants(bundle.document).items():
         found = program.constants(name)
         wanted = value if isinstance(value, list) else [value]
+        # The program holds its numbers as float32, bundle.json as float64.
         if len(found) != len(wanted) or not np.allclose(found, wanted, rtol=1e-6):
             raise SpeechpressError(f"{bundle.program}: says that {name} is {found}, but bundle.json says {wanted}")
     return "the program and bundle.json say the same"

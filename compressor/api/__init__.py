@@ -12,6 +12,7 @@ Every name is imported when it is first used, so that importing the package load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# For type checkers and editors, which cannot follow `__getattr__`.
 if TYPE_CHECKING:
     from speechpress.compressor.models.checkpoint import load_encoder
     from speechpress.compressor.recipe.files import load_recipe
@@ -41,6 +42,7 @@ __all__ = [
     "verify",
 ]
 
+# The same names once more: TYPE_CHECKING is false when the package runs.
 _HOMES = {
     "SpeechpressError": "speechpress.runtime.errors",
     "StreamingExtractor": "speechpress.runtime.stream",
@@ -53,6 +55,7 @@ _HOMES = {
 }
 
 
+# Only called for what the module does not have yet (PEP 562), so that submodules are found as ever.
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
@@ -60,6 +63,7 @@ def __getattr__(name: str) -> Any:
         return version("speechpress")
     if name not in _HOMES:
         raise AttributeError(f"module 'speechpress' has no attribute {name!r}; it has {', '.join(__all__)}")
+    # Not kept in the module: `sys.modules` makes the second time cheap.
     return getattr(import_module(_HOMES[name]), name)
 
 

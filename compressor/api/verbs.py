@@ -22,6 +22,7 @@ def _silent(heard: Any) -> None:
 
 
 def _paths(paths: Paths) -> tuple[Path, ...]:
+    # A text is a sequence too, of its letters.
     return (Path(paths),) if isinstance(paths, str | Path) else tuple(Path(path) for path in paths)
 
 
@@ -52,6 +53,7 @@ def distill(
 
     Raises SpeechpressError for bad input, a folder in use, or a run that was interrupted.
     """
+    # Imported here, as everywhere in this file: reading what there is must not load torch.
     from speechpress.compressor.distill.run import RunOptions
     from speechpress.compressor.distill.stages import distill_in_stages
     from speechpress.compressor.recipe.files import load_recipe
@@ -59,6 +61,7 @@ def distill(
     from speechpress.runtime.errors import SpeechpressError
 
     settings = [*([f"teacher={teacher}"] if teacher else []), *changes]
+    # A Recipe is resolved already; settings belong to the reading of it.
     if isinstance(recipe, Recipe):
         if settings:
             raise SpeechpressError("teacher and changes are for a recipe's name or file; change the Recipe itself")
@@ -67,6 +70,7 @@ def distill(
         loaded = load_recipe(str(recipe), settings)
     options = RunOptions(_paths(data), Path(out), device, resume, overwrite)
     outcome = distill_in_stages(loaded, options, on_event)
+    # An error and not a result: a caller that goes on would take half a training for a whole one.
     if not outcome.finished:
         raise SpeechpressError(f"{out}: was interrupted; call distill again with resume=True")
     return outcome.document()
@@ -111,7 +115,9 @@ def prune(
     from speechpress.compressor.prune.prune import prune as run
     from speechpress.compressor.prune.prune import settled
 
+    # Read before the checkpoint: a mistyped target is told at once.
     target = read_target(to_macs, to_params, to_latency, sparsity)
+    # The last two are chunk and quantisation of a timed target; None takes the target's own.
     plan = PrunePlan(Path(checkpoint), target, method, recover, layers, width, teacher, tuple(changes), None, None)
     options = RunOptions(_paths(data), Path(out), device, resume, overwrite)
     return run(settled(plan, options, say), options, on_event, say)
@@ -143,6 +149,7 @@ def quantize(
     from speechpress.compressor.quantize.scheme import CALIBRATED
     from speechpress.compressor.targets import known_scheme
 
+    # Before the checkpoint and speech are read.
     known_scheme(scheme)
     prepared = prepare(Path(checkpoint), None if data is None else Path(data), scheme in CALIBRATED)
     return write(prepared, scheme, Path(out), say, budget_db, overwrite)
@@ -182,7 +189,9 @@ def export(
     from speechpress.compressor.export.source import open_source
     from speechpress.compressor.targets import check_scheme, target_of
 
+    # Checked first, because lowering takes long and the checkpoint has to be loaded for it.
     place = target_of(target)
+    # Not every backend runs every scheme.
     check_scheme(place, quantize or place.quantize)
     planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers)
     return write(planned, Path(out), overwrite, allow_fallback, say)

@@ -48,19 +48,23 @@ def demo(
     """Live features of a microphone, a file or a pipe; and words that you teach it by saying them three times."""
     from ..views.screen import Screen
 
+    # Into a pipe go frames or lines only; what is said to people goes to stderr.
     screen = Screen(json or not sys.stdout.isatty())
     if list_mics:
         return show_microphones(Screen(json))
     asked = Asked(mic, wav, stdin, rate, encoding)
     with ExitStack() as stack:
+        # The model before the source: audio that comes while it loads would be dropped.
         opened = open_model(bundle, chunk_ms, screen)
         taught = (
+            # Without a terminal nobody can teach; then the background, which takes time, is only made if asked.
             Taught.of(opened, words, teach or [], screen) if words or teach or not (json or piped()) or web else None
         )
         if web:
             from .demo_web import show_page
 
             return show_page(opened, asked, taught, port, screen)
+        # Programs want a file as fast as it goes; people want to watch it.
         source = stack.enter_context(closing(asked.open(paced=not (json or piped()))))
         show(opened, source, taught, json)
 

@@ -58,6 +58,7 @@ class Asked:
     encoding: str
 
     def __post_init__(self) -> None:
+        # Not by truth: an empty name was given as well.
         if sum([self.mic is not None, self.wav is not None, self.stdin]) > 1:
             raise SpeechpressError("--mic, --wav and --stdin each name where the audio comes from; give one of them")
         if self.rate is not None and self.wav is not None:
@@ -71,6 +72,7 @@ class Asked:
             return WavSource(self.wav, paced)
         if self.stdin:
             return PcmSource(sys.stdin.buffer, self.rate or 16_000, self.encoding)
+        # Only here: a file or a pipe needs no PortAudio.
         from speechpress.runtime.demo.microphone import Microphone, choose
 
         return Microphone(choose(self.mic), self.rate)
@@ -93,11 +95,13 @@ class Taught:
 
         from ..data.background import background_of
 
+        # Before the background, so that a mistyped --teach is told at once.
         asked = [read_lesson(lesson) for lesson in teach]
         background = background_of(opened.bundle, opened.engine, screen.say)
         chunk_ms = opened.engine.spec.chunk_ms
         words = load_words(file, opened.bundle, chunk_ms, background) if file is not None and file.exists() else []
         for name, paths in asked:
+            # A word of the same name is replaced, as when it is taught by voice.
             words = [word for word in words if word.name != name] + [
                 teach_word(opened, background, name, paths, screen)
             ]
@@ -106,6 +110,7 @@ class Taught:
             if file is not None:
                 save_words(file, changed, opened.bundle, chunk_ms)
 
+        # Also when nobody teaches by voice afterwards: recordings on the command line are kept at once.
         if asked:
             save(words)
         spotter = Spotter(words, background)
@@ -139,4 +144,5 @@ def teach_word(opened: Opened, background: "Background", name: str, paths: Seque
 def latency_of(engine: Any, sample_rate: int) -> float:
     from speechpress.runtime.stream import StreamingExtractor
 
+    # Asked of a stream, because the resampler for this rate adds its own delay.
     return StreamingExtractor(engine, sample_rate).latency()["worst_age_ms"]

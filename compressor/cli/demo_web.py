@@ -29,7 +29,9 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
     }
     server, stats = Server(facts, source, teaching, port), Stats(spec.chunk_ms)
     try:
+        # The finally below has to run on a hang-up as well: it frees the port and the microphone.
         with ending_signals():
+            # Before the first chunk, and before the address is told: then it can be opened.
             server.start()
             screen.say(f"open {server.address}   (Ctrl-C ends it)")
             for chunk in listen(source, opened.engine, spotter, teaching):

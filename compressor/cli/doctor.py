@@ -38,6 +38,7 @@ def examine() -> list[Check]:
 
 def python() -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
+    # The same range as in pyproject.toml.
     ok = (3, 11) <= sys.version_info[:2] < (3, 14)
     return _check("python", ok, found, "use Python 3.11 to 3.13")
 
@@ -60,6 +61,7 @@ def executorch() -> Check:
     if tried.returncode:
         reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
         return _check("executorch", False, f"cannot be imported: {reason}", fix)
+    # Others are lowered here and run on the device, so that they need not be registered.
     here = [name for name, backend in BACKENDS.items() if backend.runs_here]
     lacking = [name for name in here if registered[name] not in tried.stdout]
     detail = f"lacks {', '.join(lacking)}" if lacking else f"{version('executorch')}, runs {', '.join(here)}"
@@ -73,6 +75,7 @@ def golden_clip() -> Check:
 
     fix = "install the package again, and executorch and torch of the versions above"
     try:
+        # None is a check that was not made, which is no failure.
         wrong = [check for check in verify(SHIPPED)["checks"] if check["ok"] is False]
     except SpeechpressError as error:
         return _check("golden clip", False, str(error), fix)
@@ -82,11 +85,13 @@ def golden_clip() -> Check:
 
 def torchaudio() -> Check:
     """torchaudio is optional, but one that cannot be imported breaks other libraries that try to."""
+    # Found, not imported: see below what an import may do.
     if find_spec("torchaudio") is None:
         return _check("torchaudio", True, "not installed (only needed for torchaudio:NAME teachers)", "")
     tried = subprocess.run([sys.executable, "-c", "import torchaudio"], capture_output=True, text=True, check=False)
     if tried.returncode == 0:
         return _check("torchaudio", True, version("torchaudio"), "")
+    # A library that is missing may end the process without a word.
     reason = (tried.stderr.strip().splitlines() or [f"its import ended with code {tried.returncode}"])[-1]
     fix = "pip uninstall torchaudio, or install the build that fits your torch"
     return _check("torchaudio", False, f"cannot be imported: {reason}", fix)
@@ -95,6 +100,7 @@ def torchaudio() -> Check:
 def on_path() -> Check:
     """`compress` is also an old Unix utility."""
     found = shutil.which("compress")
+    # By its text: an entry point is a few lines that import us, the Unix tool is a binary.
     ours = found is not None and "speechpress" in Path(found).read_text(encoding="utf-8", errors="replace")[:2000]
     return _check(
         "compress on PATH", ours, str(found), "call it `speechpress`, or put this environment's bin first on PATH"
@@ -111,6 +117,7 @@ def microphones() -> Check:
     """The demo needs PortAudio and a microphone; nothing else does, so that their absence is no failure."""
     if find_spec("sounddevice") is None:
         return _check("microphones", True, "sounddevice is not installed (only needed for a live microphone)", "")
+    # In another process, which keeps what ALSA and PortAudio write to stderr from people.
     code = (
         "import sounddevice as s; print(*[d['name'] for d in s.query_devices() if d['max_input_channels']], sep=', ')"
     )
@@ -141,17 +148,20 @@ def adb() -> Check:
 def ssh() -> Check:
     missing = [name for name in ("ssh", "scp") if shutil.which(name) is None]
     detail = f"{', '.join(missing)} not installed (only needed for boards)" if missing else str(shutil.which("ssh"))
+    # Never a failure: without boards it is not missed.
     return _check("ssh", True, detail, "")
 
 
 def cache_folders() -> list[Check]:
     """Where weights are downloaded to, and where temporary files go."""
+    # As huggingface_hub looks for it, without its import.
     hub, temporary = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"), Path(gettempdir())
     return [space("cache", hub, CACHE_GB, "HF_HOME"), space("temporary files", temporary, TEMPORARY_GB, "TMPDIR")]
 
 
 def space(name: str, folder: Path, wanted_gb: float, variable: str) -> Check:
     """Whether a folder, or what would hold it, can be written and has room."""
+    # The folder may not be there yet; its disk is that of the nearest one above.
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free_gb = shutil.disk_usage(there).free / 1e9
     if not os.access(there, os.W_OK):

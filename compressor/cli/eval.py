@@ -80,10 +80,10 @@ def evaluate(
 
     screen = Screen(json)
     source = checkpoint or str(newest(RUNS, screen.say))
-    check_at_hand(source)
+    check_at_hand(source)  # before torch is imported: offline, a model that is not there is told at once
     from ..evaluate.report import reported
 
-    finish = reported(report)
+    finish = reported(report)  # before anything is measured: a name that cannot be a report's is told at once
     if s3prl:
         return _print_commands(screen, source, data_root)
     if (chosen := suite or ("mini" if data_root is not None else None)) is None:
@@ -108,7 +108,7 @@ def evaluate(
         sanity=sanity,
         device=device,
     )
-    _tell(screen, document, finish, source)
+    _tell(screen, document, finish, source)  # and then exit: a measurement that is out of order is still one
     _require_sane(document["sanity"] if sanity else None)
 
 
@@ -125,6 +125,7 @@ def _require_sane(sanity: dict[str, Any] | None) -> None:
     """Raises typer.Exit when something is out of order."""
     if sanity is not None and not sanity["ok"]:
         sys.stderr.write(f"error: sanity: {'; '.join(sanity['complaints'])}\n")
+        # As for every check that was asked for and failed.
         raise typer.Exit(3)
 
 
@@ -204,6 +205,7 @@ def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str)
     from ..evaluate.tables import probe_tables, suite_tables
     from ..models.scores import write_back
 
+    # Only the quick measure names its data; a suite names its root.
     shown = probe_tables(document) if "data" in document else suite_tables(document)
     try:
         words = [f"written: {path}" for path in write_back(document, source)]

@@ -67,6 +67,7 @@ def hush() -> None:
     """What libraries say of optional parts that they miss and of each other's future is for --verbose."""
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Whoever sets -W or PYTHONWARNINGS wants to see them.
     if not sys.warnoptions:
         for name in LIBRARIES:
             warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
@@ -153,11 +154,13 @@ def distill(
     if teacher:
         settings.append(f"teacher={teacher}")
     if starter:
+        # In front, so that the user's own --set wins.
         settings = at_hand.settings(teacher) + settings
         data = data or [at_hand.SPEECH]
     if not data:
         raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
     loaded = load_recipe(recipe, settings)
+    # Before torch is imported: offline, a teacher that is not there is told at once.
     check_at_hand(loaded.teacher)
     folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
@@ -308,6 +311,7 @@ def doctor(json: Json = False) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: exit 0 fine, 1 the user can mend it, 2 usage, 3 a check failed, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
+    # Taken out here, because click knows options of the root only before the command.
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
@@ -318,6 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
         fail(error, "--json" in words)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
+        # 128 + SIGINT, as shells tell it.
         raise SystemExit(130) from None
 
 

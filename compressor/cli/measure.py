@@ -48,6 +48,7 @@ def profile(
     from ..views.screen import Screen
     from .measure_tables import ProfileView, profile_table, summary
 
+    # Before the device is reached, which may take half a minute.
     if pace not in PACES:
         raise SpeechpressError(f"--pace {pace}: must be one of {', '.join(PACES)}")
     screen = Screen(json)
@@ -56,13 +57,16 @@ def profile(
     options = ProfileOptions(
         chunk_ms, threads, cores, chunks, duration, PACES[pace], budget_ms, per_op, timeout, runner
     )
+    # The address is only read here; `measure` reaches the device.
     opened, place = read_bundle(bundle), open_device(device, python)
     with ProfileView(screen) as view:
         record = measure(opened, place, options, view)
     out = out or _new_name(PROFILES, f"{bundle.resolve().name}-{device}")
+    # Before anything is shown, also of a run that stopped: what was measured is worth the most.
     write_json(out, record)
     document = summary(record, out)
     screen.result(document, profile_table(record), f"record: {out}   next: compress report {out} --html report.html")
+    # Last, so that the table is seen whatever the exit code says.
     _leave(record, out)
 
 
@@ -70,6 +74,7 @@ def _new_name(folder: Path, name: str) -> Path:
     """A file that is not there yet; addresses hold signs that file names should not."""
     plain = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in name)
     number = 1
+    # Never over an earlier record: it may be the baseline of the next comparison.
     while (path := folder / f"{plain}{'' if number == 1 else f'-{number}'}.json").exists():
         number += 1
     return path
@@ -81,6 +86,7 @@ def _leave(record: dict[str, Any], out: Path) -> None:
     if stopped is not None:
         sys.stderr.write(f"error: {stopped['message']} (what was measured until then is in {out})\n")
         raise typer.Exit(stopped["exit_code"])
+    # Without --budget-ms the budget is the chunk itself, which is told but fails nothing.
     if settings["budget_ms"] is not None and result["over_budget"]:
         sys.stderr.write(f"error: p99 is {result['p99_ms']:.2f} ms, over the budget of {settings['budget_ms']:g} ms\n")
         raise typer.Exit(3)
@@ -109,6 +115,7 @@ def report(
     if not results:
         screen.say(f"no results were named; taking all of {PROFILES}")
     view = build(find_records(results or [PROFILES]), find_records(baseline) if baseline else [])
+    # A report without any file would be the table alone; the page is what most want.
     if html is None and markdown is None and csv is None:
         html = Path("report.html")
     written = []
@@ -118,6 +125,7 @@ def report(
             written.append(str(path))
     document = {"out": written, **view.document()}
     screen.result(document, report_table(document), *(f"written: {path}" for path in written))
+    # Last: the files are there for whoever looks into the failure.
     if view.regressions:
         sys.stderr.write(f"error: slower than the baseline: {'; '.join(view.regressions)}\n")
         raise typer.Exit(3)

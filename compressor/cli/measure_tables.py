@@ -26,6 +26,7 @@ class ProfileView(BarView):
             TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
             console=screen.console,
+            # In a file or a log, a bar is a line for each of its pictures.
             disable=not screen.console.is_terminal,
             transient=True,
         )
@@ -34,6 +35,7 @@ class ProfileView(BarView):
         self.done, self.elapsed_s = 0, 0.0
 
     def __call__(self, event: dict[str, Any]) -> None:
+        # Not as in BarView: the far side also tells what has no picture, such as samples of the machine.
         act = getattr(self, f"_{event['event']}", None)
         if act is not None:
             act(event)
@@ -68,6 +70,7 @@ class ProfileView(BarView):
     def _chunks(self, event: dict[str, Any]) -> None:
         self.done += len(event["ms"])
         self.elapsed_s = event["start_s"][-1]
+        # In seconds where a duration was asked for: how many chunks fit is only known afterwards.
         completed = self.done if self.settings["duration_s"] is None else self.elapsed_s
         self.bar.update(self.task, completed=completed, state=f"{self.done} chunks, the last {event['ms'][-1]:.2f} ms")
 
@@ -112,6 +115,7 @@ def profile_table(record: dict[str, Any]) -> RenderableType:
         if pace["ms"]:
             figures = (f"{pace[key]:.2f}" for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms"))
             table.add_row(PACE_WORDS[name], str(len(pace["ms"])), *figures)
+    # Text, not str: rich would take brackets in a message for markup.
     lines = [Text(line) for line in _lines(result)] if result["p50_ms"] is not None else []
     warnings = [Text(f"warning: {item['text']}", style="yellow") for item in record["warnings"]]
     return Group(table, *lines, *_operator_tables(record["operators"]), *warnings)
@@ -138,6 +142,7 @@ def _operator_tables(operators: dict[str, Any] | None) -> list[RenderableType]:
             table.add_column(name)
         for name in ("ms", "share"):
             table.add_column(name, justify="right")
+    # The costliest; the record and the report have the others.
     for row in operators["by_operator"][:8]:
         by_operator.add_row(row["operator"], row["where"], f"{row['ms']:.3f}", f"{row['share']:.1%}")
     for row in operators["by_layer"][:12]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     pass
 
 
+# One definition for all commands: scripts rely on --json meaning the same everywhere.
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; words for people on stderr.")]
 
 
@@ -19,7 +20,9 @@ RUNS, BUNDLES, PROFILES = Path("runs"), Path("bundles"), Path("profiles")
 
 def resume_words(out: Path) -> str:
     """The words of this call with which the run in `out` goes on."""
+    # --overwrite would throw away what is to be resumed.
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
+    # A folder that was chosen for the user is not in the words yet.
     named = [] if any(word == "--out" or word.startswith("--out=") for word in words) else ["--out", str(out)]
     return shlex.join([*words, *named, "--resume"])
 

@@ -85,15 +85,18 @@ def prune(
     if method not in METHODS:
         advice = did_you_mean(method, METHODS)
         raise SpeechpressError(f"--method {method}: must be one of {', '.join(METHODS)}. {advice}".rstrip())
+    # Read before torch is imported, so that a mistyped number is told at once.
     target = read_target(to_macs, to_params, to_latency, sparsity)
     screen = Screen(json)
     source = checkpoint or newest(RUNS, screen.say)
+    # resolve: "." has no name.
     folder = choose_folder(out, RUNS, f"{source.resolve().name}-pruned", resume)
     from ..distill.run import RunOptions
     from ..prune.options import PrunePlan
     from ..prune.prune import prune as run
     from ..prune.prune import settled
 
+    # A tenth of a recipe for 960 hours is far too much for the starter's 28 minutes.
     recover = STEPS if recover is None and starter else recover
     plan = PrunePlan(source, target, method, recover, layers, width, teacher, tuple(sets or []), chunk_ms, quantize)
     options = RunOptions(tuple(data or ([SPEECH] if starter else [])), folder, device, resume, overwrite)
@@ -102,5 +105,6 @@ def prune(
     if not document["finished"]:
         screen.say(f"interrupted; go on with: compress {resume_words(folder)}")
         raise typer.Exit(130)
+    # Nothing was validated where nothing was distilled.
     shown = [fidelity_table(document["valid"])] if document["valid"] else []
     screen.result(document, prune_table(document), *shown, f"checkpoint: {document['out']}")

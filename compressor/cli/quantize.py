@@ -38,8 +38,10 @@ def quantize(
     from ..targets import known_scheme
     from ..views.screen import Screen
 
+    # All of them before the first is tried: a report runs for minutes.
     for name in scheme or ():
         known_scheme(name)
+    # A checkpoint has one scheme; silently taking the first would surprise.
     if not report and len(scheme or ()) > 1:
         raise SpeechpressError(f"--scheme was given {len(scheme or ())} times; several can be compared with --report")
     screen = Screen(json)
@@ -52,6 +54,7 @@ def quantize(
     from ..quantize.tables import quantized_table
 
     chosen = scheme[0] if scheme else "int8-static"
+    # Other schemes look at weights only and need no speech.
     prepared = prepare(folder, data, chosen in CALIBRATED)
     place = choose_folder(out, RUNS, f"{folder.resolve().name}-{chosen}", resume=False)
     with screen.busy("quantize") as say:
@@ -80,10 +83,12 @@ def _report(
 
     probes = tuple(name.strip() for name in tasks.split(",") if name.strip() not in ("", "none"))
     options = SchemeReportOptions(tuple(schemes or SCHEMES), probes, data, teacher, budget_db)
+    # For every scheme: the report measures each of them on it.
     prepared = prepare(folder, data, needs_speech=True)
     with screen.busy("report") as say:
         document = report(prepared, options, say)
     if markdown is not None:
         table = markdown_table(document)
+        # `attempt`: the report took minutes, and must be shown even if its table cannot be written.
         document["out"] = attempt(f"the table {markdown}", lambda: str(write_text(markdown, table)))
     screen.result(document, *report_tables(document))

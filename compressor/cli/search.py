@@ -86,6 +86,7 @@ def search(
     whole, proxy, speech = _recipes(recipe, teacher, data, starter, steps, list(sets or []))
     from ..teachers.hub_folder import check_at_hand
 
+    # Before torch is imported: offline, a teacher that is not there is told at once.
     check_at_hand(whole.teacher)
     choices, notes = narrowed(load_space(space), proxy)
     folder, screen = _folder(out, whole.name, resume), Screen(json)
@@ -119,6 +120,7 @@ def _walked(order: "Search", screen: "Screen") -> dict[str, Any]:
         try:
             outcome = walk(order, view)
         except SearchStopped as error:
+            # Trials so far are kept, so the advice is to mend and go on.
             raise SpeechpressError(f"{error}. Then {again}") from error
     if not outcome.finished:
         screen.say(f"interrupted; {again}")
@@ -138,8 +140,10 @@ def _recipes(
         data = data or [at_hand.SPEECH]
     if not data:
         raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
+    # What is written in the end: the starter's few steps are for the search only.
     whole = load_recipe(name, own)
     proxy = load_recipe(name, [*(at_hand.settings(teacher) if starter else []), *own])
+    # Validated once, at the end: all that is asked of a trial is its fidelity there.
     train = replace(proxy.train, steps=steps, validate_every=steps, checkpoint_every=steps)
     return whole, replace(proxy, train=train), tuple(data)
 
@@ -151,6 +155,7 @@ def _folder(out: Path | None, name: str, resume: bool) -> Path:
 
     if out is not None or not resume:
         return choose_folder(out, SEARCHES, name, resume=False)
+    # By the table and not the folder, whose time does not change when a trial is added to the file.
     begun = sorted(SEARCHES.glob(f"*/{TRIALS}"), key=lambda path: path.stat().st_mtime)
     if not begun:
         raise SpeechpressError(f"--resume: there is no search under {SEARCHES}; name its folder with --out")

@@ -21,6 +21,7 @@ from ..teachers.catalogue import KNOWN, KnownTeacher, built_in_teachers, from_fo
 from . import show_teacher
 from .unfinished import RECIPE, interrupted
 
+# 20 ms, as all HuBERT-like teachers have; used where nothing is known of the teacher.
 TEACHER_HOP = SAMPLE_RATE // 50
 
 
@@ -35,8 +36,10 @@ def show(thing: str) -> dict[str, Any]:
     Raises SpeechpressError when it is none of them.
     """
     folder = Path(thing)
+    # Recipes first: their names are ours, and a folder of the same name can be written as ./name.
     if thing in recipe_names():
         return show_recipe(load_recipe(thing))
+    # Before checkpoints: a bundle is a folder as well.
     if is_bundle(folder):
         return show_bundle(folder)
     if thing in [target.name for target in TARGETS]:
@@ -46,9 +49,11 @@ def show(thing: str) -> dict[str, Any]:
     teacher = known_teacher(thing)
     if teacher is not None:
         return {"kind": "teacher", **_teacher(teacher)}
+    # A checkpoint of another toolkit; any other file must be a recipe.
     if folder.is_file() and show_teacher.is_teacher_file(folder):
         return show_teacher.show_loaded(thing)
     if not folder.exists() and not thing.endswith((".yaml", ".yml")):
+        # Only from the cache: `show` fetches nothing.
         if show_teacher.cached(thing) is not None:
             return show_teacher.show_loaded(thing)
         if "/" in thing or thing.startswith(show_teacher.TORCHAUDIO):
@@ -64,6 +69,7 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
     teacher = known_teacher(recipe.teacher)
     depth = teacher.depth if teacher else recipe.match.depth
     width = teacher.width if teacher else EncoderConfig().width
+    # Layers are moved to the same fractions of the teacher's depth, so one depth has to be known.
     match, notes = resolve_match(recipe, depth) if depth else (recipe.match, [])
     if teacher is None:
         notes.append(f"nothing is known of {recipe.teacher} before it is loaded; figures are those for a HuBERT base")
@@ -101,8 +107,10 @@ def training_parts(match: Match, config: EncoderConfig, teacher_width: int, fact
     up = costs.upsample_part(config, factor) if upsamples else costs.Part()
     if match.style == "heads":
         return [up + costs.Part(costs.head_parameters(config.width, teacher_width, len(match.layers)))]
+    # Relations between frames have the same size whatever the width, so they need no projection.
     projects = bool(match.projections) or (config.width != teacher_width and not match.relations_only)
     part = up + (costs.projection_part(config, teacher_width, factor) if projects else costs.Part())
+    # Pairs may share a projection, which counts once.
     return [part] * (len(set(match.projections)) or len(match.pairs)) if part.parameters else []
 
 
@@ -111,6 +119,7 @@ def published(recipe: Recipe, config: EncoderConfig, heads: list[costs.Part]) ->
     facts = recipe.published
     if facts is None:
         return None
+    # Papers differ in what they count, so that a sum of ours would compare with none of them.
     counted = {"none": [], "last": heads[-1:], "all": heads}[facts.heads]
     extra, left = sum(counted, costs.Part()), after_pruning(recipe, config)[0]
     macs = costs.macs_per_s(config) + extra.macs_per_s + costs.attention_macs_per_s(config, facts.attention_s)
@@ -129,6 +138,7 @@ def after_pruning(recipe: Recipe, config: EncoderConfig) -> tuple[dict[str, Any]
     prune = recipe.prune
     if prune is None:
         return {}, []
+    # Zeros in a dense matrix are stored and multiplied as other numbers are.
     if not prune.by_gates:
         return {}, [f"prune: {prune.sparsity:.0%} of the weights become zeros, which saves neither time nor space"]
     whole = costs.parameters(config)
@@ -164,6 +174,7 @@ def show_checkpoint(folder: str | Path) -> dict[str, Any]:
         if not show_teacher.has_weights(folder):
             raise
         return show_teacher.show_loaded(str(folder))
+    # Other families are teachers only: a student's encoder is HuBERT's or wav2vec 2.0's.
     if facts.encoder is None or facts.family not in ("hubert", "wav2vec2"):
         return {"kind": "teacher", **_teacher(facts)}
     return {"kind": "checkpoint", "name": str(folder), **describe_encoder(facts.encoder), **_lineage(card)} | {

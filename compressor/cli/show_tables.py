@@ -89,6 +89,7 @@ def _size_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     teacher, sizes = info.get("teacher") or {}, info["size_bytes"]
     shape = f"{info['layers']} layers, {info['width']} wide, a frame every {info['hop_ms']:g} ms"
     against = {"parameters": "", "macs_per_s": ""}
+    # Nothing but the name is known of a teacher that was never loaded.
     if "parameters" in teacher:
         published = teacher["published_parameters"] or teacher["parameters"]
         against["parameters"] = f"  (teacher {published / 1e6:.1f} M)"
@@ -108,9 +109,11 @@ def _pruned_from(info: dict[str, Any]) -> str:
 
 def _sight_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     front, position = (info["sight"][name] for name in ("front_end", "position_conv"))
+    # What makes one frame depend on the whole recording.
     why = ", ".join(words for name, words in _ENDLESS.items() if name in info["sight"])
     rows = []
     for name, title in (("receptive_field_ms", "receptive field"), ("lookahead_ms", "look-ahead")):
+        # Shown all the same: it is what remains once the endless parts are exchanged.
         limited = position[name] if info[name] is None else info[name]
         rest = f"{milliseconds(limited)}; front end alone {milliseconds(front[name])}"
         text = f"whole recording ({why}); without that {rest}" if info[name] is None else rest
@@ -160,6 +163,7 @@ def _lineage_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     pruned = info["prune"] or {}
     if pruned:
         rows.append(("pruned by", pruned["method"]))
+    # Absent or null where the width was left as it was.
     before, after = pruned.get("width") or (0, 0)
     if before != after:
         rows.append(("width", f"{after} of {before}"))
@@ -168,6 +172,7 @@ def _lineage_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     for name, share in pruned.get("layers", {}).items():
         rows.append((name, f"{share:.1%} zeros"))
     rows.append(("quantised for", info["quantize"]))
+    # A card of another's checkpoint says little of its making.
     return [(name, str(value)) for name, value in rows if value is not None]
 
 
@@ -196,6 +201,7 @@ def _parts_table(info: dict[str, Any]) -> Table:
     for name, part in info["parts"].items():
         macs = part["macs_per_s"]
         table.add_row(_PARTS[name], f"{part['parameters']:,}", f"{macs / 1e9:.3f}", f"{100 * macs / whole:.0f} %")
+    # The parts above are those before pruning, so their sum must be too.
     total = info.get("parameters_before_pruning", info["parameters"])
     table.add_row("total", f"{total:,}", f"{whole / 1e9:.3f}", "", style="bold")
     return table

@@ -20,6 +20,7 @@ def is_teacher_file(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
+            # By its bytes: a recipe that is given without .yaml is text.
             return file.read(4).startswith(PICKLES)
     except OSError:
         return False
@@ -32,6 +33,7 @@ def has_weights(folder: Path) -> bool:
 
 def cached(source: str) -> Path | None:
     """The folder of a hub model that was fetched before; nothing is fetched."""
+    # Without a slash it is more likely a mistyped recipe than a hub model.
     if "/" not in source or not hub_folder.looks_like_hub_id(source):
         return None
     return hub_folder.from_cache(source)
@@ -45,6 +47,7 @@ def show_loaded(source: str) -> dict[str, Any]:
     from ..teachers.load import load_teacher
 
     card = load_teacher(source).card
+    # Where the count does not fit, the model has parts that our costs know nothing of.
     exact = card.encoder is not None and card.parameters == costs.parameters(card.encoder)
     return {
         "kind": "teacher",
@@ -58,6 +61,7 @@ def show_loaded(source: str) -> dict[str, Any]:
         "waveform_front_end": card.encoder is not None,
         "about": f"read from {card.format}",
         "normalize_input": card.normalize_input,
+        # 16 samples a millisecond: every teacher hears 16 kHz.
         "hop_ms": card.hop_samples / 16,
         "supervised": card.supervised,
         "sha256": card.sha256,

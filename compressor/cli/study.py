@@ -61,10 +61,12 @@ def layers(
     json: Json = False,
 ) -> None:
     """Which layer knows what, how alike layers are, and which to distil; with --train-heads also whether that holds."""
+    # They would have no effect, which a user would only notice after the study.
     if not train_heads and (sets or train_data):
         raise SpeechpressError("study: --set and --train-data are about students; add --train-heads")
     from ..teachers.hub_folder import check_at_hand
 
+    # Before torch is imported: offline, a teacher that is not there is told at once.
     check_at_hand(teacher)
     from ..distill.folders import choose_folder
     from ..evaluate.store import cache_folder
@@ -77,6 +79,7 @@ def layers(
 
     screen = Screen(json)
     opened = open_tasks((tasks or (SUITE_TASKS if data_root else FOLDER_TASKS)).split(","), data_root, data)
+    # A hub id or torchaudio:NAME holds signs that file names should not.
     name = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in Path(teacher).name)
     folder = choose_folder(out, STUDIES, name, resume=False)
     training = None
@@ -95,6 +98,7 @@ def layers(
             device=device,
             listen=say,
         )
+    # Before it is shown: a long study must not be lost because showing it failed.
     written = write_study(document, folder)
     document = {"out": str(folder), **document}
     screen.result(document, *study_tables(document), f"written: {', '.join(map(str, written[:3]))}")

@@ -17,6 +17,7 @@ def interrupted(folder: Path, card: dict[str, Any]) -> dict[str, Any] | None:
 
     `step` is that of the weights there, None without any; `saved_step` is where --resume goes on, None where it cannot.
     """
+    # Cards of before this key are of finished runs; without a card nothing was finished.
     if not (folder / RECIPE).is_file() or card.get("finished", bool(card)):
         return None
     steps = load_recipe(str(folder / RECIPE)).train.steps
@@ -31,6 +32,7 @@ def saved_step(state: Path) -> int | None:
     if not state.is_file():
         return None
     try:
+        # The metadata alone: the state holds the optimiser too, and torch is not imported for it.
         return int(json.loads(read_metadata(state)["speechpress"])["progress"]["step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpeechpressError(f"{state}: is damaged ({error!r}); start the run anew with --overwrite") from error

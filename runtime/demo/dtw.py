@@ -39,6 +39,7 @@ class Space:
     def unit(self, frames: np.ndarray) -> np.ndarray:
         """(T, D) of length one."""
         moved = ((frames - self.mean) * self.scale).astype(np.float32)
+        # 1e-9: a frame of zeros stays one, at distance 1 from everything.
         return moved / (np.linalg.norm(moved, axis=-1, keepdims=True) + 1e-9)
 
 
@@ -54,6 +55,7 @@ class Search:
         if not len(self._sizes) or self._sizes.min() < 2:
             raise SpeechpressError("an example to search for has fewer than two frames")
         width, longest = examples[0].shape[1], int(self._sizes.max())
+        # Padded to one size, so that a single matrix product compares a frame with all examples.
         padded = np.zeros((len(examples), longest, width), np.float32)
         for row, example in zip(padded, examples, strict=True):
             row[: len(example)] = example
@@ -82,6 +84,7 @@ class Search:
         for first in range(0, len(frames), BLOCK):  # all at once, the distances of an hour would not fit in memory
             for index, near in enumerate(frames[first : first + BLOCK] @ self._rows.T, first):
                 paths, began = self._advance(1 - near.reshape(count, -1))
+                # + 1 for the two columns before the first frame; the mean makes short and long examples alike.
                 costs[index] = paths[which, self._sizes + 1] / self._sizes
                 starts[index] = began[which, self._sizes + 1]
         return costs, starts
@@ -91,16 +94,20 @@ class Search:
         (last, last_began), (before, before_began) = self._paths
         paths, began = np.full_like(last, FAR), np.empty_like(last_began)
         paths[:, 1] = 0
+        # A path may begin at any frame: that is what makes it a search in a stream.
         last_began[:, 1], before_began[:, 1] = self.frames_heard, self.frames_heard - 1
         even = last[:, 1:-1] + now
+        # Two frames of the stream share one of the example, so each has half its weight.
         slow = before[:, 1:-1] + (self._last + now) / 2
         fast = last[:, :-2] + now
+        # The example's frame that is skipped over counts as well, so that skipping is not cheaper.
         fast[:, 1:] += now[:, :-1]
         best = np.minimum(np.minimum(even, slow), fast)
         paths[:, 2:] = best
         began[:, 2:] = np.where(
             best == even, last_began[:, 1:-1], np.where(best == slow, before_began[:, 1:-1], last_began[:, :-2])
         )
+        # No step reaches back further than two frames.
         self._paths = [(paths, began), (last, last_began)]
         self._last = now
         self.frames_heard += 1

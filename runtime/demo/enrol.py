@@ -31,6 +31,7 @@ def word_span_s(samples: np.ndarray, sample_rate: int) -> tuple[float, float]:
         raise SpeechpressError("the recording of a word is empty; hold the key while you say it")
     power = np.square(samples[: count * step].reshape(count, step).astype(np.float64)).mean(1)
     level_db = 10 * np.log10(power + 1e-12)
+    # The tenth percentile and not the minimum: digital silence at the edges says nothing of the room.
     floor_db, top_db = np.percentile(level_db, 10), level_db.max()
     if top_db < NOISE_DB + 10:
         raise SpeechpressError(
@@ -53,6 +54,7 @@ def example_of(engine: Engine, samples: np.ndarray, sample_rate: int) -> np.ndar
     wave = mono(samples)
     start_s, stop_s = word_span_s(wave, sample_rate)
     stream = StreamingExtractor(engine, sample_rate)
+    # A word in a live stream comes after silence, not as the very first that the model hears.
     lead = stream.push(np.zeros(round(LEAD_S * sample_rate), np.float32))
     heard, rest = stream.push(wave), stream.flush()
     frames = np.concatenate([lead.frames, heard.frames, rest.frames])
@@ -68,6 +70,7 @@ def read_example(engine: Engine, path: str | Path) -> np.ndarray:
 
     check_regular(path)
     try:
+        # float32 at once: integer files of any depth come scaled.
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         raise SpeechpressError(f"{path}: is no audio file that can be read ({error})") from error

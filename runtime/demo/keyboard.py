@@ -25,6 +25,7 @@ def keys() -> Iterator[int | None]:
             import termios
             import tty
 
+            # Non-blocking: whoever draws also asks for keys, and must not wait for one.
             terminal = os.open("/dev/tty", os.O_RDWR | os.O_NONBLOCK)
         except (ImportError, OSError):
             yield None
@@ -33,6 +34,7 @@ def keys() -> Iterator[int | None]:
         before = termios.tcgetattr(terminal)
         # TCSAFLUSH also throws away the repeats of a key that is still held.
         stack.callback(termios.tcsetattr, terminal, termios.TCSAFLUSH, before)
+        # cbreak and not raw: Ctrl-C still interrupts, and output keeps its ends of lines.
         tty.setcbreak(terminal)
         yield terminal
 
@@ -43,6 +45,7 @@ def read_keys(terminal: int) -> str:
         found = os.read(terminal, 1024).decode("utf-8", errors="ignore")
     except (BlockingIOError, OSError):
         return ""
+    # A lone Escape is the key; more after it is the code of an arrow or function key.
     return "" if found.startswith(ESCAPE) and len(found) > 1 else found
 
 
@@ -54,6 +57,7 @@ def ending_signals() -> Iterator[None]:
         sys.exit(128 + number)
 
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # SIGHUP is not on Windows.
     before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names}
     try:
         for number in before:
@@ -92,6 +96,7 @@ class HeldKey:
         """True, once, when the key was let go."""
         if self._since_s is None:
             return False
+        # A tap has no repeats, so its end is only known by a time that suffices for a word.
         over = now_s - self._last_s > HOLD_GAP_S and (self._repeats > 0 or now_s - self._since_s > TAP_S)
         if over:
             self._since_s = None

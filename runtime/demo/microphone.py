@@ -70,8 +70,10 @@ def choose(wanted: int | str | None = None) -> InputDevice:
             "or use the browser's with --web"
         )
     if wanted is None:
+        # Some systems have microphones and no default one.
         return next((device for device in found if device.default), found[0])
     named = str(wanted).lower()
+    # A number is never part of a name: "1" would fit half of all names.
     fits = [device for device in found if named == str(device.index)] or [
         device for device in found if not named.isdigit() and named in device.name.lower()
     ]
@@ -97,6 +99,7 @@ class Microphone:
         self._library = import_sounddevice()
         self.name, self.device, self.dropped, self.overruns = device.name, device, 0, 0
         self.sample_rate = _rate(self._library, device, sample_rate)
+        # Bounded: a worker that stands still must not fill the memory.
         self._blocks: queue.Queue[Block] = queue.Queue(maxsize=max(1, round(QUEUE_S / block_s)))
         self._last_s = time.perf_counter()
         try:
@@ -106,6 +109,7 @@ class Microphone:
                 device=device.index,
                 channels=1,
                 dtype="float32",
+                # PortAudio's default is safe against gaps rather than quick; gaps are counted here.
                 latency="low",
                 callback=self._queue,
             )
@@ -121,6 +125,7 @@ class Microphone:
         self.overruns += bool(status.input_overflow)
         self._last_s = time.perf_counter()
         try:
+            # A copy: PortAudio uses its buffer again after the callback.
             self._blocks.put_nowait(Block(samples[:, 0].copy(), self.sample_rate, self._last_s))
         except queue.Full:
             self.dropped += 1
@@ -131,6 +136,7 @@ class Microphone:
             return self._blocks.get(timeout=timeout_s)
         except queue.Empty:
             gone_s = time.perf_counter() - self._last_s
+            # Unplugged devices often give no error, they just stop calling back.
             if gone_s > SILENT_S or not self._stream.active:
                 raise SpeechpressError(
                     f"{self.name}: the microphone stopped giving audio; was it unplugged? "
@@ -150,6 +156,7 @@ class Microphone:
 
 
 def _rate(library: Any, device: InputDevice, wanted: int | None) -> int:
+    # 16 kHz first, because it needs no resampler, whose delay adds to the latency.
     for rate in [wanted] if wanted else [16_000, device.rate]:
         try:
             library.check_input_settings(device=device.index, channels=1, dtype="float32", samplerate=rate)
@@ -165,4 +172,5 @@ def _rate(library: Any, device: InputDevice, wanted: int | None) -> int:
 
 
 def _reason(error: Exception) -> str:
+    # PortAudio appends its own number in brackets, which helps nobody.
     return str(error).splitlines()[0].split(" [")[0]

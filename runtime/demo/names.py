@@ -24,4 +24,5 @@ def word_name(text: str) -> str:
     if bad:
         shown = ", ".join(f"U+{ord(character):04X}" for character in bad[:3])
         raise SpeechpressError(f"the name of a word holds {shown}, which cannot be shown; use letters and spaces")
+    # Again: the cut may leave a space at the end.
     return name[:LONGEST].strip()

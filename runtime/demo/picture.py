@@ -15,6 +15,7 @@ from .spotting import Hit
 from .worker import Chunk
 
 FRAMES_PER_COLUMN = 2
+# More than any terminal is wide; older ones are forgotten.
 MOST_COLUMNS = 400
 FLOOR_DB, TOP_DB = -62.0, -8.0
 DIM = 0.20  # brightness of the map where it is not the loudness
@@ -22,6 +23,7 @@ DIM = 0.20  # brightness of the map where it is not the loudness
 
 def height_of(level_db: float) -> float:
     """Loudness as a share of the height, 0 to 1."""
+    # Never 0, so that the colour of silence can be seen too.
     return float(np.clip((level_db - FLOOR_DB) / (TOP_DB - FLOOR_DB), 0.04, 1.0))
 
 
@@ -44,6 +46,7 @@ class Picture:
         """Append a chunk's frames on the right."""
         self._colours = np.concatenate([self._colours, chunk.colours])
         self._levels_db = np.concatenate([self._levels_db, chunk.levels_db])
+        # An odd frame waits for its partner of the next chunk.
         whole = len(self._colours) // FRAMES_PER_COLUMN * FRAMES_PER_COLUMN
         for first in range(0, whole, FRAMES_PER_COLUMN):
             part = slice(first, first + FRAMES_PER_COLUMN)
@@ -54,6 +57,7 @@ class Picture:
 
     def _column(self, colour: np.ndarray, level_db: float) -> list[Segment]:
         """The cells of one column, from top to bottom; made once and drawn until they have left."""
+        # A cell shows an upper half block: one pixel in its colour, one in its background.
         pixels = 2 * self.rows
         away = np.abs(np.arange(pixels) + 0.5 - pixels / 2) / (pixels / 2)
         bright = np.where(away <= height_of(level_db), 1.0, DIM)

@@ -80,6 +80,7 @@ class WavSource:
             raise EOFError
         self._given += len(samples)
         if self._paced:
+            # Against the beginning and not from block to block, whose small delays would add up.
             time.sleep(max(0.0, self._started_s + self._given / self.sample_rate - time.perf_counter()))
         return Block(samples, self.sample_rate, time.perf_counter())
 
@@ -108,11 +109,13 @@ class PcmSource:
                 "arecord -f S16_LE -r 16000 -t raw | compress demo --stdin"
             )
         self.name, self.sample_rate, self.dropped = "stdin", sample_rate, 0
+        # The descriptor: a buffered reader may hold bytes that select does not see.
         self._pipe, self._rest, self._heard = pipe.fileno(), b"", 0
         self._dtype, self._native = FORMATS[encoding]
 
     def read(self, timeout_s: float) -> Block | None:
         """Raises SpeechpressError when the pipe ends before the first sample."""
+        # os.read would wait for ever when the recorder before the pipe hangs.
         if not select.select([self._pipe], [], [], timeout_s)[0]:
             return None
         size = round(BLOCK_S * self.sample_rate) * self._dtype.itemsize
@@ -125,6 +128,7 @@ class PcmSource:
         if not found:
             raise EOFError
         found = self._rest + found
+        # A pipe cuts anywhere, also within a sample.
         whole = len(found) // self._dtype.itemsize * self._dtype.itemsize
         self._rest = found[whole:]
         samples = np.frombuffer(found[:whole], self._dtype).astype(self._native)

@@ -96,6 +96,7 @@ def learn(
     settled = costs[max(map(len, units)) :]  # before, no path is complete
     if len(settled) < 2:
         raise SpeechpressError("the background speech is shorter than the examples; give at least some tens of seconds")
+    # 1e-6, because the spread is divided by and may be 0.
     usual = np.stack([settled.mean(0), settled.std(0) + 1e-6], axis=1)
     threshold = _threshold(scores_of(settled, usual), background, false_alarms_per_h)
     return Word(name, tuple(examples), usual, threshold, _agreement(units, usual))
@@ -122,10 +123,12 @@ def _threshold(scores: np.ndarray, background: Background, per_h: float) -> floa
     Half of it is what the highest scores of the background say, if they fall off exponentially; a few minutes say that
     only roughly, so the other half is what is typical of words.
     """
+    # One more than wanted: the excess is measured over the lowest of them.
     top = np.array(peaks(scores, round(PEAK_APART_S / background.frame_s))[: TAIL_PEAKS + 1])
     lowest, higher = top[-1], top[:-1]
     if not len(higher):
         return TYPICAL
+    # Exponential tail: its mean excess is also its scale (a peaks-over-threshold estimate).
     excess, rate = float((higher - lowest).mean()), len(higher) / background.hours
     found = float(lowest) + excess * max(0.0, math.log(rate / per_h))
     return (found + TYPICAL - excess * math.log(per_h)) / 2
@@ -148,6 +151,7 @@ def _agreement(units: Sequence[np.ndarray], usual: np.ndarray) -> float | None:
     lowest = math.inf
     for index, unit in enumerate(units):
         others = [k for k in range(len(units)) if k != index]
+        # Without itself, which would fit perfectly.
         costs, _ = search([units[k] for k in others], unit)
         lowest = min(lowest, float(scores_of(costs, usual[others]).max()))
     return lowest
@@ -173,6 +177,7 @@ class Spotter:
         self._rest_until_s = [-math.inf] * len(self.words)
         self.last_scores = np.full(len(self.words), -math.inf)
         units = [self.background.space.unit(example) for word in self.words for example in word.examples]
+        # None without words: a search needs at least one example.
         self._search = Search(units) if units else None
 
     def push(self, frames: np.ndarray, end_s: np.ndarray) -> list[Hit]:
@@ -190,10 +195,12 @@ class Spotter:
             column += len(word.examples)
             scores = scores_of(costs[:, columns], word.usual)
             self.last_scores[number] = scores.max()
+            # The start is that of the example that fits best; those of the others belong to other paths.
             cheapest = costs[:, columns].argmin(axis=1)
             began = np.take_along_axis(starts[:, columns], cheapest[:, None], 1)[:, 0]
             lengths_s = (first + np.arange(len(frames)) - began + 1) * self.background.frame_s
             hits += self._tell(number, scores, end_s, lengths_s)
+        # Word by word they were found, but people read them in time.
         return sorted(hits, key=lambda hit: hit.end_s)
 
     def finish(self) -> list[Hit]:

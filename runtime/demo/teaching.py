@@ -46,6 +46,7 @@ class Teaching:
         self, engine: Engine, background: Background, spotter: Spotter, save: Callable[[Sequence[Word]], None] | None
     ) -> None:
         self._engine, self._background, self._spotter, self._save = engine, background, spotter, save
+        # Everything changes in the worker's thread only, so that nothing here needs a lock.
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._recorded: list[np.ndarray] = []
         self._examples: list[np.ndarray] = []
@@ -69,6 +70,7 @@ class Teaching:
 
     def hear(self, block: Block) -> None:
         """One block from the worker, before it is inferred."""
+        # Before the block is kept: it came after what was pressed.
         while not self._orders.empty():
             self._orders.get()()
         if self.lesson.recording:
@@ -92,6 +94,7 @@ class Teaching:
         if not self.lesson.recording:
             return
         self.lesson = replace(self.lesson, recording=False)
+        # Let go before a single block came: no error that anybody needs to read.
         if not self._recorded:
             return
         try:
@@ -111,12 +114,14 @@ class Teaching:
         try:
             word = learn(name, examples, self._background)
         except SpeechpressError as error:
+            # Kept, because Python deletes `error` at the end of the block, before the order runs.
             note = str(error)
             self._orders.put(lambda: self._start_over(note))
         else:
             self._orders.put(lambda: self._adopt(word))
 
     def _adopt(self, word: Word) -> None:
+        # A word that is taught again replaces itself.
         others = [known for known in self._spotter.words if known.name != word.name]
         trouble = self._change([*others, word])
         doubt = "; your three differ much, it may be missed" if word.doubtful else ""

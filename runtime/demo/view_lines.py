@@ -20,6 +20,7 @@ def show_json(chunks: Iterable[Chunk], out: TextIO) -> None:
 
 def show_lines(chunks: Iterable[Chunk], stats: Stats, out: TextIO) -> None:
     """A line per second of audio and one per word, and the sum of it at the end."""
+    # -100 dBFS is silence, the lowest level that the worker tells.
     due_s, t_s, peak_db, hits = EVERY_S, 0.0, -100.0, 0
     with contextlib.suppress(KeyboardInterrupt):  # the usual way to leave, and the sum is still wanted
         for chunk in chunks:

@@ -22,6 +22,7 @@ from .spotting import Spotter
 from .teaching import EXAMPLES, Teaching
 from .worker import SILENCE_DB, Chunk, Stats
 
+# 20 pictures a second; drawing costs time that the model needs as well.
 DRAW_S = 0.05
 MAP_ROWS = 8
 FULL, EMPTY = "━", "─"
@@ -82,6 +83,7 @@ class Screen:
         """Time per chunk as a bar whose full length is the chunk, and the other figures."""
         stats, budget_ms = self.stats, self.facts.chunk_ms
         p50, p99 = stats.percentile_ms(50), stats.percentile_ms(99)
+        # Beyond half of the budget, another program on the machine is enough to lose audio.
         colour = "green" if p99 < 0.5 * budget_ms else "yellow" if p99 < budget_ms else "red"
         times = Table.grid(padding=(0, 1), expand=True)
         times.add_column(width=10)
@@ -164,6 +166,7 @@ def watch(chunks: Iterable[Chunk], screen: Screen, console: Console) -> None:
         with (
             contextlib.suppress(KeyboardInterrupt),
             keys() as terminal,
+            # No refresh by rich's own thread: it would draw while a chunk is being added.
             Live(screen, console=console, screen=True, auto_refresh=False) as live,
         ):
             hands = _Hands(screen)
@@ -172,10 +175,12 @@ def watch(chunks: Iterable[Chunk], screen: Screen, console: Console) -> None:
                 select.select([feed.bell] + ([terminal] if terminal is not None else []), [], [], DRAW_S)
                 for chunk in feed.take():
                     screen.add(chunk)
+                # Also without a key: that a held key was let go is only seen by time passing.
                 hands.move(read_keys(terminal) if terminal is not None else "", time.monotonic())
                 live.update(screen, refresh=True)
     finally:
         feed.stop()
+    # The other screen is gone with Live; the last picture stays in the scrollback.
     console.print(screen)
     if feed.error is not None:
         raise feed.error
@@ -189,6 +194,7 @@ class _Feed:
         self.error: BaseException | None = None
         self._waiting: deque[Chunk] = deque()
         self.bell, self._ring = os.pipe()
+        # The worker must never wait for whoever draws.
         os.set_blocking(self._ring, False)
         self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -202,11 +208,13 @@ class _Feed:
     def take(self) -> list[Chunk]:
         while select.select([self.bell], [], [], 0)[0]:
             os.read(self.bell, 64)
+        # By count: the worker appends meanwhile.
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
     def stop(self) -> None:
         self._stopped = True
         if self._thread.ident is not None:
+            # Two seconds: a source that hangs must not keep the user from leaving.
             self._thread.join(timeout=2)
 
     def _run(self) -> None:

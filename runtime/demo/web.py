@@ -35,7 +35,9 @@ FILES = {
     "/worklet.js": ("worklet.js", "text/javascript; charset=utf-8"),
     "/demo.css": ("demo.css", "text/css; charset=utf-8"),
 }
+# More than a second of float32 at 48 kHz; orders are far smaller.
 MAX_MESSAGE_BYTES = 1 << 18
+# Bounded, so that a page that sends faster than the model runs cannot fill the memory.
 BROWSER_BLOCKS = 200
 
 
@@ -78,6 +80,7 @@ class WebSource:
 
     def read(self, timeout_s: float) -> Block | None:
         if self.browser_rate is not None or self._other is None:
+            # It goes on recording; without this its queue would be full of the past when it is heard again.
             if isinstance(self._other, Microphone):
                 self._other.discard()
             try:
@@ -110,6 +113,7 @@ class Server:
         self, facts: dict[str, Any], source: WebSource, teaching: Teaching | None = None, port: int = 0
     ) -> None:
         self._facts, self._source, self._teaching, self.port = facts, source, teaching, port
+        # 128 bits: other users of this machine can reach loopback, and must not guess it.
         self.token = secrets.token_urlsafe(16)
         self._loop = asyncio.new_event_loop()
         self._pages: set[Any] = set()
@@ -155,11 +159,13 @@ class Server:
             "source": self._source.name,
             "lesson": vars(lesson) if lesson else None,
         }
+        # asyncio's objects may only be touched in their own thread.
         self._loop.call_soon_threadsafe(self._send, json_text(message, ascii=True))
 
     def _send(self, message: str) -> None:
         from websockets.asyncio.server import broadcast
 
+        # Not `send`: a page that does not read would hold up all others.
         broadcast(self._pages, message)
 
     def _run(self) -> None:
@@ -178,6 +184,7 @@ class Server:
             self._error, self._end = error, None
             self._ready.set()
             return
+        # Asked for, because port 0 lets the system choose.
         self.port = next(iter(server.sockets)).getsockname()[1]
         self._ready.set()
         async with server:
@@ -187,11 +194,13 @@ class Server:
         """A file, a refusal, or None, which lets the WebSocket open."""
         names = {f"{host}:{self.port}" for host in (HOST, "localhost")}
         place = urlsplit(request.path)
+        # Against DNS rebinding: a foreign name that resolves to 127.0.0.1 would share our origin.
         if request.headers.get("Host") not in names:
             return _reply(403, b"this page is only for this machine\n")
         if place.path in ("/", "/stream") and not self._knows(place.query):
             return _reply(403, b"the address lacks the token that compress demo printed\n")
         if place.path == "/stream":
+            # WebSockets know no same-origin rule: any page may open one here unless it is refused.
             own = request.headers.get("Origin") in {f"http://{name}" for name in names}
             return None if own else _reply(403, b"only the demo's own page may listen\n")
         if place.path not in FILES:
@@ -200,6 +209,7 @@ class Server:
         return _reply(200, (PAGE / name).read_bytes(), kind)
 
     def _knows(self, query: str) -> bool:
+        # In constant time, and as bytes, because it takes no text beyond ASCII.
         return secrets.compare_digest(parse_qs(query).get("token", [""])[0].encode(), self.token.encode())
 
     async def _page(self, page: Any) -> None:
@@ -212,6 +222,7 @@ class Server:
             await page.send(json_text({"facts": {**self._facts, "examples": EXAMPLES}}, ascii=True))
             async for message in page:
                 if isinstance(message, bytes):
+                    # Cut to whole floats: frombuffer raises for a rest.
                     self._source.put(np.frombuffer(message[: len(message) // 4 * 4], "<f4"))
                     continue
                 try:
@@ -222,6 +233,7 @@ class Server:
             pass
         finally:
             self._pages.discard(page)
+            # A page that is closed sends no "off", and the source would wait for it for ever.
             if lends_microphone:
                 self._source.browser(None)
 
@@ -252,6 +264,7 @@ def _reply(status: int, body: bytes, kind: str = "text/plain; charset=utf-8") ->
             "Content-Type": kind,
             "Content-Length": str(len(body)),
             "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'",
+            # The page's address holds the token.
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",

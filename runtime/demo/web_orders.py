@@ -34,6 +34,7 @@ def read_order(message: str) -> Order:
     """
     try:
         fields = json.loads(message, parse_constant=_no_number)
+    # RecursionError: a few kilobytes of "[" are enough.
     except (ValueError, RecursionError) as error:
         raise SpeechpressError("a message of the page is no JSON; reload the page") from error
     do = fields.get("do") if isinstance(fields, dict) else None

@@ -42,10 +42,12 @@ def save_words(path: str | Path, words: Sequence[Word], bundle: Bundle, chunk_ms
         "chunk_ms": chunk_ms,
         "words": [{"name": word.name, "examples": len(word.examples)} for word in words],
     }
+    # By number, not by name: a word may hold any sign, a slash too.
     tensors = {f"{i}/{k}": frames for i, word in enumerate(words) for k, frames in enumerate(word.examples)}
     content = save(tensors, metadata={"speechpress_words": json_text(about)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the file, because a rename cannot cross disks.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -70,11 +72,13 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
     try:
         check_regular(path)
         with safe_open(path, framework="numpy") as file:
+            # Any safetensors file opens; ours has this key.
             told = (file.metadata() or {})["speechpress_words"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError, SpeechpressError) as error:
         raise SpeechpressError(f"{path}: is no file of taught words ({error}); teach them again") from error
     about = parse_object(told, str(path), "teach them again", strict=True)
+    # Before the check, which would call a newer file damaged.
     if type(about.get("schema")) is int and about["schema"] > SCHEMA:
         raise SpeechpressError(f"{path}: was written by a newer speechpress; upgrade with: pip install -U speechpress")
     check(about, ABOUT, str(path), "teach them again")
@@ -91,6 +95,7 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
             f"{path}: is no file of taught words (it lacks the example {missing[0]}); teach them again"
         )
     return [
+        # Thresholds are not stored: they depend on the background, which may be another one now.
         learn(named, [np.asarray(tensors[f"{i}/{k}"]) for k in range(word["examples"])], background)
         for i, (word, named) in enumerate(zip(about["words"], _names(about, path), strict=True))
     ]

@@ -102,6 +102,7 @@ class Levels:
         self.now_db = SILENCE_DB  # of the newest frame's worth of audio
 
     def hear(self, block: Block) -> None:
+        # The rest of another rate cannot be joined to it.
         if block.sample_rate != self._rate:
             self._rate, self._rest = block.sample_rate, self._rest[:0]
         size = round(self._frame_s * self._rate)
@@ -109,6 +110,7 @@ class Levels:
         whole = len(self._rest) // size
         power = np.square(self._rest[: whole * size].reshape(whole, size)).mean(1)
         self._rest = self._rest[whole * size :]
+        # 1e-10 makes digital silence -100 dB, see SILENCE_DB.
         self._waiting.extend((10 * np.log10(power + 1e-10)).tolist())
         self.now_db = self._waiting[-1] if self._waiting else self.now_db
 
@@ -131,6 +133,7 @@ def listen(
             block = source.read(READ_S)
         except EOFError:
             break
+        # Nothing came for a moment, which is no end: a pipe may pause.
         if block is None:
             continue
         if teaching is not None:
@@ -165,9 +168,11 @@ class _Worker:
     def _chunk(self, found: Frames, started_s: float, ended: bool = False) -> Chunk | None:
         words = self._spotter.push(found.frames, found.end_s) if self._spotter else []
         if ended and self._spotter:
+            # No frame will come any more that could top them.
             words += self._spotter.finish()
         if not len(found.frames) and not words:
             return None
+        # Before levels and colours, which are for show and no work of the model.
         infer_ms = 1000 * (time.perf_counter() - started_s)
         levels_db = self._levels.take(len(found.frames))
         colours = self._colours.of(found.frames, levels_db)
