@@ -1,8 +1,15 @@
-"""Opening a device by its address: `host`, `ssh:user@host[:port]` or `adb:SERIAL`."""
+"""Devices: what is connected to this machine, this machine itself, and opening one by its address."""
+
+import shutil
+from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from . import adb
 from .device import Device, parse
+from .host import HostDevice
+from .known import Known, big_cores, match
+from .probe import probe
 
 
 def open_device(text: str, python: str | None = None) -> Device:
@@ -26,3 +33,37 @@ def open_device(text: str, python: str | None = None) -> Device:
     if python is not None:
         raise SpeechpressError("--python: a phone has no Python for this; it runs speechpress-run, see --runner")
     return AdbDevice(address.serial)
+
+
+# As the phones spell themselves.
+MAKERS = ("Google", "samsung")
+
+
+def connected() -> list[dict[str, Any]]:
+    """This machine and the phones that adb sees: {address, state, name, about, chipset, big_cores, threads, notes}."""
+    facts = probe(HostDevice())
+    known = match(facts["model"])
+    rows = [_row("host", "this machine", facts["model"], facts["chipset"], known)]
+    rows[0]["big_cores"] = ", ".join(map(str, big_cores(facts["cores"], known)))
+    # No error: whoever lists devices may have no phone.
+    if shutil.which("adb") is None:
+        return rows
+    try:
+        phones = adb.connected()
+    except SpeechpressError as error:
+        return [*rows, _row("adb", f"{error}", None, None, None)]
+    for phone in phones:
+        state = phone["fix"] or ("connected" if phone["state"] == "device" else phone["state"])
+        rows.append(_row(phone["address"], state, phone["model"] or None, None, _known_phone(phone["model"])))
+    return rows
+
+
+def _known_phone(model: str) -> Known | None:
+    """adb leaves out the maker, with which a phone itself tells its model."""
+    return next((known for maker in MAKERS if model and (known := match(f"{maker} {model}"))), None)
+
+
+def _row(address: str, state: str, model: str | None, chipset: str | None, known: Known | None) -> dict[str, Any]:
+    nothing = {"big_cores": "", "threads": 1, "notes": ""}
+    facts = known.to_dict() if known else {"name": model or address, "about": model or "", **nothing}
+    return {"address": address, "state": state, **facts, "chipset": chipset or facts.get("chipset", "")}

@@ -220,8 +220,8 @@ def ls_devices() -> list[dict[str, Any]]:
 
     Phones are looked for when adb is installed; boards behind ssh need not be listed to be used.
     """
-    from speechpress.devices.connected import connected
     from speechpress.devices.known import known_devices
+    from speechpress.devices.open import connected
 
     nothing = {"state": "known", "address": ""}
     return [*connected(), *({**nothing, **device.to_dict()} for device in known_devices())]

@@ -6,8 +6,8 @@ import pytest
 from profiled import first_on_path, program
 
 from speechpress.devices.adb import AdbDevice, connected, parse_devices
-from speechpress.devices.connected import connected as everything
 from speechpress.devices.device import DeviceError
+from speechpress.devices.open import connected as everything
 from speechpress.devices.process import Done
 from speechpress.runtime.errors import SpeechpressError
 
