@@ -42,7 +42,7 @@ def pack(folder: Path) -> Path:
     """Our `runtime` as a zip that Python imports from; its path."""
     path = folder / ZIP
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("speechpress/", "")  # without it the zip holds no package of this name
+        archive.writestr("speechpress/__init__.py", "")  # without it the zip holds no package of this name
         for file in sorted(resources.files("speechpress.runtime").iterdir(), key=lambda item: item.name):
             # The core only: the demo beside it needs libraries that no board has.
             if file.name.endswith(".py"):

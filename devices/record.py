@@ -23,9 +23,7 @@ from typing import Any
 from speechpress.runtime.bundle import PROGRAM, Bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import read_json
-from speechpress.runtime.schema import (
-    shown_value,
-)
+from speechpress.runtime.schema import shown_value
 
 from .record_schema import check_record
 

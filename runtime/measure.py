@@ -76,7 +76,7 @@ def golden(settings: Settings, emit: Emit, stop: threading.Event) -> None:
     from .bundle import check_hashes
     from .engine import PteEngine
     from .parity import compare_layers, within
-    from .verify import stream
+    from .program_checks import stream
 
     model = Model(settings)
     check_hashes(model.bundle)

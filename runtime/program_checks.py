@@ -16,11 +16,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .bundle import Bundle, read_bundle
+from .engine import PteEngine, PteModel
 from .errors import SpeechpressError
-from .parity import Parity, describe, within
+from .json_file import json_text
+from .parity import Parity, compare_layers, describe, within
+from .stream import StreamingExtractor
 
 Check = dict[str, Any]
+
+
 PATIENCE_S = 900.0  # for the checks of one bundle, the import of torch on a slow board included
 
 
@@ -47,7 +54,6 @@ def run_apart(bundle: Bundle, threads: int | None, patience_s: float = PATIENCE_
 def checks(bundle: Bundle, threads: int | None) -> Iterator[Check]:
     """What the program says of itself, and its golden clip."""
     # Here, because verify imports this module.
-    from .verify import check_constants, run_golden
 
     try:
         yield _check("constants", True, check_constants(bundle))
@@ -86,10 +92,83 @@ def _read(lines: str) -> list[Check]:
 def main(words: list[str]) -> int:
     folder, *threads = words
     for check in checks(read_bundle(Path(folder)), int(threads[0]) if threads else None):
-        sys.stdout.write(json.dumps(check) + "\n")
+        sys.stdout.write(json_text(check) + "\n")
         # The next check may end the process, and with it what is buffered.
         sys.stdout.flush()
     return 0
+
+
+PIECE_S = 0.1  # the golden clip is heard in pieces that are no multiple of any chunk
+
+
+def stream(engine: PteEngine, samples: np.ndarray) -> np.ndarray:
+    """Frames (T, D) of a recording (S,) that is pushed in pieces and flushed."""
+    extractor = StreamingExtractor(engine)
+    # An odd number of samples more, so that the cuts of pieces and of chunks drift past each other.
+    size = round(PIECE_S * engine.spec.sample_rate) + 7
+    parts = [extractor.push(samples[start : start + size]).frames for start in range(0, len(samples), size)]
+    return np.concatenate([*parts, extractor.flush().frames])
+
+
+def run_golden(bundle: Bundle, threads: int | None = None) -> dict[str, Parity]:
+    """Run every method of a bundle on its golden clip, and compare with what the checkpoint made of it.
+
+    Raises SpeechpressError when the program cannot be loaded or run.
+    """
+    golden, document, parity = bundle.golden, bundle.document, {}
+    audio, layers = golden["audio"], len(bundle.output_layers)
+    for entry in document["streams"]:
+        engine = PteEngine(bundle, entry["chunk_ms"], threads)
+        wanted = golden[f"frames_{entry['chunk_frames']}"]
+        parity[entry["method"]] = compare_layers(stream(engine, audio), wanted, layers)
+    model = PteModel(bundle, threads)
+    # 0 when the bundle was exported without whole recordings.
+    if document["offline"]["max_samples"]:
+        parity["offline"] = compare_layers(model.offline(audio), golden["frames_offline"], layers)
+    if document["window"] is not None:
+        last = audio[-document["window"]["samples"] :]
+        parity["window"] = compare_layers(model.window(last), golden["frames_window"], layers)
+    return parity
+
+
+def check_constants(bundle: Bundle) -> str:
+    """Raises SpeechpressError when the program says another thing of itself than bundle.json."""
+    program = PteModel(bundle).program
+    for name, value in constants(bundle.document).items():
+        found = program.constants(name)
+        wanted = value if isinstance(value, list) else [value]
+        # The program holds its numbers as float32, bundle.json as float64.
+        if len(found) != len(wanted) or not np.allclose(found, wanted, rtol=1e-6):
+            raise SpeechpressError(f"{bundle.program}: says that {name} is {found}, but bundle.json says {wanted}")
+    return "the program and bundle.json say the same"
+
+
+def constants(document: dict[str, Any]) -> dict[str, Any]:
+    """What the program returns by name, see docs/bundle.md, from bundle.json."""
+    audio, streams, state = document["audio"], document["streams"], document["state"]
+    initial = [_flat(entry["initial"]) for entry in state]
+    names = [entry["name"] for entry in state]
+    window = document["window"]
+    return {
+        "schema": document["schema"],
+        "sample_rate": audio["sample_rate"],
+        "hop_samples": audio["hop_samples"],
+        "receptive_samples": audio["receptive_samples"],
+        "lookahead_frames": streams[0]["lookahead_frames"] if streams else 0,
+        "width": document["features"]["width"],
+        "chunk_frames": [entry["chunk_frames"] for entry in streams],
+        "state_sizes": [len(values) for values in initial],
+        "state_initial": [value for values in initial for value in values],
+        "end_index": names.index("end") if "end" in names else -1,
+        "min_samples": document["offline"]["min_samples"],
+        "max_samples": document["offline"]["max_samples"],
+        "window_samples": window["samples"] if window else 0,
+    }
+
+
+def _flat(initial: float | list[float]) -> list[float]:
+    values = initial if isinstance(initial, list) else [initial]
+    return [float(value) for value in values]
 
 
 if __name__ == "__main__":

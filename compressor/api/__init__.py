@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 # For type checkers and editors, which cannot follow `__getattr__`.
 if TYPE_CHECKING:
+    from speechpress.compressor.models.checkpoint import load_encoder
+    from speechpress.compressor.recipe.files import load_recipe
+    from speechpress.compressor.teachers.load import load_teacher
     from speechpress.runtime.engine import load_bundle
     from speechpress.runtime.errors import SpeechpressError
     from speechpress.runtime.stream import StreamingExtractor
     from speechpress.runtime.verify import verify
     from speechpress.verbs import distill, evaluate, export, profile, prune, quantize
-
-    from ..models.checkpoint import load_encoder
-    from ..recipe.files import load_recipe
-    from ..teachers.load import load_teacher
 
     __version__: str
 

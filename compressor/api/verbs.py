@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.events import OnEvent, OnText
+from speechpress.compressor.models.events import OnEvent, OnText
 
 if TYPE_CHECKING:
-    from ..recipe.schema import Recipe
+    from speechpress.compressor.recipe.schema import Recipe
 
 PathLike = str | Path
 Paths = PathLike | Sequence[PathLike]
@@ -54,12 +54,11 @@ def distill(
     Raises SpeechpressError for bad input, a folder in use, or a run that was interrupted.
     """
     # Imported here, as everywhere in this file: reading what there is must not load torch.
+    from speechpress.compressor.distill.run import RunOptions
+    from speechpress.compressor.distill.stages import distill_in_stages
+    from speechpress.compressor.recipe.files import load_recipe
+    from speechpress.compressor.recipe.schema import Recipe
     from speechpress.runtime.errors import SpeechpressError
-
-    from ..distill.run import RunOptions
-    from ..distill.stages import distill_in_stages
-    from ..recipe.files import load_recipe
-    from ..recipe.schema import Recipe
 
     settings = [*([f"teacher={teacher}"] if teacher else []), *changes]
     # A Recipe is resolved already; settings belong to the reading of it.
@@ -111,10 +110,10 @@ def prune(
 
     Raises SpeechpressError for a target that cannot be met, missing speech, or a folder in use.
     """
-    from ..distill.run import RunOptions
-    from ..prune.options import PrunePlan, read_target
-    from ..prune.prune import prune as run
-    from ..prune.prune import settled
+    from speechpress.compressor.distill.run import RunOptions
+    from speechpress.compressor.prune.options import PrunePlan, read_target
+    from speechpress.compressor.prune.prune import prune as run
+    from speechpress.compressor.prune.prune import settled
 
     # Read before the checkpoint: a mistyped target is told at once.
     target = read_target(to_macs, to_params, to_latency, sparsity)
@@ -145,10 +144,10 @@ def quantize(
 
     Raises SpeechpressError for an unknown scheme, what is no checkpoint, or a folder in use.
     """
-    from ..quantize.ptq import prepare
-    from ..quantize.ptq import quantize as write
-    from ..quantize.scheme import CALIBRATED
-    from ..targets import known_scheme
+    from speechpress.compressor.quantize.ptq import prepare
+    from speechpress.compressor.quantize.ptq import quantize as write
+    from speechpress.compressor.quantize.scheme import CALIBRATED
+    from speechpress.compressor.targets import known_scheme
 
     # Before the checkpoint and speech are read.
     known_scheme(scheme)
@@ -185,10 +184,10 @@ def export(
         SpeechpressError: the encoder cannot be lowered, or the folder is in use.
         CheckFailed: the program computes something else than the checkpoint, or too much beside its backend.
     """
-    from ..export.export import export as write
-    from ..export.export import plan
-    from ..export.source import open_source
-    from ..targets import check_scheme, target_of
+    from speechpress.compressor.export.export import export as write
+    from speechpress.compressor.export.export import plan
+    from speechpress.compressor.export.source import open_source
+    from speechpress.compressor.targets import check_scheme, target_of
 
     # Checked first, because lowering takes long and the checkpoint has to be loaded for it.
     place = target_of(target)
@@ -221,7 +220,7 @@ def evaluate(
 
     Raises SpeechpressError for what is no student, or a folder without labels.
     """
-    from ..evaluate.quick import evaluate as measure
+    from speechpress.compressor.evaluate.quick import evaluate as measure
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     place = None if data is None else Path(data)

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NoReturn, TypeVar
 from lhotse import AudioSource, MonoCut, MultiCut, Recording, SupervisionSegment
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import json_text
 from speechpress.runtime.regular import open_regular
 
 from .audio import Cut
@@ -253,7 +254,7 @@ def _kind(value: Any) -> str:
     """A value for people: what it is where it is large, else itself."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
-    return json.dumps(value)[:60]
+    return json_text(value)[:60]
 
 
 def _text(data: dict[str, Any], name: str, key: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from speechpress.runtime.engine import PteEngine, PteModel
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.verify import stream
+from speechpress.runtime.program_checks import stream
 
 from ..distill.objectives import Heads, PredictionHeads, l1_and_cosine
 from .similarity import cka_matrix, shuffled

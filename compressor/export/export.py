@@ -15,7 +15,7 @@ from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, digest, is_bun
 from speechpress.runtime.engine import PteEngine, PteModel
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 from speechpress.runtime.parity import Parity, compare_layers, describe, within, worst
-from speechpress.runtime.verify import constants, run_golden, stream
+from speechpress.runtime.program_checks import constants, run_golden, stream
 
 from ..models.checkpoint import sha256, write_json, write_tensors
 from ..models.config import SAMPLE_RATE

@@ -52,10 +52,8 @@ def study_layers(
         tasks: see `probes.open_tasks`.
         students: checkpoint folders to compare with the teacher.
         training: also distil students of 1 to `most` heads, on the suggested and on other layers; None does not.
-        seeds: probes for each layer and task.
-        most: heads at most.
-        cache: folder in which features are kept; None keeps none.
-        device: where features are computed.
+        seeds, most: probes for each layer and task, and heads at most.
+        cache, device: folder in which features are kept (None keeps none), and where they are computed.
         listen: hears what is being done, a line each.
 
     Returns:
@@ -63,15 +61,11 @@ def study_layers(
         "layer_weights", "logmel", "random", "best_layer", ...}}, "cka", "suggestion", "students", "comparison" (None
         without training), "notes", "seconds"}.
 
-    Raises:
-        SpeechpressError: before any long work, for a teacher of one layer, a student of another frame rate, data that
-            is not fit, or a recipe that cannot be trained.
+    Raises SpeechpressError, before any long work, for one layer, unfit data, another frame rate or an unfit recipe.
     """
-    device = check_device(device)
-    started = time.monotonic()
+    device, started = check_device(device), time.monotonic()
     teacher = open_teacher(source)
-    opened = open_students(students, teacher)
-    notes = list(teacher.card.notes)
+    opened, notes = open_students(students, teacher), list(teacher.card.notes)
     upstreams = floors(teacher, device, notes) | {"teacher": teacher_upstream(teacher.to(device))}
     everybody = [*upstreams.values(), *(encoder_upstream(checkpoint.encoder) for checkpoint in opened.values())]
     hours = check_tasks(tasks, everybody) / 3600

@@ -77,7 +77,7 @@ def test_sanity_that_fails_is_exit_3_with_what_is_wrong(student, mini_data):
 
 
 def test_s3prls_commands_need_no_data(tmp_path):
-    from test_s3prl_commands import saved
+    from bundled import saved
 
     folder = saved(tmp_path / "student")
     done = call(folder, "--s3prl")

@@ -47,7 +47,7 @@ def test_a_budget_that_is_not_kept_is_exit_3(cli, tmp_path, small_bundle):
         (("profile", "BUNDLE", "--chunks", "0"), 2, "--chunks"),
         (("profile", "BUNDLE", "--runner", "nothing"), 1, "nothing does not exist"),
         (("report",), 1, "profiles: "),
-        (("report", "nothing.json"), 1, "nothing.json: cannot be read"),
+        (("report", "nothing.json"), 1, "nothing.json: there is no such file or folder"),
     ],
 )
 def test_what_a_user_can_mend(cli, small_bundle, words, code, said):

@@ -308,6 +308,7 @@ def test_an_objective_is_added_by_one_row_and_one_function(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__", "starter", "demo-bundle", "android", "cpp", "page")
     for name in ("compressor", "runtime", "devices", "recipes"):
         shutil.copytree(package / name, tmp_path / "speechpress" / name, ignore=ignored)
+    (tmp_path / "speechpress" / "__init__.py").touch()
     for module, before, new in ((matching, ROW, NEW_ROW), (objectives, FUNCTION, NEW_FUNCTION)):
         home = tmp_path / "speechpress" / Path(module.__file__).relative_to(package)
         text = home.read_text()

@@ -52,11 +52,11 @@ def test_the_layer_is_chosen_on_val_even_where_another_is_better_on_test(tmp_pat
     for one, rows in recordings().items():
         deaf = torch.randn(rows.shape, generator=torch.Generator().manual_seed(len(frames)))
         frames[one] = torch.cat([rows, deaf] if one.split == "val" else [deaf, rows], 1)
-    problem, store = Task("qbe", "search", "MTWV", tuple(frames)), store_of(tmp_path, frames)
-    solved = qbe.solve_search(problem, store)
+    task, store = Task("qbe", "search", tuple(frames)), store_of(tmp_path, frames)
+    solved = qbe.solve_search(task, store)
     assert solved["layer_weights"] == (1.0, 0.0) and solved["val"] == pytest.approx(1)
-    assert solved["test"] == qbe.max_twv(*qbe.scored(problem, store, "test", 0)) < 0.9
-    assert qbe.max_twv(*qbe.scored(problem, store, "test", 1)) == pytest.approx(1)
+    assert solved["test"] == qbe.max_twv(*qbe.scored(task, store, "test", 0)) < 0.9
+    assert qbe.max_twv(*qbe.scored(task, store, "test", 1)) == pytest.approx(1)
 
 
 def test_the_interval_is_the_normal_one_of_95_percent_over_queries():
@@ -78,13 +78,13 @@ def test_scores_are_those_of_the_demos_search(tmp_path, monkeypatch):
     assert len(calls) == 9
 
 
-@pytest.mark.parametrize("module", ["compressor/qbe.py", "runtime/spotting.py"])
+@pytest.mark.parametrize("module", ["compressor/evaluate/qbe.py", "runtime/demo/spotting.py"])
 def test_there_is_one_search_for_the_demo_and_the_evaluation(module):
     tree = ast.parse((Path(__file__).parents[2] / module).read_text())
     taken = {
         alias.name
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("search")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("dtw")
         for alias in node.names
     }
     assert "Space" in taken and taken & {"search", "Search"}

@@ -5,30 +5,18 @@ import re
 import shlex
 
 import pytest
-from bundled import make
+from bundled import DISTIL, make, saved
 
 from speechpress.compressor.evaluate.s3prl import s3prl_plan
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
-from speechpress.compressor.models.config import EncoderConfig
-from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.tasks.suites import TASKS
 from speechpress.compressor.teachers.convert import convert
 from speechpress.runtime.errors import SpeechpressError
 
-DISTIL = EncoderConfig(
-    conv_channels=(8,) * 7, width=16, head_dim=8, num_heads=(2,) * 2, ffn_widths=(24,) * 2, pos_conv_kernel=8,
-    pos_conv_groups=2, projection_norm=False,
-)  # fmt: skip
 DOWNSTREAM = {
     "ctc", "asr", "speech_commands", "voxceleb1", "sv_voxceleb1", "diarization", "fluent_commands", "emotion",
     "quesst14_dtw",
 }  # fmt: skip
-
-
-def saved(folder, **changes):
-    save_encoder(folder, Encoder(dataclasses.replace(DISTIL, **changes)).eval())
-    write_json(folder / "card.json", {})
-    return folder
 
 
 def test_every_task_is_trained_and_tested(tmp_path):

@@ -1,11 +1,13 @@
 """Small encoders and bundles that several tests share."""
 
+import dataclasses
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 
@@ -58,3 +60,15 @@ def export_small(checkpoint, out, scheme, target="host", layers="last"):
 def copied(bundle, folder):
     """A copy that a test may damage."""
     return shutil.copytree(bundle, folder / bundle.name)
+
+
+DISTIL = EncoderConfig(
+    conv_channels=(8,) * 7, width=16, head_dim=8, num_heads=(2,) * 2, ffn_widths=(24,) * 2, pos_conv_kernel=8,
+    pos_conv_groups=2, projection_norm=False,
+)  # fmt: skip
+
+
+def saved(folder, **changes):
+    save_encoder(folder, Encoder(dataclasses.replace(DISTIL, **changes)).eval())
+    write_json(folder / "card.json", {})
+    return folder

@@ -20,9 +20,9 @@ from safetensors.numpy import save_file
 
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.engine import Program
+from speechpress.runtime.program_checks import run_golden
 from speechpress.runtime.spec import NO_END, StreamSpec
 from speechpress.runtime.stream import StreamingExtractor
-from speechpress.runtime.verify import run_golden
 
 ROOT = Path(__file__).parents[2]
 ANDROID = ROOT / "runtime" / "android"

@@ -35,7 +35,7 @@ from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.targets import target_of
 from speechpress.runtime.parity import compare
-from speechpress.runtime.verify import constants
+from speechpress.runtime.program_checks import constants
 
 if importlib.util.find_spec("executorch") is None:
     pytest.skip("needs ExecuTorch", allow_module_level=True)

@@ -142,7 +142,7 @@ def test_resumed_recovery_gives_the_very_same_weights(student, few_clips, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("order", "said"),
+    ("plan", "said"),
     [
         ({"target": PruneTarget("parameters", 1e9)}, r"target is 1000.000 M parameters, but the checkpoint has only"),
         ({"target": PruneTarget("macs_per_s", 1e12)}, "nothing to prune"),

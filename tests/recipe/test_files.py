@@ -282,10 +282,11 @@ def test_damaged_recipes_are_read_or_refused(data: st.DataObject) -> None:
 def test_nothing_heavy_is_imported() -> None:
     code = """
 import sys
-from speechpress.compressor import recipe_file, show, tables
-tables.ls_table(show.ls())
-for name in recipe_file.recipe_names():
-    tables.show_table(show.show(name))
+from speechpress.compressor.cli import show, show_tables
+from speechpress.compressor.recipe.files import recipe_names
+show_tables.ls_table(show.ls())
+for name in recipe_names():
+    show_tables.show_table(show.show(name))
 heavy = {"torch", "transformers", "numpy", "lhotse", "matplotlib", "lightning_fabric"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -22,7 +22,7 @@ from speechpress.devices.scores import scores_of
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.choice import SHIPPED, runs_here
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.verify import constants
+from speechpress.runtime.program_checks import constants
 
 SCORES = {
     "suite": "mini",

@@ -86,4 +86,4 @@ def written_otherwise(path):
 
 
 def test_no_other_file_of_ours_writes_json():
-    assert [path.name for path in OWN if written_otherwise(path)] == ["json_text.py"]
+    assert [path.name for path in OWN if written_otherwise(path)] == ["json_file.py"]

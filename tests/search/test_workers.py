@@ -1,62 +1,15 @@
 """Real processes; none of them loads torch."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from worker_jobs import add, crash, fail, killed, listen_in_silence, wait_for, work
 
 from speechpress.compressor.search.workers import Workers
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
-
-
-def add(desk, one, two):
-    desk.tell("adding")
-    sys.stdout.write("a word\n")
-    return one + two
-
-
-def fail(desk):
-    raise CheckFailed("not as it should be")
-
-
-def crash(desk):
-    raise ZeroDivisionError("by zero")
-
-
-def killed(desk):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def wait_for(desk, path):
-    desk.tell("waiting")
-    while not path.exists():
-        time.sleep(0.01)
-    return "seen"
-
-
-def work(desk, log, until):
-    """Write a line every now and then, and step aside."""
-    while not until.exists():
-        with log.open("a") as file:
-            file.write("w")
-        time.sleep(0.005)
-        desk.quiet.step_aside()
-
-
-def listen_in_silence(desk, log, until):
-    """How much is written while there is silence."""
-    while not log.exists():
-        time.sleep(0.01)
-    with desk.quiet.silence():
-        before = log.stat().st_size
-        time.sleep(0.2)
-        written = log.stat().st_size - before
-    until.touch()
-    return written
 
 
 def results(workers, wanted):
@@ -104,7 +57,7 @@ def test_when_one_is_killed_all_start_afresh_and_what_was_lost_is_said(pair, tmp
 
 SCRIPT = """
 import sys, time; from pathlib import Path; sys.path.insert(0, {tests!r})
-from speechpress.compressor.search.workers import Workers; from test_workers import wait_for
+from speechpress.compressor.search.workers import Workers; from worker_jobs import wait_for
 if __name__ == "__main__":
     with Workers(1, Path({log!r})) as workers:
         workers.start("long", wait_for, Path("never"))
@@ -115,7 +68,7 @@ if __name__ == "__main__":
 
 def test_workers_end_when_their_owner_is_killed(tmp_path):
     script = tmp_path / "owner.py"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), log=str(tmp_path / "log")))
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1] / "helpers"), log=str(tmp_path / "log")))
     owner = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     told, pid = owner.stdout.readline().split()
     assert told == "waiting" and alive(pid)

@@ -105,7 +105,10 @@ def test_a_kind_of_task_is_added_in_three_files(tmp_path):
     )
     (package / "compressor" / "starter").symlink_to(ROOT / "compressor" / "starter")
     (package / "runtime").symlink_to(ROOT / "runtime")
-    kinds, heads, corpus = (package / "compressor" / name for name in ("kinds.py", "works.py", "mini_suite.py"))
+    (package / "__init__.py").touch()
+    kinds, heads, corpus = (
+        package / "compressor" / name for name in ("tasks/kinds.py", "evaluate/experts.py", "tasks/mini.py")
+    )
     text = kinds.read_text()
     kinds.write_text(text.replace("KINDS = {\n", "KINDS = {\n" + ROW))
     heads.write_text(heads.read_text() + HEAD)

@@ -39,6 +39,7 @@ def test_a_backend_is_added_in_three_files(tiny_teacher, tmp_path):
     package = tmp_path / "site" / "speechpress"
     for folder in ("compressor", "runtime", "devices", "recipes"):
         shutil.copytree(ROOT / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__", "android", "cpp"))
+    (package / "__init__.py").touch()
     edited(
         package / "compressor/targets.py",
         'BACKENDS = {"xnnpack"',

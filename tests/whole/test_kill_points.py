@@ -20,7 +20,7 @@ GOOD = {"distill", "prune", "quantize", "convert", "export", "eval"}
 @pytest.fixture(scope="module")
 def killed(few_clips):
     """What was found after each kill, by command."""
-    words = [sys.executable, str(Path(__file__).with_name("killing.py")), str(few_clips)]
+    words = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "killing.py"), str(few_clips)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

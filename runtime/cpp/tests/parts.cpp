@@ -208,6 +208,7 @@ std::vector<Test> tests_of_parts() {
       {"spec without overlap", spec_without_overlap},
       {"chunks", chunks_begin_with_silence_and_take_what_they_have_room_for},
       {"bad samples", bad_samples_are_silence_and_counted},
+      {"clipped samples", what_no_audio_reaches_is_clipped_and_counted},
       {"16-bit PCM", pcm16_is_scaled_by_its_full_scale},
       {"wav headers", wav_headers_of_all_kinds},
       {"wrong wav files", wrong_wav_files_say_what_is_wrong},
