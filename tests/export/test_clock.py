@@ -1,4 +1,5 @@
 import pickle
+import shutil
 
 import pytest
 
@@ -12,8 +13,11 @@ from speechpress.runtime.errors import SpeechpressError
 @pytest.fixture(scope="module")
 def bundle(tiny_teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clock") / "bundle"
-    source = open_source(str(tiny_teacher))
-    export(plan(source, target_of("host")), folder, say=lambda text: None)
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "student"
+    shutil.copytree(tiny_teacher, checkpoint)
+    (checkpoint / "card.json").write_text("{}")
+    source = open_source(str(checkpoint))
+    export(plan(source, target_of("host")), folder, allow_fallback=True)
     return folder
 
 

@@ -118,8 +118,7 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     from speechpress.compressor.export.source import open_source
     from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, sha256, write_json
     from speechpress.compressor.models.scores import write_back
-    from speechpress.compressor.prune import options as prune_order
-    from speechpress.compressor.prune import options as prune_target
+    from speechpress.compressor.prune import options as prune_options
     from speechpress.compressor.prune.prune import prune
     from speechpress.compressor.quantize import ptq as quantize_checkpoint
     from speechpress.compressor.recipe.files import load_recipe
@@ -160,7 +159,7 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     yield "distill", case(distilled, load_checkpoint, 6)
 
     def pruned(out: Path, overwrite: bool) -> None:
-        order = prune_order.Order(teacher, prune_target.Target("sparsity", 0.2), "magnitude", 0)
+        order = prune_options.PrunePlan(teacher, prune_options.PruneTarget("sparsity", 0.2), "magnitude", 0)
         prune(order, RunOptions((), out, "cpu", overwrite=overwrite), lambda event: None, lambda words: None)
 
     yield "prune", case(pruned, load_checkpoint, 4)
