@@ -152,7 +152,8 @@ def check_stump(stump: Path, overwrite: bool) -> None:
     ours = card.get("prune") or (stump.is_dir() and is_remains(stump))
     if not overwrite or not ours:
         raise SpeechpressError(
-            f"{stump}: is not empty; choose another --out, or replace what was pruned with --overwrite"
+            f"{stump}: is not empty; go on from what was pruned there with --resume, replace it with --overwrite, or "
+            "choose another --out"
         )
 
 

@@ -154,7 +154,7 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     def distilled(out: Path, overwrite: bool) -> None:
         distill(recipe, Where((clips,), out, "cpu", overwrite=overwrite, workers=0), lambda event: None)
 
-    yield "distill", case(distilled, load_checkpoint, 6)
+    yield "distill", case(distilled, load_checkpoint, 4)
 
     def pruned(out: Path, overwrite: bool) -> None:
         order = prune_order.Order(teacher, prune_target.Target("sparsity", 0.2), "magnitude", 0)
