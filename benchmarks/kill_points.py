@@ -47,12 +47,12 @@ class Command:
     words: list[str]
     read: Callable[[Path], object]
     over: tuple[str, ...] = ("--overwrite",)
-    resume: tuple[str, str] | None = None  # the file that says so, and the word
+    resumes: Callable[[Path], bool] = lambda out: False  # whether --resume is the word for what is there
 
     def call(self, out: Path) -> list[str]:
         """As a user would call it now, with what is there."""
-        if self.resume and (out / self.resume[0]).is_file():
-            return [*self.words, self.resume[1]]
+        if self.resumes(out):
+            return [*self.words, "--resume"]
         return [*self.words, *(self.over if out.exists() else ())]
 
 
@@ -65,10 +65,14 @@ def commands(work: Path) -> dict[str, Command]:
     budget = ["--budget-ms", "50", "--steps", "2", "--chunks", "5", "--trials", "2", "--train-device", "cpu"]
     return {
         "distill": Command(
-            ["distill", *recipe, *steps, *place], load_checkpoint, resume=("resume.safetensors", "--resume")
+            ["distill", *recipe, *steps, *place],
+            load_checkpoint,
+            resumes=lambda out: (out / "resume.safetensors").is_file(),
         ),
         "prune": Command(
-            ["prune", student, "--sparsity", "0.2", "--data", clips, "--recover", "4", *TRAIN, *place], load_checkpoint
+            ["prune", student, "--sparsity", "0.2", "--data", clips, "--recover", "4", *TRAIN, *place],
+            load_checkpoint,
+            resumes=cut_only,
         ),
         "quantize": Command(["quantize", student, "--scheme", "int8-static", "--data", clips, *place], load_checkpoint),
         "export": Command(
@@ -78,9 +82,17 @@ def commands(work: Path) -> dict[str, Command]:
         "convert": Command(["convert", student, OUT, "--to", "transformers"], lambda out: load_teacher(str(out)), ()),
         "eval": Command(["eval", OUT, "--data", str(work / "speech"), "--tasks", "sid", "--seeds", "1"], measured, ()),
         "search": Command(
-            ["search", *searched, "--data", clips, *budget, *place], trials, (), ("search.json", "--resume")
+            ["search", *searched, "--data", clips, *budget, *place],
+            trials,
+            (),
+            lambda out: (out / "search.json").is_file(),
         ),
     }
+
+
+def cut_only(out: Path) -> bool:
+    """Whether a pruned checkpoint was written, and its recovery was not."""
+    return (out.parent / f"{out.name}-cut" / "card.json").is_file() and not (out / "card.json").is_file()
 
 
 def measured(out: Path) -> None:

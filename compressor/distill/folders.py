@@ -23,9 +23,14 @@ def choose_folder(out: Path | None, runs: Path, name: str, resume: bool) -> Path
         folder = states[-1].parent
         return folder.with_name(folder.name.removesuffix(JOINT))
     number = 1
-    while (folder := runs / (name if number == 1 else f"{name}-{number}")).exists():
+    while _taken(folder := runs / (name if number == 1 else f"{name}-{number}")):
         number += 1
     return folder
+
+
+def _taken(folder: Path) -> bool:
+    """Whether a folder is there, or what a command that was stopped had put beside it first."""
+    return any(folder.with_name(folder.name + ending).exists() for ending in ("", JOINT, CUT))
 
 
 def newest(runs: Path, say: OnText) -> Path:

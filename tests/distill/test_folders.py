@@ -15,6 +15,12 @@ def test_a_new_run_never_gets_a_folder_that_is_there(tmp_path):
     assert names == ["distilhubert", "distilhubert-2", "distilhubert-3"]
 
 
+@pytest.mark.parametrize("ending", ["-cut", "-joint"])
+def test_what_a_stopped_command_put_beside_a_run_counts_as_its_folder(tmp_path, ending):
+    (tmp_path / f"pocket{ending}").mkdir()
+    assert choose_folder(None, tmp_path, "pocket", resume=False) == tmp_path / "pocket-2"
+
+
 def test_a_named_folder_is_taken_as_it_is(tmp_path):
     assert choose_folder(tmp_path / "x", tmp_path, "y", resume=True) == tmp_path / "x"
 

@@ -156,7 +156,7 @@ def cases(root: Path, clips: Path) -> Iterator[tuple[str, Case]]:
     def distilled(out: Path, overwrite: bool) -> None:
         distill(recipe, RunOptions((clips,), out, "cpu", overwrite=overwrite, workers=0), lambda event: None)
 
-    yield "distill", case(distilled, load_checkpoint, 6)
+    yield "distill", case(distilled, load_checkpoint, 4)
 
     def pruned(out: Path, overwrite: bool) -> None:
         order = prune_options.PrunePlan(teacher, prune_options.PruneTarget("sparsity", 0.2), "magnitude", 0)
