@@ -152,8 +152,8 @@ def check_cut_folder(cut_folder: Path, overwrite: bool) -> None:
     ours = card.get("prune") or (cut_folder.is_dir() and is_remains(cut_folder))
     if not overwrite or not ours:
         raise SpeechpressError(
-            f"{cut_folder}: is not empty; go on from what was pruned there with --resume, replace it with --overwrite, or "
-            "choose another --out"
+            f"{cut_folder}: is not empty; go on from what was pruned there with --resume, replace it with --overwrite, "
+            "or choose another --out"
         )
 
 
