@@ -185,7 +185,9 @@ replacement for a released model.
   layer 1, and the clip's mean in layers 1 and 2. It started from an earlier 24-minute run of the same kind.{more}
 - **Whisper's encoder is supervised** (trained with transcripts), so hubert-mini is not purely self-supervised either.
 - **Speech:** speechocean762 (train), Arabic Speech Commands (train) and Picovoice's barista commands, 6.4 h, at three
-  to five playing speeds. Neither the starter speech nor any test speaker was used.
+  to five playing speeds. Of the first two no test speaker was used, and the starter speech was not used. Of
+  picovoice_barista everything was, without labels, so the test clips of the mini suite's ic and sf (155) were in its
+  training; that corpus names no speakers.
 - **Not tried:** HuBERT's own masked prediction of clusters.
 
 Linear probes on mean-pooled frozen layers, one seed, test accuracy; the best layer is chosen on the val split.
