@@ -131,7 +131,7 @@ def _by_hand(root: Entry, written: dict[str, str]) -> tuple[Entry, dict[str, str
 
 def _encoder_kinds() -> dict[str, Any]:
     kinds = typing.get_type_hints(EncoderConfig)
-    # One number stands for all layers alike, as long as nothing is pruned.
+    # One number stands for all layers alike.
     per_layer = {name: kinds[name] | int for name in ("num_heads", "ffn_widths")}
     return {item.name: kinds[item.name] for item in fields(EncoderConfig)} | per_layer
 

@@ -47,7 +47,7 @@ Draw = Callable[[], Any]
 
 def drawn(draw: Draw, name: str) -> tuple[str, bytes]:
     """(SVG text, PNG bytes) of what `draw` returns, a matplotlib figure; `name` tells ids of several SVGs apart."""
-    # The one backend that draws into memory and needs no screen: runs happen on servers.
+    # A backend that draws into memory and needs no screen: runs happen on servers.
     matplotlib.use("Agg")
     # Not at the top: pyplot is slow to import, and must find its backend chosen.
     import matplotlib.pyplot as plt
