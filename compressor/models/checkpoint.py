@@ -87,7 +87,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
         try:
-            # transformers reads "format" of the metadata; versions of it refuse a file without.
+            # "format" as transformers itself writes it into its files.
             save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
         except SafetensorError as error:
             # safetensors has one class for all errors; a full disk is the user's to mend, all else is a bug.
