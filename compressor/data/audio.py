@@ -28,6 +28,7 @@ MIN_DURATION_S = 0.1  # four receptive fields of a HuBERT front end
 GRID_SAMPLES = 640  # 40 ms: a whole number of samples at 8, 11.025, 22.05, 24, 32, 44.1, 48 and 96 kHz too
 _HEAD_S = 0.1
 _LEAD_S = 0.2  # after a seek, MP3 lacks its bit reservoir and Opus its prediction for the first frames
+# libsndfile answers with about 2^63 where it cannot tell; 2^40 samples at 16 kHz are two years.
 _UNKNOWN_FRAMES = 1 << 40
 _DENSEST = 1 << 16  # samples that a byte of any format can stand for: silence in FLAC comes nearest
 _ROUNDING = 32  # samples; a chain of transforms may end so much before what was reckoned
@@ -60,6 +61,7 @@ def read_samples(cut: Cut, start: int, count: int) -> np.ndarray:
     if start < 0 or count < 0 or start + count > cut_samples(cut):
         raise ValueError(f"{cut.id}: samples {start}..{start + count} of a cut that has {cut_samples(cut)}")
     place = cut_place(cut)
+    # A transform moves samples in time, so that there is no place in the file to seek to.
     if cut.recording.transforms or len(cut.recording.sources) != 1:
         samples = _read_whole(cut, place)[start : start + count]
     else:
@@ -71,6 +73,7 @@ def read_samples(cut: Cut, start: int, count: int) -> np.ndarray:
 
 def cut_samples(cut: Cut) -> int:
     """Length of a cut in samples at 16 kHz."""
+    # To whole samples of the file first, as seconds in a manifest are rounded; then down, to what is surely there.
     return round(cut.duration * cut.sampling_rate) * SAMPLE_RATE // cut.sampling_rate
 
 
@@ -84,6 +87,7 @@ def probe(path: str, recording_id: str) -> Recording:
     """Look at a file's header and its first 0.1 s, and describe it. Raises UnreadableAudio if it cannot be used."""
     with open_sound(path, path) as file:
         frames, rate, channels = file.frames, file.samplerate, file.channels
+        # A header alone proves nothing: the first samples show whether the decoder can do anything with the rest.
         head = read_mono(file, path, int(_HEAD_S * rate))
     if not 0 <= frames < _UNKNOWN_FRAMES:
         raise UnreadableAudio(path, "its header does not say how long it is (rewrite it with any converter)")
@@ -112,6 +116,7 @@ def held_samples(recording: Recording) -> int:
                 said = f"its manifest says {len(source.channels)}"
                 raise UnreadableAudio(place, f"has {file.channels} channels, but {said}")
             frames.append(file.frames)
+    # Files of one recording are mixed sample by sample, so it ends with the shortest.
     held = math.floor(min(frames) / speed(transforms) * recording.sampling_rate / rate)
     rounded = bool(transforms) and abs(held - recording.num_samples) <= _ROUNDING
     return recording.num_samples if rounded else held
@@ -139,6 +144,8 @@ def _read_part(cut: Cut, start: int, count: int, place: str) -> np.ndarray:
     origin, length = round(cut.start * rate), round(cut.duration * rate)
     if rate == SAMPLE_RATE:
         return _decode(cut, origin + start, count, place)
+    # A whole step of the grid before and one after are the resampler's context. On the grid a sample of the file and
+    # one at 16 kHz fall together, so that a part is resampled in the same phase as the whole.
     first = max(0, start // GRID_SAMPLES - 1) * GRID_SAMPLES
     begin = first * rate // SAMPLE_RATE
     end = min(length, -(-(start + count + GRID_SAMPLES) * rate // SAMPLE_RATE))
@@ -194,6 +201,7 @@ def _opened(source: AudioSource, place: str) -> str | bytes:
         return source.source
     if source.type != "shar" or not source.source:
         raise UnreadableAudio(place, f"its audio is a {source.type}, which is never opened")
+    # From the right, because the path of a tar file may hold colons itself.
     tar, offset, size_bytes = str(source.source).rsplit(":", 2)
     try:
         with open_regular(Path(tar)) as file:
@@ -210,6 +218,7 @@ def _read_whole(cut: Cut, place: str) -> np.ndarray:
     transforms = followed(cut.recording)
     rate = file_rate(cut.sampling_rate, transforms)
     longer = speed(transforms)
+    # Rounded up: a sample too many is cut off later, one too few would be missing.
     start, count = round(cut.start * longer * rate), math.ceil(cut.duration * longer * rate)
     if count > MAX_WHOLE_SAMPLES:
         raise UnreadableAudio(place, f"{count / rate / 3600:.1f} h in one piece with transforms: cut it into pieces")
@@ -222,6 +231,7 @@ def _read_whole(cut: Cut, place: str) -> np.ndarray:
     if not parts:
         raise UnreadableAudio(place, "has none of the channels that its manifest wants")
     shortest = min(map(len, parts))
+    # By their channels, so that each counts the same, whichever file it lies in.
     mixed = np.average([part[:shortest] for part in parts], axis=0, weights=weights).astype(np.float32)
     samples = _resample(apply(mixed, transforms), cut.sampling_rate)
     missing = cut_samples(cut) - len(samples)
@@ -233,6 +243,7 @@ def _resample(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _finite(samples: np.ndarray, place: str) -> np.ndarray:
+    # A single NaN would make the loss of its whole batch NaN, and all weights with it.
     if not np.isfinite(samples).all():
         raise UnreadableAudio(place, "holds NaN or infinite samples")
     if len(samples) and np.abs(samples).max() > LOUDEST:

@@ -36,6 +36,7 @@ def background_clips(duration_s: float = DURATION_S) -> list[np.ndarray]:
         raise SpeechpressError(f"{SPEECH}: holds no speech; install speechpress again")
     clips, found_s, place = [], 0.0, 0
     while found_s < duration_s and any(place < len(files) for files in folders):
+        # In turn, so that no language fills the minutes alone.
         for files in folders:
             if place < len(files) and found_s < duration_s:
                 clips.append(read_audio(files[place]))
@@ -55,6 +56,7 @@ def background_of(bundle: Bundle, engine: Engine, say: OnText) -> Background:
     Raises SpeechpressError as `background_clips` does.
     """
     spec = engine.spec
+    # Frames depend on the program and on its chunks; another of either must not find these.
     path = cache_folder() / f"background-{bundle.document['digest'][:16]}-{spec.chunk_frames}.safetensors"
     if path.is_file():
         frames = read_tensors(path)[0]["frames"].float().numpy()

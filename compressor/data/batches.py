@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+# Of HuBERT's front end; an encoder with another hop merely leaves some samples at the end unheard.
 HOP_SAMPLES = 320
 OVERLAP_SAMPLES = 80  # 320 k + 80 samples make exactly k frames with a receptive field of 400 and a hop of 320
 _BLUR = 0.01
@@ -122,12 +123,14 @@ class Batches:
         self.crop_samples = whole_frames(int(longest_s * SAMPLE_RATE))
         self.batch_samples = int(batch_s * SAMPLE_RATE) if batch_s else batch * self.crop_samples
         pieces = [piece for cut in cuts for piece in self._pieces(cut)]
+        # By id, because indices into this list are drawn from: a manifest in another order gives the same batches.
         self.pieces = sorted(pieces, key=lambda piece: piece.id)
         if not self.pieces:
             raise SpeechpressError("there is no audio to train on")
         self._lengths = np.array([min(piece.samples, self.crop_samples) for piece in self.pieces])
         self._digests = np.array([_digest(piece.id) for piece in self.pieces], dtype=np.uint64)
         self.skipped: list[Skipped] = []
+        # On the instance: a cache on the method would keep every Batches alive. Two, as reading ahead crosses epochs.
         self._plan = lru_cache(maxsize=2)(self._plan_epoch)
 
     def start(self, at_batch: int = 0, rank: int = 0, world: int = 1) -> Generator[Batch, None, None]:
@@ -151,6 +154,7 @@ class Batches:
         failed = 0
         for (planned, epoch, index, _), read in _ahead(jobs, lambda job: job[-1](), self.workers):
             _record(self.skipped, read.skipped)
+            # A process without rows in a batch read nothing, which is no failure.
             failed = 0 if read.ids else failed + bool(read.skipped)
             if failed == _FAILED_BATCHES:
                 raise SpeechpressError(
@@ -178,8 +182,10 @@ class Batches:
             samples = whole_frames(int(lengths[begin]))
             rows = min(self.batch, max(1, self.batch_samples // samples))
             end = min(begin + rows, int(np.searchsorted(keys, _SPREAD * keys[begin], side="right")))
+            # By the blurred order the first of a batch need not be its shortest.
             plan.append(_Planned(order[begin:end], whole_frames(int(lengths[begin:end].min()))))
             begin = end
+        # Otherwise every epoch would go from the shortest recordings to the longest.
         turns = self._draw(epoch, "order", np.arange(len(plan), dtype=np.uint64))
         return [plan[index] for index in np.argsort(turns, kind="stable")]
 
@@ -189,12 +195,14 @@ class Batches:
         parts = []
         for row, shift in zip(rows, shifts, strict=True):
             piece = self.pieces[row]
+            # shift is below 1, so that all starts from 0 to the difference are equally likely and none lies beyond.
             start = piece.start + int(shift * (piece.samples - planned.samples + 1))
             parts.append((piece.cut, piece.id, start))
         return _read_rows(parts, planned.samples)
 
     def _draw(self, epoch: int, what: str, digests: np.ndarray) -> np.ndarray:
         """One number in [0, 1) per digest, the same on every machine and with every version of numpy."""
+        # A float holds 53 bits exactly: the quotient is never rounded up to 1.
         return _scramble(digests ^ np.uint64(_digest(f"{self.seed}/{epoch}/{what}"))) / float(1 << 53)
 
     def _pieces(self, cut: Cut) -> Iterator[_Piece]:
@@ -225,6 +233,7 @@ def _read_rows(parts: list[tuple[Cut, str, int]], samples: int) -> _Read:
 
 def _record(skipped: list[Skipped], found: list[Skipped]) -> None:
     for item in found:
+        # A damaged file comes again in every epoch, and is said once.
         if item not in skipped:
             skipped.append(item)
             logger.warning("skipped %s: %s", item.path, item.reason)
@@ -240,6 +249,7 @@ def _ahead(jobs: Iterable[Job], work: Callable[[Job], Result], workers: int) -> 
     pool = ThreadPoolExecutor(min(workers, os.cpu_count() or 1), thread_name_prefix="audio")
     try:
         while True:
+            # A bound on what is in flight: ahead of a slow training loop, decoded audio would fill the memory.
             for job in islice(source, workers + 2 - len(waiting)):
                 waiting.append((job, pool.submit(work, job)))
             if not waiting:
@@ -247,6 +257,7 @@ def _ahead(jobs: Iterable[Job], work: Callable[[Job], Result], workers: int) -> 
             job, future = waiting.popleft()
             yield job, future.result()
     finally:
+        # Also when the loop that reads is left by an error: threads that outlive it would hold the process open.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -256,6 +267,7 @@ def _digest(text: str) -> int:
 
 def _scramble(values: np.ndarray) -> np.ndarray:
     """53 well-mixed bits of each 64-bit value (the finaliser of splitmix64)."""
+    # Arrays of uint64 wrap round without a warning, which splitmix64 relies on.
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

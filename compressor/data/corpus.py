@@ -29,6 +29,7 @@ from .speech_folder import THREADS, read_files, read_folder
 logger = logging.getLogger(__name__)
 
 _LISTED = 5
+# Decoded at a time, so that a recording of hours need not fit into memory.
 _CHECKED_S = 60
 
 
@@ -63,6 +64,7 @@ class Corpus:
     def fingerprint(self) -> str:
         """SHA-256 over what the corpus holds: ids, sizes, lengths, rates, speakers and splits, not where it lies."""
         digest = hashlib.sha256()
+        # Sorted, and without paths: the same speech in another place or order is the same corpus.
         for line in sorted(_fingerprint_line(cut) for cut in self.cuts):
             digest.update(line.encode())
         return digest.hexdigest()
@@ -124,6 +126,7 @@ def _open_one(source: Path) -> Corpus:
     name = readable_name(source)
     try:
         mode = source.stat().st_mode
+    # stat raises ValueError at a name with a NUL byte in it.
     except (OSError, ValueError) as error:
         wanted = "Give a folder of audio, a Lhotse manifest or Shar shards"
         found = isinstance(error, OSError) and error.strerror
@@ -134,6 +137,7 @@ def _open_one(source: Path) -> Corpus:
     if source.name.endswith((".jsonl", ".jsonl.gz")):
         return _of_manifest(source, _manifest_cuts(source))
     cuts, skipped = read_files(source.parent, [source], {})
+    # Other reasons (too short, no samples) are about sound, and better than a list of what might be opened.
     if skipped and "not readable" in skipped[0].reason:
         raise SpeechpressError(
             f"{name}: neither audio that libsndfile reads nor a Lhotse cuts manifest (.jsonl, .jsonl.gz); "
@@ -175,6 +179,7 @@ def _of_manifest(source: Path, items: Iterator[tuple[str, Cut | Skipped]]) -> Co
         if isinstance(item, Skipped):
             skipped.append(item)
             continue
+        # Crops are drawn by id: two cuts of one id would always be heard alike.
         if item.id in cuts:
             raise SpeechpressError(f"{where}: the id {item.id!r} occurs twice; ids must be unique")
         cuts[item.id] = item
@@ -221,6 +226,7 @@ def _fit(cut: Cut, held: int) -> int:
     if end - held > TOLERANCE_S * cut.sampling_rate:
         said = f"its manifest has a cut until {end / cut.sampling_rate:.3f} s"
         raise UnreadableAudio(cut_place(cut), f"lasts {held / cut.sampling_rate:.3f} s, but {said}")
+    # What is left may be nothing; `check_duration` tells that afterwards.
     cut.duration = max(0, held - start) / cut.sampling_rate
     return end - held
 
@@ -246,6 +252,7 @@ def _lengths(cuts: Sequence[Cut]) -> dict[_Sound, int | Skipped]:
         except UnreadableAudio as error:
             return error.skipped
 
+    # Many cuts lie in one recording, whose file is opened once; threads, because opening waits for the disk.
     recordings = {_sound_of(cut): cut.recording for cut in cuts}
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(recordings, pool.map(look, recordings.values()), strict=True))
@@ -260,12 +267,14 @@ def _join(corpora: Sequence[Corpus]) -> Corpus:
     if not corpora:
         raise SpeechpressError("no audio was named. Give a folder of audio, a Lhotse manifest or Shar shards")
     names = [Path(corpus.source).resolve().name for corpus in corpora]
+    # a/train and b/train would give the same ids to different speech.
     if len(set(names)) < len(names):
         names = [f"{index}-{name}" for index, name in enumerate(names)]
     for name, corpus in zip(names, corpora, strict=True):
         for cut in corpus.cuts:
             cut.id = f"{name}/{cut.id}"
             for supervision in cut.supervisions:
+                # Nobody stays nobody: a name made of the source alone would make one speaker of all unknown ones.
                 supervision.speaker = supervision.speaker and f"{name}/{supervision.speaker}"
     cuts = [cut for corpus in corpora for cut in corpus.cuts]
     skipped = [item for corpus in corpora for item in corpus.skipped]

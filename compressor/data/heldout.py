@@ -22,9 +22,11 @@ from .labels import label, speakers
 logger = logging.getLogger(__name__)
 
 
+# Beginnings, so that LibriSpeech's dev-clean or test-other and "validation" are known as well.
 _TRAIN, _VALID, _TEST = ("train",), ("val", "dev"), ("test", "eval")
 
 
+# Whole speakers never add up to what is wanted; so much more is taken without cutting.
 _OVERSHOOT = 1.5
 
 
@@ -102,6 +104,7 @@ def _by_label(corpus: Corpus) -> tuple[list[Cut], list[Cut]]:
         name = (label(cut, "split") or "train").lower()
         sides[_side(name)].append(cut)
         unknown[name] += not name.startswith((*_TRAIN, *_VALID, *_TEST))
+    # The plus drops the names that were counted 0 times, which are the known ones.
     if strange := sorted(+unknown):
         logger.warning("%s: split is %s, which is taken as train", corpus.source, ", ".join(map(repr, strange)))
     if not sides["train"] and not sides["valid"]:
@@ -137,11 +140,13 @@ def _connected(cuts: Sequence[Cut], names: Callable[[Cut], Iterable[str]]) -> li
 
     def root(name: str) -> str:
         while parent.setdefault(name, name) != name:
+            # Assigned from left to right, so parent[name] is of the old name; halving the path keeps chains short.
             parent[name] = name = parent[parent[name]]
         return name
 
     firsts = []
     for cut in cuts:
+        # A set of text has another order in every process, and the groups must not.
         first, *others = sorted(names(cut))
         firsts.append(first)
         for other in others:
@@ -160,6 +165,7 @@ def _choose(groups: list[list[Cut]], wanted_s: float, seed: int) -> tuple[list[C
         missing_s = wanted_s - sum(map(_seconds, held))
         if missing_s > 0 and _seconds(group) <= _OVERSHOOT * missing_s:
             held.append(group)
+    # Every speaker is too big: the smallest costs the training side least.
     held = held or [min(order, key=_seconds)]
     taken = {id(group) for group in held}
     return [cut for group in order if id(group) not in taken for cut in group], [cut for group in held for cut in group]
@@ -192,6 +198,7 @@ def _seconds(cuts: Sequence[Cut]) -> float:
 
 
 def _draw(seed: int, name: str) -> bytes:
+    # By name and not by a generator: what is added to a corpus does not move what was drawn before.
     return hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
 
 
@@ -206,10 +213,12 @@ def hold_out(corpus: Corpus, seed: int, crop_s: float) -> tuple[Corpus, Corpus]:
     while True:
         seconds = min(VALIDATION_S, VALIDATION_SHARE * corpus.hours * 3600)
         train, held = split_heldout(corpus, seconds=seconds, seed=seed)
+        # Looked at before the run: one without anything to be measured on would fail at its first validation.
         skipped = _unreadable(held, crop_s)
         if len(skipped) < len(held.cuts):
             return train, held
         logger.warning("none of the held-out recordings can be read, others are held out: %s", list_skipped(skipped))
+        # Each round takes recordings away, and `split_heldout` refuses the last one, so this ends.
         ids = {cut.id for cut in held.cuts}
         kept = CutSet.from_cuts(cut for cut in corpus.cuts if cut.id not in ids)
         corpus = replace(corpus, cuts=kept, skipped=(*corpus.skipped, *skipped))
@@ -234,6 +243,7 @@ def heldout_waves(valid: Corpus, crop_s: float) -> list[Tensor]:
     Of a larger held-out part (a labelled val split can have hours) the same clips are drawn every time.
     """
     waves: list[Tensor] = []
+    # By a hash: in the order of ids the two minutes could be those of a single speaker.
     for cut in sorted(valid.cuts, key=lambda cut: hashlib.sha256(cut.id.encode()).digest()):
         if sum(wave.shape[1] for wave in waves) >= VALIDATION_S * SAMPLE_RATE:
             break

@@ -35,10 +35,12 @@ def read_labels(path: Path) -> dict[str, Labels]:
     """
     key, delimiter = LABEL_FILES[path.name]
     said = readable_name(path)
+    # A transcript between tabs may hold a lone quotation mark, which would swallow all rows up to the next one.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     rows: dict[str, Labels] = {}
     try:
         reader = csv.reader(_lines(path, said), delimiter=delimiter, quoting=quoting)
+        # Remarks such as "(seconds)" are for people; labels are asked for by the bare name.
         header = [re.sub(r"\s*\(.*\)\s*$", "", name).strip() for name in next(reader, [])]
         if key not in header:
             return _no_column(path, key, header)
@@ -59,8 +61,10 @@ def read_labels(path: Path) -> dict[str, Labels]:
 
 def _lines(path: Path, said: str) -> Iterator[str]:
     """Lines of text, none so long that it fills the memory."""
+    # A pipe would be waited for without end.
     if not path.is_file():
         raise SpeechpressError(f"{said}: is no regular file, so it holds no labels")
+    # Spreadsheets put a byte order mark in front of the first column's name; csv wants line ends untouched.
     with path.open(encoding="utf-8-sig", newline="") as file:
         for number in count(1):
             line = file.readline(_LINE_LETTERS + 1)
@@ -78,6 +82,7 @@ def _no_column(path: Path, key: str, header: list[str]) -> dict[str, Labels]:
         raise SpeechpressError(
             f"{readable_name(path)}:1: no column {key!r} (tab-separated columns found: {', '.join(header) or 'none'})"
         )
+    # metadata.csv is a common name, so a table of something else is no mistake; labels.tsv is ours alone.
     logger.warning("%s has no column %r, so it is not read as labels", readable_name(path), key)
     return {}
 
@@ -86,6 +91,7 @@ def _row(path: str, line: int, header: list[str], row: list[str]) -> Labels:
     if len(row) != len(header):
         raise SpeechpressError(f"{path}:{line}: {len(row)} fields, but the header has {len(header)}")
     labels = dict(zip(header, row, strict=True))
+    # An empty cell is no label: "" as a speaker would be one person.
     return {name: value for name, value in labels.items() if value}
 
 

@@ -31,6 +31,7 @@ _UNPACKED_BYTES, _UNPACKED_TIMES = 2 << 20, 250  # real manifests shrink to a te
 MAX_S = 1e6  # 11 days
 _MAX_SAMPLES = 1 << 40
 _TEXT_LETTERS = 1 << 16
+# Lhotse's own: decoders of mp3 differ in what they cut off.
 TOLERANCE_S = 0.5
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ def _bounded(said: str, file: BinaryIO, packed: BinaryIO) -> Iterator[bytes]:
         unpacked += len(line)
         if len(line) > LINE_BYTES:
             raise SpeechpressError(f"{said}:{number}: longer than {LINE_BYTES >> 20} MiB, which no line of text is")
+        # While it is read, not at its end: a small gzip can unpack to more than any disk holds.
         if unpacked > max(_UNPACKED_BYTES, _UNPACKED_TIMES * packed.tell()):
             raise SpeechpressError(f"{said}:{number}: packed more than {_UNPACKED_TIMES} times, which no manifest is")
         yield line
@@ -75,6 +77,7 @@ def _bounded(said: str, file: BinaryIO, packed: BinaryIO) -> Iterator[bytes]:
 def parse_json(line: bytes) -> dict[str, Any]:
     """An object of strict JSON. Raises BadValue for anything else, however it is made."""
     try:
+        # Python's reader takes NaN and Infinity by default, which no other reader of JSON has to.
         data = json.loads(line.decode(), parse_constant=_no_constant)
     except RecursionError as error:
         raise BadValue("nested too deeply") from error
@@ -121,6 +124,7 @@ def read_cut_line(data: dict[str, Any], where: str, folder: Path | None) -> Cut:
 
 def refuse_inside(data: Any, where: str) -> None:
     """Raises UnreadableAudio if anything inside, however deep, would run, connect, or transform by other code."""
+    # A list of what waits, not recursion: how deep it goes is a stranger's choice.
     waiting = [data]
     while waiting:
         item = waiting.pop()
@@ -187,6 +191,7 @@ def _source(data: dict[str, Any], key: str, where: str, folder: Path | None) -> 
 
 def _beside(source: str, folder: Path) -> str:
     """Files may be named relative to the manifest; Lhotse itself names them relative to the working folder."""
+    # Lhotse's way first, so that a manifest that works there means the same here.
     beside = folder / source
     return str(beside) if not Path(source).is_file() and beside.is_file() else source
 
@@ -220,11 +225,13 @@ def check_inside(recording: Recording, channels: list[int], end_s: float) -> Non
 def _supervision(data: dict[str, Any], key: str, channel: Any) -> SupervisionSegment:
     speaker = data.get("speaker")
     if isinstance(speaker, int) and not isinstance(speaker, bool):
+        # bool, an int in Python, is left for the check of types to refuse.
         data = {**data, "speaker": str(speaker)}  # corpora that count their speakers
     custom = data.get("custom")
     return SupervisionSegment(
         id=_text(data, "id", key),
         recording_id=_text(data, "recording_id", key),
+        # Counted from the cut's start, before which a supervision may begin.
         start=_number(data, "start", key, -MAX_S, MAX_S),
         duration=_number(data, "duration", key, -MAX_S, MAX_S),
         channel=channel,
@@ -263,6 +270,7 @@ def _text(data: dict[str, Any], name: str, key: str) -> str:
 
 def _is_text(value: Any) -> bool:
     return (
+        # JSON can spell half of a surrogate pair, which no file in UTF-8 can hold afterwards.
         isinstance(value, str) and len(value) <= _TEXT_LETTERS and not any("\ud800" <= at <= "\udfff" for at in value)
     )
 

@@ -22,6 +22,7 @@ _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _LAYER_3, _MONO = 1, 3
 _HEADER_BYTES = 4
 _COUNT, _SIZE = 1, 2  # flags of a Xing header: it has the number of frames, of bytes
+# Layer III of MPEG 2.5, 2 and 1, with a checksum and without; then any bit rate but "free" and the forbidden one.
 _SYNC = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]", re.DOTALL)
 _IN_A_ROW = 3  # so many frames are no accident of other bytes
 _TRIES, _BREAKS = 100_000, 10_000  # of finding a frame behind damage, so that no file takes for ever
@@ -86,6 +87,7 @@ def parse_header(data: Data, place: int) -> Header | None:
         return None
     version, layer = data[place + 1] >> 3 & 3, data[place + 1] >> 1 & 3
     kbits, rate = data[place + 2] >> 4, data[place + 2] >> 2 & 3
+    # Version 1 and rate 3 are reserved, bit rate 15 is forbidden; 0 is free, so that the frame has no known size.
     if layer != _LAYER_3 or version == 1 or kbits in (0, 15) or rate == 3:
         return None
     hertz = _RATES[version][rate]
@@ -101,6 +103,7 @@ def find_frames(data: Data) -> Frames | None:
     spans: list[tuple[int, int]] = []
     for place, header in _chain(data):
         if (tag := _tag_place(data, place, header)) is not None:
+            # Of two joined files each has a tag; the first is the one that libsndfile believes.
             claimed = _claimed(data, tag) if first is None else claimed
             continue
         first = first or header
@@ -118,6 +121,7 @@ def with_true_header(data: Data, frames: Frames) -> bytes:
     first = frames.spans[0][0]
     head = bytearray(data[first : first + _HEADER_BYTES])
     head[1] |= 1  # no checksum
+    # Such a frame has room for its side information and the tag at every sample rate.
     head[2] = (9 if frames.header.version == _MPEG1 else 8) << 4 | head[2] & 0b1100  # 128 or 64 kbit/s, no padding
     header = parse_header(bytes(head), 0)
     assert header is not None
@@ -137,6 +141,7 @@ def _chain(data: Data) -> Iterator[tuple[int, Header]]:
             place = _resynchronise(data, _behind_id3(data, place)) if breaks < _BREAKS else None
             breaks += 1
             continue
+        # A frame that is cut short cannot be decoded.
         if place + header.size_bytes > len(data):
             return
         yield place, header
@@ -149,6 +154,7 @@ def _behind_id3(data: Data, place: int) -> int:
         return place
     size = 0
     for byte in data[place + 6 : place + 10]:
+        # 7 bits a byte, so that no size looks like the beginning of a frame.
         size = size << 7 | byte & 0x7F
     footer = 10 if data[place + 5] & 0x10 else 0
     return place + 10 + size + footer
@@ -167,6 +173,7 @@ def _follow(data: Data, place: int) -> bool:
     for index in range(_IN_A_ROW):
         header = parse_header(data, place)
         if header is None or kind not in (None, header.kind):
+            # A short sound may end before there are three of them.
             return index > 0 and place == len(data)
         kind = header.kind
         place += header.size_bytes
@@ -179,6 +186,7 @@ def _tag_place(data: Data, place: int, header: Header) -> int | None:
     for tag in (behind, behind + 2):  # two bytes of a checksum may lie before it
         if data[tag : tag + 4] in (b"Xing", b"Info"):
             return tag
+    # Fraunhofer's tag always lies 32 bytes behind the header, whatever the side information.
     vbri = place + _HEADER_BYTES + 32
     return vbri if data[vbri : vbri + 4] == b"VBRI" else None
 

@@ -76,9 +76,11 @@ def _shard(manifest: Path, tar: Path) -> Iterator[tuple[str, Cut | Skipped]]:
 
 
 def _members(tar: Path) -> Iterator[_Member]:
+    # "r:" refuses compression: offsets are into the file as it lies on the disk.
     with tarfile.open(tar, "r:") as archive:
         members = iter(archive)
         for audio in members:
+            # Lhotse writes two members for each cut, the audio and then the JSON about it.
             described = next(members, None)
             content = None
             if described and described.name.endswith(".json") and described.size <= LINE_BYTES:
@@ -91,6 +93,7 @@ def _filled(text: bytes, member: _Member, where: str, tar: Path) -> Cut | Skippe
     """The cut of a line with its recording out of the tar file."""
     try:
         cut = read_cut_line(parse_json(text), where, None)
+        # From the right: ids may hold dots, and only the last one begins the ending.
         if member.name.rpartition(".")[0] != cut.id:
             raise SpeechpressError(
                 f"{where}: cut {cut.id!r} meets {member.name!r} in {readable_name(tar)}: they do not belong together"

@@ -30,6 +30,7 @@ _BLOCK_SAMPLES = 1 << 20
 _HEAD_BYTES = 16
 _LIKE_FRAMES = 2
 _OTHERS_S = 0.5
+# A rebuilt file lies in memory; at 128 kbit/s so many bytes are four and a half hours.
 _REBUILT_BYTES = 1 << 28
 
 
@@ -106,6 +107,7 @@ def read_mono(
         held += len(samples)
         if held > MAX_WHOLE_SAMPLES:
             raise UnreadableAudio(place, f"more than {MAX_WHOLE_SAMPLES} samples at once: cut it into pieces")
+        # Block by block, so that hours of 256 channels never lie in memory side by side.
         parts.append(mix_down(samples if columns is None else samples[:, columns]))
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
@@ -185,12 +187,14 @@ def _source(file: str | bytes, place: str) -> Iterator[_Source]:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"not readable: {_said(error)}"
         raise UnreadableAudio(place, reason) from error
     try:
+        # Asked of the open file: what its name stands for may change in between.
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise UnreadableAudio(place, "is no regular file")
         if not facts.st_size:
             raise UnreadableAudio(place, "empty file")
         head = os.pread(descriptor, _HEAD_BYTES, 0)
+        # Every crop opens its file anew, and counting frames walks all of it; a file that changed is counted again.
         identity = facts.st_ino, facts.st_size, facts.st_mtime_ns
         yield _Source(descriptor, head, _frames(file, *identity) if _may_be_mpeg(head) else None)
     finally:
@@ -229,6 +233,7 @@ def _decoder(source: _Source, place: str) -> Iterator[soundfile.SoundFile]:
         return
     if frames.claimed is None:
         with _libsndfile(source.start(), place) as decoder:
+            # Of a constant rate libsndfile's guess is right; and an ID3 tag can stand before other formats.
             if decoder.frames == frames.samples or decoder.format != "MP3":
                 yield decoder
                 return
@@ -240,6 +245,7 @@ def _decoder(source: _Source, place: str) -> Iterator[soundfile.SoundFile]:
 def _libsndfile(file: int | io.BytesIO, place: str) -> Iterator[soundfile.SoundFile]:
     """What libsndfile and the system say against a file becomes UnreadableAudio."""
     try:
+        # The descriptor belongs to `_source`, and may be read once more to rebuild the file.
         with soundfile.SoundFile(file, closefd=False) as opened:
             yield opened
     except soundfile.LibsndfileError as error:

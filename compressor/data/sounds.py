@@ -69,11 +69,13 @@ def _file_facts(path: Path) -> tuple[str, int, int]:
         facts = path.stat()
     except OSError:
         return str(path), -1, -1
+    # Not a hash of the content: that would read a whole corpus to save reading it.
     return str(path.resolve()), facts.st_size, facts.st_mtime_ns
 
 
 def durations_s(sounds: Iterable[Sound]) -> dict[Sound, float]:
     """How long each lasts, by the headers of its files; 0 for one that cannot be opened."""
+    # Mixtures share their files; each is opened once.
     files: dict[str, float] = {}
     found = {}
     for sound in sounds:
@@ -107,6 +109,7 @@ def check_sounds(sounds: Iterable[Sound], receptive_s: float, where: str) -> flo
             "take their rows out of the labels"
         )
     limit_s = max(receptive_s, MIN_DURATION_S)
+    # 0 is a file that cannot be opened; reading it later says why.
     short = [sound for sound, length_s in lengths.items() if 0 < length_s < limit_s]
     if short:
         raise SpeechpressError(

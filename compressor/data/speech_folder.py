@@ -21,6 +21,7 @@ from .sound_file import Skipped, UnreadableAudio, knows, readable_name
 logger = logging.getLogger(__name__)
 
 THREADS = 8
+# Sound that libsndfile does not read: it is told as skipped rather than passed over as if it were text.
 _FOREIGN = {
     "m4a",
     "mp4",
@@ -88,6 +89,7 @@ def read_files(root: Path, audio: Sequence[Path], labels: dict[str, Labels]) -> 
     for item in looked:
         if isinstance(item, Recording):
             if item.id in cuts:
+                # Bytes that are no UTF-8 are spelled out, and another file can be named by that very spelling.
                 skipped.append(Skipped(item.id, "another file's name reads the same: rename one of them"))
             cuts.setdefault(item.id, item.to_cut())
     _attach_all(root, list(cuts.values()), labels, {str(path) for path in audio})
@@ -119,6 +121,7 @@ def _kind(path: Path) -> bool | Skipped:
     ending = path.suffix.lower().removeprefix(".")
     if not path.is_file():
         return Skipped(readable_name(path), "no regular file") if ending in _KNOWN | _FOREIGN else False
+    # The ending first: a damaged .wav is to be told as skipped, not taken for something else.
     if ending in _KNOWN or knows(str(path)):
         return True
     foreign = _foreign(path) or (ending.upper() if ending in _FOREIGN else None)
@@ -134,8 +137,10 @@ def _foreign(path: Path) -> str | None:
             head = file.read(_SNIFFED)
     except OSError:
         return None
+    # The first four bytes are the size of this box.
     if head[4:8] == b"ftyp":
         return "MPEG-4 (AAC)"
+    # ADTS: a sync word like that of mp3, but with layer 0.
     if head[:2] in (b"\xff\xf1", b"\xff\xf9"):
         return "AAC"
     beginnings = {
@@ -158,11 +163,13 @@ def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
         skipped.append(Skipped(readable_name(error.filename), f"a folder that cannot be opened ({error.strerror})"))
 
     seen: set[str] = set()
+    # Links are followed because corpora are often linked together; `seen` breaks their circles.
     for parent, folders, files in os.walk(folder, onerror=closed, followlinks=True):
         if (real := os.path.realpath(parent)) in seen:
             folders.clear()
             continue
         seen.add(real)
+        # In place, which is how os.walk is told; sorted, because the order of a disk's entries is its own.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith("."):
@@ -172,6 +179,7 @@ def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
 def _attach_all(root: Path, cuts: Sequence[Cut], labels: dict[str, Labels], audio: set[str]) -> None:
     if labels:
         _attach_labels(readable_name(root), cuts, labels, audio)
+    # Only without labels: what somebody wrote down counts more than what a layout suggests.
     elif people := librispeech_speakers(cut.id for cut in cuts):
         logger.info("%s: laid out like LibriSpeech, so the first folder names the speaker", readable_name(root))
         for cut in cuts:

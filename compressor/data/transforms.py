@@ -18,6 +18,7 @@ import soxr
 
 from .sound_file import MAX_RATE, MIN_RATE
 
+# A file is at most so much longer than its recording: a short cut cannot ask for hours of it.
 MAX_SPEED = 4.0  # and at least a quarter
 _MAX_VOLUME = 1e4
 _SPEED_STEPS = 1e6
@@ -68,6 +69,7 @@ def parse_transforms(listed: Any) -> list[Transform]:
 
 def file_rate(rate: int, transforms: Sequence[Transform]) -> int:
     """The rate of the file below a recording of a rate, both in Hz."""
+    # A recording's rate is that after the last transform, so the file's is found backwards.
     for transform in reversed(transforms):
         if isinstance(transform, Resample):
             rate = transform.source
@@ -87,6 +89,7 @@ def apply(samples: np.ndarray, transforms: Sequence[Transform]) -> np.ndarray:
         elif isinstance(transform, Resample):
             samples = _soxr(samples, transform.source, transform.target)
         else:
+            # Speed is resampling while the rate is said to stay; soxr takes two rates, of which only the ratio counts.
             samples = _soxr(samples, transform.factor * _SPEED_STEPS, _SPEED_STEPS)
     return samples
 
@@ -113,6 +116,7 @@ def _parse(item: dict[str, Any]) -> Transform:
     _only(name, given, "factor")
     if name == "Speed":
         return Speed(_number(given, "factor", 1 / MAX_SPEED, MAX_SPEED))
+    # A negative volume only turns the phase.
     return Volume(_number(given, "factor", -_MAX_VOLUME, _MAX_VOLUME))
 
 

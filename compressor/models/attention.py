@@ -29,6 +29,7 @@ class Attention(nn.Module):
         self.heads, self.dropout = heads, config.attention_dropout
         self.reuses, self.kept = reuses, kept
         if not reuses:
+            # No queries and keys at all: leaving them out is what reusing saves, in parameters and in arithmetic.
             self.q_proj = nn.Linear(config.width, inner)
             self.k_proj = nn.Linear(config.width, inner)
         self.v_proj = nn.Linear(config.width, inner)
@@ -42,6 +43,7 @@ class Attention(nn.Module):
         *queries, values = (project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for project in projections)
         rest = [*queries[1:], values]  # keys, where there are any, and values
         if cache is not None:
+            # The cache keeps its length P: an exported step has fixed shapes, and the memory of a stream never grows.
             past = cache[0].shape[2]
             rest = [torch.cat([old, new], 2) for old, new in zip(cache, rest, strict=True)]
             cache = tuple(new[:, :, -past:] for new in rest)
@@ -50,9 +52,11 @@ class Attention(nn.Module):
             assert weights is not None
             y = weights @ rest[0]
         elif self.kept:
+            # Spelled out only here: scaled_dot_product_attention is faster, but does not give its weights away.
             weights = attention_weights(queries[0], rest[0], mask)
             y = F.dropout(weights, dropout) @ rest[1]
         else:
+            # What an earlier layer handed on ends here; kept, it would hold B x H x T x T numbers for nobody.
             weights = None
             y = F.scaled_dot_product_attention(queries[0], rest[0], rest[1], attn_mask=mask, dropout_p=dropout)
         return self.out_proj(y.transpose(1, 2).flatten(2)), cache, weights
@@ -62,6 +66,7 @@ def attention_weights(queries: Tensor, keys: Tensor, mask: Tensor | None) -> Ten
     """softmax(q k^T / sqrt(head_dim)), (B, H, T, P + T); `mask` as scaled_dot_product_attention takes it."""
     scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
     if mask is not None:
+        # Recordings come with a mask of bools, a stream with finite numbers to add (`streaming.HIDDEN`).
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(-1)
 
@@ -85,8 +90,11 @@ class TransformerLayer(nn.Module):
     def __init__(self, config: EncoderConfig, index: int) -> None:
         super().__init__()
         self.pre_norm = config.pre_norm
+        # Whether attention is kept depends on the next layer; `reuses` is False behind the last one.
         reuses, kept = config.reuses(index), config.reuses(index + 1)
         self.attention = Attention(config, config.num_heads[index], reuses, kept)
+        # HubertModel has these two names in both orders: layer_norm goes with attention, final_layer_norm with the
+        # feed-forward block, whether they stand before or after it.
         self.layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.feed_forward = FeedForward(config, config.ffn_widths[index])
         self.final_layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)

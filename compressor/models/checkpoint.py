@@ -83,11 +83,14 @@ class Checkpoint:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file, atomically. Tensors are moved to the CPU and made contiguous."""
+    # save_file refuses tensors whose numbers do not lie in one piece, such as transposed ones.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
         try:
+            # "format" as transformers itself writes it into its files.
             save_file(plain, temporary, metadata={"format": "pt", **(metadata or {})})
         except SafetensorError as error:
+            # safetensors has one class for all errors; a full disk is the user's to mend, all else is a bug.
             if "I/O" not in str(error) and "IoError" not in str(error):
                 raise
             raise cannot_write(path, error) from error
@@ -116,6 +119,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 def _check_header(path: Path) -> None:
     with open_regular(path) as file:
+        # A damaged or hostile file can claim any length in its first 8 bytes; nobody may try to read so much.
         length = int.from_bytes(file.read(8), "little")
     if length > MAX_HEADER_BYTES:
         raise OSError(f"its header would have {length:,} bytes")
@@ -141,6 +145,7 @@ def save_encoder(folder: Path, encoder: Encoder) -> None:
     if document["model_type"] == MODEL_TYPE:
         write_model_code(folder)
     else:
+        # The checkpoint that is overwritten may have been of the other kind and have left its code here.
         (folder / MODEL_CODE).unlink(missing_ok=True)
     write_json(
         folder / "preprocessor_config.json",
@@ -168,6 +173,7 @@ def config_document(config: EncoderConfig) -> dict[str, Any]:
     try:
         hubert = config.to_hubert()
     except SpeechpressError:
+        # As "hubert", transformers would take it for a HubertModel, which has other tensors and computes otherwise.
         hubert = {"model_type": MODEL_TYPE, "architectures": ["SpeechpressModel"], "auto_map": AUTO_MAP}
     return {**hubert, "dtype": "float32", "speechpress": {"schema": SCHEMA, "encoder": config.to_dict()}}
 
@@ -184,6 +190,7 @@ def read_config(folder: Path) -> EncoderConfig:
     if own is None:
         say(str(folder), asked.doubts)
         try:
+            # Another tool's folder is fed by the Hugging Face extractor, so its epsilon counts; ours say their own.
             return EncoderConfig.from_hubert(document, asked.normalize, TRANSFORMERS_EPS, str(path))
         except KeyError as error:
             raise SpeechpressError(f"{path}: is no HuBERT-like encoder (no {error})") from error
@@ -197,6 +204,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     """
     folder = Path(folder)
     config = read_config(folder)
+    # Before Encoder(config): a config that asks for too much would take the memory before anything could complain.
     check_fit(config, read_shapes(folder / WEIGHTS), f"{folder / WEIGHTS}: does not fit {folder / CONFIG}")
     encoder = Encoder(config)
     tensors, _ = read_tensors(folder / WEIGHTS)
@@ -228,6 +236,7 @@ def check_whole(folder: Path) -> None:
         )
     if not folder.exists():
         raise SpeechpressError(f"{folder}: there is no such folder; `compress distill` makes a checkpoint")
+    # Asked before the questions below, which advise to make a checkpoint: this run can be gone on with.
     if (folder / STATE).is_file() and not (folder / CARD).is_file():
         raise SpeechpressError(
             f"{folder}: is the folder of a run that was interrupted before it had a checkpoint; go on with the words "
@@ -253,6 +262,7 @@ def is_remains(folder: Path) -> bool:
         return False
     if CONFIG not in found:
         return WEIGHTS not in found
+    # As text, not as JSON: a damaged config is to be told from another tool's as well.
     return '"speechpress"' in (folder / CONFIG).read_text(encoding="utf-8", errors="replace")
 
 
@@ -261,6 +271,7 @@ def newest_checkpoint(runs: Path) -> Path:
 
     Raises SpeechpressError when there is none.
     """
+    # A folder that is still being written has a name of its own until it is whole; it is no result yet.
     found = (path for path in runs.glob(f"**/{WEIGHTS}") if not is_part(path.relative_to(runs)))
     weights = [path for path in found if all((path.parent / name).exists() for name in SEAL)]
     if not weights:

@@ -69,6 +69,7 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         for name in (*LISTS, "reuse_attention"):
+            # JSON and YAML give lists, which do not hash; a frozen dataclass can be set only this way.
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_encoder(self)
 
@@ -79,6 +80,7 @@ class EncoderConfig:
     @property
     def future_frames(self) -> int:
         """Frames of the front end after its own that the position convolution sees; even kernels see less of them."""
+        # HubertModel pads kernel // 2 on both sides and drops the last frame of an even kernel: of 128, 63 are later.
         centred = (self.pos_conv_kernel - 1) // 2
         return centred if self.pos_conv_future is None else self.pos_conv_future
 
@@ -169,6 +171,7 @@ class EncoderConfig:
         heads = (self.num_heads + self.num_heads[-1:] * layers)[:layers]
         ffn = (self.ffn_widths + self.ffn_widths[-1:] * layers)[:layers]
         reuse = (self.reuse_attention + (False,) * layers)[:layers] if self.reuse_attention else ()
+        # Another depth need not be a multiple of distinct_layers any more, so sharing ends.
         shared = self.distinct_layers if layers == self.num_layers else None
         return replace(self, num_heads=heads, ffn_widths=ffn, reuse_attention=reuse, distinct_layers=shared)
 
@@ -226,6 +229,7 @@ class EncoderConfig:
             "feat_extract_norm": self.conv_norm,
             "feat_extract_activation": "gelu",
             "feat_proj_layer_norm": self.projection_norm,
+            # HubertConfig's defaults would switch on layer drop and masking, which this encoder lacks.
             "feat_proj_dropout": 0.0,
             "hidden_size": self.width,
             "num_hidden_layers": self.num_layers,
@@ -266,6 +270,7 @@ class EncoderConfig:
         ):
             if values.get(key, wanted) != wanted:
                 raise SpeechpressError(f"{shown}: {key}={values[key]!r} is not supported (only {wanted!r})")
+        # Keys that are left out get HubertConfig's own defaults, so that a shorter file means the same.
         layers, width, heads = (values[k] for k in ("num_hidden_layers", "hidden_size", "num_attention_heads"))
         return cls._from_file(
             shown,
@@ -274,6 +279,7 @@ class EncoderConfig:
             conv_strides=values["conv_stride"],
             conv_bias=values.get("conv_bias", False),
             conv_norm=values.get("feat_extract_norm", "group"),
+            # Wav2Vec2Config has no such key: its model always has this norm.
             projection_norm=values.get("feat_proj_layer_norm", True),
             width=width,
             head_dim=width // heads,
@@ -287,6 +293,7 @@ class EncoderConfig:
             attention_dropout=values.get("attention_dropout", 0.1),
             activation_dropout=values.get("activation_dropout", 0.1),
             layer_norm_eps=values.get("layer_norm_eps", 1e-5),
+            # Without normalisation nothing is added; the default keeps configs equal that mean the same.
             input_norm_eps=eps if normalize_input else FAIRSEQ_EPS,
         )
 
@@ -296,6 +303,7 @@ def read_own(section: Any, shown: str) -> EncoderConfig:
 
     Raises SpeechpressError when it was written by a newer version, or holds what no encoder can have.
     """
+    # Asked first: `check` would call a newer file damaged, when all it needs is an upgrade.
     newer = isinstance(section, dict) and type(section.get("schema")) is int and section["schema"] > SCHEMA
     if newer:
         raise SpeechpressError(

@@ -73,6 +73,7 @@ def attention_macs_per_s(config: EncoderConfig, context_s: float) -> float:
 
 def head_parameters(student_width: int, teacher_width: int, heads: int) -> int:
     """Prediction heads (Linear, GELU, one Linear per head), which are dropped after training."""
+    # As s3prl's Distiller has them: the first Linear is one for all heads, the second is split by head.
     shared = student_width * student_width * heads + student_width * heads
     return shared + heads * (student_width * teacher_width + teacher_width)
 
@@ -92,6 +93,7 @@ def upsample_part(config: EncoderConfig, factor: int) -> Part:
 def size_bytes(config: EncoderConfig) -> dict[str, int]:
     """Bytes of weights to expect: floats, halves, and int8 with a float scale per output channel and float biases."""
     whole = total(config)
+    # Biases and norms stay float, and each output channel of a matrix brings a scale of its own.
     floats = whole.parameters - whole.weights + whole.channels
     return {"fp32": 4 * whole.parameters, "fp16": 2 * whole.parameters, "int8": whole.weights + 4 * floats}
 
@@ -150,9 +152,11 @@ def stream_costs(config: EncoderConfig, chunk_frames: int) -> dict[str, float]:
     context_s = (left + chunk_frames) / frames_per_s(config)
     floats = spec.tail_samples + (config.pos_conv_kernel - 1) * config.width
     kept = sum(heads * (1 if config.reuses(index) else 2) for index, heads in enumerate(config.num_heads))
+    # Keys and values per layer, values alone where attention is reused; 3 are the sums of a running norm.
     floats += left * config.head_dim * kept + 3 * (config.input_norm == "running")
     return {
         "macs_per_s": front / chunk_s + rest + attention_macs_per_s(config, context_s),
+        # 16: `count` and `end` are int64, all else is float32.
         "state_bytes": 4 * floats + 16,
     }
 
@@ -163,6 +167,7 @@ def _front_end(config: EncoderConfig) -> Part:
     for index, (channels, kernel, stride) in enumerate(sizes):
         rate /= stride
         weights = inputs * channels * kernel
+        # Of the four kinds of norm only "layer" stands after every convolution; a norm has a weight and a bias.
         normed = config.conv_norm == "layer" or index == 0
         floats = channels * (2 * normed + config.conv_bias)
         part += Part(weights + floats, weights, channels, weights * rate)
@@ -206,5 +211,6 @@ def _layer(config: EncoderConfig, index: int) -> Part:
     width, inner, ffn = config.width, config.num_heads[index] * config.head_dim, config.ffn_widths[index]
     inputs = 1 if config.reuses(index) else 3  # values, or queries, keys and values
     weights = (inputs + 1) * width * inner + 2 * width * ffn
+    # One bias per output channel of every Linear; the 4 x width below are the two LayerNorms.
     channels = inputs * inner + width + ffn + width
     return Part(weights + channels + 4 * width, weights, channels, weights * frames_per_s(config))

@@ -5,6 +5,7 @@ from typing import Any
 from . import costs
 from .config import EncoderConfig
 
+# Milliseconds; the default is a place in this list, 320 ms.
 CHUNKS_MS, DEFAULT_CHUNK = (80, 160, 320, 640), 2
 
 
@@ -12,6 +13,7 @@ def describe_encoder(config: EncoderConfig) -> dict[str, Any]:
     """Sizes, costs and waiting times of an encoder."""
     sight = costs.sight_ms(config)
     endless = any(part["receptive_field_ms"] is None for part in sight.values())
+    # Without layers attention may be absent; then the position convolution sees farthest.
     farthest = sight.get("attention", sight["position_conv"])
     return {
         "layers": config.num_layers,

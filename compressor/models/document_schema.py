@@ -85,7 +85,9 @@ EVAL = Fields(
     },
 )
 
+# Not `measured`: a program computes with these, so NaN must not pass here.
 _RANGE = Items(Real(), 2, 2)
+# Nothing static can be exported without its ranges; the other ways only may have some.
 _FIXED = Fields({"how": Text(choices=("static",)), "input": _RANGE, "output": _RANGE})
 _FREE = Fields(
     {"how": Text(choices=("float", "half", "dynamic", "int4"))}, {"input": Maybe(_RANGE), "output": Maybe(_RANGE)}

@@ -58,6 +58,7 @@ class StaticNorm(nn.Module):
     @torch.no_grad()
     def measure(self, x: Tensor) -> None:
         """Take over the statistics of x (B, C, T)."""
+        # correction=0: GroupNorm, whose place this takes, divides by n as well.
         variance, mean = torch.var_mean(x.float(), dim=(0, 2), correction=0)
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("variance").copy_(variance)
@@ -83,6 +84,7 @@ class ConvLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(self.layer_norm, StaticNorm):
+            # Folded in training too, so that the student learns with the very numbers that are exported.
             return F.gelu(F.conv1d(x, *self.layer_norm.folded(self.conv), stride=self.conv.stride))
         x = self.conv(x)
         if isinstance(self.layer_norm, nn.LayerNorm):
@@ -137,6 +139,7 @@ class ConvPositionalEmbedding(nn.Module):
         self.conv = nn.Conv1d(width, width, kernel, groups=config.pos_conv_groups)
         nn.init.normal_(self.conv.weight, std=2 * math.sqrt(1 / (kernel * width)))
         nn.init.constant_(self.conv.get_parameter("bias"), 0)
+        # HubertModel's form: dim=2 is one length per tap of the kernel, not per output channel.
         nn.utils.parametrizations.weight_norm(self.conv, name="weight", dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -193,6 +196,7 @@ class TransformerEncoder(nn.Module):
         if valid is not None:
             x = x * valid[..., None]
             if self.time_reduction is not None:
+                # A reduced frame is heard only if the last of the frames that it is made of is.
                 valid = valid[:, self.time_reduction.factor - 1 :: self.time_reduction.factor]
             mask = valid[:, None, None] if mask is None else valid[:, None, None] & mask
             # A frame of padding may see nothing at all. Softmax over nothing is NaN, and the layers above would take

@@ -7,6 +7,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from .encoder_schema import CONV_NORMS, INPUT_NORMS, MAX_HOP_SAMPLES
 
+# config imports this module: at run time this would be a circle.
 if TYPE_CHECKING:
     from .config import EncoderConfig
 
@@ -36,6 +37,7 @@ def check_encoder(config: "EncoderConfig") -> None:
         value = getattr(config, name)
         if min(value, default=1) < 1 if isinstance(value, tuple) else value < 1:
             raise EncoderError(f"every size must be at least 1, but {name} is {value}", name)
+    # nn.Conv1d would refuse it too, but without a word on which field to change.
     if config.width % config.pos_conv_groups:
         text = f"width {config.width} is no multiple of pos_conv_groups {config.pos_conv_groups}"
         raise EncoderError(text, "pos_conv_groups", "width")
@@ -46,6 +48,7 @@ def check_encoder(config: "EncoderConfig") -> None:
             "pos_conv_future",
             "pos_conv_kernel",
         )
+    # 0 would not mean none: `Attention` cuts its cache with [-P:], which for 0 is all of it.
     if config.left_context is not None and config.left_context < 1:
         raise EncoderError(f"left_context is {config.left_context}, but must be at least 1 frame", "left_context")
     _check_distinct_layers(config)
@@ -75,6 +78,7 @@ def _check_distinct_layers(config: "EncoderConfig") -> None:
         return
     if distinct < 1 or layers % distinct:
         raise EncoderError(f"distinct_layers is {distinct}, which does not divide {layers} layers", "distinct_layers")
+    # A layer that is passed several times has one set of tensors, so it cannot have several sizes.
     for name in ("num_heads", "ffn_widths", "reuse_attention"):
         values = getattr(config, name)
         if any(value != values[index % distinct] for index, value in enumerate(values)):
@@ -95,6 +99,7 @@ def _check_reuse(config: "EncoderConfig") -> None:
             "Begin it with false",
             "reuse_attention",
         )
+    # What is handed on has one map per head, and each head weights its own values with it.
     for index in range(1, config.num_layers):
         if reuse[index] and config.num_heads[index] != config.num_heads[index - 1]:
             raise EncoderError(

@@ -16,6 +16,7 @@ MAX_PARAMETERS = 4_000_000_000  # 16 GB; twice the largest speech encoder that i
 MAX_HOP_SAMPLES = 16_000  # a frame a second
 
 _SIZE, _KERNEL = Whole(1, MAX_WIDTH), Whole(1, 8192)
+# An epsilon of 0 would divide by zero on digital silence.
 _DROPOUT, _EPS = Real(0, 1), Real(high=1, above=0)
 
 
@@ -56,6 +57,7 @@ SECTION = Fields({"schema": Whole(1), "encoder": Fields({})})  # "speechpress" o
 PREPROCESSOR = Fields({}, {"sampling_rate": Whole(1, 10_000_000), "do_normalize": Maybe(Flag())})
 
 # What is read of a HubertConfig and its kin.
+# conv_pos_kernel_size is data2vec's, the buckets are WavLM's; the rest is shared by the whole family.
 HUBERT = Fields(
     {},
     {
@@ -102,6 +104,7 @@ WHISPER = Fields(
 def limits(name: str) -> dict[str, Any]:
     """The bounds of a field of EncoderConfig as `strict_yaml.key` has them."""
     kind = ENCODER[name]
+    # A recipe's limits are checked number by number, so those of the innermost kind count.
     while isinstance(kind, (Maybe, Items)):
         kind = kind.kind
     if isinstance(kind, Text):
@@ -109,5 +112,6 @@ def limits(name: str) -> dict[str, Any]:
     if isinstance(kind, Whole):
         return {"low": kind.low, "high": kind.high}
     if isinstance(kind, Real):
+        # A dropout of 1 passes in a file but not in a recipe, whose student would learn nothing.
         return {"above": kind.above, "high": kind.high} if kind is _EPS else {"low": kind.low, "below": kind.high}
     return {}

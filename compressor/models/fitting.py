@@ -32,6 +32,7 @@ def check_fit(config: EncoderConfig, shapes: Shapes, what: str) -> None:
     ]
     wrong = [*other, *missing, *spare]
     if wrong:
+        # Another model's file differs in hundreds of names; a few are enough to see that.
         more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
         raise SpeechpressError(f"{what}: {'; '.join(wrong[:3])}{more}")
 

@@ -27,6 +27,7 @@ def normalize(waves: Tensor, lengths: Tensor | None = None, eps: float = EPS) ->
     comes out weaker.
     """
     if lengths is None:
+        # fairseq's own call, so that nothing differs but rounding.
         return F.layer_norm(waves, waves.shape[-1:], eps=eps)
     valid = torch.arange(waves.shape[1], device=waves.device) < lengths[:, None]
     count = lengths[:, None].to(waves.dtype)
@@ -64,6 +65,8 @@ def running_blocks(blocks: Tensor, real: Tensor, sums: Tensor) -> tuple[Tensor, 
     count, hop = blocks.shape[-2:]
     fade = hop / (MEMORY_S * SAMPLE_RATE)
     index = torch.arange(count, device=blocks.device)
+    # Weighting by e^(+fade i), summing and dividing again is the fading sum without a loop over blocks; SEGMENT
+    # keeps the exponent small, and MAX_AT_ONCE_S says where float32 would overflow.
     grown = torch.exp(fade * index)[:, None]
     new = torch.stack([real.to(blocks.dtype), blocks.sum(-1), blocks.square().sum(-1)], -1)
     # Not a product with a matrix of fading weights: autocast would make half precision of it, a compiler N x N numbers.
@@ -71,6 +74,7 @@ def running_blocks(blocks: Tensor, real: Tensor, sums: Tensor) -> tuple[Tensor, 
     heard = kept + torch.exp(-fade * (index + 1.0))[:, None] * sums[..., None, :]
     samples, total, squares = heard.unbind(-1)
     mean = total / samples
+    # Rounding can make the difference negative, and rsqrt of that is NaN.
     deviation = (squares / samples - mean.square()).clamp_min(0) + EPS
     return (blocks - mean[..., None]) * deviation.rsqrt()[..., None], heard[..., -1, :]
 

@@ -85,12 +85,14 @@ def _sections(path: Path) -> list[tuple[str, dict[str, Any]]]:
             raise SpeechpressError(f"{path}: {key} is {type(values[key]).__name__}, but must be an object")
     if nested:
         return [(f"{path} ({nested[0]})", values[nested[0]])]
+    # A processor_config.json without an extractor inside and without do_normalize says nothing of waveforms.
     if path.name == PLAIN or "do_normalize" in values:
         return [(str(path), values)]
     return []
 
 
 def _normalize(where: str, values: dict[str, Any]) -> tuple[bool, tuple[str, ...]]:
+    # Of these models transformers makes a Wav2Vec2FeatureExtractor where a file names none.
     said, kind = values.get("do_normalize"), values.get("feature_extractor_type", _NORMALIZE_BY_DEFAULT[0])
     if isinstance(said, bool):
         return said, ()
@@ -102,4 +104,5 @@ def _normalize(where: str, values: dict[str, Any]) -> tuple[bool, tuple[str, ...
 def _check_rate(where: str, values: dict[str, Any]) -> None:
     rate = values.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
+        # Weights know no rate: the model would run without an error and give wrong layers.
         raise SpeechpressError(f"{where}: the model wants {rate} Hz, not {SAMPLE_RATE} Hz")

@@ -20,6 +20,7 @@ from .checkpoint import CARD, CONFIG, WEIGHTS, sha256
 from .document_schema import EVAL
 
 NAME = "eval.json"
+# What must agree for the tasks of two results to stand in one file.
 ALIKE = ("suite", "of", "layers", "latency", "budget", "against")
 
 
@@ -32,6 +33,7 @@ def stamped(document: dict[str, Any], suite: str, source: str | Path) -> dict[st
 def _identity(folder: Path) -> dict[str, str]:
     if is_bundle(folder):
         return {"digest": read_bundle(folder).document["digest"]}
+    # A model's folder of another tool has no card: nothing is to be written into it.
     if all((folder / name).is_file() for name in (CARD, CONFIG, WEIGHTS)):
         return {"weights_sha256": sha256(folder / WEIGHTS)}
     return {}
@@ -49,8 +51,10 @@ def write_back(document: dict[str, Any], source: str | Path) -> list[Path]:
     if old is not None and all(old.get(key) == document.get(key) for key in ALIKE):
         document = {**document, "tasks": {**old["tasks"], **document["tasks"]}}
     elif old is not None and old.get("of") == document["of"]:
+        # A suite may be named by its user, and must neither leave the folder nor be an impossible file name.
         name = re.sub(r"[^\w.]+", "-", f"eval-{old['suite']}-{old.get('layers', 'weighted')}")
         moved = [path.with_name(f"{name}.json")]
+        # The older result is safe on disk before its place is taken.
         write_json(moved[0], old)
     write_json(path, document)
     return [path, *moved]

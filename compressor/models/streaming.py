@@ -43,6 +43,7 @@ def chunk_frames_of(config: EncoderConfig, chunk_ms: float) -> int:
     """The frames of a chunk; raises SpeechpressError when it is not made of whole ones."""
     hop_ms = 1000 * config.hop_samples / SAMPLE_RATE
     frames = round(chunk_ms / hop_ms)
+    # A hop need not be a whole number of milliseconds, so both sides are rounded floats.
     if frames < 1 or not math.isclose(frames * hop_ms, chunk_ms):
         raise SpeechpressError(
             f"a chunk of {chunk_ms:g} ms is not made of whole frames of {hop_ms:g} ms; "
@@ -124,12 +125,14 @@ class StreamingEncoder(nn.Module):
 
         Frames come out `lookahead_frames` after their audio; those before the first and after the last are garbage.
         """
+        # A copy: a step is pure, and what it does not renew (`end`) it hands through.
         config, new = self.config, dict(state)
         if "sums" in state:
             chunk, new["sums"] = self._scale(chunk, state["sums"], state["count"])
         audio = torch.cat([state["audio"], chunk], 1)
         new["audio"] = audio[:, chunk.shape[1] :]
         x = self.encoder.feature_projection(self.encoder.feature_extractor(audio))
+        # Biases and norms make numbers of silence; before the first sample there are zeros, as a recording's padding.
         x = x * self._exists(state, 0, x.shape[1], config.time_reduction)[..., None]
         features = x
         if "features" in state:
@@ -137,8 +140,10 @@ class StreamingEncoder(nn.Module):
             new["features"] = features[:, x.shape[1] :]
         context = self.encoder.encoder
         past = context.pos_conv_embed.past
+        # Of frame `past` all neighbours on both sides are there by now; the later ones wait for the next chunk.
         x = context.first(features[:, past : past + x.shape[1]] + context.pos_conv_embed.inside(features))
         x, left, weights = context.reduced(x), config.left_context or 0, None
+        # Frames come out late by the look-ahead, and the cache holds `left` older ones in front of them.
         exists = self._exists(state, -self.spec.lookahead_frames - left, left + x.shape[1])
         mask = torch.where(exists, 0.0, HIDDEN)[:, None, None]
         states = [x]

@@ -17,6 +17,7 @@ def check_device(name: str) -> str:
         return next(choice for choice in ("cuda", "mps", "cpu") if there[choice])
     if name not in CHOICES:
         gpu = next((choice for choice in ("cuda", "mps") if there[choice]), "none, for this PyTorch sees no GPU")
+        # "gpu" is what people write, and PyTorch has no device of that name.
         hint = f". The GPU here is {gpu}" if name.lower() == "gpu" else ""
         raise SpeechpressError(f"--device {name}: must be one of auto, {', '.join(CHOICES)}{hint}")
     if not there[name]:

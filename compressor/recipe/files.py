@@ -34,9 +34,11 @@ def parse_recipe(text: str, shown: str, overrides: Sequence[str] = ()) -> Recipe
     written = places(root)
     if any(line.startswith("--set") for dotted, line in written.items() if dotted in ("match.layers", "match.pairs")):
         root, written = _by_hand(root, written)
+    # Before `fill`, which would call a key missing that is only misspelt.
     _check_all_keys(root)
     sections = dict(root.value)
     if "student" in sections:
+        # `fill` knows dataclasses, but the encoder's fields lie flat among the student's own.
         sections["student"] = Entry(_student(sections["student"]), sections["student"].where)
     recipe = replace(fill(Recipe, Entry(sections, shown)), places=written)
     _check(recipe)
@@ -72,6 +74,7 @@ def cp_recipe(name: str, destination: str | Path) -> Path:
     if path.is_dir():
         path = path / f"{name}.yaml"
     try:
+        # "x" asks and creates in one step: a file that appears in between is not overwritten either.
         file = path.open("x", encoding="utf-8")
     except FileExistsError:
         raise SpeechpressError(
@@ -85,6 +88,7 @@ def cp_recipe(name: str, destination: str | Path) -> Path:
         with file:
             file.write(text)
     except OSError as error:
+        # On a full disk: half a recipe would still be YAML, and would be taken for a whole one.
         path.unlink(missing_ok=True)
         raise SpeechpressError(f"{path}: cannot be written: {error.strerror}") from None
     return path
@@ -100,8 +104,10 @@ def differences(old: Recipe, new: Recipe) -> list[str]:
 
 def _read(source: str) -> tuple[str, str]:
     path = Path(source)
+    # A bare word is a shipped name, unless a file of that name lies in the working folder.
     if path.suffix not in (".yaml", ".yml") and path.name == source and not path.is_file():
         return shipped_text(source), f"{source}.yaml"
+    # Before reading, which would never end with a pipe or a device.
     check_regular(path)
     try:
         return path.read_text(encoding="utf-8"), source
@@ -125,6 +131,7 @@ def _by_hand(root: Entry, written: dict[str, str]) -> tuple[Entry, dict[str, str
 
 def _encoder_kinds() -> dict[str, Any]:
     kinds = typing.get_type_hints(EncoderConfig)
+    # One number stands for all layers alike.
     per_layer = {name: kinds[name] | int for name in ("num_heads", "ffn_widths")}
     return {item.name: kinds[item.name] for item in fields(EncoderConfig)} | per_layer
 
@@ -135,6 +142,7 @@ def _check_all_keys(root: Entry) -> None:
     sections = {"prune": Prune, "quantize": Quantize, "match": Match, "train": Train}
     sections |= {"streaming": Streaming, "published": Published}
     known |= {name: [item.name for item in fields(cls)] for name, cls in sections.items()}
+    # Where a misplaced key belongs; the line below settles those that several sections have.
     homes = {word: name for name, words in known.items() for word in words}
     homes |= {"layers": "student", "projections": "match", "teacher": "", "name": "", "paper": "", "about": ""}
     check_keys(root.value, [item.name for item in fields(Recipe) if item.name != "places"], "", homes)
@@ -192,6 +200,7 @@ def _check_prune(recipe: Recipe) -> None:
     prune = recipe.prune
     if prune is None:
         return
+    # A key that its method never reads would look as if it had an effect.
     for name, method in (("of", "l0"), ("ramp", "l0"), ("lr", "l0"), ("final", "l0"), ("every", "parp")):
         if f"prune.{name}" in recipe.places and prune.method != method and not _is_default(prune, name):
             where = recipe.where(f"prune.{name}")
@@ -211,6 +220,7 @@ def _check_prune(recipe: Recipe) -> None:
 
 
 def _is_default(prune: Prune, name: str) -> bool:
+    # A recipe that a run wrote has its defaults written out, and must be readable again.
     return any(item.name == name and item.default == getattr(prune, name) for item in fields(Prune))
 
 
@@ -233,6 +243,7 @@ def _check_match(recipe: Recipe) -> None:
         raise SpeechpressError(f"{where}: match.{used} names a layer twice: {list(numbers)}")
     if match.pairs and len(set(match.teacher_layers)) != len(match.pairs):
         raise SpeechpressError(f"{where}: match.pairs names a teacher layer twice: {list(match.teacher_layers)}")
+    # Never of nothing: that one of both keys is there was asked above.
     deepest = max(match.teacher_layers)
     if match.depth is not None and deepest > match.depth:
         text = f"match.{used} has {deepest}, but match.depth says that they are layers of {match.depth}"
@@ -259,6 +270,7 @@ def _check_terms(recipe: Recipe) -> None:
         where = recipe.where("match.projections")
         raise SpeechpressError(f"{where}: match.projections is not used by style heads. Use style layers, or remove it")
     numbers = match.projections
+    # Numbers without gaps: one that is left out would be a projection that nothing trains.
     if numbers and (len(numbers) != count or sorted(set(numbers)) != list(range(max(numbers) + 1))):
         where = recipe.where("match.projections")
         text = f"match.projections is {list(numbers)}, but must number, from 0 on, one projection for each of {count}"

@@ -28,6 +28,7 @@ class Student:
 class Train:
     """How it is trained: AdamW under a warm-up and decay of the learning rate."""
 
+    # Defaults are DistilHuBERT's (arXiv:2110.01900), so that a recipe says only in what it differs.
     steps: int = key(low=1, high=10**9, doc="optimizer steps, such as 200000")
     lr: float = key(2e-4, above=0, high=1, doc="peak learning rate")
     warmup: float = key(0.07, low=0, high=1, doc="fraction of the steps over which the rate rises to its peak")
@@ -39,6 +40,7 @@ class Train:
     weight_decay: float = key(1e-6, low=0, high=1e6, doc="AdamW's weight decay")
     batch: int = key(24, low=1, high=100_000, doc="recordings per step, over all processes and accumulation rounds")
     batch_s: float | None = key(None, above=0, high=1e6, doc="most seconds of audio per step; absent: no such limit")
+    # 250,000 samples, as in DistilHuBERT's own recipe.
     crop_s: float = key(15.625, above=0, high=3600, doc="a longer recording is cut at random to this many seconds")
     precision: str = key(
         "fp16", choices=("fp32", "bf16", "fp16"), doc="arithmetic of the forward passes on an accelerator"
@@ -80,6 +82,7 @@ class Streaming:
 
     def chunk_range(self, encoder: EncoderConfig) -> tuple[int, int]:
         """Smallest and largest chunk in frames."""
+        # A time reduction can make one frame longer than the chunk that is asked for.
         low, high = (max(1, round(ms * SAMPLE_RATE / 1000 / encoder.hop_samples)) for ms in self.chunk_ms)
         return low, high
 
@@ -88,6 +91,8 @@ class Streaming:
 
         Even on a logarithmic scale, so that short and long chunks get their share.
         """
+        # From the step alone, so that a resumed run and every process draw the same; a text, whose seeding is by a hash
+        # that is equal on every machine.
         draw = random.Random(f"{seed}/{step}")
         if draw.random() < self.full_context:
             return None
@@ -276,6 +281,7 @@ class Recipe:
     about: str = key("", doc="one line for people")
     streaming: Streaming | None = None
     prune: Prune | None = None
+    # Recipes are equal when they do the same, whatever was published and wherever their keys stand.
     published: Published | None = field(default=None, compare=False)
     quantize: Quantize | None = None
     places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -297,11 +303,13 @@ class Recipe:
 
     def text(self) -> str:
         """The recipe as YAML, as it was used: overrides applied, defaults written out."""
+        # In the order of the schema, as people write recipes, so that the two can be compared by eye.
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
 def _guilty(recipe: Recipe, keys: Sequence[str], section: str) -> str:
     """Where the recipe sets the first of these fields of the encoder that it does set, else where its section is."""
+    # These two are worked out from durations, so the line to blame is that of the duration.
     own = {"pos_conv_future": "streaming.lookahead_ms", "left_context": "streaming.left_context_ms"}
     dotted = [name for key in keys for name in (f"student.{key}", own.get(key, f"student.{key}"))]
     return recipe.where(*dotted, section)

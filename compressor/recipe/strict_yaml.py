@@ -17,9 +17,12 @@ import yaml
 
 from speechpress.runtime.errors import SpeechpressError
 
+# PyYAML parses in Python, slowly, and builds a tree many times as large as its text.
 MAX_CHARACTERS = 1_000_000
+# YAML 1.1 wants a dot and a signed exponent: PyYAML takes 2e-4 and 2.0e4 for text.
 _EXPONENT = re.compile(r"[-+]?\d[\d_]*(\.\d*)?[eE][-+]?\d+")
 _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+# !!set and !!omap are mappings and lists to the parser too, but nothing a recipe means.
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 T = TypeVar("T")
 
@@ -71,6 +74,7 @@ def override(root: Entry, settings: Iterable[str]) -> Entry:
         if not equals or not all(parts):
             raise SpeechpressError(f"{where}: expected KEY=VALUE, such as --set train.steps=1000")
         node = _compose(text, where)
+        # `--set a.b=` is an empty value, as `b:` is in a file.
         value = Entry(None, where) if node is None else _at(_entry(node, where), where)
         root = _replace(root, parts, value, [])
     return root
@@ -98,6 +102,7 @@ def fill(cls: type[T], root: Entry, path: str = "") -> T:
             if item.default is MISSING and item.default_factory is MISSING:
                 raise SpeechpressError(f"{root.where}: {dotted} is missing ({item.metadata.get('doc', 'a section')})")
         elif is_dataclass(kind := _section(kinds[item.name])):
+            # A section that needed more than `fill` was made before, such as the student's.
             made = isinstance(entry.value, kind)  # type: ignore[arg-type]
             values[item.name] = entry.value if made else fill(kind, entry, dotted)  # type: ignore[arg-type]
         else:
@@ -152,6 +157,7 @@ def _convert(value: Any, kind: Any, path: str, where: str) -> Any:
     if isinstance(kind, types.UnionType):
         if value is None:
             return None
+        # Of `tuple | int` the written form decides: a list is the tuple, anything else the number.
         chosen = [o for o in options if (typing.get_origin(o) is tuple) == isinstance(value, list)]
         return _convert(value, (chosen or options)[0], path, where)
     if typing.get_origin(kind) is tuple:
@@ -174,6 +180,7 @@ def _scalar(value: Any, kind: type, path: str, where: str) -> Any:
         return int(value)
     if kind is float and type(value) is int:
         return _float(value)
+    # Not isinstance: True is an int, and `steps: yes` is no number of steps.
     if type(value) is kind:
         return value
     hint = f'. Quote it: "{value}"' if kind is str and not isinstance(value, dict | list) else ""
@@ -181,6 +188,7 @@ def _scalar(value: Any, kind: type, path: str, where: str) -> Any:
 
 
 def _float(value: int) -> float:
+    # float() raises OverflowError from 2^1024 on; infinity is refused later with a readable message.
     return float(value) if abs(value) < 2**1000 else math.inf
 
 
@@ -201,6 +209,7 @@ def _check(value: Any, words: str, where: str, limits: Mapping[str, Any]) -> Non
     ):
         if limits.get(name) is not None and not holds(limits[name]):
             raise SpeechpressError(f"{where}: {words} {value}, but must be {relation} {limits[name]}")
+    # Names end up in terminals, tables and paths, where control characters do harm.
     if isinstance(value, str) and not value.isprintable():
         raise SpeechpressError(f"{where}: {words} {value!r:.60}, but must be one line of printable text")
 
@@ -224,6 +233,7 @@ class _Loader(yaml.SafeLoader):
 
 def _compose(text: str, name: str) -> yaml.Node | None:
     try:
+        # Nodes know their lines; yaml.load would throw that away, and silently keep the last of two equal keys.
         return yaml.compose(text, Loader=_Loader)
     except RecursionError:
         raise SpeechpressError(f"{name}: is nested too deeply for a recipe") from None
@@ -236,6 +246,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 
 
 def _entry(node: yaml.Node, name: str, depth: int = 0) -> Entry:
+    # Recipes are three deep; the limit keeps our own recursion, and that of `places`, short.
     if depth > 8:
         raise SpeechpressError(f"{_place(name, node)}: is nested too deeply for a recipe")
     if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
@@ -273,6 +284,7 @@ def _construct(node: yaml.Node, name: str) -> Any:
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node)
+    # PyYAML does not catch what its own converters raise, such as at the date 2026-02-30.
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         problem = getattr(error, "problem", None) or str(error)
         raise SpeechpressError(f"{_place(name, node)}: only plain values are read: {problem}") from None

@@ -26,6 +26,7 @@ def cut(encoder: Encoder, masks: Masks, layers: Sequence[int] | None = None) -> 
         layers: the Transformer layers that stay, counted from 0; None is all of them.
     """
     config, state = encoder.config, dict(encoder.state_dict())
+    # Units before layers: masks count the layers as they are before any of them goes.
     for group, mask in masks.items():
         _shrink(state, config, group, mask.detach())
     config = resized(config, counts(masks))
@@ -33,6 +34,7 @@ def cut(encoder: Encoder, masks: Masks, layers: Sequence[int] | None = None) -> 
         config, state = _only(config, state, layers)
     small = Encoder(config)
     small.load_state_dict(state)
+    # No part of the config, so a new encoder would not have it.
     small.front_end_grad = encoder.front_end_grad
     return small.eval()
 
@@ -41,11 +43,14 @@ def _shrink(state: State, config: EncoderConfig, group: Group, mask: Tensor) -> 
     """Take the units of one group out of all tensors that have them."""
     kept = mask.nonzero()[:, 0]
     assert len(kept), f"nothing would be left of the {group.title}"
+    # The factor goes to the reader: between the own weights of channels and FFN units and their output stands a
+    # norm or GELU, which would not let it through.
     factors = mask[kept]
     own, readers = _places(config, group)
     if group.kind == "head":
         kept = spelled(kept, config.head_dim)
         factors = factors.repeat_interleave(config.head_dim)
+    # mean and variance are those of a static norm; most places lack some of the four.
     for name in (f"{place}.{kind}" for place in own for kind in ("weight", "bias", "mean", "variance")):
         if name in state:
             state[name] = state[name][kept]
@@ -68,6 +73,7 @@ def _places(config: EncoderConfig, group: Group) -> tuple[list[str], str]:
 
 def _only(config: EncoderConfig, state: State, layers: Sequence[int]) -> tuple[EncoderConfig, State]:
     """The same with these Transformer layers only."""
+    # Shared layers and reused attention need no care here: `check_prunable` refuses encoders that have them.
     heads, widths = ([counts[layer] for layer in layers] for counts in (config.num_heads, config.ffn_widths))
     kept = {name: tensor for name, tensor in state.items() if not name.startswith("encoder.layers.")}
     for new, old in enumerate(layers):

@@ -33,6 +33,7 @@ def attach(encoder: Encoder, mask_of: MaskOf) -> list[RemovableHandle]:
         channels = Group("conv", index)
         if isinstance(layer.layer_norm, nn.LayerNorm):
             handles.append(layer.layer_norm.register_forward_hook(_norm_hook(mask_of, channels, False)))
+        # The last channels are scaled behind the projection's norm instead, whose bias would bring masked ones back.
         if index < last or norm is None:
             handles.append(layer.register_forward_hook(_channel_hook(mask_of, channels)))
     if norm is not None:
@@ -40,6 +41,7 @@ def attach(encoder: Encoder, mask_of: MaskOf) -> list[RemovableHandle]:
     layers: Any = encoder.encoder.layers
     for index, layer in enumerate(layers):
         out, dense = layer.attention.out_proj, layer.feed_forward.output_dense
+        # Before out_proj, where heads still lie side by side, head_dim columns each; behind it they are one sum.
         handles.append(out.register_forward_pre_hook(_input_hook(mask_of, Group("head", index), config.head_dim)))
         handles.append(dense.register_forward_pre_hook(_input_hook(mask_of, Group("ffn", index), 1)))
     return handles
@@ -73,6 +75,7 @@ def _norm_hook(mask_of: MaskOf, group: Group, scale: bool) -> Callable[[nn.Modul
         if mask is None:
             return output
         assert isinstance(module, nn.LayerNorm)
+        # A channel is in the statistics or not: a scaled one stays whole when others are cut out.
         y = masked_layer_norm(inputs[0], module, mask != 0)
         return y * mask if scale else y
 
@@ -81,6 +84,7 @@ def _norm_hook(mask_of: MaskOf, group: Group, scale: bool) -> Callable[[nn.Modul
 
 def masked_layer_norm(x: Tensor, norm: nn.LayerNorm, kept: Tensor) -> Tensor:
     """LayerNorm of (..., C) whose statistics are those of the channels that are kept."""
+    # A weighted mean over all channels: whoever reads the output still expects every one of them.
     share = kept.to(x.dtype) / kept.sum()
     centred = x - (x * share).sum(-1, keepdim=True)
     variance = (centred.square() * share).sum(-1, keepdim=True)

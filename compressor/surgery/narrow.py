@@ -39,6 +39,7 @@ def strongest(importance: Tensor, width: int, groups: int) -> Tensor:
     """The numbers (W,) of the dimensions that stay, ascending: the most important ones (D,) of every group."""
     size = len(importance) // groups
     best = importance.view(groups, size).topk(width // groups, dim=1).indices
+    # Ascending, so that what is left lies in its old order and in its old group.
     return (best + size * torch.arange(groups)[:, None]).flatten().sort().values
 
 
@@ -50,11 +51,13 @@ def narrow(encoder: Encoder, kept: Tensor) -> Encoder:
     config, last = replace(encoder.config, width=len(kept)), len(encoder.config.conv_channels) - 1
     source = encoder.state_dict()
     state = {name: _without(name, tensor, kept, last) for name, tensor in source.items()}
+    # Not by `_without`: the second axis of the taps counts within a group, and weight norm holds their lengths apart.
     if TAPS in source:
         pick, groups = Pick(torch.arange(len(kept)), kept, len(kept)), config.pos_conv_groups
         room = source[TAPS].new_empty(len(kept), len(kept) // groups, source[TAPS].shape[2])
         taps = position_taps(room, source[TAPS], pick, groups)
         assert taps is not None, "kernels are as long"
+        # The length of each tap shrinks with it; else weight norm would give the rest what the others had.
         state |= {TAPS: taps, TAP_GAINS: source[TAP_GAINS] * tap_norms(taps) / tap_norms(source[TAPS])}
     small = Encoder(config)
     small.load_state_dict(state)

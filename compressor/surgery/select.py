@@ -57,11 +57,13 @@ def choose(importance: Masks, cost: UnitCost, target: float, floors: Sizes, per_
     whole = {group: len(values) for group, values in importance.items()}
     if float(cost.of(floors)) > target:
         raise OutOfReachError(float(cost.of(floors)))
+    # Stable, here and below: units of equal importance go in the same order every time.
     order = {group: values.argsort(stable=True)[: whole[group] - floors[group]] for group, values in importance.items()}
     scores = {group: importance[group][units].double() for group, units in order.items()}
     selection = Selection(cost, order, scores, whole, dict.fromkeys(whole, 0))
     start = float(cost.of(whole))
     for number in range(1, ROUNDS + 1):
+        # Goals in equal ratios, so that savings are worked out anew after equal shares of what is left.
         _remove_until(selection, start * (target / start) ** (number / ROUNDS) if target < start else start, per_cost)
     return selection.masks()
 
@@ -70,14 +72,17 @@ def _remove_until(selection: Selection, goal: float, per_cost: bool) -> None:
     """Take out as few of the least important units as bring the cost down to `goal`."""
     sizes, groups = selection.sizes(), list(selection.whole)
     left = [selection.scores[group][selection.gone[group] :] for group in groups]
+    # Units that save nothing, as those of a module that no trace has, go last instead of dividing by 0.
     savings = [max(selection.cost.saving(sizes, group), 1e-30) if per_cost else 1.0 for group in groups]
     scores = torch.cat([values / saving for values, saving in zip(left, savings, strict=True)])
     owners = torch.cat([torch.full((len(values),), index) for index, values in enumerate(left)])
+    # Scores ascend within each group, so the first ones of the merged order are the first ones of every group.
     owners = owners[scores.argsort(stable=True)]
 
     def removing(count: int) -> dict[Group, int]:
         return dict(zip(groups, torch.bincount(owners[:count], minlength=len(groups)).tolist(), strict=True))
 
+    # Every unit that goes lowers the cost or leaves it, so the fewest are found by bisection.
     low, high = 0, len(owners)
     while low < high:
         middle = (low + high) // 2

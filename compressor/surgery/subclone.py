@@ -106,11 +106,14 @@ def tap_norms(taps: Tensor) -> Tensor:
 def axes_of(name: str, last: int) -> tuple[Group, ...]:
     """What a tensor's first dimensions stand for; `last` is the number of the front end's last convolution."""
     for pattern, kinds in _KINDS:
+        # The first pattern counts: the last one, of the width, fits names of those above it as well.
         found = re.fullmatch(pattern, name)
         if found:
+            # Patterns without a layer have an empty group in its place, so that group 1 can always be asked for.
             layer = int(found[1] or 0)
             special = {"before": Group("conv", layer - 1), "last": Group("conv", last), "width": WIDTH}
             axes = tuple(special.get(kind, Group(kind, layer)) for kind in kinds)
+            # The first convolution reads one waveform, which is no axis of units.
             return tuple(axis for axis in axes if axis.layer >= 0)
     return ()
 
@@ -136,6 +139,7 @@ def _picks(source: Mapping[str, Tensor], student: EncoderConfig, start: EncoderC
 def _strongest(strength: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """(groups, n) -> where the strongest go in groups of `size`, and where they are; in their order."""
     groups, count = strength.shape
+    # A wider student takes all there is and has room left over.
     kept = min(size, count)
     taken = strength.topk(kept, dim=1).indices.sort(dim=1).values
     group = torch.arange(groups)[:, None]
@@ -174,6 +178,7 @@ def _fitted(
         return None
     tensor = own.clone()
     for dim, axis in enumerate(axes):
+        # dim 0 is what a tensor writes, dim 1 what it reads: only one of the two is zero, or neither would ever learn.
         if picks[axis].widens and _silent(axis, student) is (dim == 0) and not name.endswith("norm.weight"):
             new = torch.ones(picks[axis].size, dtype=torch.bool)
             new[picks[axis].places] = False
@@ -192,6 +197,7 @@ def position_taps(own: Tensor, source: Tensor, pick: Pick, groups: int) -> Tenso
     """The grouped position convolution, (width, width / groups, kernel)."""
     if own.shape[2] != source.shape[2]:
         return None
+    # New dimensions get no position of their own at first, and write nothing into those of the source.
     tensor = torch.zeros_like(own)
     size, count = own.shape[1], source.shape[1]
     for group, (places, taken) in enumerate(

@@ -35,6 +35,7 @@ class UnitCost:
         """What one unit fewer of this group saves."""
         saved = self.singles[group]
         if group.kind == "conv":
+            # A channel is an output of its own convolution and an input of the next one.
             for layer, other in ((group.layer, group.layer - 1), (group.layer + 1, group.layer + 1)):
                 if 0 < layer < len(self.pairs):
                     saved += self.pairs[layer] * sizes[Group("conv", other)]
@@ -51,9 +52,11 @@ class UnitCost:
         pairs = [0.0]
         for layer in range(1, len(config.conv_channels)):
             before, own = Group("conv", layer - 1), Group("conv", layer)
+            # Exact, not an estimate: costs are products of two counts, so a mixed difference is the whole coefficient.
             pairs.append(change(before, own) - change(before) - change(own))
         free = cls(0.0, tuple(pairs), dict.fromkeys(sizes, 0.0))
         singles = {group: change(group) - free.saving(sizes, group) for group in sizes}
+        # What is left over is what no unit changes, such as the position convolution.
         return cls(here - cls(0.0, tuple(pairs), singles).of(sizes), tuple(pairs), singles)
 
     @classmethod
@@ -69,6 +72,7 @@ class UnitCost:
             group = _group_of(path, config)
             if group not in sizes:
                 constant += ms
+            # The projection's time goes with the last channels too, but with their number alone, not with a product.
             elif group.kind == "conv" and group.layer and "feature_extractor" in path:
                 inputs = sizes[Group("conv", group.layer - 1)]
                 pairs[group.layer] += ms / (inputs * sizes[group])

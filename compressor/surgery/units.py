@@ -37,6 +37,7 @@ Masks = dict[Group, Tensor]
 
 def check_prunable(config: EncoderConfig) -> None:
     """Raises SpeechpressError for an encoder in which units of several layers, or units and the width, are one."""
+    # A time reduction maps the width onto itself, and no unit lies in it.
     tied = [part for part in config.own_parts if not part.startswith("time_reduction")]
     if tied:
         raise SpeechpressError(
@@ -65,6 +66,7 @@ def resized(config: EncoderConfig, sizes: Mapping[Group, int]) -> EncoderConfig:
 
 def floors_of(config: EncoderConfig) -> Sizes:
     """The fewest units that pruning by importance leaves: one head per layer, a thirty-second of the others."""
+    # Rounded up, so that a small layer keeps at least one unit.
     return {group: 1 if group.kind == "head" else -(-count // FLOOR_SHARE) for group, count in sizes_of(config).items()}
 
 

@@ -16,6 +16,7 @@ SERIES = ("#2563c9", "#c2410c", "#0f8a5f", "#8a3fbf", "#a16a00", "#be2464", "#0b
 VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", CARD: "--card"}
 VARIABLES |= {colour: f"--c{index}" for index, colour in enumerate(SERIES)}
 STYLE: dict[Any, Any] = {
+    # Text stays text: it can be searched and read aloud, and has the font of the page.
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -46,14 +47,18 @@ Draw = Callable[[], Any]
 
 def drawn(draw: Draw, name: str) -> tuple[str, bytes]:
     """(SVG text, PNG bytes) of what `draw` returns, a matplotlib figure; `name` tells ids of several SVGs apart."""
+    # A backend that draws into memory and needs no screen: runs happen on servers.
     matplotlib.use("Agg")
+    # Not at the top: pyplot is slow to import, and must find its backend chosen.
     import matplotlib.pyplot as plt
 
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = draw()
         svg, png = io.StringIO(), io.BytesIO()
+        # A date, or ids without a fixed salt, would make another file of the same numbers every time.
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", dpi=150)
+        # pyplot keeps every figure until it is closed.
         plt.close(figure)
     return svg.getvalue(), png.getvalue()
 

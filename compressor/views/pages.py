@@ -8,11 +8,13 @@ from speechpress.runtime.escape import markdown_text
 
 def render(template: str, **values: Any) -> str:
     """A page from a template of this package; it also gets `made`, the time in UTC."""
+    # Only commands that write a page need it.
     import jinja2
 
     loader = jinja2.ChoiceLoader(
         [jinja2.PackageLoader(f"speechpress.{name}", ".") for name in ("compressor.views", "devices")]
     )
+    # Names and labels come from other people's files and must not become markup.
     pages = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")[:16]
     return pages.get_template(template).render(made=made, **values)

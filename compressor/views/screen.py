@@ -29,6 +29,7 @@ class Screen:
 
     def __post_init__(self) -> None:
         silent = int(os.environ.get("RANK", "0")) > 0  # under torchrun the first process speaks
+        # No highlighting, which colours numbers inside of names; soft wrap keeps a long path in one piece.
         self.console = Console(stderr=self.json, highlight=False, soft_wrap=True, quiet=silent)
 
     def say(self, *words: RenderableType) -> None:
@@ -37,6 +38,7 @@ class Screen:
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[Callable[[str], None]]:
         """Work of several stages: yields what a stage is announced with, which turns and counts on a terminal."""
+        # In a log file, a line per stage; a bar that turns would fill it.
         if not self.console.is_terminal:
             yield self.say
             return

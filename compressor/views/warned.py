@@ -14,6 +14,7 @@ def attempt(what: str, draw: Callable[[], Drawn]) -> Drawn | None:
     """What `draw` returns; whatever goes wrong in it is a warning, and None."""
     try:
         return draw()
+    # Whatever a library for drawing raises: the weights are written by now, and no plot is worth losing a run.
     except Exception as error:
         reason = str(error) if isinstance(error, SpeechpressError) else repr(error)
         logger.warning("%s could not be drawn; all else is written: %s", what, reason)
