@@ -18,7 +18,7 @@ schema 1. Times in ms, memory in bytes, clocks in kHz; null where something is n
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from speechpress.runtime.bundle import PROGRAM, Bundle
 from speechpress.runtime.errors import SpeechpressError
@@ -30,7 +30,31 @@ from .record_schema import check_record
 SCHEMA, KIND = 1, "speechpress-profile"
 
 
-Record = dict[str, Any]
+class Stopped(TypedDict):
+    """Why a profile ended early, and the exit code that says so."""
+
+    message: str
+    exit_code: int
+
+
+class Record(TypedDict):
+    """The keys of the document above; `golden`, `load` and `operators` are None until they are measured."""
+
+    kind: str
+    schema: int
+    created: str
+    finished: bool
+    stopped: Stopped | None
+    bundle: dict[str, Any]
+    accuracy: dict[str, Any]
+    device: dict[str, Any]
+    settings: dict[str, Any]
+    golden: Any
+    load: Any
+    paces: dict[str, dict[str, Any]]
+    result: dict[str, Any]
+    operators: Any
+    warnings: list[dict[str, str]]
 
 
 def begin(bundle: Bundle, settings: dict[str, Any], device: dict[str, Any]) -> Record:
@@ -189,4 +213,4 @@ def read_record(path: Path) -> Record:
             "upgrade with: pip install -U speechpress"
         )
     check_record(record, str(path))
-    return record
+    return cast(Record, record)

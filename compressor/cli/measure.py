@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
 from .options import BUNDLES, PROFILES, Json
+
+if TYPE_CHECKING:
+    from speechpress.devices.record import Record
 
 PACES = {"both": ("real", "flat"), "real": ("real",), "flat": ("flat",)}
 
@@ -80,7 +83,7 @@ def _new_name(folder: Path, name: str) -> Path:
     return path
 
 
-def _leave(record: dict[str, Any], out: Path) -> None:
+def _leave(record: "Record", out: Path) -> None:
     """Exit with the code that the outcome asks for."""
     stopped, settings, result = record["stopped"], record["settings"], record["result"]
     if stopped is not None:

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from speechpress.devices.record import Record
+
 from ..views.numbers import megabytes
 from ..views.screen import BarView, Screen
 
@@ -83,7 +85,7 @@ class ProfileView(BarView):
             self.screen.say(words)
 
 
-def summary(record: dict[str, Any], out: Path) -> dict[str, Any]:
+def summary(record: Record, out: Path) -> dict[str, Any]:
     """What `compress profile --json` prints; the raw values are in the record."""
     settings, operators = record["settings"], record["operators"]
     stopped = {"error": record["stopped"]["message"]} if record["stopped"] else {}
@@ -103,7 +105,7 @@ def summary(record: dict[str, Any], out: Path) -> dict[str, Any]:
     }
 
 
-def profile_table(record: dict[str, Any]) -> RenderableType:
+def profile_table(record: Record) -> RenderableType:
     """The figures of one record, for a terminal."""
     settings, result, bundle = record["settings"], record["result"], record["bundle"]
     title = f"{bundle['name']}, {bundle['quantize']}, {settings['chunk_ms']:g} ms, threads: {settings['threads']}"

@@ -13,7 +13,7 @@ from ..distill.resolve import resolve_match, student_config
 from ..models import costs
 from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.describe import describe_encoder
-from ..models.document_schema import read_card
+from ..models.document_schema import Card, read_card
 from ..recipe.files import load_recipe, recipe_names
 from ..recipe.schema import Match, Recipe
 from ..targets import TARGETS, target_of
@@ -242,7 +242,7 @@ def _teacher(teacher: KnownTeacher) -> dict[str, Any]:
     }
 
 
-def _lineage(card: dict[str, Any]) -> dict[str, Any]:
+def _lineage(card: Card) -> dict[str, Any]:
     """What a card says of the making, as far as it says it."""
     recipe, teacher = card.get("recipe"), card.get("teacher")
     return {

@@ -7,12 +7,13 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.tensor_file import read_metadata
 
+from ..models.document_schema import Card
 from ..recipe.files import load_recipe
 
 STATE, RECIPE = "resume.safetensors", "recipe.yaml"  # see `resume` and `run`
 
 
-def interrupted(folder: Path, card: dict[str, Any]) -> dict[str, Any] | None:
+def interrupted(folder: Path, card: Card) -> dict[str, Any] | None:
     """Of a run that did not come to its end: {"step", "steps", "saved_step"}; None of a finished one.
 
     `step` is that of the weights there, None without any; `saved_step` is where --resume goes on, None where it cannot.

@@ -1,6 +1,7 @@
 """The folder of a run: whether it may be used, what is written to it and when, and its lineage."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from ..data.corpus import Corpus
 from ..models.checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder
 from ..models.costs import macs_per_s
 from ..models.describe import describe_encoder
+from ..models.document_schema import Card
 from ..models.events import Event, OnEvent
 from ..quantize.scheme import save_quantization
 from ..recipe.schema import Recipe
@@ -52,7 +54,7 @@ class Outcome:
 
     out: Path
     finished: bool
-    card: dict[str, Any]
+    card: Mapping[str, Any]
 
     def document(self) -> dict[str, Any]:
         """What --json prints."""
@@ -173,7 +175,7 @@ class Run:
         return Outcome(self.out, finished, card)
 
 
-def make_card(run: Run, loop: Loop, finished: bool, corpus: Corpus) -> dict[str, Any]:
+def make_card(run: Run, loop: Loop, finished: bool, corpus: Corpus) -> Card:
     """The lineage of a checkpoint: where it comes from and how it did."""
     skipped = [{"path": item.path, "reason": item.reason} for item in [*corpus.skipped, *run.batches.skipped]]
     return {

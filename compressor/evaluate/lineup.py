@@ -111,7 +111,7 @@ def _of_checkpoint(folder: Path, chunk_ms: float | None, device: str) -> tuple[C
         "random": _random(config, chunk, device),
     }
     latency = None if chunk is None else config.stream_spec(chunk).latency()
-    return Comparison(upstreams, [], latency, opened=opened), opened.card.get("teacher", {}).get("source")
+    return Comparison(upstreams, [], latency, opened=opened), (opened.card.get("teacher") or {}).get("source")
 
 
 def _of_teacher(source: str, chunk_ms: float | None, device: str, teacher: str | None) -> Comparison:

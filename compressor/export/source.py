@@ -69,7 +69,7 @@ def _of_checkpoint(folder: Path) -> Source:
         "teacher": card.get("teacher"),
         "steps": card.get("steps"),
         "data": card.get("data"),
-        "parents": card.get("parents", []),
+        "parents": card.get("parents") or [],
         "fidelity": (card.get("valid") or {}).get("end"),
         "scores": scores_of(folder),
         "parameters": parameters(opened.encoder),

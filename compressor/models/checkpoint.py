@@ -27,7 +27,7 @@ from speechpress.runtime.parts import entries, is_part
 from speechpress.runtime.regular import open_regular
 
 from .config import SAMPLE_RATE, SCHEMA, TRANSFORMERS_EPS, EncoderConfig, read_own
-from .document_schema import read_card
+from .document_schema import Card, read_card
 from .encoder import Encoder
 from .fitting import check_fit
 from .preprocessor import read_preprocessor, say
@@ -78,7 +78,7 @@ class Checkpoint:
 
     path: Path
     encoder: Encoder
-    card: dict[str, Any] = field(default_factory=dict)
+    card: Card = field(default_factory=lambda: Card())
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:

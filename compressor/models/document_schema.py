@@ -4,7 +4,7 @@ A measured number may be NaN: a run that diverged has a card as well.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from speechpress.runtime.json_file import read_json
 from speechpress.runtime.schema import (
@@ -21,6 +21,33 @@ from speechpress.runtime.schema import (
     Whole,
     check,
 )
+
+
+class Card(TypedDict, total=False):
+    """The keys of card.json, the lineage of a checkpoint; which of them are there depends on the command."""
+
+    schema: int
+    kind: str
+    finished: bool
+    supervised: bool
+    recipe: Any  # a document, or a text in cards of the first versions
+    teacher: dict[str, Any] | None
+    match: dict[str, Any] | None
+    parents: list[dict[str, Any]] | None
+    prune: dict[str, Any] | None
+    quantize: dict[str, Any] | None
+    notes: list[str] | None
+    data: dict[str, Any] | None
+    steps: int | None
+    audio_h: float | None
+    train_s: float | None
+    audio_s_per_s: float | None
+    parameters: int | None
+    macs_per_s: float | None
+    streaming: list[dict[str, float]]
+    valid: dict[str, Any] | None
+    versions: dict[str, str]
+
 
 _COUNT, _NAME, _PATH = Whole(), Maybe(Text(500)), Text(4096)
 _MEASURED = Maybe(Real(measured=True))
@@ -102,8 +129,8 @@ def quantization_kind(schemes: tuple[str, ...]) -> Kind:
     )
 
 
-def read_card(path: Path) -> dict[str, Any]:
+def read_card(path: Path) -> Card:
     """A card.json; raises SpeechpressError when it is missing, or holds what no card does."""
     card = read_json(path)
     check(card, CARD, str(path))
-    return card
+    return cast(Card, card)

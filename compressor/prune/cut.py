@@ -112,7 +112,12 @@ def _narrowed_heads(opened: Checkpoint, dimensions: Tensor) -> Heads | None:
     """The heads of a checkpoint for these dimensions; none where they were not kept."""
     if not (opened.path / HEADS).exists():
         return None
-    teacher_width = opened.card["teacher"]["width"]
+    teacher_width = (opened.card.get("teacher") or {}).get("width")
+    if teacher_width is None:
+        raise SpeechpressError(
+            f"{opened.path}: its card does not say how wide its teacher is, so its heads cannot be narrowed; "
+            f"remove {HEADS} from it to prune the width without them"
+        )
     heads = load_heads(opened.path, opened.encoder.config.width, teacher_width)
     assert heads is not None
     return narrow_heads(heads, dimensions, teacher_width)
@@ -167,7 +172,7 @@ def _card(plan: PrunePlan, opened: Checkpoint, done: Cut, made: Setup | None) ->
         "finished": True,
         "parents": [*ancestry(str(opened.path))],
         "prune": pruned,
-        "notes": [*opened.card.get("notes", []), *done.found.notes],
+        "notes": [*(opened.card.get("notes") or []), *done.found.notes],
         "parameters": costs.parameters(small.config),
         "macs_per_s": costs.macs_per_s(small.config),
         "streaming": describe_encoder(small.config)["streaming"],

@@ -162,7 +162,7 @@ def check_same(plan: PrunePlan, opened: Checkpoint, cut_folder: Path) -> None:
     card = read_card(cut_folder / CARD)
     # By hash: folders are moved, and a path may hold another checkpoint by now.
     now = plan.asked | {"parent": ancestry(str(opened.path))[0]["sha256"]}
-    before = (card.get("prune") or {}).get("asked", {}) | {"parent": card["parents"][0]["sha256"]}
+    before = (card.get("prune") or {}).get("asked", {}) | {"parent": (card.get("parents") or [{}])[0].get("sha256")}
     different = [
         f"{name}: it has {before.get(name)!r}, asked for is {now[name]!r}"
         for name in now

@@ -169,7 +169,7 @@ def _about(prepared: Prepared, quantization: Quantization, found: list[Cost] | N
 def _write(prepared: Prepared, quantization: Quantization, out: Path) -> None:
     """The parent's files, quantize.json, and a card that names the parent."""
     source, about, card = prepared.opened.path, dict(quantization.about), prepared.opened.card
-    parents = [*card.get("parents", []), {**about["parent"], "by": "quantize"}]
+    parents = [*(card.get("parents") or []), {**about["parent"], "by": "quantize"}]
     with atomic_folder(out) as part:
         for name in KEPT:
             if (source / name).exists():

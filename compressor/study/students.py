@@ -169,7 +169,8 @@ def _finished(folder: Path) -> bool:
 def _check_same(folder: Path, recipe: Recipe, runs: Runs) -> None:
     """As `--resume` does: a student of another recipe, teacher or data must not pass for this one."""
     card = read_card(folder / CARD)
-    saved = {"recipe": card["recipe"], "teacher": card["teacher"]["sha256"], "data": card["data"]["fingerprint"]}
+    teacher, data = card.get("teacher") or {}, card.get("data") or {}
+    saved = {"recipe": card.get("recipe"), "teacher": teacher.get("sha256"), "data": data.get("fingerprint")}
     now = {"recipe": recipe.to_dict(), "teacher": runs.teacher.card.sha256, "data": runs.fingerprint}
     check_identity(folder, saved, now)
 
