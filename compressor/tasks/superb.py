@@ -12,13 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import soundfile
-
 from speechpress.runtime.errors import SpeechpressError
 
 from ..data.sounds import Sound, clip
 from .kinds import Item
-from .superb_files import audio_below, find, lines_of, table_of, thinned, with_split
+from .superb_files import audio_below, find, length_s, lines_of, table_of, thinned, with_split
 from .superb_speech import letters, mixtures, phones, queries
 from .superb_voices import same_voices, speakers
 from .task import Task, checked, refuse_shared_speakers
@@ -82,8 +80,8 @@ def _silence(folder: Path) -> list[Item]:
     """Pieces of a second: nine of ten to train, the last to val."""
     items = []
     for path in audio_below(folder, "ks"):
-        length_s = soundfile.info(path).duration
-        starts = [round(max(0.0, length_s - 1) * part / 9, 2) for part in range(10)]
+        whole_s = length_s(path, "unpack speech_commands again")
+        starts = [round(max(0.0, whole_s - 1) * part / 9, 2) for part in range(10)]
         items += [
             Item(Sound(((str(path), 0.0),), 1.0, start_s), "val" if part == 9 else "train", SILENCE, path.name)
             for part, start_s in enumerate(starts)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..data.audio import UnreadableAudio, probe
 from .kinds import Item
 
 AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus")
@@ -92,3 +93,11 @@ def thinned(
 
 def with_split(items: Iterable[Item], split: str) -> list[Item]:
     return [replace(item, split=split) for item in items]
+
+
+def length_s(path: Path, advice: str) -> float:
+    """Seconds of a recording; raises SpeechpressError with `advice` when it cannot be read."""
+    try:
+        return float(probe(str(path), path.name).duration)
+    except UnreadableAudio as error:
+        raise SpeechpressError(f"{error}; {advice}") from error

@@ -8,14 +8,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from speechpress.runtime.errors import SpeechpressError
 
 from ..data.sounds import clip
 from ..models.config import SAMPLE_RATE
 from .kinds import GRID_SAMPLES, Item
-from .superb_files import find, lines_of, thinned
+from .superb_files import find, length_s, lines_of, thinned
 from .task import Task, checked
 
 LIBRISPEECH = {"train": "train-clean-100", "val": "dev-clean", "test": "test-clean"}
@@ -123,11 +122,8 @@ def _kaldi(folder: Path, split: str) -> list[Item]:
 
 def _activity(path: Path, speakers: list[str], spans: list[tuple[str, float, float]]) -> np.ndarray:
     """(T, 2): whether a speaker is heard in the middle of a bin."""
-    try:
-        length_s = soundfile.info(path).duration
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise SpeechpressError(f"{path}: cannot be read ({error}); make the mixtures again") from error
-    middle_s = (np.arange(math.ceil(length_s / BIN_S)) + 0.5) * BIN_S
+    whole_s = length_s(path, "make the mixtures again")
+    middle_s = (np.arange(math.ceil(whole_s / BIN_S)) + 0.5) * BIN_S
     active = np.zeros((len(middle_s), 2), bool)
     for speaker, start_s, stop_s in spans:
         active[(middle_s >= start_s) & (middle_s < stop_s), speakers.index(speaker)] = True

@@ -1,5 +1,7 @@
 """SUPERB's corpora in their published layouts: what is read, the splits, and what is refused."""
 
+import shutil
+
 import pytest
 from layouts import counts, hashed, text, without
 
@@ -21,6 +23,14 @@ def test_keywords_have_twelve_classes_and_a_test_set_of_its_own(superb_data):
     assert {item.target for item in task.part("test")} == {"yes", "no", "_unknown_", "_silence_"}
     assert not any(hashed("test") in item.sound.place for item in task.items)  # of the training archive
     assert task.speaker_disjoint is True
+
+
+def test_background_noise_that_is_damaged_is_named_with_what_to_do(superb_data, tmp_path):
+    shutil.copytree(superb_data, tmp_path / "data")
+    noise = next((tmp_path / "data").rglob("_background_noise_/*.wav"))
+    noise.write_bytes(noise.read_bytes()[:20])
+    with pytest.raises(SpeechpressError, match=rf"{noise.name}: .*; unpack speech_commands again"):
+        superb_task("ks", tmp_path / "data")
 
 
 def test_the_split_of_a_speaker_is_that_of_the_corpus():
