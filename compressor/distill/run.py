@@ -14,7 +14,7 @@ from torch import Tensor
 
 from speechpress.runtime.atomic import discard, filled, write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.parts import entries
+from speechpress.runtime.parts import clear, entries
 
 from ..data.batches import Batches
 from ..data.corpus import Corpus
@@ -113,6 +113,7 @@ class Run:
         if self.fabric.is_global_zero:
             if self.out.exists() and entries(self.out):  # see check_folder: --overwrite, now that all else is in place
                 discard(self.out)
+            clear(self.out.parent)
             write_text(self.out / "recipe.yaml", self.recipe.text())
             self.log.restart(at_step=-1)
         self.validate(loop, "start")

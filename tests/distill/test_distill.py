@@ -514,3 +514,9 @@ def test_a_plot_that_fails_is_a_warning_and_costs_nothing(tiny_teacher, few_clip
     outcome, _ = run(recipe(tiny_teacher), few_clips, tmp_path / "run")
     assert outcome.finished and load_checkpoint(tmp_path / "run").card["steps"] == 4
     assert not (tmp_path / "run" / "loss.png").exists() and "plot of the run could not be drawn" in caplog.text
+
+
+def test_an_old_run_that_a_killed_one_had_half_removed_goes(tiny_teacher, few_clips, tmp_path):
+    (tmp_path / ".run.abcdefgh.part" / "run").mkdir(parents=True)
+    assert run(recipe(tiny_teacher), few_clips, tmp_path / "run")[0].finished
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
