@@ -84,12 +84,12 @@ def search(
         raise SpeechpressError(f"--against {against}: must be one of {', '.join(AXES)}")
     open_device(device, python)  # is it an address at all
     whole, proxy, speech = _recipes(recipe, teacher, data, starter, steps, list(sets or []))
+    choices, notes = narrowed(load_space(space), proxy)
+    folder, screen = _folder(out, whole.name, resume), Screen(json)
     from ..teachers.hub_folder import check_at_hand
 
     # Before torch is imported: offline, a teacher that is not there is told at once.
     check_at_hand(whole.teacher)
-    choices, notes = narrowed(load_space(space), proxy)
-    folder, screen = _folder(out, whole.name, resume), Screen(json)
     clock = DeviceClock(device, threads, chunks, python, runner)
     from ..search.walk import Search
 
