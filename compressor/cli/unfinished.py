@@ -1,10 +1,10 @@
 """How far a run came that did not come to its end, told without loading it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import parse_json
 from speechpress.runtime.tensor_file import read_metadata
 
 from ..models.document_schema import Card
@@ -34,7 +34,7 @@ def saved_step(state: Path) -> int | None:
         return None
     try:
         # The metadata alone: the state holds the optimiser too, and torch is not imported for it.
-        return int(json.loads(read_metadata(state)["speechpress"])["progress"]["step"])
+        return int(parse_json(read_metadata(state)["speechpress"])["progress"]["step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpeechpressError(f"{state}: is damaged ({error!r}); start the run anew with --overwrite") from error
 
