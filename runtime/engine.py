@@ -20,7 +20,7 @@ from .errors import SpeechpressError
 from .regular import check_regular
 from .samples import mono
 from .spec import StreamSpec
-from .stream import State
+from .stream import State, Step
 
 MOST_THREADS = 256  # more than a device has, and far from what ends a process for want of memory
 BACKENDS = {"xnnpack": "XnnpackBackend", "coreml": "CoreMLBackend", "vulkan": "VulkanBackend"}
@@ -193,11 +193,11 @@ class PteEngine(PteModel):
     def initial_state(self) -> State:
         return self.bundle.initial_state()
 
-    def step(self, chunk: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+    def step(self, chunk: np.ndarray, state: State) -> Step:
         """See `stream.Engine`: (1, chunk_samples) float32 -> frames (1, C, D) and the next state."""
         # By position: a program has no names for its inputs, so bundle.json's order is the program's.
         frames, *new = self.program.run(self._method, chunk, *state.values())
-        return frames, dict(zip(state, new, strict=True))
+        return Step(frames, dict(zip(state, new, strict=True)))
 
 
 def check_backend(bundle: Bundle) -> None:

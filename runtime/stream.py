@@ -10,11 +10,13 @@ resampler).
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from .answers.event import Event
 from .errors import SpeechpressError
 from .samples import read_piece
 from .spec import NO_END, StreamSpec
@@ -26,6 +28,17 @@ QUALITY = "HQ"
 RATES = (4_000, 768_000)
 
 
+class Step(NamedTuple):
+    """What one chunk gives: frames (1, C, D), the next state, and what heads say by head and output.
+
+    A row of an output is of a frame, (1, C, W), or of all that was heard so far, (1, 1, W); see `answers.head_spec`.
+    """
+
+    frames: np.ndarray
+    state: State
+    answers: Mapping[str, Mapping[str, np.ndarray]] = {}
+
+
 class Engine(Protocol):
     """Something that runs one chunk. It keeps nothing between calls, so one engine serves any number of streams."""
 
@@ -34,15 +47,16 @@ class Engine(Protocol):
     def initial_state(self) -> State:
         """The state of a stream that has heard nothing. "end" in it is (1,) int64, the number of frames in all."""
 
-    def step(self, chunk: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        """(1, chunk_samples) float32 -> frames (1, C, D) and the next state."""
+    def step(self, chunk: np.ndarray, state: State) -> Step:
+        """(1, chunk_samples) float32 -> frames (1, C, D), the next state, and the outputs of its heads."""
 
 
-class Frames(NamedTuple):
-    """Frames (n, D) float32 and the end of each one's audio (n,), in seconds since the stream began."""
+class Output(NamedTuple):
+    """Frames (n, D) float32, the end of each one's audio (n,) in seconds since the stream began, and what heads say."""
 
     frames: np.ndarray
     end_s: np.ndarray
+    events: tuple[Event, ...] = ()
 
 
 @dataclass
@@ -92,7 +106,7 @@ class StreamingExtractor:
         latency = self.spec.latency()
         return {**latency, "resampler_ms": resampler_ms, "worst_age_ms": latency["worst_age_ms"] + resampler_ms}
 
-    def push(self, samples: np.ndarray, sample_rate: int | None = None) -> Frames:
+    def push(self, samples: np.ndarray, sample_rate: int | None = None) -> Output:
         """Hear one piece, (S,) or (S, channels), which are averaged; the frames that are ready now, often none.
 
         int16 and int32 are scaled by their full scale; floats are taken as they are, up to `samples.LOUDEST`, where
@@ -116,7 +130,7 @@ class StreamingExtractor:
         self._hear(piece if self._resampler is None else self._resampler.resample_chunk(piece))
         return self._run()
 
-    def flush(self) -> Frames:
+    def flush(self) -> Output:
         """End the stream: the frames that are left, those of the last, shorter chunk included."""
         if self._ended:
             raise SpeechpressError("this stream was flushed already; call reset() before the next one")
@@ -148,7 +162,7 @@ class StreamingExtractor:
     def _pending_samples(self) -> int:
         return sum(map(len, self._pending))
 
-    def _run(self, end: int = NO_END) -> Frames:
+    def _run(self, end: int = NO_END) -> Output:
         """Run all full chunks; frames before the first and from `end` on are dropped."""
         size, parts = self.spec.chunk_samples, [np.zeros((0, self.spec.width), np.float32)]
         first = max(0, self._next)
@@ -157,12 +171,12 @@ class StreamingExtractor:
             full = len(pending) // size
             self._pending = [pending[full * size :].copy()]  # a copy, so that a long piece is not kept alive
             for chunk in pending[: full * size].reshape(full, 1, size):
-                frames, self.state = self.engine.step(chunk, self.state)
+                frames, self.state, _ = self.engine.step(chunk, self.state)
                 # Numbers below 0 are frames before the audio; from `end` on they are of our own silence.
                 parts.append(frames[0, max(0, -self._next) : max(0, end - self._next)])
                 self._next += self.spec.chunk_frames
         frames = np.concatenate(parts)
-        return Frames(frames, self.spec.end_s(np.arange(first, first + len(frames))))
+        return Output(frames, self.spec.end_s(np.arange(first, first + len(frames))))
 
     def _read(self, samples: np.ndarray) -> np.ndarray:
         """Any piece as (S,) float32, its bad samples mended and counted."""

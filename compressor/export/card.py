@@ -31,7 +31,7 @@ from speechpress.runtime.engine import PteEngine
 from speechpress.runtime.stream import StreamingExtractor
 
 stream = StreamingExtractor(PteEngine("{folder}", chunk_ms={chunk_ms:g}, threads=1))
-frames, end_s = stream.push(samples)  # pieces of any size; then stream.flush()
+frames, end_s, events = stream.push(samples)  # pieces of any size; then stream.flush()
 ```
 """
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.spec import NO_END
 from speechpress.runtime.stream import State as ArrayState
+from speechpress.runtime.stream import Step
 
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder, StaticNorm
@@ -188,10 +189,10 @@ class TorchEngine:
         return {name: tensor.numpy() for name, tensor in self.model.initial_state().items()}
 
     @torch.inference_mode()
-    def step(self, chunk: np.ndarray, state: ArrayState) -> tuple[np.ndarray, ArrayState]:
+    def step(self, chunk: np.ndarray, state: ArrayState) -> Step:
         """See `runtime.stream.Engine`."""
         tensors = {name: torch.from_numpy(array) for name, array in state.items()}
         frames, new = self.model.step(torch.from_numpy(chunk), tensors)
         # What a step hands through would be wrapped once more by every step, and each wrapper keeps the one before.
         same = {name: state[name] for name in new if new[name] is tensors[name]}
-        return frames.numpy(), {name: tensor.numpy() for name, tensor in new.items()} | same
+        return Step(frames.numpy(), {name: tensor.numpy() for name, tensor in new.items()} | same)

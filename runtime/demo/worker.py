@@ -13,7 +13,7 @@ import numpy as np
 
 from ..choice import SHIPPED as SHIPPED
 from ..samples import mono
-from ..stream import Engine, Frames, StreamingExtractor
+from ..stream import Engine, Output, StreamingExtractor
 from .colours import Colours
 from .sources import Block, Source
 from .spotting import Hit, Spotter
@@ -165,7 +165,7 @@ class _Worker:
         started_s = time.perf_counter()
         return self._chunk(self._stream.flush(), started_s, ended=True)
 
-    def _chunk(self, found: Frames, started_s: float, ended: bool = False) -> Chunk | None:
+    def _chunk(self, found: Output, started_s: float, ended: bool = False) -> Chunk | None:
         words = self._spotter.push(found.frames, found.end_s) if self._spotter else []
         if ended and self._spotter:
             # No frame will come any more that could top them.

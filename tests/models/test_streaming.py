@@ -84,7 +84,7 @@ def at_once(encoder, wave, chunk):
 def test_pushing_pieces_is_one_call_with_the_chunk_mask(name, chunk):
     encoder = ENCODERS[name]
     wave = speech_like(16_000 + 7 * chunk)
-    frames, end_s = push_all(StreamingExtractor(TorchEngine(encoder, chunk)), wave, (0, 1, 399, 400, 401, 9_999))
+    frames, end_s, *_ = push_all(StreamingExtractor(TorchEngine(encoder, chunk)), wave, (0, 1, 399, 400, 401, 9_999))
     wanted = at_once(encoder, wave, chunk)
     assert frames.shape == wanted.shape
     assert np.abs(frames - wanted).max() <= 1e-4
@@ -102,7 +102,7 @@ def test_pushing_pieces_is_one_call_with_the_chunk_mask(name, chunk):
 )
 def test_any_cuts_give_the_same_frames(name, chunk, samples, seed, cuts):
     encoder, wave = ENCODERS[name], speech_like(samples, seed)
-    frames, _ = push_all(StreamingExtractor(TorchEngine(encoder, chunk)), wave, [min(cut, samples) for cut in cuts])
+    frames, *_ = push_all(StreamingExtractor(TorchEngine(encoder, chunk)), wave, [min(cut, samples) for cut in cuts])
     assert len(frames) == max(0, encoder.config.frames(samples))
     if len(frames):
         assert np.abs(frames - at_once(encoder, wave, chunk)).max() <= 1e-4
@@ -152,7 +152,7 @@ def test_interleaved_streams_do_not_touch():
             parts[index].append(extractor.push(waves[index][start : start + 700]).frames)
     for index, extractor in enumerate((one, two)):
         parts[index].append(extractor.flush().frames)
-        alone, _ = push_all(StreamingExtractor(engine), waves[index])
+        alone, *_ = push_all(StreamingExtractor(engine), waves[index])
         assert np.array_equal(np.concatenate(parts[index]), alone)
 
 
@@ -160,7 +160,7 @@ def test_interleaved_streams_do_not_touch():
 def test_layers_stream_side_by_side(name):
     encoder, chunk, wave = ENCODERS[name], 4, speech_like(9_000, 3)
     layers = (0, encoder.config.num_layers)
-    streamed, _ = push_all(StreamingExtractor(TorchEngine(encoder, chunk, layers)), wave, (700, 4_000))
+    streamed, *_ = push_all(StreamingExtractor(TorchEngine(encoder, chunk, layers)), wave, (700, 4_000))
     waves = torch.from_numpy(wave)[None]
     with torch.inference_mode():
         states = encoder.hidden_states(waves, chunk_frames=chunk)
@@ -207,7 +207,7 @@ def test_a_step_hands_through_what_it_does_not_change():
     """Wrapped anew by every step, each wrapper would keep the one before: half a gigabyte in an hour."""
     engine = TorchEngine(ENCODERS["running"], 4)
     state = engine.initial_state()
-    _, new = engine.step(np.zeros((1, 1280), np.float32), state)
+    _, new, _ = engine.step(np.zeros((1, 1280), np.float32), state)
     assert new["end"] is state["end"]
     assert [name for name in new if new[name] is state[name]] == ["end"]
 

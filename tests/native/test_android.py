@@ -22,7 +22,7 @@ from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.engine import Program
 from speechpress.runtime.program_checks import run_golden
 from speechpress.runtime.spec import NO_END, StreamSpec
-from speechpress.runtime.stream import StreamingExtractor
+from speechpress.runtime.stream import Step, StreamingExtractor
 
 ROOT = Path(__file__).parents[2]
 ANDROID = ROOT / "runtime" / "android"
@@ -64,7 +64,7 @@ class ToyEngine:
             "audio": audio[:, chunk.shape[1] :],
             "features": features[None, spec.chunk_frames :],
         }
-        return np.where(_exists(numbers, end), frames, np.float32(np.nan))[None], new
+        return Step(np.where(_exists(numbers, end), frames, np.float32(np.nan))[None], new)
 
 
 def _exists(numbers, end):

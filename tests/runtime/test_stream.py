@@ -66,7 +66,7 @@ def test_bad_samples_count_as_silence_and_are_said(engine, caplog):
     silent[[3_000, 3_001, 5_000]] = 0.0
     extractor = StreamingExtractor(engine)
     with caplog.at_level(logging.WARNING):
-        frames, _ = whole(extractor, broken)
+        frames, *_ = whole(extractor, broken)
     assert np.array_equal(frames, whole(StreamingExtractor(engine), silent)[0])
     assert extractor.counts.replaced == 3 and extractor.counts.samples == len(wave)
     assert len(caplog.records) == 1 and "NaN" in caplog.text  # once, not for every piece
@@ -77,17 +77,17 @@ def test_int16_is_scaled_and_its_clipping_counted(engine):
     pcm = np.round(wave * 32768).astype(np.int16)
     pcm[100:103] = 32767, -32768, 32766
     extractor = StreamingExtractor(engine)
-    frames, _ = whole(extractor, pcm)
-    wanted, _ = whole(StreamingExtractor(engine), pcm.astype(np.float32) / 32768)
+    frames, *_ = whole(extractor, pcm)
+    wanted, *_ = whole(StreamingExtractor(engine), pcm.astype(np.float32) / 32768)
     assert np.array_equal(frames, wanted)
     assert extractor.counts.clipped == 2
-    as_int32, _ = whole(StreamingExtractor(engine), pcm.astype(np.int32) << 16)
+    as_int32, *_ = whole(StreamingExtractor(engine), pcm.astype(np.int32) << 16)
     assert np.array_equal(as_int32, wanted)
 
 
 def test_floats_beyond_full_scale_are_left_alone_and_counted(engine):
     wave, extractor = tone(0.5) * 8, StreamingExtractor(engine)
-    frames, _ = whole(extractor, wave)
+    frames, *_ = whole(extractor, wave)
     assert extractor.counts.clipped == (np.abs(wave) >= 1 - 2**-15).sum() > 0
     assert not np.allclose(frames, whole(StreamingExtractor(engine), wave.clip(-1, 1))[0])
 
@@ -101,7 +101,7 @@ def test_what_no_audio_reaches_is_clipped_and_counted(dtype, tiny_config):
     loud = tone(0.5).astype(dtype)
     loud[[3_000, 3_001, 5_000]] = (1e38, -3e38, 1e300) if dtype == np.float64 else (1e38, -3e38, 1e20)
     extractor = StreamingExtractor(TorchEngine(encoder, 4))
-    frames, _ = whole(extractor, loud)
+    frames, *_ = whole(extractor, loud)
     assert np.isfinite(frames).all()
     assert extractor.counts.clipped == 3 and extractor.counts.replaced == 0
     again = loud.clip(-LOUDEST, LOUDEST).astype(np.float32)
@@ -115,13 +115,13 @@ def test_channels_before_samples_are_refused(engine, shape):
         extractor.push(np.zeros(shape, np.float32))
     assert extractor.counts.samples == 0
     wave = np.stack([tone(0.4)] * 2)
-    frames, _ = whole(extractor, wave.T)
+    frames, *_ = whole(extractor, wave.T)
     assert np.array_equal(frames, whole(StreamingExtractor(engine), tone(0.4))[0])
 
 
 def test_channels_are_averaged(engine):
     left, right = tone(0.4), tone(0.4)[::-1]
-    frames, _ = whole(StreamingExtractor(engine), np.stack([left, right], 1))
+    frames, *_ = whole(StreamingExtractor(engine), np.stack([left, right], 1))
     assert np.allclose(frames, whole(StreamingExtractor(engine), (left + right) / 2)[0], atol=1e-5)
 
 
@@ -136,9 +136,9 @@ def test_what_is_no_audio_is_refused(engine, samples):
 @pytest.mark.parametrize("rate", (8_000, 22_050, 44_100, 48_000))
 def test_another_sample_rate_is_resampled_as_it_streams(engine, rate):
     wave = tone(1.0, rate)
-    frames, end_s = whole(StreamingExtractor(engine, rate), wave, piece=rate // 100)
-    again, _ = whole(StreamingExtractor(engine, rate), wave, piece=len(wave))
-    reference, times = whole(StreamingExtractor(engine), soxr.resample(wave, rate, 16_000))
+    frames, end_s, *_ = whole(StreamingExtractor(engine, rate), wave, piece=rate // 100)
+    again, *_ = whole(StreamingExtractor(engine, rate), wave, piece=len(wave))
+    reference, times, *_ = whole(StreamingExtractor(engine), soxr.resample(wave, rate, 16_000))
     assert np.abs(frames - again).max() <= 1e-4
     assert np.array_equal(end_s, times)
     assert np.abs(frames - reference).max() <= 1e-3
@@ -148,8 +148,8 @@ def test_a_change_of_rate_in_mid_stream_leaves_no_gap(engine):
     """The second half comes at 48 kHz: the same frames, but for those around the change, at the same times."""
     extractor, slow, fast = StreamingExtractor(engine), tone(1.6), tone(1.6, 48_000)
     parts = [extractor.push(slow[:12_800]), extractor.push(fast[38_400:], sample_rate=48_000), extractor.flush()]
-    frames, end_s = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    wanted, times = whole(StreamingExtractor(engine), slow)
+    frames, end_s, *_ = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    wanted, times, *_ = whole(StreamingExtractor(engine), slow)
     assert np.array_equal(end_s, times) and extractor.counts.rate_changes == 1
     error = np.abs(frames - wanted).max(1)
     assert error[:38].max() <= 1e-4
@@ -164,9 +164,9 @@ def test_what_a_resampler_holds_is_heard_at_a_change_of_rate(engine, before, aft
     extractor = StreamingExtractor(engine, before)
     first, second = tone(1.6, before)[: round(0.8 * before)], tone(1.6, after)[round(0.8 * after) :]
     parts = [extractor.push(first), extractor.push(second, sample_rate=after), extractor.flush()]
-    frames, end_s = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    frames, end_s, *_ = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     halves = soxr.resample(first, before, 16_000), soxr.resample(second, after, 16_000)
-    wanted, times = whole(StreamingExtractor(engine), np.concatenate(halves))
+    wanted, times, *_ = whole(StreamingExtractor(engine), np.concatenate(halves))
     assert np.array_equal(end_s, times)
     assert np.abs(frames - wanted).max() <= 1e-3
 
@@ -196,12 +196,12 @@ def test_latency_at_another_rate_has_the_resamplers_part(engine):
 
 def test_reset_starts_anew_and_a_flushed_stream_takes_no_more(engine):
     extractor, wave = StreamingExtractor(engine), tone(0.7)
-    first, times = whole(extractor, wave)
+    first, times, *_ = whole(extractor, wave)
     for call in (lambda: extractor.push(wave), extractor.flush):
         with pytest.raises(SpeechpressError, match="call reset"):
             call()
     extractor.reset()
-    again, same_times = whole(extractor, wave)
+    again, same_times, *_ = whole(extractor, wave)
     assert np.array_equal(first, again) and np.array_equal(times, same_times)
 
 

@@ -35,8 +35,9 @@ ALLOWED: dict[str, set[str]] = {
     "tasks": {"models", "data"},
     "quantize": {"models", "data", "targets", "views"},
     "distill": {"models", "recipe", "surgery", "data", "teachers", "quantize", "views"},
-    "export": {"models", "data", "teachers", "quantize", "targets", "views", "devices"},
+    "export": {"models", "data", "teachers", "quantize", "targets", "views", "devices", "heads"},
     "evaluate": {"models", "data", "teachers", "tasks", "distill", "views"},
+    "heads": {"models", "data", "tasks", "evaluate", "views"},
     "prune": {"models", "recipe", "surgery", "data", "distill", "export", "views", "devices"},
     "study": {
         *("models", "recipe", "data", "teachers", "tasks", "quantize"),
