@@ -6,7 +6,7 @@ columns, or what supervisions say (text, speaker, language, and anything under `
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -321,3 +321,20 @@ def fingerprint(items: Sequence[Item]) -> str:
 
 def _plain(target: Any) -> Any:
     return hashlib.sha256(target.tobytes()).hexdigest() if isinstance(target, np.ndarray) else target
+
+
+def label_line(labels: Sequence[str]) -> dict[str, Any]:
+    """How many labels there are, and which; the blank of CTC is none."""
+    shown = [one for one in labels if one]
+    return {"count": len(shown), "list": shown}
+
+
+def data_line(source: Path, items: Sequence[Item], counts: Mapping[str, int]) -> dict[str, Any]:
+    """Which speech a head was trained on."""
+    lengths = durations_s({item.sound for item in items})
+    return {
+        "source": str(source),
+        "clips": dict(counts),
+        "hours": sum(lengths.values()) / 3600,
+        "fingerprint": fingerprint(items),
+    }

@@ -8,6 +8,7 @@ comes out is put together by `made`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from .segment import Segment
 from .speaker import Speaker
 from .vad import Vad
 
+BUDGET = suite.Budget()
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -35,6 +38,47 @@ class Shape:
 
     kernel: int | None = None
     hidden: int = 0
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """How a head is trained, and where it goes.
+
+    Attributes:
+        task: a key of `data.WISHES`.
+        data: labelled speech, or the root of the mini suite's corpora.
+        out: the checkpoint that gets it; None is the one that it is trained on.
+        name: of the head; "" is the task's usual one.
+        overwrite: replace a head of that name.
+        column: which label holds the answers; None is the task's usual one.
+        labels: all labels that there may be; none is what the training part has.
+        shape: sizes of the head.
+        clusters, layer: of units; None is the last layer.
+        chunks_ms: sizes in which a streaming student is heard; none are those of its training.
+        budget: steps, clips of a step, learning rates and seeds.
+        finetune: how many of the top layers move as well; 0: none, -1: all.
+        finetune_lr, finetune_steps: of those layers.
+        cache: keeps features; None keeps none.
+        device: where features are computed.
+    """
+
+    task: str
+    data: Path
+    out: Path | None = None
+    name: str = ""
+    overwrite: bool = False
+    column: str | None = None
+    labels: tuple[str, ...] = ()
+    shape: Shape = Shape()
+    clusters: int = 100
+    layer: int | None = None
+    chunks_ms: tuple[float, ...] = ()
+    budget: suite.Budget = BUDGET
+    finetune: int = 0
+    finetune_lr: float = 3e-5
+    finetune_steps: int = 300
+    cache: Path | None = None
+    device: str = "cpu"
 
 
 class Training(suite.Head):

@@ -30,6 +30,7 @@ from ..models.checkpoint import (
 from ..models.costs import frames_per_s, macs_per_s
 from ..models.encoder import Encoder
 from ..models.events import OnText
+from ..models.kept_heads import check_all_fresh, copy_heads
 from ..targets import TARGETS
 from .calibrate import Speech, calibrate, heldout_speech, static_operators
 from .fake_quant import check_operators, kinds, operators
@@ -135,6 +136,7 @@ def quantize(
     if out.exists() and not (overwrite and _replaceable(out)):
         raise SpeechpressError(f"{out}: exists already; choose another --out, or --overwrite a quantised checkpoint")
     # Before calibration, which takes far longer.
+    check_all_fresh(source)
     check_operators(str(source), prepared.encoder, Quantization("int4" if scheme == "int4" else "int8"))
     quantization, found = settle(prepared, scheme, say, budget_db)
     document = _about(prepared, quantization, found)
@@ -174,6 +176,7 @@ def _write(prepared: Prepared, quantization: Quantization, out: Path) -> None:
         for name in KEPT:
             if (source / name).exists():
                 shutil.copyfile(source / name, part / name)
+        copy_heads(source, part)  # the weights stay, so they answer as before
         save_quantization(part, quantization)
         write_json(part / CARD, {**card, "parents": parents, "quantize": {"scheme": quantization.scheme, **about}})
 
