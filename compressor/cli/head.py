@@ -121,7 +121,7 @@ def head(
         from ..heads.from_eval import take
 
         document = take(source, options, screen.say)
-        screen.result(document, *taken_words(document))
+        screen.result(document, "\n".join(taken_words(document)))
         return
     from ..heads.train import train_head
 

@@ -2,19 +2,21 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.atomic import atomic_folder, write_json
 from speechpress.runtime.errors import SpeechpressError
 
-from ..models.checkpoint import CARD, OURS, STATE, Checkpoint, save_encoder
+from ..models.checkpoint import CARD, HEADS, OURS, STATE, WEIGHTS, Checkpoint, save_encoder, sha256
+from ..models.encoder import Encoder
 from ..models.events import OnText
 from ..models.kept_heads import check_all_fresh, copy_heads, head_names
 from .files import KeptHead, save_head
 from .learn import HeadOptions
 
-OF_WEIGHTS = ("eval.json", "quantize.json", "loss.png", "metrics.jsonl")  # of the weights as they were
+OF_WEIGHTS = (HEADS, "eval.json", "quantize.json", "loss.png", "metrics.jsonl")  # of the weights as they were
 
 
 def check_place(opened: Checkpoint, name: str, options: HeadOptions) -> None:
@@ -55,13 +57,14 @@ def put(opened: Checkpoint, head: KeptHead, options: HeadOptions, say: OnText) -
     return document(out, head)
 
 
-def put_moved(opened: Checkpoint, moved: Checkpoint, head: KeptHead, card: Mapping[str, Any], out: Path) -> list[str]:
+def put_moved(opened: Checkpoint, encoder: Encoder, head: KeptHead, card: Mapping[str, Any], out: Path) -> list[str]:
     """Write a student whose weights have moved, with its head only; returns the names of the heads left out."""
     with atomic_folder(out) as part:
         copy_checkpoint(opened.path, part, without=OF_WEIGHTS)
-        save_encoder(part, moved.encoder)
-        write_json(part / CARD, {key: value for key, value in card.items() if key != "heads"})
-        save_head(part, head)
+        save_encoder(part, encoder)
+        # What was measured of the weights as they were says nothing of these.
+        write_json(part / CARD, {key: value for key, value in card.items() if key not in ("heads", "valid")})
+        save_head(part, replace(head, student_sha256=sha256(part / WEIGHTS)))
     return [name for name in head_names(opened.path) if name != head.name]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.sounds import durations_s
 from ..evaluate.checks import check_tasks
 from ..evaluate.probes import Tensors, one_thread
 from ..evaluate.solve import TaskScore, evaluated, solve_classes, solve_trained
@@ -19,10 +20,13 @@ from .cluster import train_units
 from .data import data_line, known_wish, label_line, open_task
 from .features import Chunk, chunks_of, heard, student_upstream
 from .files import KeptHead, checked_name
+from .judge import threshold_of
 from .kinds import KINDS
 from .learn import LEARNERS, HeadOptions, made
 from .module import Head
 from .place import check_place, put
+
+SHORTEST_S, LONGEST_S = 0.4, 10.0  # of a classifier's window
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def train_head(checkpoint: Path, options: HeadOptions, say: OnText) -> dict[str,
         task = task.without(item.path for item in store.skipped)
         learned = learn(task, store, store.hop_samples, options, say)
     card = line(learned, task, opened, chunks, options)
-    kept = kept_head(name, learned, sha256(opened.path / WEIGHTS), card)
+    kept = kept_head(name, learned, task, sha256(opened.path / WEIGHTS), card)
     return put(opened, kept, options, say)
 
 
@@ -81,7 +85,7 @@ def learn(task: Task, store: Features, hop_samples: int, options: HeadOptions, s
         shape = teaching.head().head
         head = made(kind, found[0], **KINDS[kind].arguments_of(shape))
         labels = ("", *teaching.tokens) if kind == "ctc" else KINDS[kind].labels
-        threshold = _threshold(kind, teaching, found[0])
+        threshold = _threshold(task, teaching, found[0])
     return Learned(head, kind, tuple(labels), score, threshold)
 
 
@@ -99,32 +103,28 @@ def _steps_said(options: HeadOptions, say: OnText) -> Any:
     return step
 
 
-def _threshold(kind: str, teaching: Any, tensors: Tensors) -> float | None:
-    """From which score on it answers: a probability, or the cosine at which val's errors of both kinds are equal."""
-    if kind in ("vad", "segment"):
-        return 0.5
-    if kind != "speaker":
-        return None
+def _threshold(task: Task, teaching: Any, tensors: Tensors) -> float | None:
+    if task.kind != "verify":
+        return threshold_of(task.kind, np.empty(0))
     head = teaching.head()
     head.load_state_dict({name: value for name, value in tensors.items() if name not in ("scale", "shift")})
-    return equal_error_threshold(evaluated(teaching, head.eval(), "val"))
+    return threshold_of(task.kind, evaluated(teaching, head.eval(), "val"))
 
 
-def equal_error_threshold(trials: np.ndarray) -> float:
-    """The score at which misses and false alarms are closest, from (N, 2), score and whether it is a target."""
-    targets = trials[:, 1] > 0.5
-    scores = np.unique(trials[:, 0])
-    gaps = [
-        abs(float((trials[targets, 0] < one).mean()) - float((trials[~targets, 0] >= one).mean())) for one in scores
-    ]
-    return float(scores[int(np.argmin(gaps))])
-
-
-def kept_head(name: str, learned: Learned, student_sha256: str, card: Mapping[str, Any]) -> KeptHead:
-    decoder = dict(KINDS[learned.kind].decoder)
+def kept_head(name: str, learned: Learned, task: Task, student_sha256: str, card: Mapping[str, Any]) -> KeptHead:
+    decoder = decoder_of(learned.kind, task)
     return KeptHead(
         name, learned.kind, learned.head, learned.labels, decoder, learned.threshold, 0.0, student_sha256, card
     )
+
+
+def decoder_of(kind: str, task: Task) -> dict[str, Any]:
+    """Parameters of the decoder; a classifier averages over so long as its training clips usually are."""
+    decoder = dict(KINDS[kind].decoder)
+    if kind == "classify":
+        lengths = sorted(durations_s(item.sound for item in task.part("train")).values())
+        decoder["window_s"] = round(min(max(lengths[len(lengths) // 2], SHORTEST_S), LONGEST_S), 1)
+    return decoder
 
 
 def line(
