@@ -199,8 +199,8 @@ def head(
     Raises SpeechpressError for labels that do not fit the task, or a name or folder that is taken.
     """
     from speechpress.compressor.evaluate.heads import Budget
+    from speechpress.compressor.heads.head import train_head
     from speechpress.compressor.heads.learn import HeadOptions, Shape
-    from speechpress.compressor.heads.train import train_head
 
     options = HeadOptions(
         task=task,

@@ -123,7 +123,7 @@ def head(
         document = take(source, options, screen.say)
         screen.result(document, "\n".join(taken_words(document)))
         return
-    from ..heads.train import train_head
+    from ..heads.head import train_head
 
     with screen.busy("head") as say:
         document = train_head(source, options, say)

@@ -17,9 +17,9 @@ from ..evaluate.heads import Frames
 from ..evaluate.store import Features
 from ..models.checkpoint import WEIGHTS, Checkpoint, parameters, sha256
 from ..models.events import OnText
+from ..tasks.align import SILENCE, aligned
 from ..tasks.kinds import SPLITS, Item
 from ..tasks.metrics import bootstrap
-from .align import SILENCE, aligned
 from .data import Row, data_line, label_line, plain_items, read_rows
 from .features import Chunk, heard
 from .files import KeptHead, read_heads
@@ -122,7 +122,7 @@ def _plogp(shares: np.ndarray) -> np.ndarray:
 def train_units(
     opened: Checkpoint, name: str, chunks: Sequence[Chunk], options: HeadOptions, say: OnText
 ) -> dict[str, Any]:
-    """The head of units of `compress head`; see `train.train_head`."""
+    """The head of units of `compress head`; see `head.train_head`."""
     require_sklearn()
     if options.labels or options.finetune:
         raise SpeechpressError("units have no labels and are not fine-tuned; leave out --labels and --finetune")

@@ -45,7 +45,7 @@ MOST_SAMPLES = 16_000 * 60  # of a batch
 def finetuned(
     opened: Checkpoint, name: str, task: Task, chunks: Sequence[Chunk], options: HeadOptions, say: OnText
 ) -> dict[str, Any]:
-    """A head and a student that has moved with it; see `train.train_head`."""
+    """A head and a student that has moved with it; see `head.train_head`."""
     assert options.out is not None
     moving = _moving(opened, options.finetune)
     kind = TASK_KINDS[task.kind].features
@@ -217,8 +217,8 @@ class Teaching(nn.Module):
             return margin_loss(cosines, torch.tensor([self.people.index(t) for t in targets]).to(device))
         frames = first.shape[1]
         if self.kind == "vad":
-            rows = [torch.from_numpy(speech_frames(target, frames, self.hop_samples)).float() for target in targets]
-            return vad_loss(outputs, exists, torch.stack(rows).to(device))
+            active = [torch.from_numpy(speech_frames(target, frames, self.hop_samples)).float() for target in targets]
+            return vad_loss(outputs, exists, torch.stack(active).to(device))
         bins = np.arange(frames) * self.hop_samples // GRID_SAMPLES
         rows = [torch.from_numpy(np.asarray(t, np.float32)[np.minimum(bins, len(t) - 1)]) for t in targets]
         return permutation_free_loss(first.cpu(), torch.stack(rows), lengths.cpu())

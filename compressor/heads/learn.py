@@ -122,7 +122,6 @@ class PhonesLearner(experts.CtcHead):
 class LettersLearner(PhonesLearner, experts.WordsHead):
     """Letters need some of what was before: which one is written depends on its neighbours."""
 
-    statistic = experts.WordsHead.statistic
     kernel = 9
 
 

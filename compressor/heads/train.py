@@ -1,30 +1,26 @@
-"""`compress head`: labelled speech and a checkpoint -> the checkpoint with a head, and how well it answers."""
+"""A head from features, the best of several seeds; and what a checkpoint's card says of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data.sounds import durations_s
-from ..evaluate.checks import check_tasks
 from ..evaluate.probes import Tensors, one_thread
 from ..evaluate.solve import TaskScore, evaluated, solve_classes, solve_trained
 from ..evaluate.store import Features
-from ..models.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, parameters, sha256
+from ..models.checkpoint import Checkpoint, parameters
 from ..models.events import OnText
 from ..tasks.kinds import KINDS as TASK_KINDS
 from ..tasks.task import Task
-from .cluster import train_units
-from .data import data_line, known_wish, label_line, open_task
-from .features import Chunk, chunks_of, heard, student_upstream
-from .files import KeptHead, checked_name
+from .data import data_line, label_line
+from .features import Chunk
+from .files import KeptHead
 from .judge import threshold_of
 from .kinds import KINDS
 from .learn import LEARNERS, HeadOptions, made
 from .module import Head
-from .place import check_place, put
 
 SHORTEST_S, LONGEST_S = 0.4, 10.0  # of a classifier's window
 
@@ -38,36 +34,6 @@ class Learned:
     labels: tuple[str, ...]
     score: TaskScore
     threshold: float | None = None
-
-
-def train_head(checkpoint: Path, options: HeadOptions, say: OnText) -> dict[str, Any]:
-    """Train a head on a student, write it, and tell how well it answers.
-
-    Raises:
-        SpeechpressError: no checkpoint, labels that do not fit the task, a name that is taken, or a folder in use.
-    """
-    wish = known_wish(options.task)
-    name = checked_name(options.name or wish.name)
-    opened = load_checkpoint(checkpoint)
-    # All that can be refused is refused before the first clip is heard.
-    check_place(opened, name, options)
-    chunks = chunks_of(opened, options.chunks_ms)
-    if wish.kind == "units":
-        return train_units(opened, name, chunks, options, say)
-    task = open_task(options.task, options.data, options.column, options.labels)
-    check_tasks([task], [student_upstream(opened.encoder, chunks[0])])
-    say(f"{task.name}: {_shown_counts(task)}, heard {_shown_chunks(opened, chunks)}")
-    if options.finetune:
-        from .finetune import finetuned
-
-        return finetuned(opened, name, task, chunks, options, say)
-    features = TASK_KINDS[task.kind].features
-    with heard(opened.encoder, task.items, features, chunks, options.cache, options.device, say) as store:
-        task = task.without(item.path for item in store.skipped)
-        learned = learn(task, store, store.hop_samples, options, say)
-    card = line(learned, task, opened, chunks, options)
-    kept = kept_head(name, learned, task, sha256(opened.path / WEIGHTS), card)
-    return put(opened, kept, options, say)
 
 
 def learn(task: Task, store: Features, hop_samples: int, options: HeadOptions, say: OnText) -> Learned:
@@ -153,14 +119,3 @@ def line(
         "chunks_ms": [chunk and config.stream_spec(chunk).chunk_ms for chunk in chunks],
         "finetune": None,
     }
-
-
-def _shown_counts(task: Task) -> str:
-    counts = task.counts()
-    return f"{counts['train']} clips to train, {counts['val']} to choose, {counts['test']} to test"
-
-
-def _shown_chunks(opened: Checkpoint, chunks: Sequence[Chunk]) -> str:
-    config = opened.encoder.config
-    sizes = [f"{config.stream_spec(chunk).chunk_ms:g}" for chunk in chunks if chunk]
-    return f"in chunks of {', '.join(sizes)} ms" if sizes else "as whole recordings"

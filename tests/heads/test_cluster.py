@@ -8,8 +8,8 @@ import torch
 from tiny_heads import whole
 
 from speechpress.compressor.data.sounds import clip, identity
-from speechpress.compressor.heads.align import SILENCE, aligned
 from speechpress.compressor.heads.cluster import fitted, joint_counts, pnmi, purity, unit_ids
+from speechpress.compressor.tasks.align import SILENCE, aligned
 from speechpress.compressor.tasks.kinds import Item
 from speechpress.runtime.errors import SpeechpressError
 

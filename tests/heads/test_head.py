@@ -14,9 +14,9 @@ from speechpress.compressor.evaluate.heads import Budget
 from speechpress.compressor.heads.data import open_task
 from speechpress.compressor.heads.features import chunks_of, student_upstream
 from speechpress.compressor.heads.files import read_heads
+from speechpress.compressor.heads.head import train_head
 from speechpress.compressor.heads.judge import judged
 from speechpress.compressor.heads.learn import HeadOptions, Shape
-from speechpress.compressor.heads.train import train_head
 from speechpress.compressor.models.checkpoint import WEIGHTS, load_checkpoint, load_encoder, sha256, write_json
 from speechpress.compressor.models.kept_heads import head_names
 from speechpress.compressor.prune.prune import left_behind
