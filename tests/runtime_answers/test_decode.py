@@ -44,7 +44,7 @@ def cut(frames, places):
 @pytest.mark.parametrize("kind", VECTORS)
 def test_the_vectors_are_those_of_today(kind):
     stored = (answer_vectors.FOLDER / f"{kind}.json").read_text(encoding="utf-8")
-    assert stored == answer_vectors.document(VECTORS[kind]), "run tests/helpers/answer_vectors.py"
+    assert stored == answer_vectors.document(VECTORS[kind]), "run tests/runtime_answers/answer_vectors.py"
     assert len(json.loads(stored)["cases"]) >= 5
 
 

@@ -1,6 +1,6 @@
 """Writes tests/fixtures/answers: for each kind of head outputs, and the events that all languages must give.
 
-    python tests/helpers/answer_vectors.py
+    python tests/runtime_answers/answer_vectors.py
 
 `chunks` are the frames of each step; an output per frame is cut into them, one per chunk has a row for each. `events`
 has a list for each step and one for the end, partial ones included, as `Event.to_dict` has them.
