@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechpress.runtime.errors import SpeechpressError
-
+from ..errors import SpeechpressError
 from .mpeg import Frames, find_frames, parse_header, with_true_header
 
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
