@@ -224,6 +224,10 @@ def export_bundle(
     layers: Annotated[
         str, typer.Option(help="What comes out: last, all, or numbers such as 0,2,4, side by side in each frame.")
     ] = "last",
+    heads: Annotated[
+        str,
+        typer.Option(help="Heads that go along: none, all of the checkpoint, or names such as phones,vad,features."),
+    ] = "none",
     offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once; 0: none.")] = 10.0,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Accept a program that runs much beside its backend.")
@@ -249,7 +253,7 @@ def export_bundle(
     from ..export.source import open_source
 
     source = open_source(source_name)
-    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers)
+    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers, heads)
     if not order.chunks:
         screen.say(f"{source.name} does not stream ({source.encoder.config.blockers[0]}): whole recordings and windows")
     name = "-".join([source.name, place.name, *([order.scheme] if order.scheme != "none" else [])])

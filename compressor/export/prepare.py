@@ -61,11 +61,11 @@ def query_scale(head_dim: int) -> float:
 
 def checkpoint_name(path: str) -> str:
     """The name in the checkpoint of a convolution or linear layer that lies at `path` in a prepared encoder."""
+    if path.startswith("heads."):
+        return path.removesuffix(f".{INNER}")
     # A layer of the front end is a Sequential here, and its convolution comes first.
     if path.endswith(".0.conv"):
         return path.replace(".0.conv", ".conv")
-    if path.startswith("heads."):
-        return path.removesuffix(f".{INNER}")
     return path.replace(".conv.conv", ".conv").replace("time_reduction.linear", "time_reduction.conv")
 
 

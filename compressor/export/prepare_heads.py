@@ -49,7 +49,7 @@ class PreparedHeads(Heads):
     """Heads that take a list of normalised layers (1, T, D) each, and what makes it."""
 
     def __init__(self, heads: Heads) -> None:
-        super().__init__(heads)
+        super().__init__(heads, heads.specs)
         sums = [part for part in heads.modules() if isinstance(part, FoldedSum)]
         self.heard = sorted({layer for part in sums for layer in part.places})
         width = len(sums[0].shift)
@@ -105,7 +105,10 @@ class FlatConv(nn.Module):
             self.flat.bias.data.copy_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.flat(x.unsqueeze(-1)).squeeze(-1)
+        y = x.unsqueeze(-1)
+        # Out of a concatenation, because of what `prepare.FlatPositionConv` says of XNNPACK's change of layout.
+        y = torch.cat([y[:, :, :1], y[:, :, 1:]], 2) if y.shape[2] > 1 else y
+        return self.flat(y).squeeze(-1)
 
 
 class FrameNorm(nn.Module):

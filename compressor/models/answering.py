@@ -8,22 +8,36 @@ then finds those of its heads as well, such as calibration, the simulation of 8 
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from speechpress.runtime.answers.head_spec import KINDS
+from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.errors import SpeechpressError
 
+from .config import EncoderConfig
 from .encoder import Encoder, TransformerEncoder
 
 State = dict[str, Tensor]
 Answers = dict[str, dict[str, Tensor]]  # by head, and by output of its kind
 
 
+class Kept(Protocol):
+    """A head that can be carried, see `heads.files.KeptHead`."""
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    def spec(self, config: EncoderConfig) -> HeadSpec: ...
+
+
 class Heads(nn.ModuleDict):
-    """Heads by name, in the order of their outputs. Their state has the names NAME/STATE."""
+    """Heads by name, in the order of their outputs, and what each is. Their state has the names NAME/STATE."""
+
+    def __init__(self, heads: Mapping[str, nn.Module], specs: Mapping[str, HeadSpec]) -> None:
+        super().__init__(heads)
+        self.specs = dict(specs)
 
     def stack(self, states: Sequence[Tensor]) -> Any:
         """What a head takes: (B, T, D) of each layer -> (B, T, L, D)."""
@@ -42,47 +56,46 @@ class Heads(nn.ModuleDict):
         for name, head in self.items():
             own = {key.removeprefix(f"{name}/"): value for key, value in state.items() if key.startswith(f"{name}/")}
             outputs, after = head(layers, exists, own)
-            answers[name] = dict(zip(output_names(head), outputs, strict=True))
+            answers[name] = dict(zip(self.specs[name].outputs, outputs, strict=True))
             new |= {f"{name}/{key}": after[key] for key in own}
         return answers, new
 
 
-def output_names(head: nn.Module) -> tuple[str, ...]:
-    """The outputs of a head, in order."""
-    return tuple(KINDS[str(head.kind)])
-
-
-def with_heads(encoder: Encoder, heads: Mapping[str, nn.Module]) -> Encoder:
+def with_heads(encoder: Encoder, heads: Mapping[str, Kept]) -> Encoder:
     """A copy of an encoder that carries copies of these heads, for inference; with none, the encoder itself.
 
     Raises SpeechpressError for a head that was trained on an encoder of another shape, or whose name cannot be had.
     """
     if not heads:
         return encoder
-    encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
-    carried = Heads()
     for name, head in heads.items():
-        _check(name, head, encoder)
-        try:
-            carried[name] = copy.deepcopy(head).eval().requires_grad_(False)
-        except KeyError:  # PyTorch calls its own methods so, such as "type"
-            raise SpeechpressError(f"a head cannot be called {name!r}; give it another name") from None
-    encoder.add_module("heads", carried)
+        _check(name, head.module, encoder.config)
+    modules = {name: copy.deepcopy(head.module).eval().requires_grad_(False) for name, head in heads.items()}
+    encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
+    encoder.add_module("heads", Heads(modules, {name: head.spec(encoder.config) for name, head in heads.items()}))
     return encoder
 
 
-def _check(name: str, head: nn.Module, encoder: Encoder) -> None:
-    layers, width = encoder.config.num_layers + 1, encoder.config.width
-    if (head.layers, head.width) != (layers, width):
+def _check(name: str, head: nn.Module, config: EncoderConfig) -> None:
+    layers = config.num_layers + 1
+    if (head.layers, head.width) != (layers, config.width):
         raise SpeechpressError(
-            f"the head {name!r} listens to {head.layers} layers, {head.width} wide, but this encoder has {layers} of "
-            f"{width}: it was trained on another student. Train one on this: compress head"
+            f"the head {name!r} hears {head.layers} layers of width {head.width}, but this encoder has {layers} of "
+            f"width {config.width}: it was trained on another student. Train one on this: compress head"
         )
+    if hasattr(nn.ModuleDict, name):
+        raise SpeechpressError(f"a head cannot be called {name!r}, which PyTorch calls something else; rename its file")
 
 
 def heads_of(encoder: Encoder) -> Heads | None:
     """The heads that an encoder carries, if any."""
     return getattr(encoder, "heads", None)
+
+
+def specs_of(encoder: Encoder) -> tuple[HeadSpec, ...]:
+    """What the heads of an encoder are, in order."""
+    heads = heads_of(encoder)
+    return () if heads is None else tuple(heads.specs.values())
 
 
 def initial_state(encoder: Encoder, batch: int = 1) -> State:

@@ -33,7 +33,7 @@ from speechpress.runtime.spec import NO_END
 from speechpress.runtime.stream import State as ArrayState
 from speechpress.runtime.stream import Step
 
-from .answering import Answers, flat, heads_of, layers_of, with_heads
+from .answering import Answers, Kept, flat, heads_of, layers_of, specs_of, with_heads
 from .answering import initial_state as heads_state
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder, StaticNorm
@@ -203,10 +203,10 @@ class TorchEngine:
         encoder: Encoder,
         chunk_frames: int,
         layers: Sequence[int] = (),
-        heads: Mapping[str, nn.Module] | None = None,
+        heads: Mapping[str, Kept] | None = None,
     ) -> None:
         self.model = StreamingEncoder(with_heads(encoder, heads or {}), chunk_frames, layers)
-        self.spec = self.model.spec
+        self.spec, self.heads = self.model.spec, specs_of(self.model.encoder)
 
     def initial_state(self) -> ArrayState:
         return {name: tensor.numpy() for name, tensor in self.model.initial_state().items()}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from bundled import BASE, SMALL, make, speech_like
-from tiny_heads import tiny_heads
+from carried import OUTPUTS, kept_heads
 
 from speechpress.compressor.export.export import offline_module, step_method
 from speechpress.compressor.export.half import without_gelu
@@ -27,7 +27,7 @@ CONFIGS = {
 
 
 def carrying(config):
-    return with_heads(make(config), tiny_heads(config))
+    return with_heads(make(config), kept_heads(config))
 
 
 def wave(samples, seed=0):
@@ -49,10 +49,10 @@ def test_prepared_heads_answer_as_they_did_chunk_by_chunk(name):
     for number in range(5):
         chunk = wave(wanted.spec.chunk_samples, number)
         found, expected = ours(chunk, *mine), wanted(chunk, *theirs)
-        assert len(found) == 1 + 6 + len(wanted.state_names)
+        assert len(found) == 1 + OUTPUTS + len(wanted.state_names)
         for one, other in zip(found, expected, strict=True):
             is_close(one, other)
-        mine, theirs = found[7:], expected[7:]
+        mine, theirs = found[1 + OUTPUTS :], expected[1 + OUTPUTS :]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -80,7 +80,7 @@ def test_prepared_products_have_the_names_of_the_heads_own():
     step = prepared_step(encoder, 4)
     found = {checkpoint_name(name) for name, part in step.encoder.named_modules() if hasattr(part, "weight")}
     wanted = {name for name in kinds(encoder) if name.startswith("heads.")}
-    assert "heads.command.mix" in wanted and wanted <= found
+    assert "heads.turns.stack.convs.0.conv" in wanted and wanted <= found
 
 
 @pytest.fixture(scope="module")

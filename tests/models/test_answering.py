@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from bundled import SMALL, make, speech_like
-from tiny_heads import tiny_heads
+from carried import KIND_OF, kept_heads
 
 from speechpress.compressor.models.answering import hear, with_heads
 from speechpress.compressor.models.streaming import StreamingEncoder, TorchEngine
@@ -47,19 +47,19 @@ def streamed(engine, wave):
 def test_a_stream_answers_as_the_whole_recording_does(name):
     encoder = make(CONFIGS[name])
     wave = speech_like(9_000)
-    frames, answers = streamed(TorchEngine(encoder, 4, heads=tiny_heads(encoder.config)), wave)
-    carrying = with_heads(encoder, tiny_heads(encoder.config))
+    frames, answers = streamed(TorchEngine(encoder, 4, heads=kept_heads(encoder.config)), wave)
+    carrying = with_heads(encoder, kept_heads(encoder.config))
     with torch.inference_mode():
         wanted, said = hear(carrying, torch.from_numpy(wave)[None], chunk_frames=4)
     assert np.abs(frames - wanted[0].numpy()).max() < 1e-4
-    assert {head for head, _ in answers} == {"phones", "vad", "command", "units", "voice"}
+    assert {head for head, _ in answers} == set(KIND_OF)
     for (head, output), found in answers.items():
         assert np.abs(found - said[head][output][0].numpy()).max() < 1e-4, (head, output)
 
 
 def test_garbage_before_the_audio_and_after_its_end_reaches_no_state_of_a_head():
     encoder = make(SMALL)
-    step = StreamingEncoder(with_heads(encoder, tiny_heads(encoder.config)), 4)
+    step = StreamingEncoder(with_heads(encoder, kept_heads(encoder.config)), 4)
     loud = torch.randn(1, step.spec.chunk_samples)
     state = step.initial_state()
     names = [name for name in state if name.startswith("voice/")]
@@ -69,15 +69,18 @@ def test_garbage_before_the_audio_and_after_its_end_reaches_no_state_of_a_head()
     for where in (before, after):
         _, _, new = step.hear(loud, where)
         assert all(torch.equal(new[name], state[name]) for name in names)
-    assert step.hear(loud, inside)[2]["voice/count"].item() == 4
+    assert step.hear(loud, inside)[2]["voice/frames"].item() == 4
 
 
 def test_an_encoder_without_heads_answers_nothing_and_has_its_own_state():
     encoder = make(SMALL)
-    plain, carrying = StreamingEncoder(encoder, 4), StreamingEncoder(with_heads(encoder, tiny_heads(SMALL)), 4)
+    plain, carrying = StreamingEncoder(encoder, 4), StreamingEncoder(with_heads(encoder, kept_heads(SMALL)), 4)
     own = plain.state_names
     assert carrying.state_names[: len(own)] == own
-    assert carrying.state_names[len(own) :] == ("command/past", "command/seen", "voice/sum", "voice/count")
+    assert carrying.state_names[len(own) :] == (
+        *("phones/past", "vad/past", "voice/sums", "voice/squares", "voice/frames"),
+        *(f"turns/past_{index}" for index in range(3)),
+    )
     assert (
         not hasattr(encoder, "heads")
         and not TorchEngine(encoder, 4)
@@ -87,11 +90,13 @@ def test_an_encoder_without_heads_answers_nothing_and_has_its_own_state():
 
 
 def test_a_head_of_another_student_is_refused():
-    heads = tiny_heads(replace(SMALL, width=16))
-    with pytest.raises(SpeechpressError, match=r"'phones' listens to 2 layers, 16 wide, but this encoder has 2 of 32"):
+    heads = kept_heads(replace(SMALL, width=16))
+    with pytest.raises(
+        SpeechpressError, match=r"'phones' hears 2 layers of width 16, but this encoder has 2 of width 32"
+    ):
         with_heads(make(SMALL), heads)
 
 
 def test_a_name_that_pytorch_uses_itself_is_refused():
     with pytest.raises(SpeechpressError, match="cannot be called 'type'"):
-        with_heads(make(SMALL), {"type": tiny_heads(SMALL)["vad"]})
+        with_heads(make(SMALL), {"type": kept_heads(SMALL)["vad"]})
