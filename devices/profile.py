@@ -171,8 +171,8 @@ def _judge(device: Device, record: Record) -> None:
         words = [str(line) for line in golden.get("far") or [said]]
         raise CheckFailed(
             f"{device.address}: the golden clip does not match: {'; '.join(words)}. Nothing was timed, because "
-            "wrong numbers are no use fast. Run `compress verify` on the bundle here; if that passes, the device has another "
-            "ExecuTorch or is broken"
+            "wrong numbers are no use fast. Run `compress verify` on the bundle here; if that passes, the device has "
+            "another ExecuTorch or is broken"
         )
 
 
