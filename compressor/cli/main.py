@@ -18,6 +18,7 @@ from . import measure as cli_measure
 from .demo import demo
 from .eval import evaluate
 from .failures import fail, refused
+from .head import head
 from .options import BUNDLES, RUNS, Json, resume_words
 from .prune import prune
 from .quantize import quantize
@@ -290,6 +291,7 @@ def verify_bundle(
 
 
 app.command("eval")(evaluate)
+app.command("head")(head)
 app.command("prune")(prune)
 app.command("quantize")(quantize)
 app.command("profile")(cli_measure.profile)
