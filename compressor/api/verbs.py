@@ -235,6 +235,7 @@ def export(
     chunk_ms: Sequence[float] = (),
     layers: str = "last",
     heads: str = "none",
+    head_tolerance: float = 0.05,
     offline_s: float = 10.0,
     overwrite: bool = False,
     allow_fallback: bool = False,
@@ -250,6 +251,7 @@ def export(
         chunk_ms: chunk sizes, the first is the default; else the target's.
         layers: last, all, or numbers such as "0,2,4", side by side in each frame.
         heads: none, all of the checkpoint, or names such as "phones,vad"; frames come out as well.
+        head_tolerance: the share of its figure on held-out speech that a head may lose.
         offline_s: the longest recording that can be run at once, in seconds; 0: none.
         allow_fallback: accept a program that runs much beside its backend.
 
@@ -267,7 +269,7 @@ def export(
     # Not every backend runs every scheme.
     check_scheme(place, quantize or place.quantize)
     planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers, heads)
-    return write(planned, Path(out), overwrite, allow_fallback, say)
+    return write(planned, Path(out), overwrite, allow_fallback, say, head_tolerance)
 
 
 def evaluate(

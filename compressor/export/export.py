@@ -31,6 +31,7 @@ from .card import write_card
 from .closeness import GOLDEN_S, golden, inputs, noise, on_noise
 from .document import ExportPlan, facts, min_samples, summary
 from .half import HalfOffline, HalfStep
+from .head_loss import TOLERANCE, head_losses, judge_losses
 from .lower import Lowered, Method, lower
 from .prepare import Offline, prepared_step
 from .pt2e import as_prepared
@@ -118,16 +119,23 @@ def choose_quantization(source: Source, target: Target, quantize: str | None) ->
 
 
 def export(
-    planned: ExportPlan, out: Path, overwrite: bool = False, allow_fallback: bool = False, say: OnText = print
+    planned: ExportPlan,
+    out: Path,
+    overwrite: bool = False,
+    allow_fallback: bool = False,
+    say: OnText = print,
+    head_tolerance: float = TOLERANCE,
 ) -> dict[str, Any]:
     """Write a bundle, or nothing: what stood at `out` is only replaced by one that passed its checks.
+
+    `head_tolerance`: the share of its own figure that a head may lose on held-out speech.
 
     Returns:
         What `compress export --json` prints.
 
     Raises:
-        CheckFailed: the program is not as close to the checkpoint as the target asks, or its backend takes less than
-            95 % of the time and that was not allowed.
+        CheckFailed: the program, or a head in it, is not as close to the checkpoint as the target asks, a head lost too
+            much, or its backend takes less than 95 % of the time and that was not allowed.
         SpeechpressError: `out` exists, the encoder cannot be lowered, or the folder cannot be written.
     """
     if out.exists() and not overwrite:
@@ -143,6 +151,10 @@ def export(
         if planned.target.runs_here:
             say("running each of them, and comparing with the checkpoint")
             document |= _measured(planned, folder, lowered)
+            judge(document)
+            if planned.heads and (planned.chunks or planned.max_samples):
+                losses = head_losses(planned, folder, head_tolerance, say)
+                document["heads"] = [head | {"metrics": losses[head["name"]]} for head in document["heads"]]
         # Again, because the digest is over what has been measured too.
         _seal(folder, document)
         write_card(folder, document)
@@ -223,7 +235,7 @@ def _judge(document: dict[str, Any], allow_fallback: bool) -> None:
                 f"{document['quantize']!r} must keep {describe(tolerance)}. Nothing was written. "
                 "Try --quantize int8-linear or --quantize none"
             )
-    judge(document)
+    judge_losses(document)
     for method, share in document["delegation"].items():
         if share["time_share"] < MIN_DELEGATED and not allow_fallback:
             costliest = share["fallback"][0]

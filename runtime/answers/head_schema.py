@@ -21,6 +21,22 @@ OUTPUT = Fields(
         "dtype": Text(choices=("float32", "int64")),
     }
 )
+_NUMBER = Real(-1e12, 1e12)
+METRICS = Fields(
+    {},
+    {
+        "note": Text(2000, lines=True),
+        "metric": Text(100),
+        "better": Text(choices=("lower", "higher")),
+        "before": _NUMBER,
+        "after": _NUMBER,
+        "lost": _NUMBER,
+        "tolerance": _NUMBER,
+        "method": Text(pattern=METHOD),
+        "clips": Whole(0, 2**31 - 1),
+        "seconds": Real(0, 1e9),
+    },
+)
 HEAD = Fields(
     {
         "name": Text(pattern=NAME),
@@ -36,7 +52,7 @@ HEAD = Fields(
         "outputs": Items(OUTPUT, 1, 10),
     },
     {
-        "metrics": Maybe(Table(Anything(), 100)),
+        "metrics": Maybe(METRICS),
         "parity": Table(Table(FIGURES, 10), 1000, METHOD),
         "tolerance": FIGURES,
     },
