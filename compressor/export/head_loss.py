@@ -91,5 +91,5 @@ def judge_losses(document: Mapping[str, Any]) -> None:
                 f"head {head['name']!r}: {found['metric']} is {found['after']:.3f} out of the bundle and "
                 f"{found['before']:.3f} by the checkpoint, {found['lost']:.1%} worse, but at most "
                 f"{found['tolerance']:.1%} is allowed ({found['clips']} held-out clips, {found['method']}). "
-                "Nothing was written. Try another --quantize, allow more with --head-tolerance, or leave this head out of --heads"
+                "Nothing was written. Try another --quantize, allow more with --head-tolerance, or leave the head out"
             )

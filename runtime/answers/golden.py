@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Figures = dict[str, float]
+FIGURES = ("max_abs", "snr_db", "cosine", "agreement")  # a reader lets be what it does not know
 Rows = Mapping[str, Mapping[str, "np.ndarray"]]  # (T, W) by head and output
 
 
@@ -82,6 +83,6 @@ def worst(figures: Sequence[Figures]) -> Figures:
 
 def describe(figures: Mapping[str, Any]) -> str:
     """For people."""
-    own = {name: value for name, value in figures.items() if name != "agreement"}
+    own = {name: figures[name] for name in FIGURES if name in figures and name != "agreement"}
     words = [describe_frames(own)] if own else []
     return ", ".join([*words, *([f"{figures['agreement']:.1%} the same"] if "agreement" in figures else [])])
