@@ -21,6 +21,7 @@ import numpy as np
 from .answers.golden import Figures, Rows, compare_answers, golden_rows, worst
 from .answers.golden import describe as describe_answers
 from .answers.golden import within as answers_within
+from .answers.head_spec import HeadSpec
 from .bundle import Bundle, read_bundle, ways
 from .engine import PteEngine, PteModel
 from .errors import SpeechpressError
@@ -124,7 +125,8 @@ class _Kept:
     """An engine that keeps what heads answer to each chunk of the one stream that it runs."""
 
     def __init__(self, engine: PteEngine) -> None:
-        self.engine, self.spec, self.heads = engine, engine.spec, engine.heads
+        self.engine, self.spec = engine, engine.spec
+        self.heads: tuple[HeadSpec, ...] = ()  # to the stream: nobody here wants events
         self.answers: list[Mapping[str, Mapping[str, np.ndarray]]] = []
 
     def initial_state(self) -> State:
@@ -143,7 +145,7 @@ class _Kept:
                 name: _joined([every[head.name][name][0] for every in self.answers], per, first, frames)
                 for name, per in head.outputs.items()
             }
-            for head in self.heads
+            for head in self.engine.heads
         }
 
 

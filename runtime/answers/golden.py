@@ -77,8 +77,8 @@ def within(figures: Figures, tolerance: Mapping[str, float]) -> bool:
 
 def worst(figures: Sequence[Figures]) -> Figures:
     """The worst of each figure, of those that have it."""
-    names = dict.fromkeys(name for each in figures for name in each)
-    return {name: (max if name == "max_abs" else min)(each[name] for each in figures if name in each) for name in names}
+    found: dict[str, list[float]] = {name: [each[name] for each in figures if name in each] for name in FIGURES}
+    return {name: (max if name == "max_abs" else min)(values) for name, values in found.items() if values}
 
 
 def describe(figures: Mapping[str, Any]) -> str:
