@@ -33,8 +33,7 @@ MEASURED = Fields(
         "method": Text(pattern=METHOD),
         "clips": Whole(0, 2**31 - 1),
         "seconds": Real(0, 1e9),
-    },
-    {"note": Text(2000, lines=True)},
+    }
 )
 METRICS = Either((MEASURED, Fields({"note": Text(2000, lines=True)})))  # measured, or why not
 HEAD = Fields(
