@@ -114,7 +114,7 @@ def head_lines(document: dict[str, Any]) -> list[str]:
     for head in document.get("heads", []):
         count = len([label for label in head["labels"] if label])
         line = f"head {head['name']}: {head['kind']}" + (f", {count} label{'s' * (count != 1)}" if count else "")
-        figures = [each for outputs in head["parity"].values() for each in outputs.values()]
+        figures = [each for outputs in head.get("parity", {}).values() for each in outputs.values()]
         line += f"; against the checkpoint: {describe_answers(worst(figures))}" if figures else "; not run here"
         lines.append(line + metric_words(head.get("metrics")))
     return lines
