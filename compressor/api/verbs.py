@@ -144,6 +144,7 @@ def quantize(
 
     Raises SpeechpressError for an unknown scheme, what is no checkpoint, or a folder in use.
     """
+    from speechpress.compressor.heads.files import read_heads
     from speechpress.compressor.quantize.ptq import prepare
     from speechpress.compressor.quantize.ptq import quantize as write
     from speechpress.compressor.quantize.scheme import CALIBRATED
@@ -151,7 +152,8 @@ def quantize(
 
     # Before the checkpoint and speech are read.
     known_scheme(scheme)
-    prepared = prepare(Path(checkpoint), None if data is None else Path(data), scheme in CALIBRATED)
+    heads = read_heads(checkpoint)
+    prepared = prepare(Path(checkpoint), None if data is None else Path(data), scheme in CALIBRATED, heads)
     return write(prepared, scheme, Path(out), say, budget_db, overwrite)
 
 
@@ -232,6 +234,8 @@ def export(
     quantize: str | None = None,
     chunk_ms: Sequence[float] = (),
     layers: str = "last",
+    heads: str = "none",
+    head_tolerance: float = 0.05,
     offline_s: float = 10.0,
     overwrite: bool = False,
     allow_fallback: bool = False,
@@ -246,6 +250,8 @@ def export(
         quantize: a scheme; else the checkpoint's own, else the target's.
         chunk_ms: chunk sizes, the first is the default; else the target's.
         layers: last, all, or numbers such as "0,2,4", side by side in each frame.
+        heads: none, all of the checkpoint, or names such as "phones,vad"; frames come out as well.
+        head_tolerance: the share of its figure on held-out speech that a head may lose.
         offline_s: the longest recording that can be run at once, in seconds; 0: none.
         allow_fallback: accept a program that runs much beside its backend.
 
@@ -262,8 +268,8 @@ def export(
     place = target_of(target)
     # Not every backend runs every scheme.
     check_scheme(place, quantize or place.quantize)
-    planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers)
-    return write(planned, Path(out), overwrite, allow_fallback, say)
+    planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers, heads)
+    return write(planned, Path(out), overwrite, allow_fallback, say, head_tolerance)
 
 
 def evaluate(

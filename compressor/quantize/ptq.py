@@ -5,6 +5,7 @@ folder still opens everywhere.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from speechpress.runtime.atomic import atomic_folder, write_json
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
+from ..models.answering import Kept, with_heads
 from ..models.checkpoint import (
     CARD,
     CONFIG,
@@ -89,9 +91,13 @@ def open_unquantized(folder: Path) -> Checkpoint:
     )
 
 
-def prepare(folder: Path, data: Path | None, needs_speech: bool) -> Prepared:
-    """Open what `quantize` and the report need, and refuse what cannot be, before any long work."""
+def prepare(folder: Path, data: Path | None, needs_speech: bool, heads: Mapping[str, Kept] | None = None) -> Prepared:
+    """Open what `quantize` and the report need, and refuse what cannot be, before any long work.
+
+    The encoder carries the `heads`, so that whatever is settled for its operators is settled for theirs.
+    """
     opened = open_unquantized(folder)
+    opened = replace(opened, encoder=with_heads(opened.encoder, heads or {}))
     recipe = opened.card.get("recipe")
     # So that the same recordings are held out again.
     seed = recipe.get("train", {}).get("seed", 0) if isinstance(recipe, dict) else 0
