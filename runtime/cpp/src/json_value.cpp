@@ -44,7 +44,7 @@ class Parser {
   JsonValue document() {
     JsonValue value = any(0);
     skip_space();
-    if (place_ != json_.size()) throw Error("something follows its end");
+    if (place_ != json_.size()) throw Error("it has something behind its end");
     return value;
   }
 
