@@ -8,16 +8,16 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import json_text
 
 from . import measure as cli_measure
 from .demo import demo
 from .eval import evaluate
+from .failures import fail, refused
 from .options import BUNDLES, RUNS, Json, resume_words
 from .prune import prune
 from .quantize import quantize
@@ -320,18 +320,15 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         fail(error, "--json" in words)
+    except OSError as error:
+        # What the system refuses about a file that was named is the user's to mend; all else is ours.
+        if debug or error.filename is None:
+            raise
+        fail(refused(error), "--json" in words)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         # 128 + SIGINT, as shells tell it.
         raise SystemExit(130) from None
-
-
-def fail(error: SpeechpressError, json: bool) -> Any:
-    """Say what went wrong, on stderr, and with --json as the one document on stdout, and exit."""
-    if json:
-        sys.stdout.write(json_text({"error": str(error)}, ascii=True) + "\n")
-    sys.stderr.write(f"error: {error}\n")
-    raise SystemExit(error.exit_code)
 
 
 if __name__ == "__main__":
