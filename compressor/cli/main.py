@@ -18,6 +18,7 @@ from . import measure as cli_measure
 from .demo import demo
 from .eval import evaluate
 from .failures import fail, refused
+from .head import head
 from .options import BUNDLES, RUNS, Json, resume_words
 from .prune import prune
 from .quantize import quantize
@@ -224,6 +225,13 @@ def export_bundle(
     layers: Annotated[
         str, typer.Option(help="What comes out: last, all, or numbers such as 0,2,4, side by side in each frame.")
     ] = "last",
+    heads: Annotated[
+        str,
+        typer.Option(help="Heads that go along: none, all of the checkpoint, or names such as phones,vad,features."),
+    ] = "none",
+    head_tolerance: Annotated[
+        float, typer.Option(min=0, help="The share of its figure on held-out speech that a head may lose.")
+    ] = 0.05,
     offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once; 0: none.")] = 10.0,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Accept a program that runs much beside its backend.")
@@ -249,13 +257,13 @@ def export_bundle(
     from ..export.source import open_source
 
     source = open_source(source_name)
-    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers)
+    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers, heads)
     if not order.chunks:
         screen.say(f"{source.name} does not stream ({source.encoder.config.blockers[0]}): whole recordings and windows")
     name = "-".join([source.name, place.name, *([order.scheme] if order.scheme != "none" else [])])
     folder = choose_folder(out, BUNDLES, name, resume=False)
     with screen.busy("export") as say:
-        document = export(order, folder, overwrite, allow_fallback, say)
+        document = export(order, folder, overwrite, allow_fallback, say, head_tolerance)
     if not place.runs_here:
         screen.say(f"{place.backend} does not run here: check the golden clip on the device")
     screen.result(document, export_table(document), f"bundle: {folder}   next: compress verify {folder}")
@@ -286,6 +294,7 @@ def verify_bundle(
 
 
 app.command("eval")(evaluate)
+app.command("head")(head)
 app.command("prune")(prune)
 app.command("quantize")(quantize)
 app.command("profile")(cli_measure.profile)

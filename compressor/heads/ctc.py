@@ -9,8 +9,7 @@ frames comes before it.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .causal import CausalConv
-from .module import Head, State
+from .module import CausalConv, Head, State
 
 BLANK_BIAS = 3.0  # so that it starts from silence; else hundreds of steps go into unlearning random labels
 

@@ -15,16 +15,16 @@ from torch import Tensor
 from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import json_text, parse_object, read_json
-from speechpress.runtime.parts import entries
+from speechpress.runtime.json_file import json_text, read_json
 from speechpress.runtime.schema import Anything, Fields, Items, Kind, Maybe, Real, Table, Text, Unfit, Whole, require
 
 from ..models.checkpoint import CARD, WEIGHTS, read_config, read_shapes, read_tensors, sha256, write_tensors
 from ..models.config import SAMPLE_RATE, EncoderConfig
+from ..models.kept_heads import ENDING, KEY, check_fresh, head_document, head_names, head_path
 from .kinds import KINDS, MOST_LABELS
 from .module import Head
 
-FOLDER, ENDING, KEY, SCHEMA = "heads", ".safetensors", "speechpress_head", 1
+SCHEMA = 1
 NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
 RESERVED = ("features", "frames", "all", "none")  # words that stand beside names of heads in `export --heads`
 
@@ -99,18 +99,6 @@ def checked_name(name: str) -> str:
     return name
 
 
-def head_path(folder: Path, name: str) -> Path:
-    return folder / FOLDER / f"{name}{ENDING}"
-
-
-def head_names(folder: Path) -> list[str]:
-    """The heads of a checkpoint, by their files."""
-    where = folder / FOLDER
-    if not where.is_dir():
-        return []
-    return [path.name.removesuffix(ENDING) for path in entries(where) if path.name.endswith(ENDING)]
-
-
 def save_head(folder: Path, head: KeptHead) -> None:
     """Write a head into a checkpoint's folder, in the place of one of its name, and tell the card of it.
 
@@ -170,12 +158,9 @@ def read_heads(folder: str | Path, names: Iterable[str] | None = None) -> dict[s
 
 def read_head(path: Path) -> KeptHead:
     """One file, whatever student it lies beside; raises SpeechpressError when it is damaged."""
-    shapes = read_shapes(path)
-    tensors, metadata = read_tensors(path)
-    if KEY not in metadata:
-        raise SpeechpressError(f"{path}: is no head (its metadata has no {KEY})")
-    document = parse_object(metadata[KEY], f"{path}: {KEY}", strict=True)
+    document = head_document(path)
     _check_document(document, str(path))
+    shapes = read_shapes(path)
     module = _made(document)
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     if wanted != shapes:
@@ -184,6 +169,7 @@ def read_head(path: Path) -> KeptHead:
             f"{path}: does not fit its own metadata: tensor {wrong!a:.80} is {shapes.get(wrong, 'missing')}, but must "
             f"be {wanted.get(wrong, 'absent')}"
         )
+    tensors, _ = read_tensors(path)
     _check_numbers(tensors, path)
     module.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
     return KeptHead(
@@ -231,9 +217,5 @@ def _fitting(head: KeptHead, folder: Path, config: EncoderConfig, weights: str) 
             f"{path}: is the head of another student: it hears {head.module.layers} layers of width "
             f"{head.module.width}, this one has {layers} of width {config.width}; train it again with `compress head`"
         )
-    if head.student_sha256 != weights:
-        raise SpeechpressError(
-            f"{path}: is stale: it was trained on a student with other weights (sha256 {head.student_sha256[:12]}, "
-            f"here {weights[:12]}), and would answer wrongly; train it again with `compress head --overwrite`"
-        )
+    check_fresh(path, head.student_sha256, weights)
     return head

@@ -8,8 +8,7 @@ what came before. It is trained by the permutation-free loss (arXiv:1909.05952):
 
 from torch import Tensor, nn
 
-from .causal import CausalStack
-from .module import Head, State
+from .module import CausalStack, Head, State
 
 
 class Segment(Head):

@@ -6,8 +6,7 @@ Shapes: B streams, T frames, D width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .causal import CausalConv
-from .module import Head, State
+from .module import CausalConv, Head, State
 
 
 class Vad(Head):

@@ -7,11 +7,8 @@ import torch
 from tiny_heads import ARGUMENTS, LABELS, heard, tiny_head, whole
 
 from speechpress.compressor.heads.files import (
-    KEY,
     KeptHead,
     checked_name,
-    head_names,
-    head_path,
     read_head,
     read_heads,
     save_head,
@@ -28,6 +25,7 @@ from speechpress.compressor.models.checkpoint import (
 )
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.models.kept_heads import KEY, head_names, head_path
 from speechpress.runtime.errors import SpeechpressError
 
 LAYERS, WIDTH = 2, 16  # of the student below
