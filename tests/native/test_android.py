@@ -17,11 +17,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from answer_vectors import FOLDER as VECTORS
+from carried import export_with_heads
 from safetensors.numpy import save_file
 
 from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.bundle import digest, read_bundle
-from speechpress.runtime.engine import Program
+from speechpress.runtime.engine import Program, PteEngine
 from speechpress.runtime.program_checks import run_golden
 from speechpress.runtime.spec import NO_END, StreamSpec
 from speechpress.runtime.stream import Step, StreamingExtractor
@@ -429,6 +430,27 @@ def test_an_exported_program_gives_the_same_frames(class_path, small_bundle, tmp
         assert int(frames) == len(bundle.golden[f"frames_{entry['chunk_frames']}"])
         assert float(max_abs) == pytest.approx(parities[method]["max_abs"], rel=1e-6)
     check_sums(lines[2 + len(bundle.document["streams"]) :], bundle)
+
+
+def test_an_exported_program_with_heads_gives_the_same_events(class_path, tmp_path):
+    folder = tmp_path / "served" / "small"
+    shutil.copytree(export_with_heads(tmp_path), folder)
+    with subprocess.Popen(
+        ["java", "-cp", class_path, CROSS_CHECK, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        serve(Program(folder / "encoder.pte"), process.stdout, process.stdin)
+    assert process.returncode == 0
+    lines = (folder / "report.txt").read_text(encoding="utf-8").split("\n")
+    assert lines[0] == "ok" and lines[2].split()[:2] == ["step_4", "true"]
+    found = [json.loads(line) for line in lines if line.startswith("{")]
+    stream = StreamingExtractor(PteEngine(folder))
+    audio = read_bundle(folder).golden["audio"]
+    parts = [stream.push(audio[at : at + 1000]) for at in range(0, len(audio), 1000)] + [stream.flush()]
+    wanted = [event.to_dict() for part in parts for event in part.events]
+    assert {event["head"] for event in wanted} == {"phones", "units", "vad", "voice"}
+    for name in ("head", "number", "label", "start_s", "end_s", "final"):
+        assert [event[name] for event in found] == [event[name] for event in wanted]
+    assert [event["score"] for event in found] == pytest.approx([event["score"] for event in wanted], abs=1.01e-4)
 
 
 def check_sums(lines, bundle):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from answer_vectors import FOLDER
+from carried import export_with_heads
 from toolchain import Toolchain, package_folder, sign
 
 from speechpress.compressor.export.document import facts
@@ -20,7 +21,8 @@ from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.targets import target_of
 from speechpress.runtime.answers.head_spec import HeadSpec
-from speechpress.runtime.engine import Program
+from speechpress.runtime.bundle import read_bundle
+from speechpress.runtime.engine import Program, PteEngine
 from speechpress.runtime.program_checks import constants
 from speechpress.runtime.stream import Step, StreamingExtractor
 
@@ -143,6 +145,26 @@ def test_events_are_those_of_python(native, exported):
         assert one["score"] == pytest.approx(two["score"], abs=2e-3)
         assert one.get("vector", []) == pytest.approx(two.get("vector", []), abs=2e-3)
     assert json.loads(err.splitlines()[-1])["frames"] == CONFIG.frames(len(wave))
+
+
+@pytest.mark.parametrize("scheme", ("none", "int8"))
+def test_an_exported_bundle_says_the_same_of_its_golden_clip(native, tmp_path, scheme):
+    """Exported as `compress export` does it, with heads of four kinds."""
+    bundle = read_bundle(export_with_heads(tmp_path, scheme))
+    audio = bundle.golden["audio"]
+    code, out, err = call(native[0], bundle.program, "--events", "jsonl", stdin=audio.tobytes())
+    assert code == 0, err
+    stream = StreamingExtractor(PteEngine(bundle))
+    wanted = [event.to_dict() for event in (*stream.push(audio).events, *stream.flush().events)]
+    found = [json.loads(line) for line in out.decode().splitlines()]
+    # Even the scores: it is the same library on the same machine.
+    assert {event["head"] for event in wanted} == {"phones", "units", "vad", "voice"}
+    assert [labels(event) for event in found] == [labels(event) for event in wanted]
+    assert [event["score"] for event in found] == pytest.approx([event["score"] for event in wanted], abs=1e-3)
+
+
+def labels(event):
+    return [event[name] for name in ("head", "number", "label", "start_s", "end_s", "final")]
 
 
 def test_frames_come_beside_events(native, exported, tmp_path):
