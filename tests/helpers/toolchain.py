@@ -37,7 +37,7 @@ class Toolchain:
 
     def build(self, folder):
         """Commands that run the runner and the C++ tests."""
-        sources = [*CPP.glob("src/*.cpp"), *CPP.glob("run/*.cpp")]
+        sources = [*CPP.glob("src/**/*.cpp"), *CPP.glob("run/*.cpp")]
         objects = {source.relative_to(CPP).as_posix(): self.compile(source, folder) for source in sources}
         runner = self.link(objects.values(), folder / "speechpress-run")
         parts = [path for name, path in objects.items() if name != "run/main.cpp"]
@@ -54,8 +54,8 @@ def package_folder():
     return importlib.util.find_spec("executorch").submodule_search_locations[0]
 
 
-def sign(folder, contents=None):
+def sign(folder, contents=None, heads=()):
     """Lay a bundle.json beside programs, with what the runtime reads; `contents` instead of the files'."""
     contents = contents or {path.name: path.read_bytes() for path in folder.glob("*.pte")}
     files = {name: {"sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
-    (folder / "bundle.json").write_text(json.dumps({"schema": 1, "files": files}))
+    (folder / "bundle.json").write_text(json.dumps({"schema": 2 if heads else 1, "files": files, "heads": list(heads)}))

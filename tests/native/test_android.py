@@ -16,10 +16,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from answer_vectors import FOLDER as VECTORS
+from carried import export_with_heads
 from safetensors.numpy import save_file
 
+from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.bundle import digest, read_bundle
-from speechpress.runtime.engine import Program
+from speechpress.runtime.engine import Program, PteEngine
 from speechpress.runtime.program_checks import run_golden
 from speechpress.runtime.spec import NO_END, StreamSpec
 from speechpress.runtime.stream import Step, StreamingExtractor
@@ -67,6 +70,29 @@ class ToyEngine:
             "features": features[None, spec.chunk_frames :],
         }
         return Step(np.where(_exists(numbers, end), frames, np.float32(np.nan))[None], new)
+
+
+class ToyWithHeads(ToyEngine):
+    """The heads of the toy in CrossCheck.kt: an output is the first columns of the frames."""
+
+    heads = (
+        HeadSpec("phones", "ctc", ("", "é", "🙂", "c"), (4,)),
+        HeadSpec("beam", "ctc", ("", "a", "b", "c"), (4,), decoder={"method": "beam", "wait_s": 0.2}),
+        HeadSpec("units", "units", (), (6, 1)),
+        HeadSpec("who", "speaker", (), (3,), decoder={"every_s": 0.2}),
+        HeadSpec("speech", "vad", ("speech",), (1,), decoder={"min_speech_s": 0.02, "min_silence_s": 0.04}),
+    )
+
+    def step(self, chunk, state):
+        step = super().step(chunk, state)
+        return step._replace(answers={head.name: self._answer(head, step.frames) for head in self.heads})
+
+    def _answer(self, head, frames):
+        if head.kind == "units":
+            return {"distances": frames[..., :6], "ids": np.zeros((1, frames.shape[1], 1), np.int64)}
+        if head.kind == "speaker":
+            return {"vector": np.nan_to_num(frames[:, -1:, :3])}
+        return {"logits": frames[..., : head.widths[0]]}
 
 
 def _exists(numbers, end):
@@ -201,7 +227,9 @@ def write_bundles(folder):
     """Good ones, and one for every way of being wrong."""
     write_bundle(folder / "good")
     write_bundle(folder / "far_off", golden_error=1e-3)
-    write_bundle(folder / "newer", lambda document: document.update(schema=2))
+    write_bundle(folder / "newer", lambda document: document.update(schema=3))
+    for name, heads in HEADS.items():
+        write_bundle(folder / name, lambda document, heads=heads: document.update(schema=2, heads=heads))
     write_bundle(folder / "no_stream", lambda document: document.update(streams=[]))
     write_bundle(folder / "no_state", lambda document: document.pop("state"))
     write_bundle(folder / "other_lookahead", lambda document: document["streams"][0].update(first_frame=-1))
@@ -216,6 +244,16 @@ def write_bundles(folder):
     write_bundle(folder / "leads_out", lambda document: document["files"].update({"../out": facts(__file__)}))
     write_bundle(folder / "deep", lambda document: document.update(lineage=json.loads("[" * 200 + "]" * 200)))
     write_bundle(folder / "no_hop", lambda document: document["audio"].update(hop_samples=0))
+
+
+GOOD_HEADS = [head.to_dict() for head in ToyWithHeads.heads]
+HEADS = {
+    "heads": GOOD_HEADS,
+    "empty_alphabet": [HeadSpec("phones", "ctc", ("",), (1,)).to_dict()],
+    "unknown_kind": [HeadSpec("nose", "smell", (), (1,)).to_dict()],
+    "unknown_parameter": [HeadSpec("phones", "ctc", ("", "a"), (2,), decoder={"beams": 3}).to_dict()],
+    "heads_of_one_name": [GOOD_HEADS[0], GOOD_HEADS[0]],
+}
 
 
 def write_flipped(folder):
@@ -248,6 +286,7 @@ def checked(class_path, tmp_path_factory):
         write_case(folder / "streams" / name, *case)
     write_bundles(folder / "bundles")
     write_flipped(folder / "bundles")
+    shutil.copytree(VECTORS, folder / "answers")
     call("java", "-cp", class_path, CROSS_CHECK, str(folder))
     return folder
 
@@ -310,6 +349,29 @@ def test_a_bundle_of_python_is_read_and_its_golden_clip_met(checked):
     ]
 
 
+def test_every_vector_of_heads_holds_in_kotlin(checked):
+    for path in VECTORS.glob("*.json"):
+        lines = (checked / "answers" / f"{path.name}.txt").read_text(encoding="utf-8").split("\n")
+        names = [case["name"] for case in json.loads(path.read_text(encoding="utf-8"))["cases"]]
+        assert lines == [f"{name}: ok" for name in names]
+
+
+def test_events_of_a_bundles_heads_are_those_of_python(checked):
+    """Through the lib module, the outputs taken apart from the program's; the toy engine gives the same bits."""
+    lines = report(checked, "heads")
+    assert lines[0] == "ok" and [line.split()[1] for line in lines[2:4]] == ["true", "true"]
+    found = [json.loads(line) for line in lines[4:] if line.startswith("{")]
+    clip = np.random.default_rng(3).normal(0, 0.1, 32_000).astype(np.float32)
+    stream = StreamingExtractor(ToyWithHeads(SPECS["model"]))
+    parts = [stream.push(clip[at : at + 1000]) for at in range(0, len(clip), 1000)] + [stream.flush()]
+    wanted = [event.to_dict() for part in parts for event in part.events]
+    assert {event["head"] for event in wanted} == {head.name for head in ToyWithHeads.heads}
+    assert len(found) == len(wanted) > 100
+    for one, two in zip(found, wanted, strict=True):
+        for key, value in two.items():
+            assert one[key] == (value if isinstance(value, (str, bool)) else pytest.approx(value, abs=1.01e-4))
+
+
 def test_frames_that_are_off_fail_the_golden_clip(checked):
     line = report(checked, "far_off")[2].split()
     assert line[:3] == ["step_16", "false", "99"]
@@ -319,7 +381,11 @@ def test_frames_that_are_off_fail_the_golden_clip(checked):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("newer", "schema 2.*update the app"),
+        ("newer", "schema 3.*update the app"),
+        ("empty_alphabet", r"head phones \(ctc\): has 1 labels for 1 columns, but must have .*at least 2"),
+        ("unknown_kind", "head nose: there is no decoder for the kind smell; update the app"),
+        ("unknown_parameter", r'head phones \(ctc\): its decoder has an unknown parameter "beams"'),
+        ("heads_of_one_name", "two heads of one name"),
         ("no_state", r'bundle\.json: has no "state"; export the bundle again'),
         ("other_lookahead", r'streams\[0\]: "first_frame" is -1, but must be -3'),
         ("other_type", "state audio is of type float16"),
@@ -364,6 +430,27 @@ def test_an_exported_program_gives_the_same_frames(class_path, small_bundle, tmp
         assert int(frames) == len(bundle.golden[f"frames_{entry['chunk_frames']}"])
         assert float(max_abs) == pytest.approx(parities[method].frames["max_abs"], rel=1e-6)
     check_sums(lines[2 + len(bundle.document["streams"]) :], bundle)
+
+
+def test_an_exported_program_with_heads_gives_the_same_events(class_path, tmp_path):
+    folder = tmp_path / "served" / "small"
+    shutil.copytree(export_with_heads(tmp_path), folder)
+    with subprocess.Popen(
+        ["java", "-cp", class_path, CROSS_CHECK, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        serve(Program(folder / "encoder.pte"), process.stdout, process.stdin)
+    assert process.returncode == 0
+    lines = (folder / "report.txt").read_text(encoding="utf-8").split("\n")
+    assert lines[0] == "ok" and lines[2].split()[:2] == ["step_4", "true"]
+    found = [json.loads(line) for line in lines if line.startswith("{")]
+    stream = StreamingExtractor(PteEngine(folder))
+    audio = read_bundle(folder).golden["audio"]
+    parts = [stream.push(audio[at : at + 1000]) for at in range(0, len(audio), 1000)] + [stream.flush()]
+    wanted = [event.to_dict() for part in parts for event in part.events]
+    assert {event["head"] for event in wanted} == {"phones", "units", "vad", "voice"}
+    for name in ("head", "number", "label", "start_s", "end_s", "final"):
+        assert [event[name] for event in found] == [event[name] for event in wanted]
+    assert [event["score"] for event in found] == pytest.approx([event["score"] for event in wanted], abs=1.01e-4)
 
 
 def check_sums(lines, bundle):

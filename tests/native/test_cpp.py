@@ -121,7 +121,7 @@ def other_programs(tmp_path_factory, encoder):
     folder, good = tmp_path_factory.mktemp("others"), constants(facts(order_of(encoder)))
     variants = {
         "foreign": {},
-        "newer": {**good, "schema": 2},
+        "newer": {**good, "schema": 3},
         "offline": {**good, "chunk_frames": [], "end_index": -1, "state_sizes": [], "state_initial": []},
         "no step": good,
         "no width": {name: value for name, value in good.items() if name != "width"},
@@ -305,7 +305,7 @@ def inspect(trace):
     [
         (["{program}", "--chunk-frames", 5], r"no chunks of 5 frames; it has 4, 16"),
         (["{foreign}"], "not one that speechpress exported"),
-        (["{newer}"], "has schema 2, but this runtime reads up to 1: it needs a newer speechpress"),
+        (["{newer}"], "has schema 3, but this runtime reads up to 2: it needs a newer speechpress"),
         (["{offline}"], "does not stream"),
         (["{no step}"], "cannot load step_4"),
         (["{no width}"], "its method 'width' is missing"),

@@ -14,8 +14,10 @@ import sys
 
 import numpy as np
 import pytest
+from answer_vectors import FOLDER
 from toolchain import Toolchain, package_folder, sign
 
+from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.choice import SHIPPED
 
 SANITIZE = ("-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize=vptr", "-fno-sanitize-recover=all")
@@ -81,7 +83,12 @@ def write_corpus(folder):
     for number in range(WAVS):
         (folder / f"{number:03}.wav").write_bytes(damaged(kinds[number % len(kinds)], number))
     document = (SHIPPED / "bundle.json").read_bytes()
-    small = json.dumps({"name": 'a "\\ b', "files": {"encoder.pte": {"size_bytes": 3, "sha256": "a" * 64}}}).encode()
+    files = {"encoder.pte": {"size_bytes": 3, "sha256": "a" * 64}}
+    heads = [
+        HeadSpec("p", "ctc", ("", "\u00e9\U0001f642"), (2,), decoder={"method": "beam", "wait_s": 0.5}).to_dict(),
+        HeadSpec("v", "vad", ("speech",), (1,), threshold=0.5).to_dict(),
+    ]
+    small = json.dumps({"name": 'a "\\ b', "heads": heads, "files": files}).encode()
     odd = [
         b"[" * 100_000,
         b'{"a":' * 100_000,
@@ -106,6 +113,11 @@ def test_the_tests_in_c_are_clean(sanitized, tmp_path):
     code, out, err = call(sanitized[1], SHIPPED / "encoder.pte", tmp_path / "audio.f32")
     assert code == 0, out.decode() + err
     assert out.count(b"ok ") >= 25
+
+
+def test_the_vectors_are_clean(sanitized):
+    code, out, err = call(sanitized[1], "--vectors", FOLDER)
+    assert code == 0 and b"FAILED" not in out and out.count(b"ok ") >= 60, out.decode() + err
 
 
 def test_300_damaged_files(sanitized, tmp_path):

@@ -10,9 +10,11 @@ import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Module
 import org.pytorch.executorch.Tensor
 import org.speechpress.android.StreamingFeatureExtractor
+import org.speechpress.core.Bundle
 import org.speechpress.core.BundleInstaller
 import org.speechpress.core.FloatTensor
 import org.speechpress.core.Frames
+import org.speechpress.core.HeadSpec
 import org.speechpress.core.HostTensor
 import org.speechpress.core.Json
 import org.speechpress.core.LongTensor
@@ -29,6 +31,7 @@ import org.speechpress.core.readSafetensors
  *
  *     streams/NAME   case.json and case.safetensors through a toy engine: frames.f32, end_s.f64, counts.txt
  *     bundles/NAME   opens a bundle of the toy engine and checks its golden clip through the lib module: report.txt
+ *     answers/NAME   plays the vectors of a kind of head: NAME.txt has a line for each case, "ok" or what differs
  *     served/NAME    the same for a real one, whose program is run by the process at the other end of stdin and stdout
  */
 fun main(args: Array<String>) {
@@ -42,6 +45,7 @@ fun main(args: Array<String>) {
         }
         File(bundle, "report.txt").writeText(report)
     }
+    File(folder, "answers").listFiles()?.sorted()?.forEach { File("$it.txt").writeText(playVectors(it).joinToString("\n")) }
     val served = ServedProgram(System.`in`, System.out)
     File(folder, "served").listFiles()?.sorted()?.forEach { bundle ->
         File(bundle, "report.txt").writeText(checkBundle(bundle) { served })
@@ -109,7 +113,15 @@ private fun checkBundle(folder: File, programOf: (Manifest) -> Program): String 
             "${stream.method} ${golden.passed} ${golden.frames} ${golden.parity.maxAbs} ${extractor.spec.worstAgeMs}"
         }
     }
-    return (listOf("ok", bundle.manifest.name) + lines + sums(bundle.manifest.initialState()) + sums(bundle.golden)).joinToString("\n")
+    val events = if (bundle.manifest.heads.isEmpty()) emptyList() else eventsOf(bundle)
+    return (listOf("ok", bundle.manifest.name) + lines + events + sums(bundle.manifest.initialState()) + sums(bundle.golden)).joinToString("\n")
+}
+
+/** What the heads say of the golden clip, which comes in pieces. */
+private fun eventsOf(bundle: Bundle): List<String> = StreamingFeatureExtractor(bundle).use { extractor ->
+    val audio = (bundle.golden.getValue("audio") as FloatTensor).values
+    val pieces = audio.indices.step(1000).map { extractor.push(audio.copyOfRange(it, minOf(it + 1000, audio.size))) }
+    (pieces + extractor.flush()).flatMap { it.events }.map { it.toJson() }
 }
 
 private fun sums(tensors: Map<String, HostTensor>): List<String> =
@@ -136,12 +148,28 @@ private class ToyProgram(private val manifest: Manifest) : Program {
         }.toMap()
         val step = ToyEngine(stream.spec).step(inputs[0].toTensor().dataAsFloatArray, state)
         val frames = FloatTensor(longArrayOf(1, stream.spec.chunkFrames.toLong(), manifest.width.toLong()), step.frames)
-        val outputs = listOf(frames) + manifest.state.map { step.state.getValue(it.name) }
+        // The toy's heads: an output is the first columns of its frames; whole numbers are all 0, a chunk has its last row.
+        val answers = manifest.heads.flatMap { head ->
+            head.widths.mapIndexed { output, width -> answer(head, output, width, step.frames) }
+        }
+        val outputs = listOf(frames) + answers + manifest.state.map { step.state.getValue(it.name) }
         return outputs.mapIndexed { index, tensor -> EValue.from(borrowed(method to index, tensor)) }.toTypedArray()
     }
 
+    private fun answer(head: HeadSpec, output: Int, width: Int, frames: FloatArray): HostTensor {
+        val count = frames.size / manifest.width
+        val rows = if (head.byChunk) listOf(count - 1) else (0 until count).toList()
+        val shape = longArrayOf(1, rows.size.toLong(), width.toLong())
+        if (head.isWhole(output)) return LongTensor(shape, LongArray(rows.size * width))
+        val values = FloatArray(rows.size * width) { frames[rows[it / width] * manifest.width + it % width] }
+        // A frame that does not exist is NaN, which is dropped with its row; the row of a chunk stays.
+        if (head.byChunk) for (index in values.indices) if (values[index].isNaN()) values[index] = 0f
+        return FloatTensor(shape, values)
+    }
+
     private fun constant(method: String): Long? = when (method) {
-        "schema" -> 1
+        "schema" -> manifest.schema.toLong()
+        "head_outputs" -> manifest.heads.map { it.widths.size }.sum().toLong()
         "sample_rate" -> manifest.sampleRate.toLong()
         "hop_samples" -> manifest.hopSamples.toLong()
         "receptive_samples" -> manifest.receptiveSamples.toLong()

@@ -93,12 +93,19 @@ void add_counts(Counts& sum, const Counts& counts) {
   sum.clipped += counts.clipped;
 }
 
+void write_events(const Frames& frames) {
+  for (const Event& event : frames.events) std::cout << to_json(event) << '\n';
+  std::cout.flush();
+  if (!std::cout) throw Error("cannot write the events to stdout");
+}
+
 /// Hear everything from the beginning to the end, once.
 void hear(StreamingExtractor& stream, AudioInput audio, Pace pace, FrameWriter* writer,
-          TimesWriter* times, Report& report) {
+          TimesWriter* times, bool events, Report& report) {
   const auto keep = [&](const Frames& frames) {
     if (writer != nullptr) writer->write(frames);
     if (times != nullptr) times->write(frames);
+    if (events) write_events(frames);
     report.frames += static_cast<int64_t>(frames.size());
     report.chunk_ms.insert(report.chunk_ms.end(), frames.chunk_ms.begin(), frames.chunk_ms.end());
   };
@@ -134,7 +141,10 @@ void run(const Options& options) {
   const auto engine = load(options, report);
   StreamingExtractor stream(engine);
   std::optional<FrameWriter> writer;
-  if (!options.json || !options.out.empty()) {
+  if (options.events && engine->heads().empty()) {
+    throw Error(options.program + " has no heads, or was loaded without its bundle.json: no events");
+  }
+  if ((!options.json && !options.events) || !options.out.empty()) {
     const auto format = options.csv ? FrameFormat::kCsv : FrameFormat::kFloat32;
     writer.emplace(options.out, format, report.spec.width);
   }
@@ -143,7 +153,8 @@ void run(const Options& options) {
   for (int pass = 0; pass < options.repeat; ++pass) {
     AudioInput audio = open_audio(options, report.spec.sample_rate);
     hear(stream, std::move(audio), Pace(options.pace, report.spec.sample_rate),
-         pass == 0 && writer ? &*writer : nullptr, times ? &*times : nullptr, report);
+         pass == 0 && writer ? &*writer : nullptr, times ? &*times : nullptr,
+         pass == 0 && options.events, report);
   }
   if (report.counts.replaced > 0) {
     std::cerr << "speechpress-run: " << report.counts.replaced

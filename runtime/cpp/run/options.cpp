@@ -27,6 +27,11 @@ SampleFormat parse_format(const std::string& name, const std::string& value) {
   throw UsageError(name + " is '" + value + "', but must be f32 or s16");
 }
 
+bool parse_events(const std::string& name, const std::string& value) {
+  if (value == "jsonl") return true;
+  throw UsageError(name + " is '" + value + "', but must be jsonl");
+}
+
 Setter text(std::string Options::*field) {
   return [field](Options& options, const std::string&, const std::string& value) {
     options.*field = value;
@@ -61,6 +66,9 @@ const std::map<std::string, Setter>& settings() {
       {"--repeat", count(&Options::repeat)},
       {"--format", [](Options& options, const std::string& name, const std::string& value) {
          options.format = parse_format(name, value);
+       }},
+      {"--events", [](Options& options, const std::string& name, const std::string& value) {
+         options.events = parse_events(name, value);
        }}};
   return settings;
 }
@@ -70,6 +78,9 @@ void check(const Options& options) {
   if (options.program.empty()) throw UsageError("which program? Name an encoder.pte");
   if (options.repeat > 1 && options.wav.empty()) {
     throw UsageError("--repeat needs --wav: stdin can be heard only once");
+  }
+  if (options.events && (options.json || options.times == "-")) {
+    throw UsageError("--events goes to stdout, as --json and --times - do; leave them out");
   }
   if (options.times == "-" && !options.json && options.out.empty()) {
     throw UsageError("--times - needs --json or --out: the frames go to stdout");
@@ -90,7 +101,8 @@ Audio is mono at the model's rate, which is 16 kHz. It comes from stdin as raw l
   --pace              hear no faster than audio comes from a microphone
   --repeat N          hear the wav file N times, each as a new stream, for timings; frames of the first
 Results
-  --out FILE          the frames, width float32 each; stdout unless told, nowhere with --json
+  --out FILE          the frames, width float32 each; stdout unless told, nowhere with --json or --events
+  --events jsonl      what the bundle's heads say, on stdout as it comes: an object on each line
   --csv               the frames as CSV: frame, end_s, and a column for each dimension
   --json              the timings on stdout; without it they go to stderr, as the last line
   --times FILE        a line for each chunk as it ends: "chunk", load_ms, start_s, ms; - is stdout

@@ -23,6 +23,7 @@ struct Options {
   int repeat = 1;
   std::string out;  // empty: stdout, or nowhere with json
   bool csv = false;
+  bool events = false;
   std::string etdump;
   std::string times;  // empty: nowhere; "-": stdout
   bool pace = false;

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "answers/heads.h"
 #include "json_text.h"
 #include "speechpress/error.h"
 #include "speechpress/file.h"
@@ -23,30 +24,43 @@ std::string sha256_of(const File& file) {
   return sha256.hex();
 }
 
-std::string stated_hash(const std::string& document, const std::string& name) {
+/// What `read` gives; its errors say which document it is.
+template <typename Read>
+auto readable(const std::string& document, const Read& read) {
   try {
-    return text_at(File(document).read_all(kMostDocumentBytes), {"files", name, "sha256"});
+    return read();
   } catch (const Error& error) {
     throw Error(document + " cannot be read (" + error.what() + "); copy the bundle again");
   }
 }
 
+std::string document_of(const std::string& program) {
+  const size_t slash = program.rfind('/');
+  return (slash == std::string::npos ? "" : program.substr(0, slash + 1)) + "bundle.json";
+}
+
 }  // namespace
 
-void check_hash(const std::string& program) {
+std::string check_hash(const std::string& program) {
   const File file(program);
-  const size_t slash = program.rfind('/');
-  const size_t start = slash == std::string::npos ? 0 : slash + 1;
-  const std::string document = program.substr(0, start) + "bundle.json";
+  const std::string document = document_of(program);
   struct stat facts {};
   if (::stat(document.c_str(), &facts) != 0) {
     throw Error("there is no " + document + " to hold " + program +
                 " against: copy the whole bundle, or say that it shall not be checked");
   }
-  if (sha256_of(file) != stated_hash(document, program.substr(start))) {
+  const std::string text = readable(document, [&] { return File(document).read_all(kMostDocumentBytes); });
+  const std::string name = program.substr(document.size() - std::string("bundle.json").size());
+  const auto stated = readable(document, [&] { return text_at(text, {"files", name, "sha256"}); });
+  if (sha256_of(file) != stated) {
     throw Error(program + " is damaged or was exchanged: its sha256 is not that in " + document +
                 "; copy the bundle again");
   }
+  return text;
+}
+
+std::vector<HeadSpec> heads_of(const std::string& document, const std::string& program) {
+  return readable(document_of(program), [&] { return read_heads(document); });
 }
 
 }  // namespace speechpress

@@ -64,6 +64,9 @@ void copy(void* to, const void* from, size_t bytes) {
 struct Engine::Impl {
   Impl(const std::string& path, const EngineOptions& options);
 
+  /// The outputs of the heads, which lie behind the frames.
+  Answers answers_of(const std::vector<EValue>& outputs) const;
+
   ThreadPoolClaim pool;
   Trace trace;  // the module's method writes to it, so it must outlive the module
   Module module;
@@ -71,6 +74,7 @@ struct Engine::Impl {
   std::string method;
   StreamSpec spec;
   StepLayout layout;
+  std::vector<HeadSpec> heads;
   size_t end_index;
   State initial;
   State next;
@@ -78,7 +82,7 @@ struct Engine::Impl {
 
 Engine::Impl::Impl(const std::string& path, const EngineOptions& options)
     : pool(options.threads), trace(options.trace), module(path, Module::LoadMode::Mmap) {
-  if (!options.unchecked) check_hash(path);
+  if (!options.unchecked) heads = heads_of(check_hash(path), path);
   load_program(module, path);
   const ProgramFacts facts = read_facts(module, path);
   spec = facts.spec;
@@ -93,9 +97,23 @@ Engine::Impl::Impl(const std::string& path, const EngineOptions& options)
   auto meta = module.method_meta(method);
   if (!meta.ok()) throw Error(path + " has no " + method);
   layout = read_layout(meta.get(), facts, spec);
+  if (!options.unchecked) check_heads(layout, heads, spec);
   end_index = static_cast<size_t>(facts.end_index);
   initial = make_initial_state(layout, facts);
   next = initial;
+}
+
+Answers Engine::Impl::answers_of(const std::vector<EValue>& outputs) const {
+  Answers answers;
+  size_t place = 0;
+  for (const HeadSpec& head : heads) {
+    auto& rows = answers.emplace_back();
+    for (size_t i = 0; i < head.widths.size(); ++i, ++place) {
+      const TensorLayout& its = layout.answers[place];
+      rows.push_back(rows_of(its, data_of(outputs.at(1 + place), its.bytes)));
+    }
+  }
+  return answers;
 }
 
 std::shared_ptr<Engine> Engine::load(const std::string& path, const EngineOptions& options) {
@@ -114,6 +132,10 @@ int Engine::threads() const {
   return impl_->pool.threads();
 }
 
+const std::vector<HeadSpec>& Engine::heads() const {
+  return impl_->heads;
+}
+
 const State& Engine::initial_state() const {
   return impl_->initial;
 }
@@ -123,7 +145,7 @@ void Engine::set_end(State& state, int64_t frames) const {
   fill(state.tensors[index], impl_->layout.state[index], static_cast<double>(frames));
 }
 
-void Engine::step(const float* chunk, State& state, float* frames) {
+void Engine::step(const float* chunk, State& state, float* frames, Answers* answers) {
   Impl& self = *impl_;
   const std::lock_guard<std::mutex> lock(self.mutex);
   std::vector<TensorPtr> tensors = {wrap(self.layout.chunk, chunk)};
@@ -139,8 +161,10 @@ void Engine::step(const float* chunk, State& state, float* frames) {
   // An output may be one of the inputs, that is the caller's own memory; so copy beside it first.
   for (size_t i = 0; i < self.next.tensors.size(); ++i) {
     auto& tensor = self.next.tensors[i];
-    copy(tensor.data(), data_of(outputs->at(i + 1), tensor.size()), tensor.size());
+    const EValue& output = outputs->at(1 + self.layout.answers.size() + i);
+    copy(tensor.data(), data_of(output, tensor.size()), tensor.size());
   }
+  if (answers != nullptr) *answers = self.answers_of(*outputs);
   const size_t bytes = self.layout.frames_bytes;
   copy(frames, data_of(outputs->at(0), bytes), bytes);
   std::swap(state, self.next);

@@ -26,6 +26,7 @@ StreamingExtractor::StreamingExtractor(std::shared_ptr<Engine> engine)
     : engine_(std::move(engine)),
       chunk_(first_chunk(engine_->spec())),
       chunk_frames_(static_cast<size_t>(spec().chunk_frames * spec().width)) {
+  for (const HeadSpec& head : engine_->heads()) decoders_.push_back(make_decoder(head));
   reset();
 }
 
@@ -52,10 +53,19 @@ Frames StreamingExtractor::flush() {
     chunk_.pad();
     run_chunk(out);
   }
+  for (const auto& decoder : decoders_) decoder->finish(out.events);
   return out;
 }
 
+Wait StreamingExtractor::latency(size_t head) const {
+  const HeadSpec& its = engine_->heads().at(head);
+  const double late = spec().worst_age_ms() - its.ms(1) + its.delay_ms;
+  const Wait wait = decoders_[head]->wait();
+  return {late + wait.partial_ms, late + wait.final_ms};
+}
+
 void StreamingExtractor::reset() {
+  for (const auto& decoder : decoders_) decoder->reset();
   state_ = engine_->initial_state();
   chunk_ = first_chunk(spec());
   next_frame_ = spec().first_frame();
@@ -82,7 +92,8 @@ void StreamingExtractor::require_open() const {
 
 void StreamingExtractor::run_chunk(Frames& out) {
   const auto start = Clock::now();
-  engine_->step(chunk_.data(), state_, chunk_frames_.data());
+  Answers answers;
+  engine_->step(chunk_.data(), state_, chunk_frames_.data(), &answers);
   out.chunk_ms.push_back(ms_since(start));
   chunk_.clear();
   const int64_t first = std::max<int64_t>(next_frame_, 0);
@@ -92,7 +103,24 @@ void StreamingExtractor::run_chunk(Frames& out) {
     out.values.insert(out.values.end(), row, row + spec().width);
     out.end_s.push_back(spec().end_s(frame));
   }
+  if (first < last) decode(answers, first, last, out.events);
   next_frame_ += spec().chunk_frames;
+}
+
+void StreamingExtractor::decode(const Answers& answers, int64_t first, int64_t last,
+                                std::vector<Event>& events) {
+  for (size_t head = 0; head < decoders_.size(); ++head) {
+    if (engine_->heads()[head].by_chunk()) {
+      decoders_[head]->step(answers[head], last, events);
+      continue;
+    }
+    std::vector<Rows> kept;
+    for (const Rows& rows : answers[head]) {
+      kept.push_back({last - first, rows.width,
+                      {rows.row(first - next_frame_), rows.row(last - next_frame_)}});
+    }
+    decoders_[head]->step(kept, first, events);
+  }
 }
 
 }  // namespace speechpress

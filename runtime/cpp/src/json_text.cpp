@@ -14,16 +14,28 @@ class Walk {
 
   /// Go on to the value of a key of the object that begins here.
   void enter(const std::string& key) {
+    if (!find(key)) throw Error("it has no \"" + key + "\"");
+  }
+
+  /// As `enter`; false when the object has no such key.
+  bool find(const std::string& key) {
     expect('{');
-    if (next() == '}') throw lacks(key);
+    if (next() == '}') return false;
     while (true) {
       const std::string found = string();
       expect(':');
-      if (found == key) return;
+      if (found == key) return true;
       skip(0);
-      if (next() != ',') throw lacks(key);
+      if (next() != ',') return false;
       ++place_;
     }
+  }
+
+  /// The value that begins here, as it is written.
+  std::string_view value() {
+    const size_t start = place_;
+    skip(0);
+    return json_.substr(start, place_ - start);
   }
 
   /// The string that begins here. Those with escapes are taken as they are written: what is looked
@@ -91,8 +103,6 @@ class Walk {
     if (place_ == start) throw Error("it lacks a value");
   }
 
-  static Error lacks(const std::string& key) { return Error("it has no \"" + key + "\""); }
-
   std::string_view json_;
   size_t place_ = 0;
 };
@@ -103,6 +113,11 @@ std::string text_at(std::string_view json, const std::vector<std::string>& path)
   Walk walk(json);
   for (const auto& key : path) walk.enter(key);
   return walk.string();
+}
+
+std::string_view part_at(std::string_view json, const std::string& key) {
+  Walk walk(json);
+  return walk.find(key) ? walk.value() : std::string_view();
 }
 
 }  // namespace speechpress

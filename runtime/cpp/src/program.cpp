@@ -12,7 +12,7 @@ namespace {
 using executorch::runtime::EValue;
 using executorch::runtime::Program;
 
-constexpr int64_t kNewestSchema = 1;
+constexpr int64_t kNewestSchema = 2;
 constexpr int64_t kMost = INT32_MAX;  // of any number, so that products fit
 
 /// Reads the constant methods of one program.
@@ -121,6 +121,7 @@ ProgramFacts read_facts(Module& module, const std::string& path) {
   facts.state_sizes = constants.integers("state_sizes");
   facts.state_initial = constants.numbers("state_initial");
   facts.end_index = constants.integer("end_index", facts.chunk_frames.empty() ? -1 : 0);
+  if (constants.has("head_outputs")) facts.head_outputs = constants.integer("head_outputs", 0);
   check_state(facts, constants);
   return facts;
 }

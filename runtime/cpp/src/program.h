@@ -19,6 +19,7 @@ struct ProgramFacts {
   std::vector<int64_t> state_sizes;
   std::vector<double> state_initial;
   int64_t end_index = -1;
+  int64_t head_outputs = 0;  // tensors that a step gives between its frames and its state
 };
 
 /// Load the file into the module. Throws Error when it is no ExecuTorch program, or a damaged one.

@@ -63,7 +63,8 @@ void write(std::vector<std::byte>& tensor, ScalarType type, const double* values
 
 StepLayout read_layout(const MethodMeta& meta, const ProgramFacts& facts, const StreamSpec& spec) {
   const size_t states = facts.state_sizes.size();
-  if (meta.num_inputs() != 1 + states || meta.num_outputs() != 1 + states) {
+  const auto answers = static_cast<size_t>(facts.head_outputs);
+  if (meta.num_inputs() != 1 + states || meta.num_outputs() != 1 + answers + states) {
     throw unexpected(meta.name(), "it does not take and give as many tensors as state_sizes says");
   }
   StepLayout layout;
@@ -72,9 +73,12 @@ StepLayout read_layout(const MethodMeta& meta, const ProgramFacts& facts, const 
   if (!same(layout.chunk, chunk)) throw unexpected(meta.name(), "its chunk has another shape");
   for (size_t i = 1; i <= states; ++i) {
     layout.state.push_back(layout_of(meta, meta.input_tensor_meta(i)));
-    if (!same(layout.state.back(), layout_of(meta, meta.output_tensor_meta(i)))) {
+    if (!same(layout.state.back(), layout_of(meta, meta.output_tensor_meta(answers + i)))) {
       throw unexpected(meta.name(), "it gives another state than it takes");
     }
+  }
+  for (size_t i = 1; i <= answers; ++i) {
+    layout.answers.push_back(layout_of(meta, meta.output_tensor_meta(i)));
   }
   const TensorLayout frames{
       {1, static_cast<int32_t>(spec.chunk_frames), static_cast<int32_t>(spec.width)},
@@ -84,6 +88,41 @@ StepLayout read_layout(const MethodMeta& meta, const ProgramFacts& facts, const 
   if (!same(given, frames)) throw unexpected(meta.name(), "its frames have another shape");
   layout.frames_bytes = given.bytes;
   return layout;
+}
+
+void check_heads(const StepLayout& layout, const std::vector<HeadSpec>& heads,
+                 const StreamSpec& spec) {
+  size_t place = 0;
+  for (const HeadSpec& head : heads) {
+    for (const int64_t width : head.widths) {
+      const int64_t rows = head.by_chunk() ? 1 : spec.chunk_frames;
+      const std::vector<int32_t> shape = {1, static_cast<int32_t>(rows), static_cast<int32_t>(width)};
+      const bool fits = place < layout.answers.size() && layout.answers[place].shape == shape &&
+                        (layout.answers[place].type == ScalarType::Float ||
+                         layout.answers[place].type == ScalarType::Long);
+      if (!fits || head.hop_samples != spec.hop_samples || head.sample_rate != spec.sample_rate) {
+        throw Error("the program's outputs are not those that bundle.json says of the head " +
+                    head.name + "; export the bundle again");
+      }
+      ++place;
+    }
+  }
+  if (place != layout.answers.size()) {
+    throw Error("the program has outputs of heads that bundle.json does not name; export it again");
+  }
+}
+
+Rows rows_of(const TensorLayout& layout, const void* elements) {
+  Rows rows{layout.shape[1], layout.shape[2], {}};
+  const auto count = static_cast<size_t>(rows.count * rows.width);
+  if (layout.type == ScalarType::Float) {
+    const auto* values = static_cast<const float*>(elements);
+    rows.values.assign(values, values + count);
+    return rows;
+  }
+  const auto* values = static_cast<const int64_t*>(elements);
+  for (size_t i = 0; i < count; ++i) rows.values.push_back(static_cast<double>(values[i]));
+  return rows;
 }
 
 State make_initial_state(const StepLayout& layout, const ProgramFacts& facts) {

@@ -20,6 +20,9 @@ std::vector<Test> tests_of_parts();
 /// Those that write to the folder for temporary files.
 std::vector<Test> tests_of_files();
 
+/// Of heads: what bundle.json may say of them, and what their outputs may be.
+std::vector<Test> tests_of_answers();
+
 /// Those that run a program, on float32 samples.
 std::vector<Test> tests_of_streams(const std::string& program, const std::string& audio);
 

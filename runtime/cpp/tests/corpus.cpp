@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "answers/heads.h"
 #include "audio.h"
 #include "json_text.h"
 #include "speechpress/chunk_buffer.h"
@@ -39,7 +40,9 @@ void read_file_as(const std::string& extension, const std::string& path) {
   if (extension == ".pte") {
     Engine::load(path, {0, 1, false, false});
   } else {
-    text_at(File(path).read_all(kMostBytes), {"files", "encoder.pte", "sha256"});
+    const std::string text = File(path).read_all(kMostBytes);
+    text_at(text, {"files", "encoder.pte", "sha256"});
+    read_heads(text);
   }
 }
 

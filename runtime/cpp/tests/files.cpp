@@ -127,7 +127,7 @@ void no_frames_are_nothing_to_write() {
     {
       FrameWriter writer(path, format, 2);
       writer.write({});
-      writer.write({{1.0f, 2.0f}, {0.025}, {}});
+      writer.write({{1.0f, 2.0f}, {0.025}, {}, {}});
       writer.write({});
     }
     const auto written = File(path).read_all(1000);

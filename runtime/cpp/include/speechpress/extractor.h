@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "speechpress/chunk_buffer.h"
+#include "speechpress/decoder.h"
 #include "speechpress/engine.h"
 
 namespace speechpress {
@@ -15,6 +16,7 @@ namespace speechpress {
 struct Frames {
   std::vector<float> values;     ///< size() x width
   std::vector<double> end_s;     ///< end of each frame's audio, in seconds since the stream began
+  std::vector<Event> events;     ///< what the bundle's heads say, see docs/answers.md
   std::vector<double> chunk_ms;  ///< how long each chunk took that was run for them
 
   size_t size() const { return end_s.size(); }
@@ -42,6 +44,10 @@ class StreamingExtractor {
   /// Forget everything that was heard; the next piece starts a new stream at time 0.
   void reset();
 
+  /// How late an event of a head is at worst after the audio that it is about, without the time to
+  /// compute: its first event after the first frame, the final one after the last.
+  Wait latency(size_t head) const;
+
   const StreamSpec& spec() const { return engine_->spec(); }
   const Counts& counts() const { return chunk_.counts(); }
   Engine& engine() { return *engine_; }
@@ -51,6 +57,7 @@ class StreamingExtractor {
   Frames hear(const Sample* samples, size_t count);
   void require_open() const;
   void run_chunk(Frames& out);
+  void decode(const Answers& answers, int64_t first, int64_t last, std::vector<Event>& events);
 
   std::shared_ptr<Engine> engine_;
   State state_;
@@ -59,6 +66,7 @@ class StreamingExtractor {
   int64_t next_frame_;  // with which the next chunk starts
   int64_t end_frame_;
   bool ended_;
+  std::vector<std::unique_ptr<Decoder>> decoders_;
 };
 
 }  // namespace speechpress

@@ -10,6 +10,9 @@ const val END = "end"
 interface Engine {
     val spec: StreamSpec
 
+    /** Whose outputs every step gives. */
+    val heads: List<HeadSpec> get() = emptyList()
+
     /** The state of a stream that has heard nothing. */
     fun initialState(): State
 
@@ -17,5 +20,5 @@ interface Engine {
     fun step(chunk: FloatArray, state: State): Step
 }
 
-/** C x D frames, one after the other, and the state after them. */
-class Step(val frames: FloatArray, val state: State)
+/** C x D frames, one after the other, the state after them, and by the names of heads their outputs. */
+class Step(val frames: FloatArray, val state: State, val answers: Map<String, List<Rows>> = emptyMap())

@@ -14,6 +14,12 @@ internal class Fields(private val json: Json.Obj, private val where: String) {
 
     fun number(name: String): Double = digits(name)?.toDouble() ?: wrong(name, "a number")
 
+    fun numberOrNull(name: String): Double? = if (value(name) is Json.Null) null else number(name)
+
+    fun texts(name: String): List<String> = items(name).map { (it as? Json.Str ?: wrong(name, "a list of texts")).value }
+
+    fun members(name: String): Json.Obj = value(name) as? Json.Obj ?: wrong(name, "an object")
+
     fun ints(name: String): List<Long> = items(name).map {
         (it as? Json.Num)?.digits?.toLongOrNull() ?: wrong(name, "a list of whole numbers")
     }

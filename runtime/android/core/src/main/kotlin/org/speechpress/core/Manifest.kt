@@ -3,7 +3,7 @@ package org.speechpress.core
 import java.security.MessageDigest
 import java.util.Locale
 
-const val SCHEMA = 1
+const val SCHEMA = 2
 const val DOCUMENT = "bundle.json"
 const val PROGRAM = "encoder.pte"
 const val GOLDEN = "golden.safetensors"
@@ -44,7 +44,9 @@ class Manifest(
     val target: String,
     val backend: String,
     val quantize: String,
-    val tolerance: Tolerance
+    val tolerance: Tolerance,
+    val schema: Int = 1,
+    val heads: List<HeadSpec> = emptyList()
 ) {
     /** The stream of chunks of [chunkMs]; the target's own, which stands first, when null. */
     fun stream(chunkMs: Double? = null): Stream {
@@ -67,14 +69,15 @@ class Manifest(
      */
     fun checkProgram(constant: (String) -> Long) {
         val expected = mapOf(
-            "schema" to SCHEMA,
+            "schema" to schema,
             "sample_rate" to sampleRate,
             "hop_samples" to hopSamples,
             "receptive_samples" to receptiveSamples,
             "width" to width,
             "end_index" to state.indexOfFirst { it.name == END }
         ) + if (streams.isEmpty()) emptyMap() else mapOf("lookahead_frames" to streams[0].spec.lookaheadFrames)
-        for ((method, value) in expected) {
+        val ofHeads = if (heads.isEmpty()) emptyMap() else mapOf(HEAD_OUTPUTS to heads.map { it.widths.size }.sum())
+        for ((method, value) in expected + ofHeads) {
             val found = constant(method)
             if (found != value.toLong()) {
                 throw SpeechpressException(
@@ -128,7 +131,9 @@ private fun manifestOf(document: Fields): Manifest {
         target = document.fields("target").text("name"),
         backend = document.fields("target").text("backend"),
         quantize = document.text("quantize"),
-        tolerance = tolerance(document.fields("tolerance"))
+        tolerance = tolerance(document.fields("tolerance")),
+        schema = document.int("schema"),
+        heads = readHeads(document)
     )
 }
 

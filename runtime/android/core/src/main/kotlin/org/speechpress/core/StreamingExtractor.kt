@@ -6,6 +6,7 @@ package org.speechpress.core
  */
 class StreamingExtractor(private val engine: Engine) {
     val spec: StreamSpec = engine.spec
+    private val heads = engine.heads.map { it to decoderOf(it) }
     private val chunk = ChunkBuffer(spec.chunkSamples)
     private var reader = SampleReader()
     private var state: State = emptyMap()
@@ -27,6 +28,7 @@ class StreamingExtractor(private val engine: Engine) {
         nextFrame = spec.firstFrame.toLong()
         endFrame = NO_END
         ended = false
+        heads.forEach { (_, decoder) -> decoder.reset() }
         chunk.clear()
         hear(FloatArray(spec.silenceSamples))
     }
@@ -50,7 +52,17 @@ class StreamingExtractor(private val engine: Engine) {
             chunk.fillWithSilence()
             runChunk(out)
         }
+        for ((_, decoder) in heads) out.addEvents(decoder.finish())
         out.frames()
+    }
+
+    /**
+     * How late an event of each head is at worst after the audio that it is about, without the time to compute: its first
+     * event after the first frame, the final one after the last.
+     */
+    fun latency(): Map<String, Wait> = heads.associate { (head, decoder) ->
+        val late = spec.worstAgeMs - spec.ms(spec.hopSamples) + head.delayMs
+        head.name to Wait(late + decoder.wait.partialMs, late + decoder.wait.finalMs)
     }
 
     private inline fun open(run: () -> Frames): Frames {
@@ -75,7 +87,15 @@ class StreamingExtractor(private val engine: Engine) {
         check(step.frames.size == spec.chunkFrames * spec.width) { "a step gave ${step.frames.size} numbers" }
         state = step.state
         out.add(step.frames, nextFrame, row(0), row(endFrame), tookMs)
+        if (row(0) < row(endFrame)) for ((head, decoder) in heads) out.addEvents(decode(head, decoder, step))
         nextFrame += spec.chunkFrames
+    }
+
+    private fun decode(head: HeadSpec, decoder: Decoder, step: Step): List<Event> {
+        val outputs = step.answers[head.name] ?: throw SpeechpressException("the engine gives no outputs of head ${head.name}")
+        val (from, to) = row(0) to row(endFrame)
+        if (head.byChunk) return decoder.step(outputs, nextFrame + to)
+        return decoder.step(outputs.map { it.slice(from, to) }, nextFrame + from)
     }
 
     private fun row(frame: Long): Int = (frame - nextFrame).coerceIn(0, spec.chunkFrames.toLong()).toInt()

@@ -7,8 +7,10 @@ import org.pytorch.executorch.Tensor
 import org.speechpress.core.Bundle
 import org.speechpress.core.Engine
 import org.speechpress.core.FloatTensor
+import org.speechpress.core.HeadSpec
 import org.speechpress.core.HostTensor
 import org.speechpress.core.LongTensor
+import org.speechpress.core.Rows
 import org.speechpress.core.SpeechpressException
 import org.speechpress.core.State
 import org.speechpress.core.Step
@@ -26,19 +28,39 @@ class ExecutorchEngine(private val bundle: Bundle, chunkMs: Double? = null, thre
 
     override val spec: StreamSpec get() = stream.spec
 
+    override val heads: List<HeadSpec> get() = bundle.manifest.heads
+
     override fun initialState(): State = bundle.manifest.initialState()
 
     override fun step(chunk: FloatArray, state: State): Step {
         val shape = longArrayOf(1, chunk.size.toLong())
         val inputs = listOf(EValue.from(Tensor.fromBlob(chunk, shape))) + state.values.map { EValue.from(tensorOf(it)) }
         val outputs = run(stream.method, *inputs.toTypedArray())
-        if (outputs.size != inputs.size) {
-            fail("${stream.method} gave ${outputs.size} tensors instead of ${inputs.size}", null)
+        val answers = heads.map { it.widths.size }.sum()
+        if (outputs.size != inputs.size + answers) {
+            fail("${stream.method} gave ${outputs.size} tensors instead of ${inputs.size + answers}", null)
         }
         // Copies: what a program returns lies in its own memory, which the next call overwrites.
         val frames = outputs[0].toTensor().dataAsFloatArray
-        val next = state.keys.zip(outputs.drop(1)) { name, output -> name to copyOf(output.toTensor(), state.getValue(name)) }
-        return Step(frames, next.toMap())
+        val next = state.keys.zip(outputs.drop(1 + answers)) { name, output -> name to copyOf(output.toTensor(), state.getValue(name)) }
+        return Step(frames, next.toMap(), answersOf(outputs.drop(1).iterator()))
+    }
+
+    private fun answersOf(outputs: Iterator<EValue>): Map<String, List<Rows>> = heads.associate { head ->
+        head.name to head.widths.mapIndexed { output, width -> rowsOf(head, output, width, outputs.next().toTensor()) }
+    }
+
+    private fun rowsOf(head: HeadSpec, output: Int, width: Int, tensor: Tensor): Rows {
+        val shape = longArrayOf(1, if (head.byChunk) 1 else spec.chunkFrames.toLong(), width.toLong())
+        if (!tensor.shape().contentEquals(shape)) {
+            fail("an output of head ${head.name} has the shape ${tensor.shape().toList()} instead of ${shape.toList()}", null)
+        }
+        val values = if (head.isWhole(output)) {
+            tensor.dataAsLongArray.map { it.toDouble() }
+        } else {
+            tensor.dataAsFloatArray.map { it.toDouble() }
+        }
+        return Rows(shape[1].toInt(), width, values.toDoubleArray())
     }
 
     override fun close() = module.destroy()
