@@ -26,19 +26,21 @@ class Look:
             score; "ribbon": a colour for each label; "map": over the map itself, as taught words are.
         legend: what people should know to read it.
         tracks: of a bar, how many labels may be true at the same time.
+        ordered: whether no event begins before the one of the number before has ended.
     """
 
     draw: str
     legend: str
     tracks: int = 1
+    ordered: bool = True
 
 
 LOOKS: dict[str, Look] = {
     "vad": Look("bar", "filled while somebody speaks"),
-    "segment": Look("bar", "upper half: the first speaker, lower half: the second", tracks=2),
+    "segment": Look("bar", "upper half: the first speaker, lower half: the second", tracks=2, ordered=False),
     "ctc": Look("text", "each sound where it was heard"),
     "classify": Look("latest", "newest answer, with its score"),
-    "speaker": Look("latest", "newest answer, with its score"),
+    "speaker": Look("latest", "how much of it the vector is about"),
     "units": Look("ribbon", "the same unit has the same colour"),
     "words": Look("map", "bracketed where it was said"),
 }
@@ -66,10 +68,17 @@ class Lane:
         """A new event, or a newer version of one that was only partial."""
         self.events[event.number] = event
         self.latest = event
-        for number in list(self.events):
-            if self.events[number].end_s > event.end_s - KEPT_S:
-                break
-            del self.events[number]
+        for number, other in list(self.events.items()):
+            # A search that changed its mind tells fewer labels than before; nothing else says that those are gone.
+            gone = self.look.ordered and number > event.number and other.start_s < event.end_s
+            # An open one may have begun long ago.
+            old = other.end_s < event.end_s - KEPT_S
+            if (gone and not other.final) or (old and other.final):
+                del self.events[number]
+
+    def end(self) -> None:
+        """The stream is over: what is not final now was withdrawn."""
+        self.events = {number: event for number, event in self.events.items() if event.final}
 
     def track(self, event: Event) -> int:
         """Which of its tracks an event of a bar lies on."""
@@ -94,6 +103,11 @@ class Lanes:
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._by_head.values())
 
+    def end(self) -> None:
+        """The stream is over."""
+        for lane in self:
+            lane.end()
+
     def add(self, events: Iterable[Event], taught: Iterable[Hit] = ()) -> list[Event]:
         """What the heads say, and taught words that were found; the final ones among them that are drawn as words."""
         found = [*events]
@@ -104,6 +118,13 @@ class Lanes:
         for event in found:
             self._by_head[event.head].add(event)
         return [event for event in found if event.final and LOOKS[event.kind].draw == "map"]
+
+
+def answer(event: Event) -> str:
+    """A line for people: the label and its score, or of a vector what there is to say of it."""
+    if event.label:
+        return f"{shown(event.label)} {event.score:.2f}"
+    return f"{len(event.vector)} numbers about {event.end_s:.1f} s"
 
 
 class Place(NamedTuple):

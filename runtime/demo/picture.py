@@ -85,7 +85,10 @@ class Picture:
             self._columns.append(_Column(self._colours[part].mean(0), float(self._levels_db[part].max())))
         self._count += whole // FRAMES_PER_COLUMN
         self._colours, self._levels_db = self._colours[whole:], self._levels_db[whole:]
-        return self.lanes.add(chunk.events, chunk.words)
+        found = self.lanes.add(chunk.events, chunk.words)
+        if chunk.last:
+            self.lanes.end()
+        return found
 
     def height(self) -> int:
         """Rows that everything takes."""

@@ -13,7 +13,7 @@ from rich.style import Style
 
 from ..answers.event import Event
 from .colours import to_rgb
-from .lanes import Lane, Rows, shown
+from .lanes import Lane, Rows, answer, shown
 
 SHADES = "░▒▓█"
 MOST_SHIFT = 10  # columns: 0.4 s
@@ -36,8 +36,9 @@ class Window:
         return first, max(first + 1, math.ceil(event.end_s / self.column_s - 1e-6))
 
     def seen(self, event: Event) -> range:
-        """The columns of it that are seen, counted from the left edge."""
+        """The columns of it that are seen, counted from the left edge; of one that goes on, up to now."""
         first, end = self.span(event)
+        end = end if event.final else self.first + self.width
         return range(max(0, first - self.first), min(self.width, end - self.first))
 
 
@@ -118,7 +119,7 @@ def _latest(lane: Lane) -> Drawn:
     def draw(lane: Lane, window: Window) -> list[Line]:
         line, at = blank_line(window.width), 0
         for event in reversed(lane.events.values()):
-            text = f"{shown(event.label)} {event.score:.2f}".strip()
+            text = answer(event)
             if at + cell_len(text) > window.width:
                 break
             put(line, at, text, PARTIAL if not event.final else BOLD if not at else EMPTY)

@@ -7,7 +7,7 @@ from typing import TextIO
 from ..answers.event import Event
 from ..answers.head_spec import HeadSpec
 from ..json_file import json_text
-from .lanes import Lane, Lanes, shown
+from .lanes import Lane, Lanes, answer, shown
 from .summary import summary
 from .worker import Chunk, Stats
 
@@ -58,7 +58,7 @@ def _times(lane: Lane, events: Sequence[Event]) -> str:
 
 
 def _newest(lane: Lane, events: Sequence[Event]) -> str:
-    return f"{shown(events[-1].label)} {events[-1].score:.2f}".strip()
+    return answer(events[-1])
 
 
 def _nothing(lane: Lane, events: Sequence[Event]) -> str:

@@ -28,6 +28,25 @@ def test_a_newer_version_takes_the_place_of_an_event_and_old_ones_are_forgotten(
     assert min(lane.events) >= 199 - KEPT_S - 1 and len(lane.events) <= KEPT_S + 1
 
 
+def test_labels_that_a_search_gave_up_are_gone():
+    lane, event = Lane(talked.HEADS[1]), Event("phones", "ctc", 0, "K", 1.0, 1.1, 0.5, final=False)
+    for number in range(3):
+        lane.add(replace(event, number=number, start_s=1 + number / 10, end_s=1.1 + number / 10))
+    lane.add(replace(event, number=1, label="T", start_s=1.1, end_s=1.3))
+    assert {number: event.label for number, event in lane.events.items()} == {0: "K", 1: "T"}
+    lane.add(replace(event, final=True))
+    lane.end()
+    assert list(lane.events) == [0]
+
+
+def test_who_still_speaks_is_kept_however_long():
+    lane, event = Lane(talked.HEADS[4]), Event("turns", "segment", 0, "first", 1.0, 1.1, 0.5, final=False)
+    lane.add(event)
+    for number in range(1, 100):
+        lane.add(Event("turns", "segment", number, "second", number, number + 0.5, 0.5))
+    assert lane.events[0] == event and len(lane.events) < 30
+
+
 def test_taught_words_are_words_like_those_of_a_head():
     lanes, head = Lanes(talked.HEADS), Event("wake", "words", 0, "computer", 1.0, 1.5, 0.9)
     found = lanes.add([head, replace(head, number=1, final=False)], [Hit("hé", 5.0, 2.0, 2.4)])

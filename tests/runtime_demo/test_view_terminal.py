@@ -142,7 +142,7 @@ def test_every_kind_of_head_has_a_lane():
     assert lane(text, "mood").startswith("happy 0.61   neutral 0.61")  # the newest first
     assert lane(text, "turns").startswith("█") and "▀" in lane(text, "turns")  # both, then the first alone
     assert set(lane(text, "units").strip()) == set("░▒▓█")
-    assert lane(text, "who").startswith("0.73") and text.count("╰─computer──╯") == 1
+    assert lane(text, "who").startswith("2 numbers about 5.0 s") and text.count("╰─computer──╯") == 1
     assert "heard: computer 0.9" in text and "answers +2" in text
 
 
@@ -194,6 +194,17 @@ def test_a_partial_answer_is_dim_until_the_final_one_takes_its_place():
     console.print(picture)
     last = shown(picture, 60)
     assert "AA" not in last and last.count("EH") == 1 and "\x1b[2;3mEE" not in console.file.getvalue()
+
+
+def test_speech_that_goes_on_is_drawn_until_now():
+    """Its partial event comes once, when it began."""
+    picture = Picture(2, 0.02, talked.HEADS[:1])
+    picture.add(replace(chunk(0), events=(Event("voice", "vad", 0, "speech", 0.02, 0.08, 0.9, final=False),)))
+    for number in range(1, 30):
+        picture.add(chunk(number))
+    assert shown(picture, 60).splitlines()[3].removeprefix("voice").strip() == "▒" * 49
+    picture.add(replace(chunk(30), events=(Event("voice", "vad", 0, "speech", 0.04, 2.0, 0.9),)))
+    assert shown(picture, 60).splitlines()[3].removeprefix("voice").strip() == "█" * 37 + "─" * 12
 
 
 def test_labels_do_not_jump_while_the_picture_scrolls():

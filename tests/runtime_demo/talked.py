@@ -45,7 +45,7 @@ LATE_S = 0.2  # from the end of what an event is about to the event
 
 
 def spoken(until_s: float) -> list[Event]:
-    """Everything that the heads say of so many seconds, final."""
+    """Everything that the heads say of so many seconds; final but for the vectors, as in a stream that goes on."""
     told = [Event("voice", "vad", k, "speech", s, min(s + 1.4, until_s), 0.9) for k, s in every(2.0, 0.3, until_s)]
     told += [Event("phones", "ctc", k, PHONES[k % len(PHONES)], s, s + 0.06, 0.8) for k, s in every(0.08, 0.3, until_s)]
     letters = "the quick brown fox jumps over the lazy dog "
@@ -71,7 +71,7 @@ def every(step_s: float, first_s: float, until_s: float) -> list[tuple[int, floa
 
 
 def chunks(seconds: float, infer_ms: float = 3.0, heads=HEADS):
-    """Chunks of CHUNK_S with colours and levels that move; each event comes LATE_S after its end, once, and final."""
+    """Chunks of CHUNK_S with colours and levels that move; each event comes LATE_S after its end, once."""
     rng = np.random.default_rng(0)
     names = {head.name for head in heads}
     said = [event for event in spoken(seconds) if event.head in names]
