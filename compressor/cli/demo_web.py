@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from speechpress.runtime.demo.keyboard import ending_signals
+from speechpress.runtime.demo.lanes import Lanes
+from speechpress.runtime.demo.summary import summary
 from speechpress.runtime.demo.web import Server, WebSource
 from speechpress.runtime.demo.worker import Stats, listen
 from speechpress.runtime.errors import SpeechpressError
@@ -26,6 +28,7 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
         "frame_s": spec.hop_samples / spec.sample_rate,
         "latency_ms": latency_of(opened.engine, source.sample_rate),
         "teaching": taught is not None,
+        "heads": [lane.to_dict() for lane in Lanes(opened.heads) if lane.head],
     }
     server, stats = Server(facts, source, teaching, port), Stats(spec.chunk_ms)
     try:
@@ -38,7 +41,8 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
                 stats.add(chunk)
                 server.show(chunk, stats, [word.name for word in spotter.words] if spotter else [])
     except KeyboardInterrupt:  # the usual way to leave
-        screen.say("ended")
+        for line in summary(stats, [head.name for head in opened.heads]):
+            screen.say(line)
     finally:
         server.stop()
         source.close()

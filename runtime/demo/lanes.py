@@ -42,7 +42,7 @@ LOOKS: dict[str, Look] = {
     "classify": Look("latest", "newest answer, with its score"),
     "speaker": Look("latest", "how much of it the vector is about"),
     "units": Look("ribbon", "the same unit has the same colour"),
-    "words": Look("map", "bracketed where it was said"),
+    "words": Look("map", "marked where it was said"),
 }
 
 
@@ -88,7 +88,8 @@ class Lane:
         """What the page needs to draw it."""
         look = self.look
         return {
-            **{"head": self.head, "name": self.name, "draw": look.draw, "legend": look.legend, "tracks": look.tracks},
+            **{"head": self.head, "name": self.name, "draw": look.draw, "legend": look.legend},
+            **{"tracks": look.tracks, "ordered": look.ordered},
             **{"labels": [shown(label) for label in self.labels], "letters": self.letters},
         }
 
@@ -118,6 +119,12 @@ class Lanes:
         for event in found:
             self._by_head[event.head].add(event)
         return [event for event in found if event.final and LOOKS[event.kind].draw == "map"]
+
+
+def page_event(event: Event) -> dict[str, Any]:
+    """What the page needs to draw an event."""
+    told = {**event.to_dict(), "label": shown(event.label), "answer": answer(event)}
+    return {name: value for name, value in told.items() if name != "vector"}
 
 
 def answer(event: Event) -> str:

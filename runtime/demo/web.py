@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import SpeechpressError
 from ..json_file import json_text
+from .lanes import page_event
 from .microphone import Microphone
 from .sources import Block, Source
 from .teaching import EXAMPLES, Teaching
@@ -32,6 +33,7 @@ PAGE = Path(__file__).parent / "page"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+    "/lanes.js": ("lanes.js", "text/javascript; charset=utf-8"),
     "/worklet.js": ("worklet.js", "text/javascript; charset=utf-8"),
     "/demo.css": ("demo.css", "text/css; charset=utf-8"),
 }
@@ -152,6 +154,7 @@ class Server:
         lesson = self._teaching.lesson if self._teaching else None
         message = {
             **chunk.to_dict(),
+            "events": [page_event(event) for event in chunk.events],
             "levels_db": np.round(chunk.levels_db, 1).tolist(),
             "colours": chunk.colours.tolist(),
             "stats": stats.to_dict(),
@@ -263,7 +266,9 @@ def _reply(status: int, body: bytes, kind: str = "text/plain; charset=utf-8") ->
         {
             "Content-Type": kind,
             "Content-Length": str(len(body)),
-            "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'",
+            # data: is for the empty icon, without which every browser asks for one.
+            "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+            "img-src data:",
             # The page's address holds the token.
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
