@@ -78,7 +78,7 @@ def show(opened: Opened, source: "Source", taught: Taught | None, json: bool) ->
     from speechpress.runtime.demo.worker import Stats, listen
 
     engine, spec = opened.engine, opened.engine.spec
-    stats, heads = Stats(spec.chunk_ms), opened.heads
+    stats, heads = Stats(spec.chunk_ms), engine.heads
     spotter, teaching = (taught.spotter, taught.teaching) if taught else (None, None)
     chunks = listen(source, engine, spotter, teaching)
     if json or piped():

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,6 @@ from speechpress.runtime.demo.names import word_name
 from speechpress.runtime.errors import SpeechpressError
 
 if TYPE_CHECKING:
-    from speechpress.runtime.answers.head_spec import HeadSpec
     from speechpress.runtime.bundle import Bundle
     from speechpress.runtime.demo.sources import Source
     from speechpress.runtime.demo.spotting import Background, Spotter, Word
@@ -33,15 +32,6 @@ class Opened:
         document = self.bundle.document
         scheme = "" if document["quantize"] == "none" else f" {document['quantize']}"
         return f"{self.bundle.name}{scheme}"
-
-    @property
-    def heads(self) -> "tuple[HeadSpec, ...]":
-        """What the views have lanes for; none in bundles of schema 1."""
-        from speechpress.runtime.answers.head_spec import HeadSpec
-
-        known = {field.name for field in fields(HeadSpec)}
-        entries = self.bundle.document.get("heads", [])
-        return tuple(HeadSpec(**{key: value for key, value in entry.items() if key in known}) for entry in entries)
 
 
 def open_model(folder: Path | None, chunk_ms: float | None, screen: "Screen") -> Opened:

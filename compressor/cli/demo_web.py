@@ -28,7 +28,7 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
         "frame_s": spec.hop_samples / spec.sample_rate,
         "latency_ms": latency_of(opened.engine, source.sample_rate),
         "teaching": taught is not None,
-        "heads": [lane.to_dict() for lane in Lanes(opened.heads) if lane.head],
+        "heads": Lanes(opened.engine.heads).to_list(),
     }
     server, stats = Server(facts, source, teaching, port), Stats(spec.chunk_ms)
     try:
@@ -41,7 +41,7 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
                 stats.add(chunk)
                 server.show(chunk, stats, [word.name for word in spotter.words] if spotter else [])
     except KeyboardInterrupt:  # the usual way to leave
-        for line in summary(stats, [head.name for head in opened.heads]):
+        for line in summary(stats, opened.engine.heads):
             screen.say(line)
     finally:
         server.stop()

@@ -104,6 +104,10 @@ class Lanes:
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._by_head.values())
 
+    def to_list(self) -> list[dict[str, Any]]:
+        """What the page needs to draw those of the heads."""
+        return [lane.to_dict() for lane in self if lane.head]
+
     def end(self) -> None:
         """The stream is over."""
         for lane in self:

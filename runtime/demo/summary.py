@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable
 
-from .lanes import shown
+from ..answers.head_spec import HeadSpec
+from .lanes import LOOKS, shown
 from .worker import Stats
 
 
-def summary(stats: Stats, heads: Iterable[str] = (), width: int = 78) -> list[str]:
+def summary(stats: Stats, heads: Iterable[HeadSpec] = (), width: int = 78) -> list[str]:
     """Lines of at most `width` characters.
 
     Args:
-        heads: names of the bundle's heads, so that one that said nothing is told as well.
+        heads: of the bundle, so that one that said nothing is told as well; those for words have the line of words.
         width: lists are broken between their items; a single item that is longer stays whole.
     """
     facts = [
@@ -18,7 +19,8 @@ def summary(stats: Stats, heads: Iterable[str] = (), width: int = 78) -> list[st
         ("per chunk", [f"median {stats.overall_ms(50):.1f} ms,", f"99th percentile {stats.overall_ms(99):.1f} ms"]),
         ("load", [f"real-time factor {stats.real_time_factor:.3f},", f"dropped blocks {stats.dropped}"]),
     ]
-    names = list(dict.fromkeys([*heads, *stats.events]))
+    own = [head.name for head in heads if LOOKS[head.kind].draw != "map"]
+    names = list(dict.fromkeys([*own, *stats.events]))
     facts += [(shown(name), [_answers(stats, name)]) for name in names]
     found = [f"{shown(word)} {count}," for word, count in sorted(stats.words.items())]
     facts.append(("words found", [f"{stats.words.total()}:" if found else "0", *found]))

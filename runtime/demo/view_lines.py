@@ -38,7 +38,7 @@ def show_lines(chunks: Iterable[Chunk], stats: Stats, out: TextIO, heads: Sequen
                 out.write(f"{chunk.t_s:8.2f} s  {peak_db:5.0f} dBFS  {_costs(stats)}\n" if chunk.t_s >= due_s else "")
                 out.flush()
                 due_s, peak_db, answers = max(due_s, chunk.t_s + EVERY_S), -100.0, []
-    out.writelines(f"{line}\n" for line in summary(stats, [head.name for head in heads]))
+    out.writelines(f"{line}\n" for line in summary(stats, heads))
 
 
 def _answered(lanes: Lanes, answers: Sequence[Event]) -> Iterable[str]:

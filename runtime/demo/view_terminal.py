@@ -222,8 +222,8 @@ def watch(chunks: Iterable[Chunk], screen: Screen, console: Console) -> None:
         feed.stop()
     # The other screen is gone with Live; the last picture stays in the scrollback.
     console.print(screen)
-    names = [head.name for head in screen.facts.heads]
-    console.print("\n".join(summary(screen.stats, names, console.width)), markup=False, highlight=False, soft_wrap=True)
+    lines = summary(screen.stats, screen.facts.heads, console.width)
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
     if feed.error is not None:
         raise feed.error
 

@@ -32,8 +32,11 @@ function introduce(given) {
   $("latency").textContent = `${facts.latency_ms.toFixed(0)} ms`;
   $("teach").hidden = $("hint-teach").hidden = !facts.teaching;
   lanes = new Map(facts.heads.map((head) => [head.head, new Lane(head)]));
-  $("lanes").replaceChildren(...[...lanes.values()].map((lane) => lane.element));
-  $("lanes").hidden = $("legend-dim").hidden = $("answering").hidden = !lanes.size;
+  // Words have no lane of their own: they are drawn over the map.
+  const own = [...lanes.values()].filter((lane) => lane.draw !== "map");
+  $("lanes").replaceChildren(...own.map((lane) => lane.element));
+  $("lanes").hidden = !own.length;
+  $("legend-dim").hidden = $("answering").hidden = !lanes.size;
   $("headless").hidden = lanes.size > 0;
 }
 
@@ -157,26 +160,25 @@ const press = (down) => {
 hold.addEventListener("pointerdown", () => press(true));
 addEventListener("pointerup", () => press(false));
 addEventListener("blur", () => press(false));
-const typing = ({ target }) => target.tagName === "INPUT";
-const holds = (event) =>
-  (event.code === "Space" && !["INPUT", "BUTTON"].includes(event.target.tagName)) ||
-  (["Space", "Enter"].includes(event.code) && event.target === hold);
-addEventListener("keydown", (event) => facts.teaching && holds(event) && (event.preventDefault(), press(true)));
-addEventListener("keyup", (event) => ["Space", "Enter"].includes(event.code) && press(false));
-const forget = () => tell({ do: "forget" });
-$("forget").addEventListener("click", forget);
-const KEYS = { n: () => $("name").focus(), x: forget };
-addEventListener("keydown", (event) => {
-  if (!facts.teaching || typing(event) || event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
-  event.preventDefault();
-  KEYS[event.key]();
-});
+const isSpace = (event) => event.code === "Space" && !["INPUT", "BUTTON"].includes(event.target.tagName);
+addEventListener("keydown", (event) => isSpace(event) && (event.preventDefault(), press(true)));
+addEventListener("keyup", (event) => event.code === "Space" && press(false));
+$("forget").addEventListener("click", () => tell({ do: "forget" }));
 $("naming").addEventListener("submit", (event) => {
   event.preventDefault();
   tell({ do: "name", word: $("name").value });
   $("name").value = "";
-  hold.focus();
+  $("hold").focus();
 });
+
+// Buttons that are held by a pointer are held by the keys that press a button as well.
+const byKey = (event, kind) => {
+  if (!event.target.matches?.("#hold, #not") || !["Space", "Enter"].includes(event.code)) return;
+  event.preventDefault();
+  if (!event.repeat) event.target.dispatchEvent(new PointerEvent(kind, { bubbles: true }));
+};
+addEventListener("keydown", (event) => byKey(event, "pointerdown"));
+addEventListener("keyup", (event) => byKey(event, "pointerup"));
 
 // Where pages may keep nothing, the hint is there each time.
 const remembered = (deed) => {
