@@ -163,6 +163,7 @@ def export(
     quantize: str | None = None,
     chunk_ms: Sequence[float] = (),
     layers: str = "last",
+    heads: str = "none",
     offline_s: float = 10.0,
     overwrite: bool = False,
     allow_fallback: bool = False,
@@ -177,6 +178,7 @@ def export(
         quantize: a scheme; else the checkpoint's own, else the target's.
         chunk_ms: chunk sizes, the first is the default; else the target's.
         layers: last, all, or numbers such as "0,2,4", side by side in each frame.
+        heads: none, all of the checkpoint, or names such as "phones,vad"; frames come out as well.
         offline_s: the longest recording that can be run at once, in seconds; 0: none.
         allow_fallback: accept a program that runs much beside its backend.
 
@@ -193,7 +195,7 @@ def export(
     place = target_of(target)
     # Not every backend runs every scheme.
     check_scheme(place, quantize or place.quantize)
-    planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers)
+    planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers, heads)
     return write(planned, Path(out), overwrite, allow_fallback, say)
 
 

@@ -13,8 +13,7 @@ from typing import Literal
 from lhotse import MonoCut, MultiCut, SupervisionSegment
 
 from speechpress.runtime.errors import SpeechpressError
-
-from .sound_file import readable_name
+from speechpress.runtime.sound.sound_file import readable_name
 
 logger = logging.getLogger(__name__)
 

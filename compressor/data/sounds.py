@@ -12,10 +12,10 @@ import numpy as np
 
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import json_text
+from speechpress.runtime.sound.sound_file import open_sound
 
 from ..models.config import SAMPLE_RATE
 from .audio import MIN_DURATION_S, UnreadableAudio, read_audio
-from .sound_file import open_sound
 
 
 @dataclass(frozen=True)
