@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from speechpress.runtime.demo.keyboard import ending_signals
 from speechpress.runtime.demo.lanes import Lanes
 from speechpress.runtime.demo.summary import summary
@@ -42,7 +44,7 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
                 server.show(chunk, stats, [word.name for word in spotter.words] if spotter else [])
     except KeyboardInterrupt:  # the usual way to leave
         for line in summary(stats, opened.engine.heads):
-            screen.say(line)
+            screen.say(Text(line))
     finally:
         server.stop()
         source.close()

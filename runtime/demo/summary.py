@@ -29,9 +29,9 @@ def summary(stats: Stats, heads: Iterable[HeadSpec] = (), width: int = 78) -> li
 
 
 def _answers(stats: Stats, head: str) -> str:
-    late_ms = stats.answer_ms(head)
+    late_ms, count = stats.answer_ms(head), stats.events[head]
     when = "" if late_ms is None else f", {late_ms:.0f} ms after their end (median)"
-    return f"{stats.events[head]} events{when}"
+    return f"{count} event{'s' * (count != 1)}{when}"
 
 
 def _wrapped(name: str, items: list[str], room: int, width: int) -> Iterable[str]:
