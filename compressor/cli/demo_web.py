@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from speechpress.runtime.demo.keyboard import ending_signals
-from speechpress.runtime.demo.lanes import Lanes
 from speechpress.runtime.demo.summary import summary
 from speechpress.runtime.demo.web import Server, WebSource
 from speechpress.runtime.demo.worker import Stats, listen
@@ -30,9 +29,8 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
         "frame_s": spec.hop_samples / spec.sample_rate,
         "latency_ms": latency_of(opened.engine, source.sample_rate),
         "teaching": taught is not None,
-        "heads": Lanes(opened.engine.heads).to_list(),
     }
-    server, stats = Server(facts, source, teaching, port), Stats(spec.chunk_ms)
+    server, stats = Server(facts, source, teaching, port, opened.engine.heads), Stats(spec.chunk_ms)
     try:
         # The finally below has to run on a hang-up as well: it frees the port and the microphone.
         with ending_signals():

@@ -8,7 +8,7 @@ from browser import CHROMIUM, Browser, wait_for
 
 from speechpress.runtime.answers.event import Event
 from speechpress.runtime.answers.head_spec import HeadSpec
-from speechpress.runtime.demo.lanes import LOOKS, Lanes
+from speechpress.runtime.demo.lanes import LOOKS
 from speechpress.runtime.demo.spotting import Hit
 from speechpress.runtime.demo.teaching import Lesson
 from speechpress.runtime.demo.web import Server, WebSource
@@ -48,9 +48,11 @@ class Teaching:
         return lambda *given: self.told.append((name, *given))
 
 
-def facts(heads=talked.HEADS):
-    told = {"model": "pocket int8", "chunk_ms": 80, "frame_s": 0.02, "latency_ms": 85, "teaching": True}
-    return {**told, "heads": Lanes(heads).to_list()}
+FACTS = {"model": "pocket int8", "chunk_ms": 80, "frame_s": 0.02, "latency_ms": 85, "teaching": True}
+
+
+def demo(heads=talked.HEADS):
+    return Server(FACTS, WebSource(None), Teaching(), heads=heads)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +64,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def server(browser):
-    server = Server(facts(), WebSource(None), Teaching())
-    yield from opened(server, browser)
+    yield from opened(demo(), browser)
 
 
 def opened(server, browser):
@@ -99,7 +100,7 @@ def test_what_stands_there_before_anything_is_heard(server, browser):
 
 
 def test_a_bundle_without_heads_says_so(browser):
-    for _ in opened(Server(facts(()), WebSource(None), Teaching()), browser):
+    for _ in opened(demo(()), browser):
         text = browser.evaluate("document.body.innerText")
         assert "has no heads" in text and "may still change" not in text and "answers after" not in text
 
@@ -170,7 +171,7 @@ def test_an_answer_that_may_change_is_pale_until_the_final_one_takes_its_place(s
 def test_labels_are_text_and_never_markup(browser):
     bad = "<img src=x onerror=\"document.title='bad'\">"
     head = HeadSpec(bad, "classify", (bad, "a\u202eb"))
-    for server in opened(Server(facts((head,)), WebSource(None), Teaching()), browser):
+    for server in opened(demo((head,)), browser):
         said = next(talked.chunks(1.0))
         server.show(replace(said, events=(Event(bad, "classify", 0, bad, 0.0, 0.05, 0.4),)), Stats(80), [bad])
         browser.wait("speechpress.chunks === 1")
@@ -237,7 +238,7 @@ def test_nothing_is_loaded_from_elsewhere(server, browser):
 
 
 def test_the_end_of_the_demo_is_said(browser):
-    for server in opened(Server(facts(), WebSource(None), Teaching()), browser):
+    for server in opened(demo(), browser):
         server.stop()
         browser.wait("document.getElementById('state').textContent.startsWith('the demo has ended')")
         assert "The demo has ended" in browser.evaluate("document.body.innerText")

@@ -17,7 +17,7 @@ from speechpress.runtime.demo.web import HOST, Server, WebSource
 from speechpress.runtime.demo.worker import Chunk, Stats
 from speechpress.runtime.errors import SpeechpressError
 
-FACTS = {"model": "pocket int8", "chunk_ms": 80, "frame_s": 0.02, "latency_ms": 85, "teaching": True, "heads": []}
+FACTS = {"model": "pocket int8", "chunk_ms": 80, "frame_s": 0.02, "latency_ms": 85, "teaching": True}
 
 
 class Teaching:
