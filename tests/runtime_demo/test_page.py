@@ -159,6 +159,20 @@ def test_labels_on_the_page_do_not_overlap_and_keep_their_place(server, browser)
         rows[y] = x + 9 * len(label)
 
 
+@pytest.mark.parametrize("width", [400, 1280])
+def test_no_label_of_quick_speech_is_left_out(server, browser, width):
+    """12 phones and 14 letters a second; a label that found no place is kept as null."""
+    browser.prefer(reduced_motion="reduce")
+    browser.resize(width, 900)
+    browser.wait(f"innerWidth === {width}")
+    talk(server, browser)
+    drawn = browser.evaluate("speechpress.drawn")
+    browser.wait(f"speechpress.drawn > {drawn} + 1")
+    for head in ("phones", "letters"):
+        placed = browser.evaluate(f"[...lanes.get('{head}').settled.values()].map((place) => place !== null)")
+        assert len(placed) > 60 and all(placed), (head, placed)
+
+
 def test_an_answer_that_may_change_is_pale_until_the_final_one_takes_its_place(server, browser):
     said = next(talked.chunks(1.0))
     event = Event("phones", "ctc", 0, "AA", 0.0, 0.05, 0.4, final=False)

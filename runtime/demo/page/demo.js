@@ -118,7 +118,7 @@ function draw() {
   pen.fillRect(0, 0, width, height);
   if (lag === null) return;
   // Fewer seconds where there is less room, so that labels do not crowd; whole chunks where nothing shall glide.
-  const shown_s = Math.min(MOST_SHOWN_S, Math.max(3, canvas.clientWidth / 150));
+  const shown_s = Math.min(MOST_SHOWN_S, Math.max(2, canvas.clientWidth / 160));
   const edge_s = still.matches ? newest : performance.now() / 1000 - lag, per_s = width / shown_s, foot = 40 * scale;
   const x = (t) => width + (t - edge_s) * per_s, middle = (height - foot) / 2;
   const wide = per_s * facts.frame_s + 0.8;
