@@ -78,21 +78,21 @@ def show(opened: Opened, source: "Source", taught: Taught | None, json: bool) ->
     from speechpress.runtime.demo.worker import Stats, listen
 
     engine, spec = opened.engine, opened.engine.spec
-    stats = Stats(spec.chunk_ms)
+    stats, heads = Stats(spec.chunk_ms), engine.heads
     spotter, teaching = (taught.spotter, taught.teaching) if taught else (None, None)
     chunks = listen(source, engine, spotter, teaching)
     if json or piped():
         from speechpress.runtime.demo.view_lines import show_json, show_lines
 
         with native_notes_hidden(source), quiet_end():
-            return show_json(chunks, sys.stdout) if json else show_lines(chunks, stats, sys.stdout)
+            return show_json(chunks, sys.stdout) if json else show_lines(chunks, stats, sys.stdout, heads)
     from rich.console import Console
 
     from speechpress.runtime.demo.view_terminal import Facts, Screen, watch
     from speechpress.runtime.engine import quiet
 
     latency_ms = latency_of(engine, source.sample_rate)
-    facts = Facts(source.name, opened.name, latency_ms, spec.chunk_ms, spec.hop_samples / spec.sample_rate)
+    facts = Facts(source.name, opened.name, latency_ms, spec.chunk_ms, spec.hop_samples / spec.sample_rate, heads)
     view = Screen(facts, stats, spotter, teaching)
     with quiet():  # a line on stderr would tear the picture
         watch(chunks, view, Console())

@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from speechpress.runtime.demo.keyboard import ending_signals
+from speechpress.runtime.demo.summary import summary
 from speechpress.runtime.demo.web import Server, WebSource
 from speechpress.runtime.demo.worker import Stats, listen
 from speechpress.runtime.errors import SpeechpressError
@@ -27,7 +30,7 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
         "latency_ms": latency_of(opened.engine, source.sample_rate),
         "teaching": taught is not None,
     }
-    server, stats = Server(facts, source, teaching, port), Stats(spec.chunk_ms)
+    server, stats = Server(facts, source, teaching, port, opened.engine.heads), Stats(spec.chunk_ms)
     try:
         # The finally below has to run on a hang-up as well: it frees the port and the microphone.
         with ending_signals():
@@ -38,7 +41,8 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
                 stats.add(chunk)
                 server.show(chunk, stats, [word.name for word in spotter.words] if spotter else [])
     except KeyboardInterrupt:  # the usual way to leave
-        screen.say("ended")
+        for line in summary(stats, opened.engine.heads):
+            screen.say(Text(line))
     finally:
         server.stop()
         source.close()

@@ -9,16 +9,17 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from rich.align import Align
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ..answers.head_spec import HeadSpec
 from .keyboard import BACKSPACE, ENTER, ESCAPE, HeldKey, keys, read_keys
-from .picture import FLOOR_DB, Picture, height_of
+from .picture import FLOOR_DB, Picture, height_of, shaded
 from .spotting import Spotter
+from .summary import summary
 from .teaching import EXAMPLES, Teaching
 from .worker import SILENCE_DB, Chunk, Stats
 
@@ -37,6 +38,7 @@ class Facts:
     latency_ms: float
     chunk_ms: float
     frame_s: float
+    heads: tuple[HeadSpec, ...] = ()
 
 
 @dataclass
@@ -53,21 +55,37 @@ class Screen:
     heard: deque[tuple[str, float]] = field(default_factory=lambda: deque(maxlen=4))
 
     def __post_init__(self) -> None:
-        self.picture = Picture(MAP_ROWS, self.facts.frame_s)
+        self.picture = Picture(MAP_ROWS, self.facts.frame_s, self.facts.heads)
 
     def add(self, chunk: Chunk) -> None:
         self.stats.add(chunk)
-        self.picture.add(chunk)
+        self.heard.extend((event.label, event.score) for event in self.picture.add(chunk))
         # Falls slowly, as level meters do, so that the eye can follow.
         self.level_db = max(chunk.level_db, self.level_db - 30 * self.facts.chunk_ms / 1000)
-        self.heard.extend((hit.word, hit.score) for hit in chunk.words)
 
-    def __rich__(self) -> RenderableType:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         title = Text.assemble((" speechpress ", "bold"), (f"{self.facts.model} ", "cyan"))
-        parts: list[RenderableType] = [self.level(), self.picture, self.figures()]
+        inner = options.update(width=max(1, options.max_width - 4), height=None)
+        level, below = self.level(), self.below(inner.max_width, "shade:" if shaded(console) else "colour:")
+        # What is left of the window's height is the picture's; 2 are the frame's own.
+        taken = len(console.render_lines(Group(level, *below), inner)) + 2
+        picture = self.picture.fit(options.height - taken if options.height else None)
+        yield Panel(
+            Group(level, picture, *below),
+            title=title,
+            title_align="left",
+            subtitle=self.hint(inner.max_width),
+            border_style="grey39",
+        )
+
+    def below(self, width: int, colour: str) -> list[RenderableType]:
+        """What stands under the picture; `colour` is what the map has instead where there are none."""
+        means = ((colour, "how it sounds"), ("height:", "how loud"), ("dim:", "may still change"))
+        legend = [Text.assemble((name, "grey62"), f" {what}") for name, what in means]
+        parts: list[RenderableType] = [self.figures(width)]
         if self.teaching is not None:
             parts.append(self.lesson())
-        return Panel(Group(*parts), title=title, title_align="left", subtitle=self.hint(), border_style="grey39")
+        return [*parts, flow(legend if self.facts.heads else legend[:2], width)]
 
     def level(self) -> RenderableType:
         table = Table.grid(padding=(0, 1), expand=True)
@@ -79,7 +97,7 @@ class Screen:
         table.add_row(Bar(height_of(self.level_db), loud), words, Text(self.facts.source, "grey62"))
         return table
 
-    def figures(self) -> RenderableType:
+    def figures(self, width: int) -> RenderableType:
         """Time per chunk as a bar whose full length is the chunk, and the other figures."""
         stats, budget_ms = self.stats, self.facts.chunk_ms
         p50, p99 = stats.percentile_ms(50), stats.percentile_ms(99)
@@ -101,13 +119,19 @@ class Screen:
                 f"{budget_ms:g} ms",
             ),
         )
-        lost = "grey62" if not stats.dropped else "bold red"
-        rest = Text.assemble(
-            ("real-time factor ", "grey62"), (f"{stats.real_time_factor:.3f}", "bold"),
-            ("   dropped blocks ", lost), (f"{stats.dropped}", "bold" if not stats.dropped else lost),
-            ("   algorithmic latency ", "grey62"), (f"{self.facts.latency_ms:.0f} ms", "bold"),
-        )  # fmt: skip
-        return Group(times, Align.left(rest))
+        return Group(times, flow(self._facts(), width))
+
+    def _facts(self) -> list[Text]:
+        stats, late_ms = self.stats, self.stats.answer_ms()
+        lost = ("bold red", "bold red") if stats.dropped else ("grey62", "bold")
+        facts = [
+            Text.assemble(("real-time factor ", "grey62"), (f"{stats.real_time_factor:.3f}", "bold")),
+            Text.assemble(("dropped blocks ", lost[0]), (f"{stats.dropped}", lost[1])),
+            Text.assemble(("latency ", "grey62"), (f"{self.facts.latency_ms:.0f} ms", "bold")),
+        ]
+        if late_ms is not None:
+            facts.append(Text.assemble(("answers ", "grey62"), (f"+{late_ms:.0f} ms", "bold")))
+        return facts
 
     def lesson(self) -> RenderableType:
         assert self.teaching is not None
@@ -130,9 +154,25 @@ class Screen:
         )
         return lines
 
-    def hint(self) -> Text:
-        teaching = "SPACE teach   n name   x forget   " if self.teaching else ""
-        return Text(f" {teaching}q quit ", "grey62")
+    def hint(self, width: int) -> Text:
+        keys = ["SPACE teach", "n name", "x forget"] if self.teaching else []
+        # Whole keys only; how to leave comes first in importance, so it is the last to go.
+        while keys and len("   ".join([*keys, "q quit"])) + 4 > width:
+            keys.pop()
+        return Text(f" {'   '.join([*keys, 'q quit'])} ", "grey62")
+
+
+def flow(items: list[Text], width: int, gap: str = "   ") -> Text:
+    """Items beside each other; a line is broken between items only."""
+    lines = Text(overflow="ignore", no_wrap=True)
+    used = 0
+    for item in items:
+        if used and used + len(gap) + item.cell_len > width:
+            lines.append("\n")
+            used = 0
+        lines += Text(gap if used else "") + item
+        used += (len(gap) if used else 0) + item.cell_len
+    return lines
 
 
 class Bar:
@@ -182,6 +222,8 @@ def watch(chunks: Iterable[Chunk], screen: Screen, console: Console) -> None:
         feed.stop()
     # The other screen is gone with Live; the last picture stays in the scrollback.
     console.print(screen)
+    lines = summary(screen.stats, screen.facts.heads, console.width)
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
     if feed.error is not None:
         raise feed.error
 

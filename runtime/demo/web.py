@@ -12,15 +12,17 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
+from ..answers.head_spec import HeadSpec
 from ..errors import SpeechpressError
 from ..json_file import json_text
+from .lanes import Lanes, page_event
 from .microphone import Microphone
 from .sources import Block, Source
 from .teaching import EXAMPLES, Teaching
@@ -32,6 +34,7 @@ PAGE = Path(__file__).parent / "page"
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+    "/lanes.js": ("lanes.js", "text/javascript; charset=utf-8"),
     "/worklet.js": ("worklet.js", "text/javascript; charset=utf-8"),
     "/demo.css": ("demo.css", "text/css; charset=utf-8"),
 }
@@ -107,12 +110,19 @@ class Server:
         source: gets the browser's microphone.
         teaching: gets what is clicked; None when nothing can be taught.
         port: 0 takes a free one.
+        heads: those whose events chunks hold.
     """
 
     def __init__(
-        self, facts: dict[str, Any], source: WebSource, teaching: Teaching | None = None, port: int = 0
+        self,
+        facts: dict[str, Any],
+        source: WebSource,
+        teaching: Teaching | None = None,
+        port: int = 0,
+        heads: Sequence[HeadSpec] = (),
     ) -> None:
-        self._facts, self._source, self._teaching, self.port = facts, source, teaching, port
+        self._facts = {**facts, "examples": EXAMPLES, "heads": Lanes(heads).to_list()}
+        self._source, self._teaching, self.port = source, teaching, port
         # 128 bits: other users of this machine can reach loopback, and must not guess it.
         self.token = secrets.token_urlsafe(16)
         self._loop = asyncio.new_event_loop()
@@ -152,6 +162,7 @@ class Server:
         lesson = self._teaching.lesson if self._teaching else None
         message = {
             **chunk.to_dict(),
+            "events": [page_event(event) for event in chunk.events],
             "levels_db": np.round(chunk.levels_db, 1).tolist(),
             "colours": chunk.colours.tolist(),
             "stats": stats.to_dict(),
@@ -219,7 +230,7 @@ class Server:
         self._pages.add(page)
         lends_microphone = False
         try:
-            await page.send(json_text({"facts": {**self._facts, "examples": EXAMPLES}}, ascii=True))
+            await page.send(json_text({"facts": self._facts}, ascii=True))
             async for message in page:
                 if isinstance(message, bytes):
                     # Cut to whole floats: frombuffer raises for a rest.
@@ -263,7 +274,9 @@ def _reply(status: int, body: bytes, kind: str = "text/plain; charset=utf-8") ->
         {
             "Content-Type": kind,
             "Content-Length": str(len(body)),
-            "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'",
+            # data: is for the empty icon, without which every browser asks for one.
+            "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+            "img-src data:",
             # The page's address holds the token.
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",

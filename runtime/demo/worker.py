@@ -4,22 +4,26 @@ Shapes: S samples of a block, n frames of a chunk, D width.
 """
 
 import time
-from collections import deque
-from collections.abc import Iterator
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..answers.event import Event
 from ..choice import SHIPPED as SHIPPED
 from ..samples import mono
 from ..stream import Engine, Output, StreamingExtractor
 from .colours import Colours
+from .lanes import LOOKS
 from .sources import Block, Source
 from .spotting import Hit, Spotter
 from .teaching import Teaching
 
 SILENCE_DB = -100.0
+RECENT_CHUNKS, RECENT_EVENTS = 500, 200
 READ_S = 0.2  # how long a source is waited for before the worker looks around
 
 
@@ -29,7 +33,8 @@ class Chunk:
 
     `t_s`: end of its last frame's audio, seconds since the stream began. `levels_db` (n,): loudness of each frame's
     audio below full scale. `colours` (n, 3) uint8. `infer_ms`: time to compute it. `dropped`: blocks lost so far.
-    `heard_at_s`: `time.perf_counter()` when its newest sample was there.
+    `heard_at_s`: `time.perf_counter()` when its newest sample was there. `events`: what the bundle's heads say now.
+    `heard_s`: seconds of audio heard when they said it. `last`: the stream has ended, and nothing was waited for.
     """
 
     t_s: float
@@ -40,6 +45,13 @@ class Chunk:
     dropped: int
     words: tuple[Hit, ...]
     heard_at_s: float
+    events: tuple[Event, ...] = ()
+    heard_s: float = 0.0
+    last: bool = False
+
+    def late_ms(self, event: Event) -> float:
+        """From the end of what an event is about to when it was told; waiting for a screen is not in it."""
+        return 1000 * (self.heard_s - event.end_s) + self.infer_ms
 
     @property
     def level_db(self) -> float:
@@ -56,25 +68,60 @@ class Chunk:
             "dropped": self.dropped,
             "level_db": round(self.level_db, 1),
             "words": words,
+            "heard_s": round(self.heard_s, 3),
+            "events": [event.to_dict() for event in self.events],
         }
 
 
 class Stats:
-    """How the stream goes: time per chunk over the last minute or so, and all time and audio so far."""
+    """How the stream goes: times of the last minute or so for whoever watches, and all of them for the end.
+
+    `events`: final ones so far, by head. `words`: taught words found so far, by word.
+    """
 
     def __init__(self, chunk_ms: float) -> None:
         self.chunk_ms, self.chunks, self.dropped = chunk_ms, 0, 0
-        self._times_ms: deque[float] = deque(maxlen=500)
+        self.heard_s = 0.0
+        self.events: Counter[str] = Counter()
+        self.words: Counter[str] = Counter()
+        # Four bytes a chunk: a day of chunks of 80 ms is 4 MB.
+        self._all_ms = array("f")
+        self._times_ms: deque[float] = deque(maxlen=RECENT_CHUNKS)
+        self._late_ms: dict[str, deque[float]] = {}
         self._sum_ms = 0.0
 
     def add(self, chunk: Chunk) -> None:
         self.chunks += 1
         self._times_ms.append(chunk.infer_ms)
+        self._all_ms.append(chunk.infer_ms)
         self._sum_ms += chunk.infer_ms
         self.dropped = chunk.dropped
+        self.heard_s = max(self.heard_s, chunk.heard_s, chunk.t_s)
+        self.words.update(hit.word for hit in chunk.words)
+        for event in chunk.events:
+            if event.final:
+                self._count(chunk, event)
+
+    def _count(self, chunk: Chunk, event: Event) -> None:
+        self.events[event.head] += 1
+        if LOOKS[event.kind].draw == "map":
+            self.words[event.label] += 1
+        # What the end of the stream brought would have come later.
+        if not chunk.last:
+            self._late_ms.setdefault(event.head, deque(maxlen=RECENT_EVENTS)).append(chunk.late_ms(event))
 
     def percentile_ms(self, percent: float) -> float:
-        return float(np.percentile(self._times_ms, percent)) if self._times_ms else 0.0
+        """Of the last minute or so."""
+        return _percentile(self._times_ms, percent) or 0.0
+
+    def overall_ms(self, percent: float) -> float:
+        """Of all chunks so far."""
+        return _percentile(self._all_ms, percent) or 0.0
+
+    def answer_ms(self, head: str | None = None) -> float | None:
+        """Median time from the end of what an event is about to the event; of one head or of all; None without one."""
+        chosen = self._late_ms.values() if head is None else [self._late_ms.get(head, ())]
+        return _percentile([late_ms for times in chosen for late_ms in times], 50)
 
     @property
     def real_time_factor(self) -> float:
@@ -89,7 +136,12 @@ class Stats:
             "rtf": self.real_time_factor,
             "dropped": self.dropped,
             "chunks": self.chunks,
+            "answer_ms": self.answer_ms(),
         }
+
+
+def _percentile(times_ms: Sequence[float], percent: float) -> float | None:
+    return float(np.percentile(times_ms, percent)) if len(times_ms) else None
 
 
 class Levels:
@@ -153,10 +205,11 @@ class _Worker:
         self._stream = StreamingExtractor(engine, source.sample_rate)
         self._levels = Levels(spec.hop_samples / spec.sample_rate)
         self._colours = Colours(spec.width)
-        self._t_s, self._heard_at_s = 0.0, 0.0
+        self._t_s, self._heard_at_s, self._heard_s = 0.0, 0.0, 0.0
 
     def hear(self, block: Block) -> Chunk | None:
         self._heard_at_s = block.at_s
+        self._heard_s += len(block.samples) / block.sample_rate
         self._levels.hear(block)
         started_s = time.perf_counter()
         return self._chunk(self._stream.push(block.samples, block.sample_rate), started_s)
@@ -170,7 +223,7 @@ class _Worker:
         if ended and self._spotter:
             # No frame will come any more that could top them.
             words += self._spotter.finish()
-        if not len(found.frames) and not words:
+        if not len(found.frames) and not words and not found.events:
             return None
         # Before levels and colours, which are for show and no work of the model.
         infer_ms = 1000 * (time.perf_counter() - started_s)
@@ -178,4 +231,9 @@ class _Worker:
         colours = self._colours.of(found.frames, levels_db)
         self._t_s = float(found.end_s[-1]) if len(found.end_s) else self._t_s
         dropped = self._source.dropped
-        return Chunk(self._t_s, found.frames, levels_db, colours, infer_ms, dropped, tuple(words), self._heard_at_s)
+        return Chunk(
+            *(self._t_s, found.frames, levels_db, colours, infer_ms, dropped, tuple(words), self._heard_at_s),
+            events=found.events,
+            heard_s=self._heard_s,
+            last=ended,
+        )

@@ -11,12 +11,18 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from bundled import copied
+from bundled import CHUNK_MS, copied
+from carried import save_heads
 from sounds import voice
 from terminal import Terminal
 
+from speechpress.compressor.export.export import export, plan
+from speechpress.compressor.export.source import open_source
 from speechpress.compressor.starter import SPEECH
+from speechpress.compressor.targets import target_of
 from speechpress.runtime.bundle import DOCUMENT, digest
+from speechpress.runtime.engine import PteEngine
+from speechpress.runtime.stream import StreamingExtractor
 
 DEMO = [sys.executable, "-m", "speechpress.compressor.cli.main", "demo"]
 QUIET = 1e-4 * np.random.default_rng(0).standard_normal(16_000)
@@ -39,6 +45,15 @@ def clips(tmp_path_factory):
 def cache(tmp_path_factory):
     """Where the background is kept, so that it is heard once."""
     return {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture(scope="module")
+def answering(tmp_path_factory, small_checkpoint):
+    """A bundle with heads of random weights; without whole recordings, for which each would be lowered again."""
+    folder = save_heads(copied(small_checkpoint, tmp_path_factory.mktemp("heads")), ("phones", "vad", "command"))
+    order = plan(open_source(folder), target_of("host"), "none", (CHUNK_MS,), offline_s=0, heads="all")
+    export(order, folder.parent / "answering", allow_fallback=True)
+    return folder.parent / "answering"
 
 
 def objects(done):
@@ -70,7 +85,7 @@ def test_a_word_is_taught_by_a_recording_found_and_kept(cli, tmp_path, message, 
     assert [hit["word"] for hit in hits] == ["message"] and hits[0]["end_s"] < 1.3
     again = cli(*call, env=cache)
     assert again.returncode == 0 and "heard “message”" in again.stdout and "listening once" not in again.stderr
-    assert "words found: 1" in again.stdout.splitlines()[-1]
+    assert again.stdout.splitlines()[-1].split() == ["words", "found", "1:", "message", "1"]
 
 
 def test_a_pipe(small_bundle):
@@ -144,8 +159,48 @@ def test_the_page_is_served_and_ends_with_ctrl_c(small_bundle, clips, cache):
     with urllib.request.urlopen(address.group(), timeout=20) as page:
         assert b"speechpress" in page.read()
     process.send_signal(2)
-    assert process.wait(20) == 0
-    process.stderr.close()
+    rest = process.communicate(timeout=40)[1]
+    assert process.returncode == 0 and re.search(r"heard +\d+\.\d\d s in", rest) and "words found" in rest, rest
+
+
+def test_answers_of_a_bundles_own_heads(cli, answering, clips):
+    """The events of --json are those of the stream, chunk by chunk, and all that are final come once."""
+    lines = objects(cli("demo", answering, "--wav", clips / "talk.wav", "--json"))
+    told = [event for line in lines for event in line["events"]]
+    samples, rate = soundfile.read(clips / "talk.wav", dtype="float32")
+    stream = StreamingExtractor(PteEngine(answering, threads=1), rate)
+    wanted = [event.to_dict() for event in (*stream.push(samples).events, *stream.flush().events)]
+
+    def final(events):
+        return sorted((event for event in events if event["final"]), key=lambda event: (event["head"], event["number"]))
+
+    for one, other in zip(final(told), final(wanted), strict=True):
+        assert {**one, "vector": 0, "score": 0} == {**other, "vector": 0, "score": 0}
+    assert {event["head"] for event in told} == {"phones", "vad", "command"}
+    # Nothing is told of audio that was not heard.
+    assert all(event["end_s"] <= line["heard_s"] + 1e-3 for line in lines for event in line["events"])
+
+
+def test_answers_in_lines_and_their_sum(cli, answering, clips):
+    done = cli("demo", answering, "--wav", clips / "talk.wav")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r" s  phones: [ptks]+\n", done.stdout) and re.search(r" s  command: [abcd] 0\.\d\d\n", done.stdout)
+    assert re.search(r" s  vad: speech \d\.\d\d to \d\.\d\d s\n", done.stdout)
+    last = done.stdout[done.stdout.index("\nheard ") :]
+    assert re.search(r"^phones +\d+ events?, \d+ ms after their end \(median\)$", last, re.MULTILINE), last
+    assert re.search(r"^vad +\d+ events?", last, re.MULTILINE) and last.split()[-3:] == ["words", "found", "0"]
+
+
+def test_answers_in_the_live_view_and_the_sum_after_q(answering, clips, cache):
+    code = "import sys; from speechpress.compressor.cli.main import main; main(sys.argv[1:])"
+    words = ("demo", answering, "--wav", clips / "talk.wav")
+    terminal = Terminal(code, *words, env={**os.environ, **cache, "TERM": "xterm", "NO_COLOR": "1"})
+    first = terminal.until("answers ")
+    assert "│ phones" in first and "│ vad" in first and "shade: how it sounds" in first, first
+    terminal.write("q")
+    code, same, last = terminal.close()
+    after = last.split("\x1b[?1049l")[1]
+    assert code == 0 and same and re.search(r"phones +\d+ event", after) and re.search(r"heard +\d+\.\d\d s in", after)
 
 
 @pytest.mark.parametrize("wav", ["talk.wav", "0.wav"])

@@ -39,13 +39,17 @@ class Browser:
             page = next(target for target in json.load(answer) if target["type"] == "page")
         self._page = connect(page["webSocketDebuggerUrl"], max_size=None, origin=None)
         self._number = 0
-        self.call("Page.enable")
+        self.console: list[dict] = []  # what the page wrote there, and its errors
+        for domain in ("Page", "Log", "Runtime"):
+            self.call(f"{domain}.enable")
 
     def call(self, method: str, **params):
         self._number += 1
         self._page.send(json.dumps({"id": self._number, "method": method, "params": params}))
         while True:
             answer = json.loads(self._page.recv(timeout=30))
+            if answer.get("method") in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"):
+                self.console.append(answer["params"])
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer
                 return answer["result"]
@@ -62,6 +66,23 @@ class Browser:
     def wait(self, code: str, what: str = ""):
         """The first true value of an expression."""
         return wait_for(lambda: self.evaluate(code), what or code)
+
+    def resize(self, width: int, height: int) -> None:
+        """The window, in pixels of CSS."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def prefer(self, **features: str) -> None:
+        """What the user prefers, such as color_scheme="light"."""
+        wanted = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in features.items()]
+        self.call("Emulation.setEmulatedMedia", features=wanted)
+
+    def key(self, key: str, code: str, kind: str = "tap") -> None:
+        """A key of the keyboard: "down", "up", or both."""
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+        if kind != "up":
+            self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=code, **text)
+        if kind != "down":
+            self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=code)
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

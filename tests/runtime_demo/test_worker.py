@@ -1,11 +1,15 @@
 import itertools
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
+import talked
 from bundled import CHUNK_MS, speech_like
 from sounds import voice
 
+from speechpress.runtime.answers.event import Event
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.demo.enrol import stream_frames
 from speechpress.runtime.demo.sources import Block, WavSource
@@ -38,8 +42,8 @@ def test_a_chunk_for_every_chunk_and_the_frames_of_the_stream(engine, clip):
 
 def test_a_line_of_json(engine, clip):
     line = next(iter(listen(WavSource(clip), engine))).to_dict()
-    assert set(line) == {"t_s", "frames", "infer_ms", "dropped", "level_db", "words"}
-    assert line["words"] == [] and line["dropped"] == 0 and line["frames"] > 0
+    assert set(line) == {"t_s", "frames", "infer_ms", "dropped", "level_db", "words", "heard_s", "events"}
+    assert line["words"] == [] and line["events"] == [] and line["dropped"] == 0 and line["frames"] > 0
 
 
 def test_stats(engine, clip):
@@ -48,6 +52,32 @@ def test_stats(engine, clip):
     for chunk in listen(WavSource(clip), engine):
         stats.add(chunk)
     assert 0 < stats.percentile_ms(50) <= stats.percentile_ms(99) and stats.real_time_factor > 0
+
+
+def test_stats_of_answers():
+    stats = Stats(80)
+    for chunk in talked.chunks(6.0):
+        stats.add(chunk)
+    wanted = Counter(event.head for event in talked.spoken(6.0) if event.final and event.end_s + talked.LATE_S <= 6.0)
+    assert stats.events == wanted and stats.words == {"computer": 2} and stats.heard_s == pytest.approx(6.0)
+    # Events come 200 ms after their end, rounded up to a chunk of 80 ms, and 3 ms are the model's.
+    assert all(203 - 1e-6 <= stats.answer_ms(head.name) < 283 for head in talked.HEADS if head.kind != "speaker")
+    assert stats.answer_ms("nobody") is None and 203 <= stats.to_dict()["answer_ms"] < 283
+
+
+def test_partial_answers_and_those_of_the_end_of_a_stream_are_no_measure_of_lateness():
+    stats, chunk = Stats(80), next(talked.chunks(1.0))
+    stats.add(replace(chunk, events=(Event("p", "ctc", 0, "a", 0.0, 0.02, 1.0, final=False),)))
+    assert not stats.events and stats.answer_ms() is None
+    stats.add(replace(chunk, events=(Event("p", "ctc", 0, "a", 0.0, 0.02, 1.0),), last=True))
+    assert stats.events == {"p": 1} and stats.answer_ms() is None
+
+
+def test_the_percentiles_of_the_end_are_those_of_all_chunks():
+    stats, chunk = Stats(80), next(talked.chunks(1.0))
+    for number in range(2000):
+        stats.add(replace(chunk, infer_ms=10.0 if number < 1500 else 2.0))
+    assert stats.percentile_ms(50) == 2.0 and stats.overall_ms(50) == 10.0 and stats.percentile_ms(99) == 2.0
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])

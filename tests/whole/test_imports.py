@@ -54,7 +54,7 @@ FLOORS = {"cli", "api"}  # they may import every room, and no room imports them
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "rich": (
         *("compressor/views/", "compressor/cli/", "tables.py"),
-        *("runtime/demo/picture.py", "runtime/demo/view_terminal.py"),
+        *("runtime/demo/picture.py", "runtime/demo/strips.py", "runtime/demo/view_terminal.py"),
     ),
     "typer": ("compressor/cli/",),
     "executorch": ("compressor/export/", "devices/etdump.py", "runtime/engine.py"),

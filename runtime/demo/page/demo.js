@@ -2,17 +2,23 @@
 // Chunks come in over a WebSocket, a few frames at a time. The picture moves with the screen's own clock, so that it
 // glides although frames come in bursts; every frame is drawn where it belongs in time as soon as it is there.
 
-const SHOWN_S = 8, FLOOR_DB = -62, TOP_DB = -8, DIM = 0.2;
+const MOST_SHOWN_S = 8, FLOOR_DB = -62, TOP_DB = -8, DIM = 0.2;
 const $ = (id) => document.getElementById(id);
 const canvas = $("map"), pen = canvas.getContext("2d", { alpha: false });
 const stream = new WebSocket(`ws://${location.host}/stream${location.search}`);
-let facts = { frame_s: 0.02, chunk_ms: 80 }, frames = [], words = [], lag = null, newest = 0, level = -100;
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+let facts = { frame_s: 0.02, chunk_ms: 80 }, frames = [], words = [], lanes = new Map(), lag = null, newest = 0, level = -100;
 // For whoever measures: chunks, frames and drawings so far, and when the newest frame was drawn (Unix time, ms).
 const seen = (window.speechpress = { chunks: 0, frames: 0, drawn: 0, shown: [] });
 let undrawn = [];
 
-stream.onopen = () => ($("state").textContent = "");
-stream.onclose = () => ($("state").textContent = "the demo has ended; start it again with: compress demo --web");
+// Only what changed: a screen reader reads it each time.
+const say = (id, text) => $(id).textContent === text || ($(id).textContent = text);
+stream.onopen = () => say("state", "");
+stream.onclose = () => {
+  say("state", "the demo has ended; start it again with: compress demo --web");
+  say("empty", "The demo has ended.");
+};
 stream.onmessage = (event) => {
   const message = JSON.parse(event.data);
   if (message.refused) $("note").textContent = message.refused;
@@ -24,12 +30,23 @@ function introduce(given) {
   facts = given;
   $("model").textContent = facts.model;
   $("latency").textContent = `${facts.latency_ms.toFixed(0)} ms`;
-  $("teach").hidden = !facts.teaching;
+  $("teach").hidden = $("hint-teach").hidden = !facts.teaching;
+  lanes = new Map(facts.heads.map((head) => [head.head, new Lane(head)]));
+  // Words have no lane of their own: they are drawn over the map.
+  const own = [...lanes.values()].filter((lane) => lane.draw !== "map");
+  $("lanes").replaceChildren(...own.map((lane) => lane.element));
+  $("lanes").hidden = !own.length;
+  $("legend-dim").hidden = $("answering").hidden = !lanes.size;
+  $("headless").hidden = lanes.size > 0;
 }
 
 function take(chunk) {
   const now = performance.now() / 1000, first = chunk.t_s - (chunk.frames - 1) * facts.frame_s;
-  if (chunk.t_s < newest - 1) [frames, words, lag] = [[], [], null];
+  if (chunk.t_s < newest - 1) {
+    [frames, words, lag] = [[], [], null];
+    lanes.forEach((lane) => lane.reset());
+  }
+  $("empty").hidden = true;
   newest = chunk.t_s;
   chunk.colours.forEach(([red, green, blue], i) => {
     const height = Math.min(1, Math.max(0.03, (chunk.levels_db[i] - FLOOR_DB) / (TOP_DB - FLOOR_DB)));
@@ -40,8 +57,9 @@ function take(chunk) {
   const found = now - chunk.t_s;
   lag = lag === null || found > lag + 1.5 ? found : Math.min(found, lag + 0.002 * facts.chunk_ms / 1000);
   words.push(...chunk.words);
-  frames = frames.filter((frame) => frame.t > newest - SHOWN_S - 1);
-  words = words.filter((word) => word.end_s > newest - SHOWN_S - 1);
+  for (const event of chunk.events) lanes.get(event.head).add(event);
+  frames = frames.filter((frame) => frame.t > newest - MOST_SHOWN_S - 1);
+  words = words.filter((word) => word.end_s > newest - MOST_SHOWN_S - 1);
   level = Math.max(chunk.level_db, level - 0.03 * facts.chunk_ms);
   seen.chunks += 1;
   seen.frames += chunk.frames;
@@ -55,23 +73,27 @@ function figures({ stats, lesson, taught, source, words: said, dropped }) {
     `p50 ${stats.p50_ms.toFixed(1)} ms · p99 ${stats.p99_ms.toFixed(1)} ms of ${stats.budget_ms} ms`;
   const [fill, mark] = $("budget").children;
   fill.style.width = share(stats.p50_ms);
+  $("budget").setAttribute("aria-valuenow", Math.round(Math.min(100, (100 * stats.p50_ms) / stats.budget_ms)));
   mark.style.left = share(stats.p99_ms);
   const tone = stats.p99_ms < stats.budget_ms / 2 ? "good" : stats.p99_ms < stats.budget_ms ? "warn" : "bad";
   fill.style.background = `var(--${tone})`;
   $("rtf").textContent = stats.rtf.toFixed(3);
+  $("late").textContent = stats.answer_ms === null ? "–" : `${stats.answer_ms.toFixed(0)} ms`;
   $("dropped").textContent = dropped;
   $("dropped").style.color = dropped ? "var(--bad)" : "";
   $("level").firstElementChild.style.width = `${Math.max(0, ((level - FLOOR_DB) / -FLOOR_DB) * 100)}%`;
   $("level").firstElementChild.style.background = level > -3 ? "var(--bad)" : "var(--good)";
-  $("state").textContent = source;
+  $("level").setAttribute("aria-valuenow", Math.round(level));
+  say("state", source);
   if (lesson) teach(lesson, taught, said);
 }
 
 function teach(lesson, taught, said) {
   $("word").textContent = `“${lesson.word}”`;
   $("dots").textContent = "●".repeat(lesson.said) + "○".repeat(facts.examples - lesson.said);
-  $("note").textContent = lesson.note;
+  say("note", lesson.note);
   const list = $("taught"), known = [...list.children].map((item) => item.textContent);
+  if (!taught.length && !known.length) say("taught", "no word is taught yet");
   if (known.join("\n") !== taught.join("\n"))
     list.replaceChildren(...taught.map((word) => Object.assign(document.createElement("span"), { textContent: word })));
   for (const item of list.children)
@@ -79,6 +101,12 @@ function teach(lesson, taught, said) {
       item.classList.add("said");
       setTimeout(() => item.classList.remove("said"), 400);
     }
+}
+
+// Words of heads that are drawn over the map.
+function found() {
+  const events = [...lanes.values()].filter((lane) => lane.draw === "map").flatMap((lane) => [...lane.events.values()]);
+  return events.map(({ label, ...times }) => ({ word: label, ...times }));
 }
 
 function draw() {
@@ -89,7 +117,9 @@ function draw() {
   pen.fillStyle = "#07090c";
   pen.fillRect(0, 0, width, height);
   if (lag === null) return;
-  const edge_s = performance.now() / 1000 - lag, per_s = width / SHOWN_S, foot = 40 * scale;
+  // Fewer seconds where there is less room, so that labels do not crowd; whole chunks where nothing shall glide.
+  const shown_s = Math.min(MOST_SHOWN_S, Math.max(2, canvas.clientWidth / 160));
+  const edge_s = still.matches ? newest : performance.now() / 1000 - lag, per_s = width / shown_s, foot = 40 * scale;
   const x = (t) => width + (t - edge_s) * per_s, middle = (height - foot) / 2;
   const wide = per_s * facts.frame_s + 0.8;
   for (const frame of frames) {
@@ -101,15 +131,16 @@ function draw() {
   }
   pen.font = `600 ${15 * scale}px system-ui, sans-serif`;
   pen.textAlign = "center";
-  for (const { word, start_s, end_s } of words) {
+  for (const { word, start_s, end_s, final } of [...words, ...found()]) {
     const left = x(start_s), right = x(end_s);
-    pen.strokeStyle = pen.fillStyle = "#ffffff";
+    pen.strokeStyle = pen.fillStyle = final === false ? "#9aa3af" : "#ffffff";
     pen.lineWidth = 2 * scale;
     pen.beginPath();
     pen.roundRect(left, 2 * scale, right - left, 2 * middle - 4 * scale, 6 * scale);
     pen.stroke();
     pen.fillText(word, (left + right) / 2, height - foot / 2 + 5 * scale);
   }
+  for (const lane of lanes.values()) lane.paint({ x, per_s, width, scale });
   seen.drawn += 1;
   const at = performance.timeOrigin + performance.now();
   for (const chunk of undrawn) seen.shown.push({ ...chunk, at });
@@ -137,7 +168,30 @@ $("naming").addEventListener("submit", (event) => {
   event.preventDefault();
   tell({ do: "name", word: $("name").value });
   $("name").value = "";
-  $("name").blur();
+  $("hold").focus();
+});
+
+// Buttons that are held by a pointer are held by the keys that press a button as well.
+const byKey = (event, kind) => {
+  if (!event.target.matches?.("#hold, #not") || !["Space", "Enter"].includes(event.code)) return;
+  event.preventDefault();
+  if (!event.repeat) event.target.dispatchEvent(new PointerEvent(kind, { bubbles: true }));
+};
+addEventListener("keydown", (event) => byKey(event, "pointerdown"));
+addEventListener("keyup", (event) => byKey(event, "pointerup"));
+
+// Where pages may keep nothing, the hint is there each time.
+const remembered = (deed) => {
+  try {
+    return deed(localStorage);
+  } catch {
+    return null;
+  }
+};
+$("hint").hidden = remembered((kept) => kept.getItem("speechpress-known")) === "yes";
+$("known").addEventListener("click", () => {
+  $("hint").hidden = true;
+  remembered((kept) => kept.setItem("speechpress-known", "yes"));
 });
 
 let open = null;
@@ -151,10 +205,11 @@ $("microphone").addEventListener("click", async () => {
     try {
       open = await listen();
     } catch (error) {
-      $("note").textContent = $("state").textContent = `the browser gives no microphone: ${error.message}`;
+      $("note").textContent = $("state").textContent = $("empty").textContent = `the browser gives no microphone: ${error.message}`;
     }
   }
   $("microphone").classList.toggle("on", open !== null);
+  $("microphone").setAttribute("aria-pressed", String(open !== null));
   $("microphone").textContent = open ? "Stop this browser's microphone" : "Use this browser's microphone";
 });
 
