@@ -18,6 +18,7 @@ from speechpress.runtime.json_file import json_text
 from . import measure as cli_measure
 from .demo import demo
 from .eval import evaluate
+from .extract import extract
 from .options import BUNDLES, RUNS, Json, resume_words
 from .prune import prune
 from .quantize import quantize
@@ -286,6 +287,7 @@ def verify_bundle(
 
 
 app.command("eval")(evaluate)
+app.command("extract")(extract)
 app.command("prune")(prune)
 app.command("quantize")(quantize)
 app.command("profile")(cli_measure.profile)
