@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .answers.head_spec import HeadSpec
 from .bundle import PROGRAM, Bundle, check_hash, read_bundle
 from .errors import SpeechpressError
 from .regular import check_regular
@@ -189,6 +190,8 @@ class PteEngine(PteModel):
         self.spec: StreamSpec = self.bundle.spec(chunk_ms)
         self._method: str = self.bundle.stream(chunk_ms)["method"]
         self.program.load(self._method)
+
+    heads: tuple[HeadSpec, ...] = ()
 
     def initial_state(self) -> State:
         return self.bundle.initial_state()

@@ -53,6 +53,11 @@ class Head(nn.Module):
         """Of `batch` streams that have heard nothing; empty where each frame is answered by itself."""
         return {}
 
+    @property
+    @abstractmethod
+    def widths(self) -> tuple[int, ...]:
+        """Columns W of each of its outputs, in their order."""
+
     @abstractmethod
     def answer(self, x: Tensor, exists: Tensor, state: State) -> tuple[tuple[Tensor, ...], State]:
         """The summed layers (B, T, D), 0 where there is no audio, and whether there is (B, T) -> outputs, next state.

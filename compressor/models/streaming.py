@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.spec import NO_END
 from speechpress.runtime.stream import State as ArrayState
@@ -180,6 +181,8 @@ class StreamingEncoder(nn.Module):
 
 class TorchEngine:
     """Runs a StreamingEncoder for `speechpress.runtime.stream`: arrays in, arrays out, nothing kept."""
+
+    heads: tuple[HeadSpec, ...] = ()
 
     def __init__(self, encoder: Encoder, chunk_frames: int, layers: Sequence[int] = ()) -> None:
         self.model = StreamingEncoder(encoder, chunk_frames, layers)
