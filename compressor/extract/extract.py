@@ -23,12 +23,13 @@ from ..models.events import OnEvent, silent
 from .folder import Folder, described
 from .index import Index
 from .lhotse_manifests import write_manifests
+from .makers import Maker, maker_of
 from .names import file_names
-from .options import LONGEST_S, ExtractOptions, parse_layers
+from .options import LONGEST_S, ExtractOptions
 from .plan import Item, batches, item_of, share
 from .source import Listener, open_listener
 from .table import TableWriter, import_pyarrow
-from .work import Features, Maker, Work, run
+from .work import Work, run
 from .writers import ENDINGS, FEATURES, FileWriter, Writer, encoder_of
 
 MOST_WORKERS = 8
@@ -64,7 +65,7 @@ def extract(source: str, data: Sequence[Path], options: ExtractOptions, listen: 
     started = time.monotonic()
     keep_freed_memory()
     listener = open_listener(source, options.device, options.chunk_ms, options.offline)
-    maker = _maker(listener, options)
+    maker = maker_of(listener, source, options)
     corpus = open_corpus(*data)
     part = _part(corpus, listener, options)
     document = _document(listener, source, corpus, maker, options)
@@ -75,7 +76,7 @@ def extract(source: str, data: Sequence[Path], options: ExtractOptions, listen: 
         before = len(index.rows)
         with part_of(options.out / "work", folder=True) as unfinished, _computing(listener, options) as workers:
             writer = _writer(options, unfinished, index, document)
-            work = Work(listener, maker, writer, index)
+            work = Work(maker, listener.threads and listener.device == "cpu", writer, index)
             plan = _plan(part.items, listener, options, index)
             listen(_plan_event(document, plan, part, before, broken, workers))
             try:
@@ -91,10 +92,6 @@ def extract(source: str, data: Sequence[Path], options: ExtractOptions, listen: 
     summary |= {"finished": finished, "written": len(index.rows) - before, "kept": before}
     summary |= _speed(plan, time.monotonic() - started, listener.device, workers)
     return _end(folder, options, part, index, document, summary, skipped)
-
-
-def _maker(listener: Listener, options: ExtractOptions) -> Maker:
-    return Features(parse_layers(options.layers, listener.layers, listener.name), options.dtype)
 
 
 def _part(corpus: Corpus, listener: Listener, options: ExtractOptions) -> Part:
@@ -139,8 +136,8 @@ def _document(listener: Listener, source: str, corpus: Corpus, maker: Maker, opt
             "model_key": listener.key,
             "what": options.what,
             "format": "jsonl" if options.what == "answers" else options.form,
-            "dtype": options.dtype,
-            "layers": list(maker.layers),
+            **{"layers": [], "heads": {}, "dtype": None, "dedup": False},
+            **maker.about,
             "width": listener.width,
             "hop_samples": listener.hop_samples,
             "sample_rate": SAMPLE_RATE,
@@ -214,12 +211,14 @@ def _summary(
         **{
             key: document[key] for key in ("model", "what", "format", "dtype", "layers", "width", "hop_samples", "hash")
         },
+        "heads": list(document["heads"]),
         "out": str(options.out),
         "shard": f"{options.shard.number}/{options.shard.count}",
         "recordings": len(rows),
         "frames": sum(row.frames for row in rows),
         "audio_s": sum(row.duration_s for row in rows),
         "size_bytes": sum({row.path: row.size_bytes for row in rows}.values()),
+        "events": sum(row.events or 0 for row in rows),
         "renamed": part.renamed,
         "skipped": [{"path": item.path, "reason": item.reason} for item in skipped],
     }

@@ -4,9 +4,8 @@ Shapes: B recordings, S samples, T frames, D width.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.stream import StreamingExtractor
+from speechpress.runtime.stream import Engine, StreamingExtractor
 
 from ..evaluate.store import weights_key
 from ..evaluate.upstreams import chunk_of
@@ -43,6 +42,7 @@ class Listener:
         frames: samples to frames, where a frame is the same when silence fills up its batch; else None.
         threads: whether several threads can hear at once.
         streams: whether it hears piece by piece, so that memory sets no limit.
+        encoder: of a checkpoint; `engine`: of a bundle that streams.
     """
 
     name: str
@@ -57,6 +57,8 @@ class Listener:
     frames: Callable[[int], int] | None = None
     threads: bool = True
     streams: bool = False
+    encoder: Encoder | None = None
+    engine: Engine | None = None
 
 
 def open_listener(source: str, device: str = "cpu", chunk_ms: float | None = None, offline: bool = False) -> Listener:
@@ -74,7 +76,8 @@ def open_listener(source: str, device: str = "cpu", chunk_ms: float | None = Non
         raise SpeechpressError(f"--offline: is for bundles; {source} is none, and hears all at once without --chunk-ms")
     if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file() and (folder / CARD).is_file():
         opened = load_checkpoint(folder)
-        return _of_encoder(opened.encoder, folder.resolve().name, device, chunk_of(opened, chunk_ms))
+        listener = _of_encoder(opened.encoder, folder.resolve().name, device, chunk_of(opened, chunk_ms))
+        return replace(listener, encoder=opened.encoder)
     teacher = _teacher(source)
     if chunk_ms is not None:
         raise SpeechpressError(f"--chunk-ms: {source} is a teacher, which hears whole recordings; leave it out")
@@ -154,6 +157,7 @@ def _of_bundle(bundle: Bundle, chunk_ms: float | None, offline: bool, threads: i
         )
     limits = bundle.document["offline"]
     run: Callable[[np.ndarray], np.ndarray]
+    streaming: Engine | None = None
     if offline or not bundle.document["streams"]:
         if chunk_ms is not None:
             bundle.stream(chunk_ms)  # says so where it does not stream
@@ -166,6 +170,7 @@ def _of_bundle(bundle: Bundle, chunk_ms: float | None, offline: bool, threads: i
         streams, least, limit = False, limits["min_samples"], limits["max_samples"]
     else:
         engine = PteEngine(bundle, chunk_ms, threads)
+        streaming = engine
         run, way = (lambda wave: _streamed(engine, wave)), f"{engine.spec.chunk_frames} frames"
         streams, least, limit = True, audio["receptive_samples"], None
     there = bundle.output_layers
@@ -187,10 +192,11 @@ def _of_bundle(bundle: Bundle, chunk_ms: float | None, offline: bool, threads: i
         # ExecuTorch holds Python's lock while it computes, with threads of its own.
         threads=False,
         streams=streams,
+        engine=streaming,
     )
 
 
-def _streamed(engine: Any, wave: np.ndarray) -> np.ndarray:
+def _streamed(engine: Engine, wave: np.ndarray) -> np.ndarray:
     """(S,) -> (T, D), as the device does it: pushed, then flushed; a new stream for each recording."""
     stream = StreamingExtractor(engine)
     heard, rest = stream.push(wave), stream.flush()

@@ -83,4 +83,5 @@ def _what(document: dict[str, Any]) -> str:
     if document["what"] == "features":
         layers = ", ".join(map(str, document["layers"]))
         return f"layer {layers} × {document['width']}, {document['dtype']}"
-    return f"{document['what']} of {', '.join(document['heads'])}"
+    events = f": {document['events']} events" if document["what"] == "answers" else ""
+    return f"{document['what']} of {', '.join(document['heads'])}{events}"

@@ -1,16 +1,13 @@
 """The work itself: batches are read, heard and written by several threads, until all are done or somebody stops it.
 
-Shapes: B recordings, S samples, T frames, D width.
+Shapes: S samples.
 """
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,55 +18,22 @@ from ..distill.process import Interrupt
 from ..models.config import SAMPLE_RATE
 from ..models.events import OnEvent
 from .index import Index
+from .makers import Maker
 from .plan import Item
-from .source import Listener
-from .writers import Result, Writer, layer_name
+from .writers import Writer
 
 _LOOK_S = 0.2  # between two looks at whether somebody wants to stop
 _FULL = ("not enough memory", "out of memory")
 
 
-class Maker(Protocol):
-    """From layers of one recording to what is written of it."""
-
-    layers: tuple[int, ...]
-
-    def make(self, item: Item, layers: Sequence[Tensor]) -> Result:
-        """The wanted layers, (T, D) each on the CPU, in the order of `layers`."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """Layers as they are, in float32 or float16."""
-
-    layers: tuple[int, ...]
-    dtype: str
-
-    def make(self, item: Item, layers: Sequence[Tensor]) -> Result:
-        arrays = {}
-        for number, layer in zip(self.layers, layers, strict=True):
-            values = layer.float().numpy()
-            if not np.isfinite(values).all():
-                raise UnreadableAudio(cut_place(item.cut), f"layer {number} comes out as NaN or infinite")
-            # Values beyond the range become infinite, which is told below.
-            with np.errstate(over="ignore"):
-                arrays[layer_name(number)] = values.astype(self.dtype)
-            if self.dtype == "float16" and not np.isfinite(arrays[layer_name(number)]).all():
-                raise SpeechpressError(
-                    f"{item.name}: layer {number} has values up to {np.abs(values).max():.0f}, beyond what float16 "
-                    "holds; use --dtype float32"
-                )
-        return Result(arrays, len(layers[0]))
-
-
 class Work:
     """What is done with a batch; `skipped` grows by what cannot be read."""
 
-    def __init__(self, listener: Listener, maker: Maker, writer: Writer, index: Index) -> None:
-        self.listener, self.maker, self.writer, self.index = listener, maker, writer, index
+    def __init__(self, maker: Maker, shared: bool, writer: Writer, index: Index) -> None:
+        self.maker, self.writer, self.index = maker, writer, index
         self.skipped: list[Skipped] = []
         # A model that cannot be shared is used in turn, while the other workers read and write.
-        self._lock = contextlib.nullcontext() if listener.threads else threading.Lock()
+        self._lock = contextlib.nullcontext() if shared else threading.Lock()
 
     def do(self, batch: Sequence[Item]) -> None:
         """Hear a whole batch, also where a part of it is done: alone, its rest might come out a bit otherwise."""
@@ -78,17 +42,19 @@ class Work:
             return
         try:
             with self._lock, torch.inference_mode():
-                rows = self._hear([wave for _, wave in read])
+                rows = self.maker.hear([wave for _, wave in read])
         except SpeechpressError as error:  # such as a model that hears 30 s at most
             self.skipped += [Skipped(cut_place(item.cut), str(error)) for item, _ in read]
             return
         except (RuntimeError, MemoryError) as error:
             raise _explained(error, read[0][0], len(read)) from error
-        for (item, _), layers in zip(read, rows, strict=True):
+        for (item, _), heard in zip(read, rows, strict=True):
             if item.name in self.index.rows:
                 continue
             try:
-                self.writer.put(item, self.maker.make(item, layers))
+                with torch.inference_mode():
+                    result = self.maker.make(item, heard)
+                self.writer.put(item, result)
             except UnreadableAudio as error:
                 self.skipped.append(error.skipped)
 
@@ -98,17 +64,6 @@ class Work:
         except UnreadableAudio as error:
             self.skipped.append(error.skipped)
             return None
-
-    def _hear(self, waves: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-        """Waves (S,) each -> for each the wanted layers, (T, D) on the CPU."""
-        lengths = [len(wave) for wave in waves]
-        padded = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True).to(self.listener.device)
-        equal, count = min(lengths) == max(lengths), self.listener.frames
-        given = None if equal else torch.tensor(lengths, device=padded.device)
-        layers = [layer.cpu() for layer in self.listener.hear(padded, given, self.maker.layers)]
-        for row, length in enumerate(lengths):
-            end = None if equal or count is None else count(length)
-            yield [layer[row, :end] for layer in layers]
 
 
 def run(work: Work, plan: Sequence[Sequence[Item]], workers: int, listen: OnEvent) -> bool:
