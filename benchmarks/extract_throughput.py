@@ -1,16 +1,17 @@
 """Audio-seconds per second of `compress extract` against a plain loop over `transformers`, on two threads.
 
-    python benchmarks/extract_throughput.py [--rounds 3] [--threads 2] [--clips 8]
+    python benchmarks/extract_throughput.py [--rounds 3] [--threads 2] [--clips 4]
 
-Recordings made of the starter speech, 3 to 15 s; random weights in the shapes of HuBERT-base (12 layers x 768) and of
+Recordings made of the starter speech, 2 to 8 s; random weights in the shapes of HuBERT-base (12 layers x 768) and of
 a DistilHuBERT student (2 layers x 768), float32. Both sides read FLAC files and write the last layer as .npy:
 
     plain   one file at a time: soundfile, HubertModel under no_grad with PyTorch's threads, numpy.save
     ours    what `compress extract` runs, with its index, hashes and workers, from its plan to its summary
 
 Loading the model is in neither. Each side runs in its own process, in turn, several times; the ratio is that of the
-medians, and also given for each round. `batched` compares recordings one by one with padded batches of up to 20 s, on
-short recordings (0.6 to 2.5 s) and a student whose frames do not depend on padding.
+medians, and also given for each round. `cpu_s` is what the process used on all cores: it hardly depends on others.
+`batched` compares recordings one by one with padded batches of up to 20 s, on short recordings (0.6 to 2.5 s) and a
+student whose frames do not depend on padding.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def plain(model: Path, speech: Path, out: Path) -> float:
     out.mkdir()
     with torch.no_grad():
         hubert(torch.zeros(1, SAMPLE_RATE))
-        started = time.perf_counter()
+        started, CPU[0] = time.perf_counter(), time.process_time()
         for path in sorted(speech.iterdir()):
             wave, _ = soundfile.read(path, dtype="float32")
             frames = hubert(torch.from_numpy(wave)[None]).last_hidden_state
@@ -66,6 +67,7 @@ def ours(model: Path, speech: Path, out: Path, batch_s: float | None = None) -> 
     def listen(event: dict) -> None:
         if event["event"] == "plan":
             marks.append(time.perf_counter())
+            CPU[0] = time.process_time()
 
     extract(str(model), [speech], ExtractOptions(out, device="cpu", batch_s=batch_s), listen)
     return time.perf_counter() - marks[0]
@@ -79,6 +81,7 @@ def batched(model: Path, speech: Path, out: Path) -> float:
     return ours(model, speech, out, 20)
 
 
+CPU = [0.0]  # of the process when the work began
 SIDES = {"plain": plain, "ours": ours, "single": single, "batched": batched}
 
 
@@ -103,6 +106,7 @@ def save(folder: Path, config: EncoderConfig) -> Path:
 def compare(sides: tuple[str, str], model: Path, speech: Path, audio_s: float, given: argparse.Namespace) -> dict:
     """Both sides in turn, each in its own process."""
     speeds: dict[str, list[float]] = {side: [] for side in sides}
+    cpu: dict[str, list[float]] = {side: [] for side in sides}
     before, started = busy_s(), time.perf_counter()
     env = {**os.environ, "OMP_NUM_THREADS": str(given.threads)}
     for _ in range(given.rounds):
@@ -110,8 +114,10 @@ def compare(sides: tuple[str, str], model: Path, speech: Path, audio_s: float, g
             with tempfile.TemporaryDirectory() as out:
                 words = [sys.executable, __file__, "--side", side, str(model), str(speech), f"{out}/out"]
                 done = subprocess.run(words, capture_output=True, text=True, check=True, env=env)
-            speeds[side].append(audio_s / json.loads(done.stdout.splitlines()[-1]))
-            print(model.name, side, f"{speeds[side][-1]:.2f} audio-s/s", flush=True)
+            took = json.loads(done.stdout.splitlines()[-1])
+            speeds[side].append(audio_s / took["wall_s"])
+            cpu[side].append(took["cpu_s"])
+            print(model.name, side, f"{speeds[side][-1]:.2f} audio-s/s, {cpu[side][-1]:.1f} s of CPU", flush=True)
     first, second = sides
     ratios = [b / a for a, b in zip(speeds[first], speeds[second], strict=True)]
     medians = {side: statistics.median(values) for side, values in speeds.items()}
@@ -122,6 +128,8 @@ def compare(sides: tuple[str, str], model: Path, speech: Path, audio_s: float, g
         "ratio_of_medians": medians[second] / medians[first],
         "ratios": ratios,
         "median_ratio": statistics.median(ratios),
+        "cpu_s": cpu,
+        "cpu_ratio": statistics.median(cpu[first]) / statistics.median(cpu[second]),
         # Of all processes: beyond the threads of the side that runs, it is the load of others.
         "busy_cores": (busy_s() - before) / (time.perf_counter() - started),
         "load_average": os.getloadavg()[0],
@@ -132,17 +140,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--clips", type=int, default=4)
     parser.add_argument("--side", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side:
         side, *paths = given.side
-        print(json_text(SIDES[side](*map(Path, paths))))
+        wall_s = SIDES[side](*map(Path, paths))
+        print(json_text({"wall_s": wall_s, "cpu_s": time.process_time() - CPU[0]}))
         return
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        long_s = recordings(root / "long", np.linspace(3, 15, given.clips).round(2))
-        short_s = recordings(root / "short", np.linspace(0.6, 2.5, 4 * given.clips).round(2))
+        long_s = recordings(root / "long", np.linspace(2, 8, given.clips).round(2))
+        short_s = recordings(root / "short", np.linspace(0.6, 2.5, 5 * given.clips).round(2))
         found = {
             name: compare(("plain", "ours"), save(root / name, config), root / "long", long_s, given)
             for name, config in SHAPES.items()
