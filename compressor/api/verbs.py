@@ -276,24 +276,8 @@ def extract(
     from speechpress.compressor.extract.options import ExtractOptions, parse_shard
     from speechpress.runtime.errors import SpeechpressError
 
-    options = ExtractOptions(
-        out=Path(out),
-        layers=layers,
-        what=what,
-        form=form,
-        dtype=dtype,
-        shard=parse_shard(shard),
-        heads=tuple(heads),
-        dedup=dedup,
-        chunk_ms=chunk_ms,
-        offline=offline,
-        longest_s=longest_s,
-        batch_s=batch_s,
-        workers=workers,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-    )
+    how = (Path(out), layers, what, form, dtype, parse_shard(shard), tuple(heads), dedup)
+    options = ExtractOptions(*how, chunk_ms, offline, longest_s, batch_s, workers, device, resume, overwrite)
     document = run(str(model), _paths(data), options, on_event)
     if not document["finished"]:
         raise SpeechpressError(f"{out}: was interrupted; call extract again with resume=True")
