@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -166,8 +166,11 @@ def _computing(listener: Listener, options: ExtractOptions) -> Iterator[int]:
     # A model that cannot be shared has one worker that hears while another one reads or writes.
     workers = options.workers or (min(threads, MOST_WORKERS) if shared else 2)
     torch.set_num_threads(max(1, threads // workers) if shared else threads)
+    # Convolutions on a GPU are rounded to 10 bits by default, far from the frames of a CPU.
+    exact = torch.backends.cudnn.flags(allow_tf32=False) if listener.device == "cuda" else nullcontext()
     try:
-        yield workers
+        with exact:
+            yield workers
     finally:
         torch.set_num_threads(threads)
 

@@ -4,7 +4,7 @@ Shapes: B recordings, S samples, T frames, D width.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ class Listener:
         frames: samples to frames, where a frame is the same when silence fills up its batch; else None.
         threads: whether several threads can hear at once.
         streams: whether it hears piece by piece, so that memory sets no limit.
-        encoder: of a checkpoint; `engine`: of a bundle that streams.
+        encoder: where it is one of our own, for inference; `engine`: of a bundle that streams.
     """
 
     name: str
@@ -76,8 +76,7 @@ def open_listener(source: str, device: str = "cpu", chunk_ms: float | None = Non
         raise SpeechpressError(f"--offline: is for bundles; {source} is none, and hears all at once without --chunk-ms")
     if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file() and (folder / CARD).is_file():
         opened = load_checkpoint(folder)
-        listener = _of_encoder(opened.encoder, folder.resolve().name, device, chunk_of(opened, chunk_ms))
-        return replace(listener, encoder=opened.encoder)
+        return _of_encoder(opened.encoder, folder.resolve().name, device, chunk_of(opened, chunk_ms))
     teacher = _teacher(source)
     if chunk_ms is not None:
         raise SpeechpressError(f"--chunk-ms: {source} is a teacher, which hears whole recordings; leave it out")
@@ -119,6 +118,7 @@ def _of_encoder(encoder: Encoder, name: str, device: str, chunk_frames: int | No
         hear=hear,
         min_samples=config.receptive_samples,
         device=device,
+        encoder=plain,
         # A GroupNorm's statistics are those of all frames, the padding's included.
         frames=config.frames if config.conv_norm != "group" else None,
     )

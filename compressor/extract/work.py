@@ -44,7 +44,11 @@ class Work:
             with self._lock, torch.inference_mode():
                 rows = self.maker.hear([wave for _, wave in read])
         except SpeechpressError as error:  # such as a model that hears 30 s at most
-            self.skipped += [Skipped(cut_place(item.cut), str(error)) for item, _ in read]
+            if len(read) > 1:  # only who is at fault is left out
+                for one in batch:
+                    self.do([one])
+            else:
+                self.skipped.append(Skipped(cut_place(read[0][0].cut), str(error)))
             return
         except (RuntimeError, MemoryError) as error:
             raise _explained(error, read[0][0], len(read)) from error

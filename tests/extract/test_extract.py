@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pyarrow.parquet
@@ -16,12 +16,16 @@ import soundfile
 import torch
 from bundled import SMALL, make
 from extracted import corpus, read_back, read_index, waves
-from tiny_models import save, tiny
+from tiny_models import save, tiny, tiny_whisper
 
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.extract.extract import extract
+from speechpress.compressor.extract.index import Index
+from speechpress.compressor.extract.makers import Features
 from speechpress.compressor.extract.options import ExtractOptions, Shard
 from speechpress.compressor.extract.plan import batches, item_of
+from speechpress.compressor.extract.source import open_listener
+from speechpress.compressor.extract.work import Work
 from speechpress.compressor.models.checkpoint import load_encoder, save_encoder, write_json
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.errors import SpeechpressError
@@ -161,6 +165,26 @@ def test_what_cannot_be_read_is_left_out_counted_and_listed(students, tmp_path):
     assert "NaN" in reasons["nan.wav"] and "longer than 2.5 s" in reasons["long/b/c/0.wav"]
     listed = [json.loads(line) for line in (tmp_path / "out/skipped.jsonl").read_text().splitlines()]
     assert listed == document["skipped"] == json.loads((tmp_path / "out/summary.json").read_text())["skipped"]
+
+
+def test_a_recording_that_the_model_refuses_does_not_take_its_batch_with_it(tmp_path):
+    """Whisper hears 30 s; both would be in one batch."""
+    folder, speech = tmp_path / "whisper", corpus(tmp_path / "speech", (29.9, 30.1))
+    tiny_whisper().save_pretrained(folder)
+    work = Work(Features(open_listener(str(folder)), (1,), "float32"), True, Kept(), Index(tmp_path / "index.jsonl"))
+    work.do([item_of(cut, cut.id) for cut in open_corpus(speech).cuts])
+    assert [path.rpartition("/")[2] for path, _ in map(astuple, work.skipped)] == ["1.wav"]
+    assert "sees at most 30 s" in work.skipped[0].reason and list(work.writer.found) == ["b/c/0.wav"]
+
+
+class Kept:
+    """A writer that keeps what it is given."""
+
+    def __init__(self):
+        self.found = {}
+
+    def put(self, item, result):
+        self.found[item.name] = result
 
 
 def test_a_corpus_of_which_nothing_can_be_read_is_an_error(students, tmp_path):

@@ -131,7 +131,7 @@ def test_heads_that_are_not_there_or_too_many(student, speech, tmp_path):
     ):
         with pytest.raises(SpeechpressError, match=said):
             run(student, speech, tmp_path / "out", **given)
-    with pytest.raises(SpeechpressError, match="has no heads"):
+    with pytest.raises(SpeechpressError, match="needs a head"):
         run("hubert-mini", speech, tmp_path / "out", what="answers")
     save_encoder(tmp_path / "bare", make(SMALL))
     write_json(tmp_path / "bare/card.json", {})
