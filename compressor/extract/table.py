@@ -72,9 +72,13 @@ class TableWriter:
         """Remove what an earlier run wrote and did not note, whose rows come again; the number of the next file."""
         noted = {row.path for row in self.index.rows.values()}
         numbers = [-1]
-        for path in sorted((self.out / FEATURES).glob(f"{self._stem}[0-9]*.parquet")):
+        for path in sorted((self.out / FEATURES).glob(f"{self._stem}*.parquet")):
+            number = path.stem.removeprefix(self._stem)
+            # "part-2-of-3-00000" begins like the only shard's files too.
+            if not number.isdecimal():
+                continue
             if f"{FEATURES}/{path.name}" in noted:
-                numbers.append(int(path.stem.removeprefix(self._stem)))
+                numbers.append(int(number))
             else:
                 path.unlink()
         return max(numbers) + 1

@@ -16,6 +16,7 @@ import soundfile
 import torch
 from bundled import SMALL, make
 from extracted import corpus, read_back, read_index, waves
+from lhotse import CutSet, RecordingSet
 from tiny_models import save, tiny, tiny_whisper
 
 from speechpress.compressor.data.corpus import open_corpus
@@ -175,6 +176,22 @@ def test_a_recording_that_the_model_refuses_does_not_take_its_batch_with_it(tmp_
     work.do([item_of(cut, cut.id) for cut in open_corpus(speech).cuts])
     assert [path.rpartition("/")[2] for path, _ in map(astuple, work.skipped)] == ["1.wav"]
     assert "sees at most 30 s" in work.skipped[0].reason and list(work.writer.found) == ["b/c/0.wav"]
+
+
+def test_a_manifest_s_ids_stay_inside_of_the_folder(students, tmp_path):
+    recording = RecordingSet.from_dir(corpus(tmp_path / "speech", (1.0,)), "*.wav")[0]
+    cuts = [recording.to_cut().truncate(offset=start, duration=0.4) for start in (0.0, 0.2, 0.5)]
+    names = ["../../escaped", "Twice", "twice"]
+    for cut, name in zip(cuts, names, strict=True):
+        cut.id = name
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl")
+    document = run(students["static"], tmp_path / "cuts.jsonl", tmp_path / "a/b/out", form="lhotse")
+    assert document["renamed"] == 3 and len(list((tmp_path / "a/b/out/features").rglob("*.npy"))) == 3
+    assert not list(tmp_path.glob("escaped*")) + list((tmp_path / "a").glob("escaped*"))
+    wanted = expected(load_encoder(students["static"]), tmp_path / "cuts.jsonl", (2,))
+    same(read_back(tmp_path / "a/b/out", "lhotse", (2,)), wanted)
+    cut = CutSet.from_file(tmp_path / "a/b/out/cuts.jsonl.gz").to_eager()["twice"]
+    assert cut.start == 0.5 and cut.has_features and len(cut.load_features()) - len(wanted["twice"][0]) in (0, 1)
 
 
 class Kept:
