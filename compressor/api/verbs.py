@@ -302,6 +302,63 @@ def evaluate(
     return measure(checkpoint, place, names, seeds, teacher=teacher, chunk_ms=chunk_ms, device=device, listen=say)
 
 
+def extract(
+    model: PathLike,
+    data: Paths,
+    *,
+    out: PathLike,
+    layers: str = "last",
+    what: str = "features",
+    heads: Sequence[str] = (),
+    dedup: bool = False,
+    form: str = "npy",
+    dtype: str = "float32",
+    shard: str = "1/1",
+    chunk_ms: float | None = None,
+    offline: bool = False,
+    longest_s: float | None = None,
+    batch_s: float | None = None,
+    workers: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    on_event: OnEvent = _silent,
+) -> dict[str, Any]:
+    """Write the features, units or answers of a corpus; recordings that cannot be read are in `skipped`.
+
+    Args:
+        model: a checkpoint's or bundle's folder, or a teacher.
+        data: folders of audio, Lhotse cuts manifests or Shar folders.
+        out: the folder to write.
+        layers: last, all, or numbers such as "0,2,4".
+        what: features, units or answers.
+        heads: for units and answers; none named is all that fit.
+        dedup: units: each run of one unit once.
+        form: npy, safetensors, parquet or lhotse.
+        dtype: float32 or float16.
+        shard: "K/N", the K-th of N parts.
+        chunk_ms: hear in chunks; of a bundle: which of its chunks.
+        offline: of a bundle: whole recordings at once.
+        longest_s: leave longer recordings out.
+        batch_s: audio that is heard at once, in seconds; 0: one recording at a time.
+        workers: recordings heard side by side; 0: as many as suit the machine.
+        device: auto, cpu, cuda or mps.
+        resume: go on with what is in `out`; `overwrite`: replace it.
+
+    Raises SpeechpressError for bad input, a folder in use, nothing that can be read, or a run that was interrupted.
+    """
+    from speechpress.compressor.extract.extract import extract as run
+    from speechpress.compressor.extract.options import ExtractOptions, parse_shard
+    from speechpress.runtime.errors import SpeechpressError
+
+    how = (Path(out), layers, what, form, dtype, parse_shard(shard), tuple(heads), dedup)
+    options = ExtractOptions(*how, chunk_ms, offline, longest_s, batch_s, workers, device, resume, overwrite)
+    document = run(str(model), _paths(data), options, on_event)
+    if not document["finished"]:
+        raise SpeechpressError(f"{out}: was interrupted; call extract again with resume=True")
+    return document
+
+
 def profile(
     bundle: PathLike,
     device: str = "host",

@@ -17,6 +17,7 @@ from speechpress.runtime.errors import SpeechpressError
 from . import measure as cli_measure
 from .demo import demo
 from .eval import evaluate
+from .extract import extract
 from .failures import fail, refused
 from .head import head
 from .options import BUNDLES, RUNS, Json, resume_words
@@ -294,6 +295,7 @@ def verify_bundle(
 
 
 app.command("eval")(evaluate)
+app.command("extract")(extract)
 app.command("head")(head)
 app.command("prune")(prune)
 app.command("quantize")(quantize)

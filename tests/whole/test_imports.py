@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "export": {"models", "data", "teachers", "quantize", "targets", "views", "devices", "heads"},
     "evaluate": {"models", "data", "teachers", "tasks", "distill", "views"},
     "heads": {"models", "data", "tasks", "evaluate", "views"},
+    "extract": {"models", "data", "teachers", "distill", "evaluate", "heads", "views"},
     "prune": {"models", "recipe", "surgery", "data", "distill", "export", "views", "devices"},
     "study": {
         *("models", "recipe", "data", "teachers", "tasks", "quantize"),

@@ -1,0 +1,87 @@
+"""What a person sees of an extraction: a bar or lines, and what was written."""
+
+import time
+from typing import Any
+
+from rich.console import RenderableType
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..views.screen import BarView, Screen
+
+LISTED = 5
+LINE_S = 10.0  # between two lines in a log
+
+
+class ExtractView(BarView):
+    """Listens to the events of an extraction: a live bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self.live = screen.console.is_terminal
+        self.bar = Progress(
+            TextColumn("[bold]extract"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(compact=True),
+            console=screen.console,
+            disable=not self.live,
+        )
+        self.task = self.bar.add_task("", total=None, state="")
+        self.total_s = self.done_s = 0.0
+        self.started = self.said = time.monotonic()
+
+    def _plan(self, event: dict[str, Any]) -> None:
+        self.total_s = event["audio_s"]
+        self.started = self.said = time.monotonic()
+        self.bar.update(self.task, total=self.total_s)
+        corpus = event["corpus"]
+        words = f"{corpus['source']}: {event['recordings']} recordings"
+        words += f", {event['kept']} of them done before" if event["kept"] else ""
+        words += f"; {event['skipped']} are left out" if event["skipped"] else ""
+        self.screen.say(Text(words))
+        if event["damaged"]:
+            self.screen.say(f"[yellow]note[/] {event['damaged']} files are gone or damaged, and are made again")
+
+    def _done(self, event: dict[str, Any]) -> None:
+        self.done_s += event["audio_s"]
+        speed = self.done_s / max(1e-9, time.monotonic() - self.started)
+        state = f"{event['recordings']} recordings  {speed:.1f} audio-s/s"
+        state += f"  {event['skipped']} skipped" if event["skipped"] else ""
+        self.bar.update(self.task, completed=self.done_s, state=state)
+        # In a log file, a line now and then; a large corpus would fill it.
+        if not self.live and time.monotonic() - self.said >= LINE_S:
+            self.said = time.monotonic()
+            self.screen.say(f"{self.done_s / 60:.1f} of {self.total_s / 60:.1f} min  {state}")
+
+
+def extract_tables(document: dict[str, Any]) -> list[RenderableType]:
+    """What was written, and the first of what was not."""
+    table = Table(title=str(document["model"]["name"]), title_justify="left", box=None, show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("what", _what(document))
+    table.add_row(
+        "recordings",
+        f"{document['recordings']}, {document['audio_s'] / 3600:.2f} h, {document['frames']} frames; "
+        f"{document['written']} written now, {document['kept']} before",
+    )
+    table.add_row("size", f"{document['size_bytes'] / 1e6:.1f} MB, {document['format']}")
+    table.add_row("speed", f"{document['audio_s_per_s']:.1f} s of audio per second, {document['workers']} workers")
+    if document["renamed"]:
+        table.add_row("names", f"{document['renamed']} files have other names than the recordings, see the index")
+    skipped = document["skipped"]
+    shown = [Text(f"skipped: {item['path']}: {item['reason']}", style="yellow") for item in skipped[:LISTED]]
+    if len(skipped) > LISTED:
+        shown.append(Text(f"skipped: {len(skipped) - LISTED} more, listed in skipped.jsonl", style="yellow"))
+    return [table, *shown]
+
+
+def _what(document: dict[str, Any]) -> str:
+    if document["what"] == "features":
+        layers = ", ".join(map(str, document["layers"]))
+        return f"layer {layers} × {document['width']}, {document['dtype']}"
+    events = f": {document['events']} events" if document["what"] == "answers" else ""
+    return f"{document['what']} of {', '.join(document['heads'])}{events}"
