@@ -23,6 +23,7 @@ from .retention import interval, mean, models_of, retention
 
 ENDINGS = (".html", ".md")
 FLOOR_TITLES = {"random": "random weights", "logmel": "log-mel"}
+LAYER_WORDS = {"weighted": "a learned weighted sum", "last": "the last one only", "best": "the best one of each"}
 MEGA = 1e6
 
 
@@ -220,7 +221,7 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     if document.get("hours"):
         facts.append(("audio", f"{document['hours']:.2f} h"))
     if document.get("layers"):
-        facts.append(("layers", "a learned weighted sum" if document["layers"] == "weighted" else "the last one only"))
+        facts.append(("layers", LAYER_WORDS.get(document["layers"], document["layers"])))
     if budget := document.get("budget"):
         rates = ", ".join(f"{lr:g}" for lr in budget["lrs"])
         facts.append(
