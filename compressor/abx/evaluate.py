@@ -101,24 +101,34 @@ def evaluate_abx(
         details[name], errors[name] = measure(upstream, plan, request, device)
         listen(f"{name}: {_line(details[name])}  [{time.monotonic() - started:.0f} s]")
     return {
+        **_facts(source, request, tokens, plan, comparison),
+        "layers": "last" if layers == "last" else "best",
+        "hours": hours,
+        "against": [name for name in upstreams if name not in OWN_NAMES],
+        "tasks": {f"abx-{mode}": entry(mode, plan.cells[mode], details, errors) for mode in plan.cells},
+        "abx": details,
+        "seconds": {"all": time.monotonic() - started},
+    }
+
+
+def _facts(
+    source: str | Path, request: Request, tokens: Sequence[Token], plan: Plan, comparison: Comparison
+) -> dict[str, Any]:
+    """What is known before anything is heard; fidelity and the like are there for readers of any evaluation."""
+    return {
         "checkpoint": str(source),
         "data": str(request.data),
         "items": {"path": str(request.items), **about(tokens), "used": len(plan.tokens)},
-        "layers": "last" if layers == "last" else "best",
-        "latency": comparison.latency,
-        "hours": hours,
-        "size_bytes": {name: one.size_bytes for name, one in comparison.upstreams.items()},
-        "against": [name for name in upstreams if name not in OWN_NAMES],
         "most_tokens": request.most_tokens,
-        "tasks": {f"abx-{mode}": entry(mode, plan.cells[mode], details, errors) for mode in plan.cells},
-        "abx": details,
+        "seed": request.seed,
+        "latency": comparison.latency,
+        "size_bytes": {name: one.size_bytes for name, one in comparison.upstreams.items()},
         "fidelity": {},
         "fidelity_by": None,
         "fidelity_detail": {},
         "sanity": None,
         "skipped": [],
         "notes": [*plan.notes, *comparison.notes],
-        "seconds": {"all": time.monotonic() - started},
     }
 
 
