@@ -24,11 +24,12 @@ from ..models.config import SAMPLE_RATE
 from ..models.events import OnText
 from ..models.streaming import chunk_frames_of
 from ..tasks.kinds import quality
+from ..tasks.metrics import interval
 from .cells import MODES, MOST_TOKENS, Cells, make_cells
 from .dtw import Angular, OtherUnit, distances, edited, warped
 from .hear import Heard, heard, too_short
 from .items import Token, about, lonely, read_items
-from .score import entry_errors, interval, mean_error, resampled
+from .score import entry_errors, mean_error, resampled
 from .units import centres_of, units_of, without_repeats
 
 logger = logging.getLogger(__name__)

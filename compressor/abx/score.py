@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..tasks.metrics import INTERVAL
 from .cells import Block, Cells
 
 RESAMPLES = 500
@@ -58,9 +57,3 @@ def resampled(cells: Cells, errors: Sequence[np.ndarray], resamples: int = RESAM
         weights = np.bincount(draw.integers(speakers, size=speakers), minlength=speakers)
         values[:, number] = [mean_error(cells, one, weights) for one in errors]
     return values
-
-
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % of the draws (resamples,), low and high."""
-    low, high = np.percentile(values, INTERVAL)
-    return float(low), float(high)

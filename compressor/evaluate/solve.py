@@ -24,7 +24,7 @@ from ..data.sounds import identity
 from ..models.checkpoint import read_json
 from ..models.events import OnText
 from ..tasks.kinds import KINDS, SPLITS, Item, is_error
-from ..tasks.metrics import bootstrap
+from ..tasks.metrics import accuracy, interval, resampled
 from ..tasks.task import Task
 from . import probes
 from .experts import HEADS, TaskHead
@@ -40,7 +40,8 @@ class TaskScore:
     """A task on one upstream: `test` and `val` are means over the seeds, in the task's metric.
 
     `also` holds further metrics; `lr` and `weight_decay` are what val chose and `layer_weights` what was learned, where
-    there is any.
+    there is any. `draws` are the score over test clips (speakers, queries) drawn anew, the same ones for every
+    upstream, so that differences between upstreams are paired; empty where that is not known.
     """
 
     test: float
@@ -51,6 +52,7 @@ class TaskScore:
     lr: float | None = None
     also: dict[str, float] = field(default_factory=dict)
     weight_decay: float | None = None
+    draws: tuple[float, ...] = ()
 
     @property
     def std(self) -> float:
@@ -70,7 +72,8 @@ def solve(
     `breathe` is called at every step of training; what it raises ends the work.
     """
     if task.folds:
-        return averaged([solve(fold, store, hop_samples, budget, breathe) for fold in task.folds], task)
+        # Folds are other clips, so other ones are drawn in each.
+        return averaged([solve_classes(fold, store, budget, seed) for seed, fold in enumerate(task.folds)], task)
     kind = KINDS[task.kind]
     if kind.features == "means":
         return solve_classes(task, store, budget)
@@ -91,13 +94,23 @@ def averaged(scores: list[TaskScore], task: Task) -> TaskScore:
         ci95=wilson(test, sum(len(fold.part("test")) for fold in task.folds)),
         seeds=tuple(np.mean([score.seeds for score in scores], axis=0).tolist()),
         layer_weights=tuple(weights.tolist()),
+        draws=_kept_draws(np.mean([score.draws for score in scores], axis=0)),
     )
 
 
-def solve_classes(task: Task, store: FeatureStore, budget: Budget) -> TaskScore:
-    """Keywords, intents, speakers, emotions: a mean over time and a linear layer, as SUPERB has them."""
-    score = probe(*class_parts(task, store), budget.seeds)
-    return TaskScore(**asdict(score))
+def solve_classes(task: Task, store: FeatureStore, budget: Budget, seed: int = 0) -> TaskScore:
+    """Keywords, intents, speakers, emotions: a mean over time and a linear layer, as SUPERB has them.
+
+    `seed` is that of the draws.
+    """
+    score = asdict(probe(*class_parts(task, store), budget.seeds))
+    hits = np.array(score.pop("hits"))
+    return TaskScore(**score, draws=_kept_draws(resampled(hits[None, :, None], accuracy, seed=seed)))
+
+
+def _kept_draws(values: np.ndarray) -> tuple[float, ...]:
+    # Rounded, because they are kept on disk by the hundred.
+    return tuple(np.round(values, 6).tolist())
 
 
 def class_parts(task: Task, store: FeatureStore) -> tuple[Parts, int]:
@@ -125,21 +138,23 @@ def solve_trained(task_head: TaskHead, budget: Budget, breathe: Callable[[], Non
     val = [statistic(evaluated(task_head, head, "val")) for head in heads]
     counts = np.stack([evaluated(task_head, head, "test") for head in heads])
     seeds = tuple(statistic(one) for one in counts)
+    draws = task_head.resampled(counts)
     weights = torch.stack([head.mix.weights.detach() for head in heads]).mean(0)
     return TaskScore(
         test=float(np.mean(seeds)),
         val=float(np.mean(val)),
-        ci95=bootstrap(counts, statistic),
+        ci95=interval(draws),
         seeds=seeds,
         layer_weights=tuple(weights.tolist()),
         lr=lr,
         also=task_head.also(counts),
+        draws=_kept_draws(draws),
     )
 
 
 @torch.inference_mode()
 def evaluated(task_head: TaskHead, head: Head, split: str) -> np.ndarray:
-    return task_head.counts(head, split)
+    return task_head.in_order(task_head.counts(head, split), split)
 
 
 @dataclass(frozen=True)
@@ -155,7 +170,7 @@ class _Stopped(Exception):
     """Raised inside of a job that is no longer wanted."""
 
 
-SCHEMA = 5  # to be raised when a head, its training or a metric changes
+SCHEMA = 6  # to be raised when a head, its training or a metric changes
 
 
 class ScoreStore:

@@ -11,9 +11,9 @@ import torch
 from speechpress.compressor.abx.cells import make_cells
 from speechpress.compressor.abx.dtw import Angular, OtherUnit, distances, edited, warped
 from speechpress.compressor.abx.items import Token
-from speechpress.compressor.abx.score import entry_errors, interval, mean_error, resampled
+from speechpress.compressor.abx.score import entry_errors, mean_error, resampled
 from speechpress.compressor.abx.units import centres_of, units_of, without_repeats
-from speechpress.compressor.tasks.metrics import edit_distance
+from speechpress.compressor.tasks.metrics import edit_distance, interval
 
 
 def some_tokens(count=60, seed=0, phones="abc", contexts=("xy", "xz"), speakers=("1", "2", "3")):
