@@ -86,7 +86,8 @@ def suite(given: argparse.Namespace, names: Sequence[str], *beside: str) -> dict
     kept = ("metric", "better", "chance", "student", *found["against"], "teacher", "random", "logmel")
     kept += ("retention", "ci95", "seeds", "also")
     tasks = {name: {key: task[key] for key in kept} for name, task in found["tasks"].items()}
-    return {"tasks": tasks, "kept": retention(found)["mean"]}
+    kept_means = {"kept": retention(found)["mean"], "kept_above_floor": found["kept_above_floor"]}
+    return {"tasks": tasks, **kept_means, "left_out": retention(found)["left_out"]}
 
 
 def bits(given: argparse.Namespace) -> dict[str, Any]:

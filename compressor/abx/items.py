@@ -57,7 +57,7 @@ def read_items(path: Path, root: Path) -> list[Token]:
     if not root.is_dir():
         raise SpeechpressError(f"--data {root}: is no folder; give the one that holds the recordings of {path}")
     places = _places(sorted({row[0] for row in rows}), root, path)
-    tokens = [Token(places[name], *rest) for name, *rest in rows]
+    tokens = [Token(places[row[0]], *row[1:]) for row in rows]
     _check_ends(tokens, path)
     return tokens
 

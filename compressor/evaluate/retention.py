@@ -2,10 +2,12 @@
 
 `kept_above_floor` is the measure: (student - floor) / (teacher - floor), where the floor is the better one of random
 weights and log-mel, so that what nobody has to distil counts for nothing, and below it the number is negative. A task
-counts only where the teacher's 95 % interval lies wholly above the floor's: else there was nothing to keep, and a small
-number would be divided by. `of_teacher` is the plain share, student / teacher, as older files have it.
+counts only where the teacher's 95 % interval, over clips and seeds, lies wholly above the floor's: else there was
+nothing to keep, and a small number would be divided by. `of_teacher` is the plain share, as older files have it.
 """
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from ..tasks.kinds import quality
 from ..tasks.metrics import interval as middle_of
 from ..tasks.task import FLOORS
 
+T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57)  # 97.5 % of Student's t with 1, 2, ... degrees of freedom
 Draws = Mapping[str, Mapping[str, Sequence[float]]]  # by task and model: the score over test clips drawn anew
 
 
@@ -53,8 +56,9 @@ def _kept(task: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
     floor, why = floor_of(task)
     kept = {}
     for model in models:
-        known = model in scores and floor is not None and why is None
-        above = (scores[model] - scores[floor]) / (scores["teacher"] - scores[floor]) if known else None  # type: ignore[index]
+        above = None
+        if model in scores and floor is not None and why is None:
+            above = (scores[model] - scores[floor]) / (scores["teacher"] - scores[floor])
         kept[model] = {"of_teacher": shares.get(model), "kept_above_floor": above}
     return {"floor": floor, "models": kept, "why": why}
 
@@ -67,7 +71,7 @@ def floor_of(task: Mapping[str, Any]) -> tuple[str | None, str | None]:
     floor = max(found)[1]
     if task.get("teacher") is None:
         return floor, "there is no teacher"
-    if min(interval(task, "teacher")) <= max(interval(task, floor)):
+    if wide_interval(task, "teacher")[0] <= wide_interval(task, floor)[1]:
         return floor, f"the teacher's interval reaches down to that of {floor}"
     return floor, None
 
@@ -138,6 +142,22 @@ def interval(task: Mapping[str, Any], name: str) -> tuple[float, float]:
     """The 95 % interval of a model's score on the scale of quality, low first."""
     low, high = sorted(quality(task["metric"], value) for value in task["ci95"][name])
     return low, high
+
+
+def wide_interval(task: Mapping[str, Any], who: str) -> tuple[float, float]:
+    """Of the quality, over clips and seeds; the two are independent, so their squares add up."""
+    low, high = interval(task, who)
+    middle, seeds = quality(task["metric"], task[who]), _seed_margin((task.get("seeds") or {}).get(who) or ())
+    return middle - math.hypot(middle - low, seeds), middle + math.hypot(high - middle, seeds)
+
+
+def _seed_margin(scores: Sequence[float]) -> float:
+    """Half of the 95 % interval of a mean, by Student's t; 0 of a task that has no seeds."""
+    if len(scores) < 2:
+        return 0.0
+    # For more seeds than the table has the last quantile is a little too wide.
+    quantile = T_QUANTILES[min(len(scores) - 2, len(T_QUANTILES) - 1)]
+    return quantile * statistics.stdev(scores) / math.sqrt(len(scores))
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -87,6 +87,15 @@ def test_a_task_counts_where_the_intervals_of_teacher_and_floor_are_apart():
     assert list(retention(near)["left_out"]) == ["ks"]
 
 
+def test_a_teacher_whose_seeds_lie_far_apart_counts_for_nothing():
+    """Its clips alone would put it above the floor."""
+    document = suite(against=False)
+    document["tasks"] = {"sd": task("DER", 0.17, 0.234, 0.284, 0.317, half=0.02)}
+    assert retention(document)["left_out"] == {}
+    document["tasks"]["sd"]["seeds"] = {"teacher": [0.21, 0.222, 0.27], "random": [0.23, 0.284, 0.338]}
+    assert list(retention(document)["left_out"]) == ["sd"]
+
+
 def drawn(document, seed=0, noise=0.01):
     """Draws of every score: what is hard for all is common to them, and cancels out between models."""
     draw, found = np.random.default_rng(seed), {}
