@@ -79,14 +79,18 @@ def versions() -> dict[str, str | None]:
 
 
 def stamp() -> dict[str, Any]:
-    """The commit that is checked out, whether files differ from it, and the time; for a part of a results file."""
-    # Results are what a run writes, so they make no tree dirty.
-    changed = _git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
+    """The commit that the run began with, whether files differed from it, and the time; for a part of a file."""
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if changed is None else bool(changed),
+        "commit": _STARTED.commit,
+        "dirty": _STARTED.dirty,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _dirty() -> bool | None:
+    # Results are what a run writes, so they make no tree dirty.
+    changed = _git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
+    return None if changed is None else bool(changed)
 
 
 def _git(*words: str) -> str | None:
@@ -112,12 +116,16 @@ def provenance() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Start:
+    """What is so when a run begins: while it lasts somebody may commit."""
+
+    commit: str | None
+    dirty: bool | None
     clock_s: float
     busy_s: float
     own_s: float
 
 
-_STARTED = _Start(time.perf_counter(), busy_s(), sum(os.times()[:4]))
+_STARTED = _Start(_git("rev-parse", "HEAD"), _dirty(), time.perf_counter(), busy_s(), sum(os.times()[:4]))
 
 
 def write(name: str, document: dict[str, Any]) -> None:

@@ -190,6 +190,20 @@ def peers():
         yield label, [*size, *scores, kept, None]
 
 
+def abx():
+    found = result("abx")["models"]["hubert-mini"]
+    for mode in ("within", "across"):
+        task = found["tasks"][f"abx-{mode}"]
+        best = ([100 * value for value in scored(task, who)] for who in ("student", "random", "logmel"))
+        yield f"{mode} speakers", [*(100 * value for value in found["abx"]["student"][mode]), *best]
+
+
+def abx_apart():
+    tasks = result("abx")["models"]["hubert-mini"]["tasks"]
+    apart = [tasks[f"abx-{mode}"]["minus_student"]["logmel"] for mode in ("across", "within")]
+    return [100 * value for one in apart for value in (one["difference"], *one["ci95"])]
+
+
 HOST = "| | runs on | p50 | p99 | real-time factor | streams per core | program | peak memory |"
 SPEEDUP = "| threads | utterance | teacher in `transformers` | teacher, our encoder | student | speed-up |"
 EXPORT = "| | threads | float32 | ONNX Runtime | PyTorch | int8 | ONNX Runtime int8 |"
@@ -211,7 +225,9 @@ PEERS = (
 THROUGHPUT = "| | audio-seconds per second | ours against it |"
 STREAMING = "| | chunk | fidelity | keywords | speakers | GMAC/s |"
 TAUGHT = "| | ours | MFCC | log-mel | teacher |"
+ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-mel |"
 COVERED = {
+    ("docs/evaluation.md", ABX): abx,
     ("README.md", HOST): profile_host,
     ("README.md", SPEEDUP): speedup,
     ("README.md", THROUGHPUT): throughput,
@@ -407,6 +423,11 @@ SENTENCES = [
         "{} of {} (log-mel {}) and {} of {} (log-mel {}, means of five draws) at the layer that val chooses, {} and {} "
         "with a learned sum",
         unheard_speakers,
+    ),
+    (
+        "docs/evaluation.md",
+        "it is {} below log-mel ({} to {} over the same speakers drawn anew). Within speakers, {} ({} to {}),",
+        abx_apart,
     ),
     ("docs/pruning.md", "takes {} ms dense, {} with 50 % and {} with 90 % of zeros, and each program has {} MB", zeros),
     (
