@@ -99,28 +99,17 @@ def evaluate(
         return _print_commands(screen, source, data_root)
     shared: dict[str, Any] = {"teacher": teacher, "chunk_ms": chunk_ms, "device": device}
     beside: dict[str, Any] = {"against": against or (), "layers": layers}
+    training: dict[str, Any] = {"steps": steps, "sanity": sanity, "cache": cache, "no_cache": no_cache}
     if asks_for_abx(tasks, items, abx_max, abx_units):
-        refuse_beside_abx(suite=suite, data_root=data_root, clips=clips, steps=steps, sanity=sanity, cache=cache)
+        refuse_beside_abx(suite=suite, data_root=data_root, clips=clips, **training)
         found = abx(screen, source, (items, data, abx_max, abx_units), **shared, **beside)
         return _tell(screen, found, finish, source)
     if (chosen := suite or ("mini" if data_root is not None else None)) is None:
-        another = layers != "weighted"
-        _only_with_suite(
-            against=against, layers=another, steps=steps, clips=clips, sanity=sanity, cache=cache, no_cache=no_cache
-        )
+        _only_with_suite(against=against, layers=layers != "weighted", clips=clips, **training)
         return _tell(screen, _quick(screen, source, data, tasks or QUICK_TASKS, seeds=seeds, **shared), finish, source)
-    document = _suite(
-        screen,
-        source,
-        (chosen, tasks or "all", _corpora(chosen, data_root, data), clips),
-        steps=steps or STEPS.get(chosen, 1),
-        seeds=seeds,
-        cache=cache,
-        no_cache=no_cache,
-        sanity=sanity,
-        **shared,
-        **beside,
-    )
+    training["steps"] = steps or STEPS.get(chosen, 1)
+    wish = (chosen, tasks or "all", _corpora(chosen, data_root, data), clips)
+    document = _suite(screen, source, wish, seeds=seeds, **training, **shared, **beside)
     _tell(screen, document, finish, source)  # and then exit: a measurement that is out of order is still one
     _require_sane(document["sanity"] if sanity else None)
 
