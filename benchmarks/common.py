@@ -1,25 +1,31 @@
-"""What the benchmarks share: alternating timing, the machine's facts, other processes' load, JSON beside the table."""
+"""What the benchmarks share: alternating timing, other processes' load, results with their provenance."""
 
 import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from speechpress.runtime.atomic import write_text
 from speechpress.runtime.json_file import json_text
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores and versions."""
+    """Processor, cores and system."""
     cpu = next(
         (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
     )
-    return {"cpu": cpu, "cores": os.cpu_count(), "torch": torch.__version__, "python": platform.python_version()}
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform()}
 
 
 def _cpuinfo() -> list[str]:
@@ -61,14 +67,99 @@ def _summary(times: list[float]) -> dict[str, Any]:
     return {"median_ms": statistics.median(times), "q1_ms": quartiles[0], "q3_ms": quartiles[2], "all_ms": times}
 
 
+def versions() -> dict[str, str | None]:
+    """Of Python and of the libraries that what is measured is made of; None for one that is not installed as such."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("torch", "executorch", "speechpress"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def stamp() -> dict[str, Any]:
+    """The commit that the run began with, whether files differed from it, and the time; for a part of a file."""
+    return {
+        "commit": _STARTED.commit,
+        "dirty": _STARTED.dirty,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _dirty() -> bool | None:
+    # Results are what a run writes, so they make no tree dirty.
+    changed = _git("status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
+    return None if changed is None else bool(changed)
+
+
+def _git(*words: str) -> str | None:
+    """What git says; None without git, or outside of a checkout."""
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def provenance() -> dict[str, Any]:
+    """Where figures come from: commit, date, machine, versions, and how much of the machine others used meanwhile.
+
+    "others_cpu_share" is in cores, since this module was imported.
+    """
+    spent = os.times()
+    own = spent.user + spent.system + spent.children_user + spent.children_system
+    others = max(0.0, busy_s() - _STARTED.busy_s - (own - _STARTED.own_s))
+    share = others / max(1e-9, time.perf_counter() - _STARTED.clock_s)
+    return {**stamp(), "machine": machine(), "versions": versions(), "others_cpu_share": round(share, 3)}
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is so when a run begins: while it lasts somebody may commit."""
+
+    commit: str | None
+    dirty: bool | None
+    clock_s: float
+    busy_s: float
+    own_s: float
+
+
+_STARTED = _Start(_git("rev-parse", "HEAD"), _dirty(), time.perf_counter(), busy_s(), sum(os.times()[:4]))
+
+
 def write(name: str, document: dict[str, Any]) -> None:
-    """Write benchmarks/results/NAME.json."""
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / f"{name}.json").write_text(json_text({"machine": machine(), **document}, indent=1) + "\n")
+    """Write benchmarks/results/NAME.json, all of it from this run; see `Parts` for a file that keeps some."""
+    _write(name, {"provenance": provenance(), **document})
+
+
+def _write(name: str, document: dict[str, Any]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    write_text(RESULTS / f"{name}.json", json_text(document, indent=1) + "\n")
 
 
 def read(name: str) -> dict[str, Any]:
-    """benchmarks/results/NAME.json, so that a script can measure a part anew; empty when it is not there."""
-    path = Path(__file__).parent / "results" / f"{name}.json"
+    """benchmarks/results/NAME.json; empty when it is not there."""
+    path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+class Parts(dict[str, Any]):
+    """A results file that is measured part by part: what it held before stays, with the provenance that it had."""
+
+    def __init__(self, name: str) -> None:
+        old = read(name)
+        before = old.pop("provenance", None)
+        # Files of older versions had the machine of their last part only.
+        if "machine" in old:
+            before = {**(before or {}), "machine": old.pop("machine")}
+        super().__init__(old)
+        self._name = name
+        whole = dict.fromkeys(old, before)
+        self._parts = before["parts"] if isinstance(before, dict) and "parts" in before else whole
+
+    def put(self, **parts: Any) -> None:
+        """Add parts of this run, and write the file."""
+        self.update(parts)
+        self._parts = {**self._parts, **dict.fromkeys(parts, provenance())}
+        _write(self._name, {"provenance": {"parts": self._parts}, **self})

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import alternate, read, write
+from common import Parts, alternate, stamp
 
 from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.export.lower import Method, hushed, lower
@@ -256,7 +256,7 @@ def main() -> None:
         return alone(*options.alone, options.threads[0])
     kept = tempfile.TemporaryDirectory()
     options.folder = options.folder or Path(kept.name)
-    document: dict[str, Any] = {key: value for key, value in read("export_speed").items() if key != "machine"}
+    document = Parts("export_speed")
     for model in options.models:
         for case in cases_of(model):
             if options.cases and case.name not in options.cases:
@@ -270,9 +270,11 @@ def main() -> None:
                 result = measure(case, threads, options, folder)
                 if case.name.startswith("chunk") and threads == 1:
                     result["outside_share"] = outside_share(folder, case)
-                document.setdefault(model, {}).setdefault(case.name, {})[str(threads)] = result
+                cases = document.get(model, {})
+                # With its own stamp: a model's cases may be of several runs.
+                of_case = {**cases.get(case.name, {}), str(threads): {**result, "stamp": stamp()}}
+                document.put(**{model: {**cases, case.name: of_case}})
                 show(f"{model}, {case.name}, {threads} threads", result)
-                write("export_speed", document)
 
 
 def show(title: str, result: dict[str, Any]) -> None:

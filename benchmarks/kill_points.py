@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import read, write
+from common import Parts, stamp
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "helpers"))
 
@@ -247,12 +247,13 @@ def main() -> None:
     chosen = parser.parse_args()
     work = chosen.work.resolve()
     prepare(work)
-    document = read(NAME_OF_RESULTS).get("commands", {})
+    results = Parts(NAME_OF_RESULTS)
+    document = results.get("commands", {})
     for number in range(chosen.points):
         for name, command in commands(work).items():
             if not chosen.commands or name in chosen.commands.split(","):
                 go_on(document.setdefault(name, {"whole_s": None, "points": []}), name, command, work, number)
-                write(NAME_OF_RESULTS, {"commands": document})
+                results.put(commands=document)
     print(table(document))
 
 
@@ -264,7 +265,8 @@ def go_on(found: dict[str, Any], name: str, command: Command, work: Path, number
         begin(name, work, work / "place")
         code, found["whole_s"] = forked(work / "place", command.words)
         assert code == 0, (work / "place" / "log").read_text()
-    found["points"].append(point(name, command, work, number, found["whole_s"]))
+    # With its own stamp: points may be of several runs.
+    found["points"].append({**point(name, command, work, number, found["whole_s"]), "stamp": stamp()})
     print(name, found["points"][-1], flush=True)
 
 

@@ -25,7 +25,10 @@ from speechpress.compressor.evaluate.suite import evaluate_suite
 from speechpress.compressor.tasks.suites import open_suite
 from speechpress.compressor.tasks.task import Task
 
-KEPT = ("checkpoint", "layers", "hours", "budget", "against", "tasks", "fidelity", "fidelity_by", "sanity", "notes")
+KEPT = (
+    *("checkpoint", "layers", "hours", "budget", "against", "tasks", "kept_above_floor"),
+    *("fidelity", "fidelity_by", "sanity", "notes"),
+)
 
 
 def tell(line: str) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import alternate, read, write
+from common import Parts, alternate
 from mini_suite import measured
 from peers import TRAIN
 from profile_models import config_of
@@ -86,7 +86,8 @@ def suite(given: argparse.Namespace, names: Sequence[str], *beside: str) -> dict
     kept = ("metric", "better", "chance", "student", *found["against"], "teacher", "random", "logmel")
     kept += ("retention", "ci95", "seeds", "also")
     tasks = {name: {key: task[key] for key in kept} for name, task in found["tasks"].items()}
-    return {"tasks": tasks, "kept": retention(found)["mean"]}
+    kept_means = {"kept": retention(found)["mean"], "kept_above_floor": found["kept_above_floor"]}
+    return {"tasks": tasks, **kept_means, "left_out": retention(found)["left_out"]}
 
 
 def bits(given: argparse.Namespace) -> dict[str, Any]:
@@ -164,22 +165,18 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="where features and outcomes are kept, as in mini_suite.py")
     parser.add_argument("--only", choices=("make", "time", "suite"), help="a part alone")
     given = parser.parse_args()
-    document = {key: value for key, value in read("pocket").items() if key != "machine"}
+    document = Parts("pocket")
     if given.only in (None, "make"):
         make_all(given)
-        document |= {"steps": given.steps, "recover": given.recover, "shapes": facts(given.out)}
-        write("pocket", document)
+        document.put(steps=given.steps, recover=given.recover, shapes=facts(given.out))
     if given.only in (None, "time"):
-        document["time"] = timed(given.out)
-        write("pocket", document)
+        document.put(time=timed(given.out))
         print({name: round(side["ms_per_s"], 1) for name, side in document["time"].items() if isinstance(side, dict)})
     if given.only in (None, "suite"):
         names = given.tasks.split(",")
-        document["suite"] = suite(given, names)
-        write("pocket", document)
-        document["apart"] = suite(given, [name for name in APART if name in names or "all" in names], "pruned")
-        document["bits"] = bits(given)
-        write("pocket", document)
+        document.put(suite=suite(given, names))
+        document.put(apart=suite(given, [name for name in APART if name in names or "all" in names], "pruned"))
+        document.put(bits=bits(given))
         print(document["bits"])
         for part in ("suite", "apart"):
             for name, task in document[part]["tasks"].items():

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import alternate, read, write
+from common import Parts, alternate
 from export_speed import config_of
 
 from speechpress.compressor.evaluate.features import of_model
@@ -194,19 +194,15 @@ def main() -> None:
     parser.add_argument("--more", type=int, default=60)
     parser.add_argument("--budget-db", type=float, default=36.0)
     given = parser.parse_args()
-    document = {key: value for key, value in read("quantisation").items() if key != "machine"}
+    document = Parts("quantisation")
     if given.accuracy:
-        document["students"] = accuracy(given)
-        write("quantisation", document)
+        document.put(students=accuracy(given))
     if given.reports:
-        document["reports"] = reports(given)
-        write("quantisation", document)
+        document.put(reports=reports(given))
     if given.prepare:
-        document["full_size_bytes"] = prepare_programs(given.prepare)
-        write("quantisation", document)
+        document.put(full_size_bytes=prepare_programs(given.prepare))
     if given.latency:
-        document["latency"] = latency(given.latency)
-        write("quantisation", document)
+        document.put(latency=latency(given.latency))
     print(json_text({key: list(value) for key, value in document.items()}))
 
 

@@ -10,6 +10,7 @@ import typer
 from speechpress.runtime.errors import SpeechpressError
 
 from ..views.screen import Screen
+from .eval_abx import abx, asks_for_abx, refuse_beside_abx
 from .options import RUNS, Json
 
 QUICK_TASKS = "ks,sid"
@@ -25,8 +26,15 @@ Checkpoint = Annotated[
 Data = Annotated[Path | None, typer.Option(help="Folder of audio with a labels.tsv; else the starter speech.")]
 Tasks = Annotated[
     str | None,
-    typer.Option(help="Comma-separated: ks, sid; with --suite also ic, sf, asv, sd, er, pr, asr, qbe, or all."),
+    typer.Option(
+        help="Comma-separated: ks, sid; with --suite also ic, sf, asv, sd, er, pr, asr, qbe, or all; or abx, alone."
+    ),
 ]
+Items = Annotated[Path | None, typer.Option(help="Item file of --tasks abx; its recordings lie under --data.")]
+AbxMax = Annotated[
+    int | None, typer.Option(min=0, help="abx: tokens per phone, context and speaker; 0 for all. 10 unless given.")
+]
+AbxUnits = Annotated[int | None, typer.Option(min=2, help="abx: also of discrete units, so many clusters per layer.")]
 Suite = Annotated[str | None, typer.Option(help="mini or superb: the ten tasks, on corpora in --data-root.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the suite's corpora, unpacked.")]
 Against = Annotated[
@@ -67,6 +75,9 @@ def evaluate(
     cache: Cache = None,
     no_cache: NoCache = False,
     device: Device = "cpu",
+    items: Items = None,
+    abx_max: AbxMax = None,
+    abx_units: AbxUnits = None,
     report: Report = None,
     s3prl: S3prl = False,
     json: Json = False,
@@ -86,28 +97,19 @@ def evaluate(
     finish = reported(report)  # before anything is measured: a name that cannot be a report's is told at once
     if s3prl:
         return _print_commands(screen, source, data_root)
+    shared: dict[str, Any] = {"teacher": teacher, "chunk_ms": chunk_ms, "device": device}
+    beside: dict[str, Any] = {"against": against or (), "layers": layers}
+    training: dict[str, Any] = {"steps": steps, "sanity": sanity, "cache": cache, "no_cache": no_cache}
+    if asks_for_abx(tasks, items, abx_max, abx_units):
+        refuse_beside_abx(suite=suite, data_root=data_root, clips=clips, **training)
+        found = abx(screen, source, (items, data, abx_max, abx_units), **shared, **beside)
+        return _tell(screen, found, finish, source)
     if (chosen := suite or ("mini" if data_root is not None else None)) is None:
-        another = layers != "weighted"
-        _only_with_suite(
-            against=against, layers=another, steps=steps, clips=clips, sanity=sanity, cache=cache, no_cache=no_cache
-        )
-        quick = _quick(screen, source, data, tasks or QUICK_TASKS, teacher, chunk_ms, seeds, device)
-        return _tell(screen, quick, finish, source)
-    document = _suite(
-        screen,
-        source,
-        (chosen, tasks or "all", _corpora(chosen, data_root, data), clips),
-        against=against or (),
-        teacher=teacher,
-        chunk_ms=chunk_ms,
-        layers=layers,
-        steps=steps or STEPS.get(chosen, 1),
-        seeds=seeds,
-        cache=cache,
-        no_cache=no_cache,
-        sanity=sanity,
-        device=device,
-    )
+        _only_with_suite(against=against, layers=layers != "weighted", clips=clips, **training)
+        return _tell(screen, _quick(screen, source, data, tasks or QUICK_TASKS, seeds=seeds, **shared), finish, source)
+    training["steps"] = steps or STEPS.get(chosen, 1)
+    wish = (chosen, tasks or "all", _corpora(chosen, data_root, data), clips)
+    document = _suite(screen, source, wish, seeds=seeds, **training, **shared, **beside)
     _tell(screen, document, finish, source)  # and then exit: a measurement that is out of order is still one
     _require_sane(document["sanity"] if sanity else None)
 
@@ -140,10 +142,9 @@ def _quick(
     source: str,
     data: Path | None,
     tasks: str,
-    teacher: str | None,
-    chunk_ms: float | None,
+    *,
     seeds: int,
-    device: str,
+    **settings: Any,
 ) -> dict[str, Any]:
     from ..evaluate.quick import evaluate as measure
     from ..models.scores import stamped
@@ -154,10 +155,8 @@ def _quick(
         data,
         tasks=quick_names(tasks.split(",")),
         seeds=seeds,
-        teacher=teacher,
-        chunk_ms=chunk_ms,
-        device=device,
         listen=screen.say,
+        **settings,
     )
     suite = "starter" if data is None else f"probes of {data.resolve().name}"
     return stamped(document, suite, source)
@@ -202,11 +201,13 @@ def _suite(
 
 def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str) -> None:
     """Write the result beside the weights, then show it, and last the report; what cannot be written is said."""
+    from ..abx.tables import abx_tables
     from ..evaluate.tables import probe_tables, suite_tables
     from ..models.scores import write_back
 
-    # Only the quick measure names its data; a suite names its root.
-    shown = probe_tables(document) if "data" in document else suite_tables(document)
+    # Only the quick measure and abx name their data; a suite names its root.
+    tables = abx_tables if "abx" in document else probe_tables if "data" in document else suite_tables
+    shown = tables(document)
     try:
         words = [f"written: {path}" for path in write_back(document, source)]
     except SpeechpressError as error:

@@ -1,7 +1,5 @@
 """What can be seen to be wrong before any features are made, and what is wrong with results."""
 
-import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +10,10 @@ from ..models.config import SAMPLE_RATE
 from ..tasks.kinds import KINDS, is_error, quality
 from ..tasks.task import FLOORS, Task
 from .features import Upstream
+from .retention import wide_interval
 from .solve import TaskScore
 
 BELOW_CHANCE = 0.05  # how far an interval may end below a guess
-T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57)  # 97.5 % of Student's t with 1, 2, ... degrees of freedom
 
 
 def check_tasks(tasks: Sequence[Task], upstreams: Iterable[Upstream], limit_s: float | None = None) -> float:
@@ -84,7 +82,7 @@ def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) ->
     """
     found = []
     for name, task in tasks.items():
-        better = {who: _interval(task, who) for who in task["ci95"] if task["ci95"][who] is not None}
+        better = {who: wide_interval(task, who) for who in task["ci95"] if task["ci95"][who] is not None}
         teacher = better.get("teacher")
         for who, (low, high) in better.items():
             if teacher and who != "teacher" and low > teacher[1]:
@@ -94,22 +92,6 @@ def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) ->
         if (said := _too_good(name, task, kinds[name])) is not None:
             found.append(said)
     return found
-
-
-def _interval(task: dict[str, Any], who: str) -> tuple[float, float]:
-    """Of the quality, over clips and seeds; the two are independent, so their squares add up."""
-    low, high = sorted(quality(task["metric"], end) for end in task["ci95"][who])
-    middle, seeds = quality(task["metric"], task[who]), _seed_margin(task["seeds"][who])
-    return middle - math.hypot(middle - low, seeds), middle + math.hypot(high - middle, seeds)
-
-
-def _seed_margin(scores: Sequence[float]) -> float:
-    """Half of the 95 % interval of a mean, by Student's t; 0 of a task that has no seeds."""
-    if len(scores) < 2:
-        return 0.0
-    # For more seeds than the table has the last quantile is a little too wide, so a complaint comes too seldom.
-    quantile = T_QUANTILES[min(len(scores) - 2, len(T_QUANTILES) - 1)]
-    return quantile * statistics.stdev(scores) / math.sqrt(len(scores))
 
 
 def _shown(task: dict[str, Any], who: str) -> str:

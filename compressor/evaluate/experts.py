@@ -22,6 +22,8 @@ from ..tasks.metrics import (
     error_rate,
     half_total_error,
     mean_f1,
+    resampled,
+    resampled_by_speaker,
     slot_cer,
     slot_counts,
     slot_f1,
@@ -120,6 +122,14 @@ class TaskHead:
         # Less padding. For scoring only: see heads.train on why training does without.
         numbers = sorted(range(start, start + len(self.items[split])), key=self.length)
         return [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
+
+    def in_order(self, counts: np.ndarray, split: str) -> np.ndarray:
+        """Counts (N, K), which batches brought in an order of their own, in the split's, in which models are paired."""
+        return counts[np.argsort([number for numbers in self.batches(split) for number in numbers])]
+
+    def resampled(self, counts: np.ndarray) -> np.ndarray:
+        """The statistic over test clips drawn anew, from counts (seeds, N, K)."""
+        return resampled(counts, type(self).statistic)
 
     def item(self, number: int) -> Item:
         return self._order[number]
@@ -256,9 +266,21 @@ class VerifyHead(TaskHead):
             voices.update(zip(numbers, head(*self.frames.batch(numbers))[0], strict=True))
         # Back in the order of the split, in which pairs count: batches went by length.
         numbers = sorted(voices)
-        # VoxCeleb1 comes with its trials; other corpora get drawn ones.
-        pairs = self.task.pairs if split == "test" and self.task.pairs else trials(self.items[split])
+        pairs = self.pairs(split)
         return np.array([(float(voices[numbers[a]] @ voices[numbers[b]]), same) for a, b, same in pairs])
+
+    def pairs(self, split: str) -> Sequence[tuple[int, int, bool]]:
+        """VoxCeleb1 comes with its trials; other corpora get drawn ones."""
+        return self.task.pairs if split == "test" and self.task.pairs else trials(self.items[split])
+
+    def in_order(self, counts: np.ndarray, split: str) -> np.ndarray:
+        return counts
+
+    def resampled(self, counts: np.ndarray) -> np.ndarray:
+        """Over speakers, not over trials."""
+        items = self.items["test"]
+        speakers = np.array([(items[a].target, items[b].target) for a, b, _ in self.pairs("test")])
+        return resampled_by_speaker(counts, speakers)
 
 
 def trials(items: Sequence[Item]) -> list[tuple[int, int, bool]]:

@@ -43,7 +43,10 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy of a probe: test and val are means over the seeds, `ci95` is Wilson's interval over the test clips."""
+    """Accuracy of a probe: test and val are means over the seeds, `ci95` is Wilson's interval over the test clips.
+
+    `hits` says for each test clip which share of the seeds got it right.
+    """
 
     test: float
     val: float
@@ -52,6 +55,7 @@ class Score:
     layer_weights: tuple[float, ...]
     lr: float
     weight_decay: float
+    hits: tuple[float, ...] = ()
 
 
 class Probe(nn.Module):
@@ -135,6 +139,12 @@ def _score(probe: Probe, part: Part) -> tuple[float, float]:
     return accuracy(logits, part.y), -float(F.cross_entropy(logits, part.y))
 
 
+@torch.no_grad()
+def _right(probe: Probe, part: Part) -> Tensor:
+    """Of each clip 1 where the probe is right (N,)."""
+    return (probe(part.x).argmax(-1) == part.y).float()
+
+
 def accuracy(logits: Tensor, y: Tensor) -> float:
     """Share of rows of (N, C) whose largest entry is at y (N,)."""
     return float((logits.argmax(-1) == y).float().mean())
@@ -161,7 +171,8 @@ def _probe(parts: Parts, classes: int, seeds: int) -> tuple[Score, Probe]:
     (best, first), lr, decay = max(swept, key=lambda item: item[0][0])
     # Seed 0 was trained in the sweep.
     runs = [(best, first)] + [fit(parts, classes, lr, decay, seed) for seed in range(1, seeds)]
-    tests = tuple(_score(trained, parts["test"])[0] for _, trained in runs)
+    right = torch.stack([_right(trained, parts["test"]) for _, trained in runs])
+    tests = tuple(float(one.mean()) for one in right)
     weights = torch.stack([trained.layer_weights.detach() for _, trained in runs]).mean(0)
     mean = sum(tests) / len(tests)
     score = Score(
@@ -172,6 +183,7 @@ def _probe(parts: Parts, classes: int, seeds: int) -> tuple[Score, Probe]:
         layer_weights=tuple(weights.tolist()),
         lr=lr,
         weight_decay=decay,
+        hits=tuple(right.mean(0).tolist()),
     )
     return score, max(runs, key=lambda run: run[0])[1]
 

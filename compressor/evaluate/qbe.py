@@ -11,11 +11,10 @@ from speechpress.runtime.demo.dtw import Space, search
 
 from ..data.sounds import identity
 from ..tasks.kinds import holds
-from ..tasks.metrics import INTERVAL, max_twv
+from ..tasks.metrics import RESAMPLES, interval, max_twv
 from ..tasks.task import Task
 from .store import FeatureStore
 
-RESAMPLES = 300
 SPACE_CLIPS = 60
 
 
@@ -31,10 +30,12 @@ def solve_search(task: Task, store: FeatureStore) -> dict[str, Any]:
     best = int(np.argmax(values))
     scores, targets = scored(task, store, "test", best)
     value = max_twv(scores, targets)
+    draws = _draws(scores, targets)
     return {
         "test": value,
         "val": values[best],
-        "ci95": _interval(scores, targets),
+        "ci95": interval(draws),
+        "draws": tuple(draws.tolist()),
         "seeds": (value,),
         "layer_weights": tuple(float(layer == best) for layer in range(layers)),
     }
@@ -58,10 +59,9 @@ def scored(task: Task, store: FeatureStore, split: str, layer: int) -> tuple[np.
     return scores, targets
 
 
-def _interval(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+def _draws(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     draw, values = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
         rows = draw.integers(len(scores), size=len(scores))
         values.append(max_twv(scores[rows], targets[rows]))
-    low, high = np.percentile(values, INTERVAL)
-    return float(low), float(high)
+    return np.array(values)

@@ -23,6 +23,7 @@ from .retention import interval, mean, models_of, retention
 
 ENDINGS = (".html", ".md")
 FLOOR_TITLES = {"random": "random weights", "logmel": "log-mel"}
+LAYER_WORDS = {"weighted": "a learned weighted sum", "last": "the last one only", "best": "the best one of each"}
 MEGA = 1e6
 
 
@@ -144,8 +145,24 @@ def _part(document: Mapping[str, Any]) -> dict[str, Any]:
         "counted": kept["mean"]["student"]["tasks"],
         "size": _sizes(document),
         "facts": _facts(document),
-        "notes": [*_task_notes(document), *document.get("notes", []), *_complaints(document)],
+        "notes": [*left_out(kept), *_task_notes(document), *document.get("notes", []), *_complaints(document)],
     }
+
+
+def left_out(kept: Mapping[str, Any]) -> list[str]:
+    """Tasks that are in no mean of what was kept above the floor, each with why."""
+    return [f"{name}: not in the mean above the floor: {why}" for name, why in kept["left_out"].items()]
+
+
+def mean_above(document: Mapping[str, Any], kept: Mapping[str, Any]) -> str:
+    """The student's mean above the floor, with its interval where that is of these very tasks."""
+    shown = percent(kept["mean"]["student"]["kept_above_floor"])
+    drawn = document.get("kept_above_floor") or {}
+    counted = [name for name in kept["tasks"] if name not in kept["left_out"]]
+    if drawn.get("tasks") != counted or "student" not in drawn["models"]:
+        return shown
+    low, high = drawn["models"]["student"]
+    return f"{shown} ({percent(low)} to {percent(high)})"
 
 
 def retention_table(document: Mapping[str, Any], kept: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -166,10 +183,10 @@ def retention_table(document: Mapping[str, Any], kept: Mapping[str, Any]) -> tup
         arrow = "↓" if is_error(task["metric"]) else "↑"
         scores = [scored(task, model) for model in ("student", "teacher", "random", "logmel")]
         rows.append(
-            [name, f"{task['metric']} {arrow}", *scores, percent(own["of_teacher"]), percent(own["above_floor"])]
+            [name, f"{task['metric']} {arrow}", *scores, percent(own["of_teacher"]), percent(own["kept_above_floor"])]
         )
     mean = kept["mean"]["student"]
-    rows.append(["mean", "", "", "", "", "", percent(mean["of_teacher"]), percent(mean["above_floor"])])
+    rows.append(["mean", "", "", "", "", "", percent(mean["of_teacher"]), mean_above(document, kept)])
     return heads, rows
 
 
@@ -186,7 +203,9 @@ def models_table(documents: Sequence[Mapping[str, Any]]) -> tuple[list[str], lis
         scores = [plain(document["tasks"].get(name), model) for name in tasks]
         size_bytes = document.get("size_bytes", {}).get(model)
         size = f"{size_bytes / MEGA:.1f} MB" if size_bytes else "–"
-        rows.append([title(document, model), size, *scores, percent(mean["of_teacher"]), percent(mean["above_floor"])])
+        rows.append(
+            [title(document, model), size, *scores, percent(mean["of_teacher"]), percent(mean["kept_above_floor"])]
+        )
     return heads, rows
 
 
@@ -220,7 +239,7 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     if document.get("hours"):
         facts.append(("audio", f"{document['hours']:.2f} h"))
     if document.get("layers"):
-        facts.append(("layers", "a learned weighted sum" if document["layers"] == "weighted" else "the last one only"))
+        facts.append(("layers", LAYER_WORDS.get(document["layers"], document["layers"])))
     if budget := document.get("budget"):
         rates = ", ".join(f"{lr:g}" for lr in budget["lrs"])
         facts.append(

@@ -24,7 +24,7 @@ from ..data.sounds import identity
 from ..models.checkpoint import read_json, write_tensors
 from ..models.events import OnText
 from ..tasks.kinds import KINDS, SPLITS, Item, is_error
-from ..tasks.metrics import bootstrap
+from ..tasks.metrics import accuracy, interval, resampled
 from ..tasks.task import Task
 from . import probes
 from .experts import HEADS, TaskHead
@@ -42,7 +42,8 @@ class TaskScore:
     """A task on one upstream: `test` and `val` are means over the seeds, in the task's metric.
 
     `also` holds further metrics; `lr` and `weight_decay` are what val chose and `layer_weights` what was learned, where
-    there is any.
+    there is any. `draws` are the score over test clips (speakers, queries) drawn anew, the same ones for every
+    upstream, so that differences between upstreams are paired; empty where that is not known.
     """
 
     test: float
@@ -53,6 +54,7 @@ class TaskScore:
     lr: float | None = None
     also: dict[str, float] = field(default_factory=dict)
     weight_decay: float | None = None
+    draws: tuple[float, ...] = ()
 
     @property
     def std(self) -> float:
@@ -74,7 +76,8 @@ def solve(
     that is best on val, and its scale of features; not of folds, which have a head each, nor where nothing is trained.
     """
     if task.folds:
-        return averaged([solve(fold, store, hop_samples, budget, breathe) for fold in task.folds], task)
+        # Folds are other clips, so other ones are drawn in each.
+        return averaged([solve_classes(fold, store, budget, seed=seed) for seed, fold in enumerate(task.folds)], task)
     kind = KINDS[task.kind]
     if kind.features == "means":
         return solve_classes(task, store, budget, keep)
@@ -95,15 +98,28 @@ def averaged(scores: list[TaskScore], task: Task) -> TaskScore:
         ci95=wilson(test, sum(len(fold.part("test")) for fold in task.folds)),
         seeds=tuple(np.mean([score.seeds for score in scores], axis=0).tolist()),
         layer_weights=tuple(weights.tolist()),
+        draws=_kept_draws(np.mean([score.draws for score in scores], axis=0)),
     )
 
 
-def solve_classes(task: Task, store: Features, budget: Budget, keep: Keep | None = None) -> TaskScore:
-    """Keywords, intents, speakers, emotions: a mean over time and a linear layer, as SUPERB has them."""
-    score, tensors = probed(*class_parts(task, store), budget.seeds)
+def solve_classes(
+    task: Task, store: Features, budget: Budget, keep: Keep | None = None, *, seed: int = 0
+) -> TaskScore:
+    """Keywords, intents, speakers, emotions: a mean over time and a linear layer, as SUPERB has them.
+
+    `seed` is that of the draws.
+    """
+    found, tensors = probed(*class_parts(task, store), budget.seeds)
     if keep is not None:
         keep(tensors)
-    return TaskScore(**asdict(score))
+    score = asdict(found)
+    hits = np.array(score.pop("hits"))
+    return TaskScore(**score, draws=_kept_draws(resampled(hits[None, :, None], accuracy, seed=seed)))
+
+
+def _kept_draws(values: np.ndarray) -> tuple[float, ...]:
+    # Rounded, because they are kept on disk by the hundred.
+    return tuple(np.round(values, 6).tolist())
 
 
 def class_parts(task: Task, store: Features) -> tuple[Parts, int]:
@@ -139,21 +155,23 @@ def solve_trained(
         keep({**best.state_dict(), "scale": task_head.frames.scale, "shift": task_head.frames.shift})
     counts = np.stack([evaluated(task_head, head, "test") for head in heads])
     seeds = tuple(statistic(one) for one in counts)
+    draws = task_head.resampled(counts)
     weights = torch.stack([head.mix.weights.detach() for head in heads]).mean(0)
     return TaskScore(
         test=float(np.mean(seeds)),
         val=float(np.mean(val)),
-        ci95=bootstrap(counts, statistic),
+        ci95=interval(draws),
         seeds=seeds,
         layer_weights=tuple(weights.tolist()),
         lr=lr,
         also=task_head.also(counts),
+        draws=_kept_draws(draws),
     )
 
 
 @torch.inference_mode()
 def evaluated(task_head: TaskHead, head: Head, split: str) -> np.ndarray:
-    return task_head.counts(head, split)
+    return task_head.in_order(task_head.counts(head, split), split)
 
 
 @dataclass(frozen=True)
@@ -169,7 +187,7 @@ class _Stopped(Exception):
     """Raised inside of a job that is no longer wanted."""
 
 
-SCHEMA = 5  # to be raised when a head, its training or a metric changes
+SCHEMA = 6  # to be raised when a head, its training or a metric changes
 
 
 class ScoreStore:

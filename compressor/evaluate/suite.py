@@ -24,7 +24,7 @@ from .extract import extract, stores
 from .features import Upstream, some_waves
 from .heads import Budget
 from .lineup import OWN_NAMES, comparison_fidelity, open_comparison
-from .retention import of_teacher
+from .retention import floor_of, kept_intervals, of_teacher
 from .solve import Job, ScoreStore, TaskScore, solve_jobs
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ FIDELITY_S = 120.0
 SHUFFLED = "shuffled labels: "
 # Which parts of an entry only one of the two kinds of JSON has; files that are older than this table have them so.
 QUICK_ONLY = frozenset({"std_over_seeds", "classes", "crop_s", "chance_by_voice"})
-SUITE_ONLY = frozenset({"better", "seeds", "lr", "also", "retention"})
+SUITE_ONLY = frozenset({"better", "seeds", "lr", "also", "retention", "kept_above_floor"})
+METHODS = {"verify": "bootstrap over test speakers", "search": "bootstrap over queries"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def evaluate_suite(
         upstreams, tasks, budget, cache=cache, sanity=sanity, workers=workers, device=device, listen=listen
     )
     entries = _entries(found)
-    return {
+    document = {
         "checkpoint": str(source),
         "layers": layers,
         "latency": comparison.latency,
@@ -155,6 +156,12 @@ def evaluate_suite(
         "notes": [*comparison.notes, *remarks(found.tasks, found.scores)],
         "seconds": {"features": found.features_s, "all": time.monotonic() - started, "workers": workers},
     }
+    return {**document, "kept_above_floor": kept_intervals(document, draws_of(found))}
+
+
+def draws_of(found: ScoredTasks) -> dict[str, dict[str, tuple[float, ...]]]:
+    """By task and upstream, the scores over test clips drawn anew."""
+    return {task: {name: score.draws for name, score in scores.items()} for task, scores in found.scores.items()}
 
 
 def _check_request(layers: str, tasks: Sequence[Task]) -> None:
@@ -205,13 +212,12 @@ def entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
     def each(value: Callable[[TaskScore], Any]) -> dict[str, Any]:
         return {name: value(scores[name]) if name in scores else None for name in names}
 
-    method = "Wilson over test clips" if task.classes else "bootstrap over test clips, trials or queries"
-    return {
+    found = {
         "metric": task.metric,
         "better": "lower" if is_error(task.metric) else "higher",
         **each(lambda score: score.test),
         "ci95": each(lambda score: list(score.ci95)),
-        "ci95_method": f"{method}, of the mean over seeds",
+        "ci95_method": f"{_method(task)}, of the mean over seeds",
         "val": each(lambda score: score.val),
         "seeds": each(lambda score: list(score.seeds)),
         "std_over_seeds": each(lambda score: score.std),
@@ -228,6 +234,23 @@ def entry(task: Task, scores: Mapping[str, TaskScore]) -> dict[str, Any]:
         "speaker_disjoint": task.speaker_disjoint,
         "notes": list(task.notes),
     }
+    return {**found, "kept_above_floor": _above_floor(found, names)}
+
+
+def _method(task: Task) -> str:
+    if task.classes:
+        return "Wilson over test clips"
+    return METHODS.get(task.kind, "bootstrap over test clips")
+
+
+def _above_floor(task: Mapping[str, Any], names: Sequence[str]) -> dict[str, float | None]:
+    """Of each upstream, None where the task does not count; see `retention`."""
+    floor, why = floor_of(task)
+    if floor is None or why is not None:
+        return dict.fromkeys(names)
+    lowest, room = task["quality"][floor], task["quality"]["teacher"] - task["quality"][floor]
+    values = {name: task["quality"][name] for name in names}
+    return {name: None if value is None else (value - lowest) / room for name, value in values.items()}
 
 
 def _sanity(entries: Mapping[str, dict[str, Any]], tasks: Sequence[Task]) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .report import left_out, mean_above
+from .retention import retention
+
 UPSTREAMS = ("student", "teacher", "random", "logmel")
 
 
@@ -29,14 +32,17 @@ def suite_tables(result: dict[str, Any]) -> list[RenderableType]:
     title = f"{result['suite']} suite, {_layers(result)}{_heard(result)}: {result['checkpoint']}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("task")
-    for column in (*UPSTREAMS, *others, "kept"):
+    for column in (*UPSTREAMS, *others, "of teacher", "above floor"):
         table.add_column(column, justify="right", overflow="fold")  # a cut interval would be no interval
+    kept = retention(result)
     for name, task in result["tasks"].items():
         arrow = "↓" if task["better"] == "lower" else "↑"
         # Tasks of an earlier call may have been measured beside others.
         cells = (_cell(task.get(one), task["ci95"].get(one)) for one in (*UPSTREAMS, *others))
-        table.add_row(f"{name}\n{task['metric']} {arrow}", *cells, _share(task["retention"].get("student")))
-    notes = [line for name, task in result["tasks"].items() for line in _suite_facts(name, task)]
+        table.add_row(f"{name}\n{task['metric']} {arrow}", *cells, *_shares(kept["tasks"][name]["models"]["student"]))
+    table.add_row("mean", *[""] * (len(UPSTREAMS) + len(others)), *_mean_shares(result, kept))
+    notes = left_out(kept)
+    notes += [line for name, task in result["tasks"].items() for line in _suite_facts(name, task)]
     seconds = result["seconds"]
     notes.append(f"took {seconds['all'] / 60:.1f} min, {seconds['features'] / 60:.1f} of them for features")
     return [table, *_fidelity(result), _words(notes, result), *_sanity(result)]
@@ -108,6 +114,14 @@ def _sanity(result: dict[str, Any]) -> list[RenderableType]:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.0%}"
+
+
+def _shares(kept: dict[str, Any]) -> tuple[str, str]:
+    return _share(kept["of_teacher"]), _share(kept["kept_above_floor"])
+
+
+def _mean_shares(result: dict[str, Any], kept: dict[str, Any]) -> tuple[str, str]:
+    return _share(kept["mean"]["student"]["of_teacher"]), mean_above(result, kept).replace(" (", "\n(")
 
 
 def _cell(value: float | None, interval: list[float] | None) -> Text:

@@ -184,7 +184,7 @@ KINDS = {
 }
 
 
-BESIDE = frozenset({"CER"})  # error rates that are told beside the metric of a kind
+BESIDE = frozenset({"CER", "ABX"})  # error rates that are no kind's metric: told beside one, or measured elsewhere
 
 
 def is_error(metric: str) -> bool:

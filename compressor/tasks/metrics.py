@@ -114,21 +114,24 @@ def slot_cer(counts: np.ndarray) -> float:
     return error_rate(counts[:, 3:])
 
 
-def equal_error_rate(trials: np.ndarray) -> float:
+def equal_error_rate(trials: np.ndarray, weights: np.ndarray | None = None) -> float:
     """EER of (N, 2), score and whether it is a target: where misses and false alarms are equally frequent.
 
-    Between two thresholds the rates are interpolated linearly. Raises ValueError when one kind of trial is missing.
+    `weights` (N,) says how often each trial counts. Between two thresholds the rates are interpolated linearly. Raises
+    ValueError when one kind of trial is missing.
     """
     targets = trials[:, 1] > 0.5
-    if targets.all() or not targets.any():
+    counted = np.ones(len(trials)) if weights is None else weights.astype(float)
+    whole, others = counted[targets].sum(), counted[~targets].sum()
+    if not whole or not others:
         raise ValueError("an equal error rate needs trials of both kinds")
     order = np.argsort(-trials[:, 0], kind="stable")
-    scores, hits = trials[order, 0], np.cumsum(targets[order])
+    scores, hits = trials[order, 0], np.cumsum((targets * counted)[order])
     last = np.append(scores[1:] != scores[:-1], True)  # equal scores are accepted together
-    found, passed = hits[last], np.arange(1, len(trials) + 1)[last]
+    found, passed = hits[last], np.cumsum(counted[order])[last]
     # Both begin with a threshold above all scores, which accepts nothing.
-    miss = np.concatenate([[1.0], 1 - found / targets.sum()])
-    alarm = np.concatenate([[0.0], (passed - found) / (~targets).sum()])
+    miss = np.concatenate([[1.0], 1 - found / whole])
+    alarm = np.concatenate([[0.0], (passed - found) / others])
     cross = int(np.argmax(alarm >= miss))
     before, after = miss[cross - 1] - alarm[cross - 1], alarm[cross] - miss[cross]
     share = before / (before + after)
@@ -189,10 +192,23 @@ def max_twv(scores: np.ndarray, targets: np.ndarray) -> float:
 def bootstrap(
     counts: np.ndarray, statistic: Callable[[np.ndarray], float], resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of the mean over seeds of a statistic, from counts (seeds, N, K).
+    """95 % interval of the mean over seeds of a statistic, from counts (seeds, N, K): percentiles of `resampled`."""
+    return interval(resampled(counts, statistic, resamples, seed))
 
-    Percentiles over clips drawn anew. Clips are taken as independent: with few speakers the true interval
-    is wider. A draw without a value is left out.
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % of the draws; everything where there is none."""
+    low, high = np.percentile(values, INTERVAL) if len(values) else (0.0, 1.0)
+    return float(low), float(high)
+
+
+def resampled(
+    counts: np.ndarray, statistic: Callable[[np.ndarray], float], resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """The mean over seeds of a statistic over clips drawn anew, from counts (seeds, N, K) -> (resamples,).
+
+    Of one seed the same clips are drawn whatever the counts are, so draws of two models are paired. Clips are taken as
+    independent: with few speakers the true spread is wider. A draw without a value is left out.
     """
     draw, values = np.random.default_rng(seed), []
     for _ in range(resamples):
@@ -202,5 +218,25 @@ def bootstrap(
             values.append(np.mean([statistic(one[rows]) for one in counts]))
         except ValueError:
             continue
-    low, high = np.percentile(values, INTERVAL) if values else (0.0, 1.0)
-    return float(low), float(high)
+    return np.array(values)
+
+
+def resampled_by_speaker(
+    trials: np.ndarray, speakers: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> np.ndarray:
+    """The mean over seeds of the equal error rate over speakers drawn anew, of trials (seeds, N, 2) -> (resamples,).
+
+    A trial counts as often as both of its `speakers` (N, 2) are drawn, one of a single speaker as often as that one:
+    trials share their speakers, so that to draw trials would make the interval too narrow.
+    """
+    draw, values = np.random.default_rng(seed), []
+    names, numbers = np.unique(speakers, return_inverse=True)
+    first, second = numbers.reshape(speakers.shape).T
+    for _ in range(resamples):
+        drawn = np.bincount(draw.integers(len(names), size=len(names)), minlength=len(names))
+        weights = np.where(first == second, drawn[first], drawn[first] * drawn[second])
+        try:
+            values.append(np.mean([equal_error_rate(one, weights) for one in trials]))
+        except ValueError:
+            continue
+    return np.array(values)

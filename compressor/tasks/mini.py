@@ -1,7 +1,7 @@
 """The ten tasks on small corpora that anyone can fetch, from folders with a labels.tsv each; nothing is downloaded.
 
 A data root holds, unpacked: arabic_speech_commands, picovoice_barista, picovoice_wakewords, speechocean762, and for ER
-a folder `emotion` of one's own (labels.tsv with path, emotion, speaker). Two cores do it in an hour.
+`emodb` or a folder `emotion` of one's own (labels.tsv with path, emotion, speaker). Two cores do it in an hour.
 
 Shapes: S samples.
 """
@@ -25,9 +25,9 @@ from ..data.sounds import Sound, clip
 from ..models.config import SAMPLE_RATE
 from .folder import make_task
 from .kinds import GRID_SAMPLES, Item
+from .mini_emotions import emotions
 from .task import Task, checked, refuse_shared_speakers
 
-EMOTION = "emotion"  # the folder of the user's own corpus for ER
 SPEECH_DB = -35.0  # below a clip's loudest 100 ms: silence
 
 
@@ -86,18 +86,6 @@ def speakers(root: Path, sizes: Sizes) -> Task:
     """50 speakers of speechocean762."""
     read_rows(root, "speechocean762", "sid", "speaker", "split")
     return make_task("sid", root / "speechocean762", 50, sizes.voices)
-
-
-def emotions(root: Path, sizes: Sizes) -> Task:
-    """A folder of one's own: no small corpus of emotions may be passed on freely."""
-    if not (root / EMOTION / "labels.tsv").is_file():
-        raise SpeechpressError(
-            f"task 'er': no freely usable corpus of emotions is part of the mini suite. Put your own under "
-            f"{root / 'emotion'} with a labels.tsv (path, emotion, speaker), use --suite superb with IEMOCAP, or leave "
-            "it out with --tasks"
-        )
-    read_rows(root, EMOTION, "er", "emotion", "speaker")
-    return refuse_shared_speakers(make_task("er", root / EMOTION, None, sizes.keywords), EMOTION)
 
 
 def drinks(root: Path, sizes: Sizes) -> Task:
@@ -265,7 +253,7 @@ MAKERS: dict[str, Callable[[Path, Sizes], Task]] = {
     "sid": speakers,
     "asv": voices,
     "sd": mixtures,
-    "er": emotions,
+    "er": lambda root, sizes: emotions(root, sizes.keywords),
     "pr": phones,
     "asr": letters,
     "qbe": wake_words,

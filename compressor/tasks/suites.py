@@ -9,7 +9,8 @@ from speechpress.runtime.errors import SpeechpressError
 from . import mini as mini_suite
 from . import superb as superb_layouts
 from .folder import COLUMNS
-from .mini import EMOTION, mini_task
+from .mini import mini_task
+from .mini_emotions import EMODB, EMOTION, has_emotions
 from .superb import superb_task
 from .task import Task
 
@@ -37,12 +38,12 @@ def open_suite(suite: str, tasks: Sequence[str], root: Path, most: int | None = 
     if suite == "mini" and most is not None:
         raise SpeechpressError("--clips: is for --suite superb; the mini suite has sizes of its own")
     names, notes = list(SUITES[suite]) if list(tasks) == [ALL] else checked_names(tasks, SUITES[suite]), []
-    if suite == "mini" and list(tasks) == [ALL] and not (root / EMOTION / "labels.tsv").is_file():
+    if suite == "mini" and list(tasks) == [ALL] and not has_emotions(root):
         # Out of "all" only: who names it hears what is missing.
         names.remove("er")
         notes.append(
-            f"er is left out: no corpus of emotions may be passed on freely. Put your own under {root / EMOTION} "
-            "(labels.tsv with path, emotion, speaker), or use --suite superb with IEMOCAP"
+            f"er is left out: no corpus of emotions is there. Put EmoDB under {root / EMODB} or your own under "
+            f"{root / EMOTION} (labels.tsv with path, emotion, speaker), or use --suite superb with IEMOCAP"
         )
     if suite == "mini":
         return [mini_task(name, root) for name in names], notes

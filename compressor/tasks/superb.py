@@ -9,14 +9,14 @@ in each task's notes; numbers of these small heads do not belong beside publishe
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from speechpress.runtime.errors import SpeechpressError
 
 from ..data.sounds import Sound, clip
+from .folds import in_folds
 from .kinds import Item
-from .superb_files import audio_below, find, length_s, lines_of, table_of, thinned, with_split
+from .superb_files import audio_below, find, length_s, lines_of, table_of, thinned
 from .superb_speech import letters, mixtures, phones, queries
 from .superb_voices import same_voices, speakers
 from .task import Task, checked, refuse_shared_speakers
@@ -146,17 +146,8 @@ def emotions(root: Path, most: int | None) -> Task:
     """IEMOCAP: neutral, happy (with excited), angry, sad; five folds, each session once the test part."""
     folder = find(root, "er", ("IEMOCAP", "IEMOCAP_full_release"))
     sessions = [_session(folder / f"Session{number}") for number in range(1, SESSIONS + 1)]
-    folds = []
-    for test in range(SESSIONS):
-        val = (test + 1) % SESSIONS
-        items = [item for n, part in enumerate(sessions) if n not in (test, val) for item in with_split(part, "train")]
-        items += [*with_split(sessions[val], "val"), *with_split(sessions[test], "test")]
-        folds.append(checked(Task("er", "classify", thinned(items, most))))
-    # The score is the mean over folds, so what it is held against is one too.
-    chance = sum(fold.chance or 0.0 for fold in folds) / SESSIONS
     notes = ("mean of five folds by session; val is the next session, where SUPERB takes a random fifth of the rest",)
-    every = {item.sound: item for fold in reversed(folds) for item in fold.items}  # counted as in the first fold
-    return replace(folds[0], items=tuple(every.values()), notes=notes, chance=chance, folds=tuple(folds))
+    return in_folds("er", sessions, notes, most)
 
 
 def _session(folder: Path) -> list[Item]:

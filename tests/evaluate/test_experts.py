@@ -7,7 +7,7 @@ from known import HOP, SPLITS, item, one_hot, store_of, texts
 
 from speechpress.compressor.evaluate.experts import HEADS, CoarseFrames, trials
 from speechpress.compressor.evaluate.heads import Budget
-from speechpress.compressor.evaluate.solve import solve
+from speechpress.compressor.evaluate.solve import evaluated, solve
 from speechpress.compressor.tasks.task import Task
 
 QUICK = Budget(steps=120, batch=8, lrs=(3e-2,), seeds=1)
@@ -46,6 +46,21 @@ def test_phones_are_recognised(tmp_path):
     frames = transcripts(lambda split, count: texts(count, seed=SPLITS.index(split)))
     score = solved("ctc", frames, tmp_path)
     assert score.test < 0.2 and score.ci95[0] <= score.test <= score.ci95[1] and score.also == {}
+
+
+def test_counts_stand_in_the_order_of_the_split_in_which_models_are_paired(tmp_path):
+    """Clips of different length go through the head in another order."""
+    lengths = (5, 2, 4, 3, 6, 1)
+    frames = {
+        item(f"{split}{n}", split, ("a",) * count): one_hot([0, 1] * count)
+        for split in SPLITS
+        for n, count in enumerate(lengths)
+    }
+    work = HEADS["ctc"](Task("x", "ctc", tuple(frames)), store_of(tmp_path, frames), HOP)
+    head = work.head()
+    with torch.inference_mode():
+        assert [row[1] for row in work.counts(head, "test")] == sorted(lengths)
+        assert [row[1] for row in evaluated(work, head, "test")] == list(lengths)
 
 
 def test_words_are_counted_between_spaces_and_letters_beside_them(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from known import item, one_hot, store_of
 
 from speechpress.compressor.evaluate import qbe
+from speechpress.compressor.tasks.metrics import interval
 from speechpress.compressor.tasks.task import Task
 from speechpress.runtime.demo import dtw as search
 
@@ -65,7 +66,7 @@ def test_the_interval_is_the_normal_one_of_95_percent_over_queries():
     scores = np.stack([found.astype(float), np.zeros(400), np.zeros(400)], 1)
     targets = np.stack([np.ones(400, bool), np.zeros(400, bool), np.zeros(400, bool)], 1)
     assert qbe.max_twv(scores, targets) == pytest.approx(0.65)
-    low, high = qbe._interval(scores, targets)
+    low, high = interval(qbe._draws(scores, targets))
     assert (high - low) / 2 == pytest.approx(1.96 * (0.65 * 0.35 / 400) ** 0.5, rel=0.08)
 
 

@@ -2,13 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from labelled import make_labelled
 from pages import CHROMIUM, check_in_browser, check_whole, read, words_of
 
 from speechpress.compressor.evaluate.report import dots, models_table, reported, write_report
-from speechpress.compressor.evaluate.retention import retention
+from speechpress.compressor.evaluate.retention import kept_intervals, retention
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.tasks.published import COLUMNS, ROWS, published_table
@@ -54,12 +55,13 @@ def test_retention_is_measured_from_the_better_floor():
     kept = retention(suite())
     ks, pr, asv = (kept["tasks"][name]["models"]["student"] for name in ("ks", "pr", "asv"))
     assert kept["tasks"]["ks"]["floor"] == "random"
-    assert ks["of_teacher"] == pytest.approx(8 / 9) and ks["above_floor"] == pytest.approx(4 / 5)
-    assert pr["of_teacher"] == pytest.approx(7 / 9) and pr["above_floor"] == pytest.approx(5 / 7)
-    assert kept["tasks"]["asv"]["floor"] == "logmel" and asv["above_floor"] is None  # the teacher is below log-mel
+    assert ks["of_teacher"] == pytest.approx(8 / 9) and ks["kept_above_floor"] == pytest.approx(4 / 5)
+    assert pr["of_teacher"] == pytest.approx(7 / 9) and pr["kept_above_floor"] == pytest.approx(5 / 7)
+    assert kept["tasks"]["asv"]["floor"] == "logmel" and asv["kept_above_floor"] is None  # the teacher is below log-mel
     assert kept["mean"]["student"]["tasks"] == 2
-    assert kept["mean"]["student"]["above_floor"] == pytest.approx((4 / 5 + 5 / 7) / 2)
-    assert kept["tasks"]["ks"]["models"]["tiny"]["above_floor"] == pytest.approx(-1 / 5)
+    assert kept["mean"]["student"]["kept_above_floor"] == pytest.approx((4 / 5 + 5 / 7) / 2)
+    assert kept["tasks"]["ks"]["models"]["tiny"]["kept_above_floor"] == pytest.approx(-1 / 5)
+    assert kept["left_out"] == {"asv": "the teacher's interval reaches down to that of logmel"}
 
 
 def test_nothing_is_said_where_nothing_is_known():
@@ -68,11 +70,80 @@ def test_nothing_is_said_where_nothing_is_known():
         entry["teacher"] = entry["ci95"]["teacher"] = None
         entry["random"] = entry["ci95"]["random"] = None
     kept = retention(document)
-    assert kept["mean"]["student"] == {"of_teacher": None, "above_floor": None, "tasks": 0}
+    assert kept["mean"]["student"] == {"of_teacher": None, "kept_above_floor": None, "tasks": 0}
+    assert set(kept["left_out"].values()) == {"there is no teacher"}
+    assert kept_intervals(document, {}) == {}
     near = suite()
     near["tasks"]["ks"] |= {"teacher": 0.41}
     near["tasks"]["ks"]["ci95"]["teacher"] = [0.39, 0.43]
-    assert retention(near)["tasks"]["ks"]["models"]["student"]["above_floor"] is None  # no more than the floor
+    assert retention(near)["tasks"]["ks"]["models"]["student"]["kept_above_floor"] is None  # no more than the floor
+
+
+def test_a_task_counts_where_the_intervals_of_teacher_and_floor_are_apart():
+    near = suite(against=False)
+    near["tasks"] = {"ks": task("accuracy", 0.8, 0.45, 0.4, 0.3, half=0.024)}
+    assert list(retention(near)["left_out"]) == []
+    near["tasks"] = {"ks": task("accuracy", 0.8, 0.45, 0.4, 0.3, half=0.026)}
+    assert list(retention(near)["left_out"]) == ["ks"]
+
+
+def test_a_teacher_whose_seeds_lie_far_apart_counts_for_nothing():
+    """Its clips alone would put it above the floor."""
+    document = suite(against=False)
+    document["tasks"] = {"sd": task("DER", 0.17, 0.234, 0.284, 0.317, half=0.02)}
+    assert retention(document)["left_out"] == {}
+    document["tasks"]["sd"]["seeds"] = {"teacher": [0.21, 0.222, 0.27], "random": [0.23, 0.284, 0.338]}
+    assert list(retention(document)["left_out"]) == ["sd"]
+
+
+def drawn(document, seed=0, noise=0.01):
+    """Draws of every score: what is hard for all is common to them, and cancels out between models."""
+    draw, found = np.random.default_rng(seed), {}
+    for name, entry in document["tasks"].items():
+        common = noise * draw.standard_normal(500)
+        found[name] = {model: (score + common).tolist() for model, score in scores_of(entry).items()}
+    return found
+
+
+def scores_of(entry):
+    return {model: entry[model] for model in entry["ci95"]}
+
+
+def test_intervals_of_what_was_kept_are_paired():
+    document = suite()
+    found = kept_intervals(document, drawn(document))
+    assert found["tasks"] == ["ks", "pr"] and found["without_draws"] == []
+    middle = retention(document)["mean"]
+    # A shift that is common to all models changes no share of the room between floor and teacher.
+    for model in ("student", "tiny"):
+        assert found["models"][model] == pytest.approx([middle[model]["kept_above_floor"]] * 2)
+    apart = found["minus_student"]["tiny"]
+    wanted = middle["tiny"]["kept_above_floor"] - middle["student"]["kept_above_floor"]
+    assert apart["difference"] == pytest.approx(wanted)
+    draws = drawn(document)
+    draws["ks"]["student"] = (np.array(draws["ks"]["student"]) + 0.05 * np.sin(np.arange(500))).tolist()
+    low, high = kept_intervals(document, draws)["models"]["student"]
+    # The student's own spread of 0.05 is a tenth of the room of 0.5 in one of two tasks.
+    assert low == pytest.approx(middle["student"]["kept_above_floor"] - 0.05, abs=0.002)
+    assert high == pytest.approx(middle["student"]["kept_above_floor"] + 0.05, abs=0.002)
+
+
+def test_a_task_without_draws_is_named_and_stands_still():
+    document = suite()
+    draws = drawn(document)
+    draws["pr"] = {}
+    found = kept_intervals(document, draws)
+    assert found["without_draws"] == ["pr"] and found["tasks"] == ["ks", "pr"]
+
+
+def test_the_interval_and_what_is_left_out_are_in_the_report(tmp_path):
+    document = suite()
+    document["kept_above_floor"] = {**kept_intervals(document, drawn(document)), "models": {"student": [0.7, 0.8]}}
+    text = write_report([document], tmp_path / "kept.md").read_text()
+    assert "(70.0 % to 80.0 %)" in text and "asv: not in the mean above the floor: the teacher" in text
+    # Of other tasks than those of the document it would be no interval of this mean.
+    document["kept_above_floor"]["tasks"] = ["ks"]
+    assert "(70.0 % to" not in write_report([document], tmp_path / "kept.md").read_text()
 
 
 def test_models_stand_where_size_and_score_put_them():

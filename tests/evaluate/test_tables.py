@@ -52,6 +52,8 @@ def test_every_upstream_has_its_score_and_interval():
     shown = printed(RESULT)
     for piece in ("accuracy ↑", "PER ↓", "0.500", "0.490–0.520", "0.750", "0.625", "67%", "other", "–"):
         assert piece in shown, piece
+    assert "of teacher" in shown and "above floor" in shown and "mean" in shown
+    assert "ks: not in the mean" not in shown and "pr: not in the mean above the floor: there is no floor" in shown
     assert "mini suite, last layer only, student in chunks of 320 ms: runs/a" in shown
     assert "ks: a blind guess gets 0.125; 40 test clips of unseen voices; CER: student 0.250" in shown
     assert "split: made here" in shown and "note: er is left out" in shown and "took 5.0 min, 2.0 of them" in shown

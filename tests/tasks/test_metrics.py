@@ -17,8 +17,11 @@ from speechpress.compressor.tasks.metrics import (
     edit_distance,
     equal_error_rate,
     error_rate,
+    interval,
     max_twv,
     mean_f1,
+    resampled,
+    resampled_by_speaker,
     slot_cer,
     slot_counts,
     slot_f1,
@@ -193,6 +196,36 @@ def test_an_interval_is_the_normal_one_of_95_percent_where_that_can_be_trusted()
     low, high = bootstrap(counts, accuracy, resamples=3000)
     error = (0.65 * 0.35 / 400) ** 0.5
     assert 0.65 - low == pytest.approx(1.96 * error, rel=0.07) and high - 0.65 == pytest.approx(1.96 * error, rel=0.07)
+
+
+def test_a_weight_is_a_trial_that_is_there_so_often():
+    draw = np.random.default_rng(0)
+    one = np.stack([draw.standard_normal(60).round(1), draw.random(60) < 0.4], 1)
+    weights = draw.integers(0, 4, 60)
+    assert equal_error_rate(one, weights) == pytest.approx(equal_error_rate(np.repeat(one, weights, 0)))
+    with pytest.raises(ValueError, match="both kinds"):
+        equal_error_rate(one, (one[:, 1] > 0.5).astype(int))
+
+
+def test_the_interval_of_an_equal_error_rate_is_that_of_speakers():
+    """Three of twelve speakers are always taken for others: twelve draws of a coin, however many trials there are."""
+    speakers = np.array([(a, b) for a in range(12) for b in range(12) for _ in range(20 if a == b else 2)])
+    same = speakers[:, 0] == speakers[:, 1]
+    found = np.where(same & (speakers[:, 0] < 3), -1.0, np.where(same, 1.0, -0.5))
+    found = found + 1e-3 * np.random.default_rng(0).standard_normal(len(found))
+    trials = np.stack([found, same], 1)[None]
+    by_speaker, by_trial = interval(resampled_by_speaker(trials, speakers)), bootstrap(trials, equal_error_rate)
+    assert by_speaker[0] <= equal_error_rate(trials[0]) <= by_speaker[1]
+    assert np.ptp(by_speaker) > 2 * np.ptp(by_trial)
+
+
+def test_draws_of_two_models_are_paired():
+    counts = (np.random.default_rng(0).random((1, 200, 1)) < 0.5).astype(float)
+    np.testing.assert_allclose(resampled(counts + 0.25, accuracy) - resampled(counts, accuracy), 0.25)
+    trials = np.stack([np.arange(40.0), np.arange(40) % 2], 1)[None]
+    speakers = np.arange(80).reshape(40, 2) % 9
+    scaled = trials * np.array([3.0, 1.0])
+    assert np.array_equal(resampled_by_speaker(trials, speakers), resampled_by_speaker(scaled, speakers))
 
 
 def test_quality_puts_metrics_on_one_scale():

@@ -9,6 +9,7 @@ from corpora import spoken, table
 
 from speechpress.compressor.tasks.mini import DEFAULT, Sizes, mini_task, speech_grid
 from speechpress.compressor.tasks.mini import spoken as spoken_part
+from speechpress.compressor.tasks.suites import open_suite
 from speechpress.runtime.errors import SpeechpressError
 
 NAMES = ("ks", "ic", "sf", "sid", "asv", "sd", "pr", "asr", "qbe")
@@ -106,6 +107,41 @@ def test_emotions_are_the_users_own(mini_data, tmp_path):
     assert task.speaker_disjoint and task.metric == "accuracy"
     table(tmp_path / "emotion", ("path", "emotion"), [row[:2] for row in rows])
     with pytest.raises(SpeechpressError, match="needs a speaker for every clip, but 18 of 18 have none"):
+        mini_task("er", tmp_path)
+
+
+ACTORS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
+
+
+def emodb(root, mini_data, actors=ACTORS):
+    rows = []
+    for number, actor in enumerate(actors):
+        for take, emotion in enumerate(("anger", "fear", "anger", "fear")):
+            name = f"{actor}{take}.wav"
+            (root / "emodb").mkdir(parents=True, exist_ok=True)
+            shutil.copy(
+                mini_data / f"arabic_speech_commands/audio/A/{number % 5}-{take % 2}.wav", root / "emodb" / name
+            )
+            rows.append((name, actor, emotion))
+    table(root / "emodb", ("path", "speaker", "emotion"), rows)
+
+
+def test_emodb_is_tested_by_speakers_that_its_fold_has_not_heard(mini_data, tmp_path):
+    emodb(tmp_path, mini_data)
+    task = mini_task("er", tmp_path)
+    assert len(task.folds) == 5 and task.chance == pytest.approx(0.5) and "nothing that ships" in task.notes[1]
+    tested = [{item.speaker for item in fold.part("test")} for fold in task.folds]
+    assert sorted(name for pair in tested for name in pair) == sorted(ACTORS)
+    for fold in task.folds:
+        speakers = {split: {item.speaker for item in fold.part(split)} for split in ("train", "val", "test")}
+        assert [len(speakers[split]) for split in ("train", "val", "test")] == [6, 2, 2]
+        assert len(set.union(*speakers.values())) == 10  # disjoint
+    assert [task.name for task in open_suite("mini", ["er"], tmp_path)[0]] == ["er"]
+
+
+def test_another_corpus_under_the_name_of_emodb_is_refused(mini_data, tmp_path):
+    emodb(tmp_path, mini_data, ACTORS[:9])
+    with pytest.raises(SpeechpressError, match=r"has the speakers 03, .*but EmoDB has .*16; a corpus of another kind"):
         mini_task("er", tmp_path)
 
 

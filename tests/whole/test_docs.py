@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from sound_server import SoundServer, missing
 
 from speechpress.compressor.distill.resolve import student_config
@@ -102,6 +103,21 @@ def test_python_blocks_run(page, pocket, microphone):
             [sys.executable, "-c", block], cwd=pocket, env=microphone, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_the_class_for_xares_is_called_as_xares_calls_it(pocket, monkeypatch):
+    """Its checker: a class without arguments, these attributes, (2, 50000) samples to (B, T, D)."""
+    (block,) = [block for block in blocks("docs/evaluation.md", "python") if "hop_size_in_ms" in block]
+    names = {}
+    exec(compile(block, "evaluation.md", "exec"), names)
+    monkeypatch.chdir(pocket)
+    (name,) = [name for name in names if name.endswith("Encoder")]
+    encoder = names[name]().to("cpu")
+    with torch.inference_mode():
+        frames = encoder(torch.randn(2, 50_000))
+        assert encoder(torch.randn(50_000)).shape == (1, *frames.shape[1:])
+    assert frames.ndim == 3 and frames.shape[2] == encoder.output_dim and torch.isfinite(frames).all()
+    assert frames.shape[1] == pytest.approx(50_000 / encoder.sampling_rate * 1000 / encoder.hop_size_in_ms, abs=1.5)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "distill": {"models", "recipe", "surgery", "data", "teachers", "quantize", "views"},
     "export": {"models", "data", "teachers", "quantize", "targets", "views", "devices", "heads"},
     "evaluate": {"models", "data", "teachers", "tasks", "distill", "views"},
+    "abx": {"models", "data", "tasks", "evaluate"},
     "heads": {"models", "data", "tasks", "evaluate", "views"},
     "extract": {"models", "data", "teachers", "distill", "evaluate", "heads", "views"},
     "prune": {"models", "recipe", "surgery", "data", "distill", "export", "views", "devices"},

@@ -1,0 +1,523 @@
+"""Every figure of the pages that a benchmark wrote stands in its results file, and every file says where from."""
+
+import importlib.util
+import json
+import re
+import statistics
+import subprocess
+import sys
+
+import pytest
+from figures import PAGES, ROOT, differences, result, sentence, tables, text_of
+
+from speechpress.compressor.evaluate.retention import retention
+
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+MODELS = {"HuBERT-base": "hubert-base", "DistilHuBERT": "distilhubert"}
+
+
+def scored(entry, who):
+    return [entry[who], *entry["ci95"][who]]
+
+
+def profile_host():
+    bits = {"none": "fp32", "int8": "int8"}
+    names = {model: shown for shown, model in MODELS.items()}
+    for row in result("profile_host")["rows"]:
+        label = f"{names.get(row['model'], row['model'])}, {bits[row['quantize']]}"
+        yield (
+            label,
+            [
+                *(row["chunk_ms"], row["p50_ms"], row["p99_ms"], row["rtf"], row["streams_per_core"]),
+                *(row["size_bytes"] / 1e6, row["peak_rss_bytes"] / 1e6),
+            ],
+        )
+
+
+def speedup():
+    for row in result("speedup")["rows"]:
+        sides = (row[side]["median_ms"] for side in ("teacher_transformers", "teacher", "student"))
+        yield (row["threads"], row["seconds"]), [row["threads"], row["seconds"], *sides, row["speedup"]]
+
+
+def throughput():
+    found = result("throughput")
+    labels = (
+        "compress distill",
+        "floor: forward and backward alone, waves in memory",
+        "plain loop over transformers modules",
+    )
+    for label, side in zip(labels, ("ours", "floor", "plain"), strict=True):
+        yield label, [found["median"][side], [] if side == "ours" else found["ratio"][f"ours/{side}"]]
+
+
+def streaming_quality():
+    ways = result("streaming_quality")["ways"]
+    names = {
+        "(b) offline student": "offline",
+        "(a) streaming student": "streaming",
+        "(c) offline student, masked": "masked",
+        "(d) offline student, last second anew": "sliding",
+    }
+    for name, way in names.items():
+        for chunk in ("full", 640, 320, 160, 80):
+            if (entry := ways.get(f"{way} {chunk}")) is not None:
+                size = [] if chunk == "full" else chunk
+                tests = entry["ks"]["test"], entry["sid"]["test"]
+                yield (name, chunk), [size, entry["fidelity"], *tests, entry["macs_per_s"] / 1e9]
+    for shown, name in (("teacher", "teacher"), ("log-mel", "logmel")):
+        yield (shown, "full"), [[], [], ways[name]["ks"]["test"], ways[name]["sid"]["test"], []]
+
+
+def export_speed():
+    names = {"HuBERT-base": "hubert-base", "DistilHuBERT": "distilhubert"}
+    for row in tables("README.md")[EXPORT].values():
+        model, _, case = row[0].partition(", ")
+        case = case.replace("chunk of", "chunk") if "chunk" in case else f"recording {case}"
+        sides = result("export_speed")[names.get(model, model)][case][row[1]]["sides"]
+        theirs = min((sides[s] for s in ("onnxruntime int8", "onnxruntime int8 static")), key=lambda s: s["median_ms"])
+        # Where the SNR is not printed, it is not looked for.
+        shown = ["dB" in cell for cell in row]
+        ours = sides["ours int8"]
+        yield (
+            (row[0], row[1]),
+            [
+                row[1] and int(row[1]),
+                *(sides[side]["median_ms"] for side in ("ours none", "onnxruntime", "training")),
+                [ours["median_ms"], *([ours["snr_db"]] if shown[5] else [])],
+                [theirs["median_ms"], *([theirs["snr_db"]] if shown[6] else [])],
+            ],
+        )
+
+
+def taught_words():
+    features = result("taught_words")["features"]
+    rows = {"20 Arabic commands": "commands", "6 wake words": "wake words", "10 spoken digits, 8 kHz": "digits"}
+    for label, key in rows.items():
+        yield label, [features[name][key]["other speakers"] for name in ("ours", "mfcc", "logmel", "teacher")]
+
+
+def real_run():
+    found = result("real_run")
+    names = {"teacher: Whisper's encoder": "teacher", "random weights": "random", "log-mel": "logmel"}
+    for label in tables("README.md")[REAL_RUN]:
+        name = names.get(label, label)
+        cosines = []
+        if name in found["runs"]:
+            last = max(found["runs"][name]["fidelity"], key=lambda entry: entry["step"])
+            cosines = [last[layer]["cosine"] for layer in ("2", "4", "6") if layer in last]
+        probes = [found["probes"][task][name] for task in ("ks", "sid")]
+        yield label, [cosines, *([probe["test"], *probe["ci95"]] for probe in probes)]
+
+
+def pocket():
+    for name, task in result("pocket")["suite"]["tasks"].items():
+        kept = [100 * task["retention"][who] for who in ("student", "pocket-int8")]
+        scores = (scored(task, "student"), scored(task, "pocket-int8"), task["teacher"], task["random"], task["logmel"])
+        yield name, [task["chance"], *scores, kept]
+
+
+def mini_suite():
+    for name, task in result("mini_suite")["tasks"].items():
+        scores = (scored(task, "student"), scored(task, "teacher"), task["random"], task["logmel"])
+        yield name, [task["chance"], *scores, 100 * task["retention"]["student"], task["shuffled"]["test"]]
+        if name == "asr":
+            also = [task["also"][who]["CER"] for who in ("student", "teacher", "random", "logmel")]
+            yield "asr, CER", [[], *also, [], []]
+
+
+def pruning_curve():
+    found = result("pruning_curve")
+    for name, point in found["points"].items():
+        label = name if name == "dense" else f"{name.replace('l0', 'gates').replace(' ', ', ')} %"
+        probes = ([found["probes"][task][name]["test"], *found["probes"][task][name]["ci95"]] for task in ("ks", "sid"))
+        yield label, [point["parameters"] / 1e6, point["macs_per_s"] / 1e9, point["ms"], point["fidelity"], *probes]
+
+
+SCHEMES = ("none", "int8", "int8-linear", "int8-static", "int4", "fp16")
+
+
+def quantisation_times():
+    found, names = result("quantisation"), {"DistilHuBERT": "distilhubert"}
+    for label in tables("docs/quantisation.md")[TIMES]:
+        model = names.get(label.removeprefix("MB: "), label.removeprefix("MB: "))
+        if label.startswith("MB: "):
+            yield label, [found["full_size_bytes"][model][scheme] / 1e6 for scheme in SCHEMES]
+        else:
+            sides = [found["latency"][model][scheme] for scheme in SCHEMES]
+            yield label, [sides[0]["median_ms"], *([one["median_ms"], one["speed_up"]] for one in sides[1:])]
+
+
+def quantisation_accuracy():
+    sides = result("quantisation")["students"]["sides"]
+    for label in tables("docs/quantisation.md")[ACCURACY]:
+        scheme, _, trained = label.partition(", ")
+        name = "float32" if scheme == "fp32" else f"{scheme} ({'trained for' if trained else 'after training'})"
+        side = sides[name]
+        yield label, [[side["heads"][layer] for layer in ("2", "4", "6")], side["ks"]["test"], side["sid"]["test"]]
+
+
+def layer_study():
+    tasks = result("layer_study")["whisper-base-encoder"]["tasks"]
+    for label, name in (("commands", "ks"), ("speakers", "sid")):
+        task = tasks[name]
+        layers = [layer["test"] for layer in task["layers"]]
+        yield label, [*layers, task["weighted"]["test"], task["logmel"]["test"]]
+
+
+def search_front():
+    trials = {str(trial["trial"]): trial for trial in result("search_front")["trials"]}
+    for label in tables("docs/search.md")[SEARCH]:
+        trial = trials[re.match(r"\d+", label)[0]]
+        facts = trial["chunk_ms"], None, trial["p50_ms"], trial["parameters"] / 1e6, trial["fidelity"]
+        yield label, [None, *facts]
+
+
+def peers():
+    found = result("peers")
+    tasks = found["suite"]
+    for label in tables("recipes/README.md")[PEERS]:
+        run = found["runs"].get(label)
+        size = [[], [], []]
+        if run:
+            size = [
+                run["parameters"] / 1e6,
+                run["macs_per_s"] / 1e9,
+                run["fidelity"]["6"]["r2"],
+            ]
+        scores = [tasks[name]["scores"][label] for name in ("ks", "ic", "sf", "sid", "asv", "sd", "pr", "qbe")]
+        kept = 100 * statistics.mean(task["retention"][label] for task in tasks.values())
+        yield label, [*size, *scores, kept, None]
+
+
+def abx():
+    found = result("abx")["models"]["hubert-mini"]
+    for mode in ("within", "across"):
+        task = found["tasks"][f"abx-{mode}"]
+        best = ([100 * value for value in scored(task, who)] for who in ("student", "random", "logmel"))
+        yield f"{mode} speakers", [*(100 * value for value in found["abx"]["student"][mode]), *best]
+
+
+def abx_apart():
+    tasks = result("abx")["models"]["hubert-mini"]["tasks"]
+    apart = [tasks[f"abx-{mode}"]["minus_student"]["logmel"] for mode in ("across", "within")]
+    return [100 * value for one in apart for value in (one["difference"], *one["ci95"])]
+
+
+HOST = "| | runs on | p50 | p99 | real-time factor | streams per core | program | peak memory |"
+SPEEDUP = "| threads | utterance | teacher in `transformers` | teacher, our encoder | student | speed-up |"
+EXPORT = "| | threads | float32 | ONNX Runtime | PyTorch | int8 | ONNX Runtime int8 |"
+REAL_RUN = "| | held-out cosine at layers 2, 4, 6 | 40 Arabic keywords, unseen speakers | 50 speakers |"
+POCKET = (
+    "| task | blind guess | DistilHuBERT | `pocket`, pruned, int8 | teacher | random weights | log-mel | kept: "
+    "DistilHuBERT, `pocket` |"
+)
+MINI = "| task | blind guess | student | teacher | random weights | log-mel | kept | shuffled |"
+PRUNING = "| | parameters | GMAC/s | ms | fidelity | keywords | speakers |"
+TIMES = "| | fp32 | int8 | int8-linear | int8-static | int4 | fp16 |"
+ACCURACY = "| | cosines | commands | speakers |"
+STUDY = "| | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | learned sum | log-mel |"
+SEARCH = "| trial | front end, layers, width, FFN | chunk | | p50 | M parameters | fidelity |"
+PEERS = (
+    "| | M | GMAC/s | R2 | ks accuracy | ic accuracy (heard) | sf F1 (heard) | sid accuracy | asv EER ↓ | sd DER ↓ | "
+    "pr PER ↓ | qbe MTWV | kept | published: M, KS, SID, PER |"
+)
+THROUGHPUT = "| | audio-seconds per second | ours against it |"
+STREAMING = "| | chunk | fidelity | keywords | speakers | GMAC/s |"
+TAUGHT = "| | ours | MFCC | log-mel | teacher |"
+ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-mel |"
+COVERED = {
+    ("docs/evaluation.md", ABX): abx,
+    ("README.md", HOST): profile_host,
+    ("README.md", SPEEDUP): speedup,
+    ("README.md", THROUGHPUT): throughput,
+    ("README.md", STREAMING): streaming_quality,
+    ("README.md", EXPORT): export_speed,
+    ("README.md", TAUGHT): taught_words,
+    ("README.md", REAL_RUN): real_run,
+    ("README.md", POCKET): pocket,
+    ("docs/evaluation.md", MINI): mini_suite,
+    ("docs/pruning.md", PRUNING): pruning_curve,
+    ("docs/quantisation.md", TIMES): quantisation_times,
+    ("docs/quantisation.md", ACCURACY): quantisation_accuracy,
+    ("docs/study.md", STUDY): layer_study,
+    ("docs/search.md", SEARCH): search_front,
+    ("recipes/README.md", PEERS): peers,
+}
+# Tables with figures that no results file holds, each with why.
+ELSEWHERE = {
+    "| | M parameters | PR PER | ASR WER |": "published by others; tests/evaluate/test_report.py knows the columns",
+    "| recipe | student | what is matched | published | here |": "tests/recipe/test_recipes.py counts them",
+    "| key | default | meaning |": "defaults of a recipe, which tests/recipe checks",
+    "| heads | suggested | | evenly spaced | |": "means over tasks, which layer_study.json holds by task",
+    "| scheme | weights | activations |": "numbers of bits",
+    "| option | does |": "defaults",
+    "| figure | is |": "no figures of a measurement",
+    "| field | is |": "no figures of a measurement",
+    "| method | value |": "no figures of a measurement",
+    "| method | takes | gives |": "no figures of a measurement",
+    "| task | corpus | answers | held out |": "facts of corpora",
+    "| task | folder | what is read |": "facts of corpora",
+    "| file | holds |": "no figures of a measurement",
+    "| unit | what is taken out with it |": "no figures of a measurement",
+    "| recipe | student | what is matched |": "shapes, which tests/recipe checks",
+    "| | |": "words",
+}
+
+
+def labels_of(page, head):
+    """Rows by what `COVERED` calls them: the first cell, or the first two where the first is not enough."""
+    found = {}
+    for row in tables(page)[head].values():
+        found[row[0]] = row
+        if head == SPEEDUP:
+            found[int(row[0]), int(row[1].split()[0])] = row
+        elif head == STREAMING:
+            found[row[0], "full" if not row[1] or "whole" in row[1] else int(row[1].split()[0])] = row
+        elif head == EXPORT:
+            found[row[0], row[1]] = row
+        elif head in (POCKET, MINI):
+            found["asr, CER" if "CER" in row[0] else re.match(r"\w+", row[0])[0]] = row
+    return found
+
+
+@pytest.mark.parametrize(("page", "head"), COVERED, ids=[function.__name__ for function in COVERED.values()])
+def test_a_table_is_what_its_results_file_holds(page, head):
+    rows, seen, wrong = labels_of(page, head), set(), {}
+    for label, wanted in COVERED[page, head]():
+        row = rows[label]
+        seen.add(tuple(row))
+        # The first cell is a name, but where a number is the name.
+        cells = row if head == SPEEDUP else row[1:]
+        if differ := differences(cells, wanted):
+            wrong[label] = differ
+    assert not wrong
+    assert seen == {tuple(row) for row in tables(page)[head].values()}, "a row without its result"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_table_with_figures_is_without_its_file(page):
+    for head, rows in tables(page).items():
+        if (page, head) in COVERED or any(head.startswith(start) for start in ELSEWHERE):
+            continue
+        figures = [cell for row in rows.values() for cell in row if re.search(r"\d", cell)]
+        assert not figures, (
+            f"{page}: the table {head} holds {figures[:3]}; name its results file in COVERED or ELSEWHERE"
+        )
+
+
+def startup():
+    python, cpp = result("startup")["python"], result("startup")["c++"]
+    return [cpp["process_ms"] / 1e3, python["total_ms"] / 1e3, python["torch_ms"] / 1e3]
+
+
+def pocket_times():
+    found = result("pocket")
+    shapes = found["shapes"]
+    return [
+        *(shapes[name]["parameters"] / 1e6 for name in ("pocket", "pruned")),
+        shapes["pocket-int8"]["program_bytes"] / 1e6,
+        shapes["pruned"]["macs_per_s"] / 1e9,
+    ]
+
+
+def pocket_speed():
+    time = result("pocket")["time"]
+    ours, distil, base = (
+        time[name]["ms_per_s"] for name in ("pocket, pruned, int8", "distilhubert, fp32", "hubert-base, fp32")
+    )
+    return [ours, distil / ours, distil, base / ours, base, time["others_cpu_share"]]
+
+
+def bits():
+    found = result("pocket")["bits"]
+    both = [[found[task][side]["test"] for side in ("fp32", "int8")] for task in ("ks", "sid")]
+    drops = [100 * (before - after) for before, after in both]
+    return [*drops, both[0][0], both[0][1], both[1][0], both[1][1]]
+
+
+def kept_means():
+    found = result("pocket")["suite"]["kept"]
+    return [100 * found[name]["of_teacher"] for name in ("student", "pocket-int8")]
+
+
+def kept_above_floor():
+    tasks = result("pocket")["suite"]["tasks"]
+    found = retention({"tasks": tasks, "against": ["pocket-int8"]})
+    assert set(found["left_out"]) == {"sid", "sd"}
+    means = [found["mean"][name] for name in ("student", "pocket-int8")]
+    return [*(100 * mean["kept_above_floor"] for mean in means), means[0]["tasks"]]
+
+
+def costs():
+    found = result("speedup")["costs"]
+    return [
+        *(found["teacher"]["parameters"] / 1e6, found["teacher"]["macs_per_s"] / 1e9),
+        *(found["student"]["parameters"] / 1e6, found["student"]["macs_per_s"] / 1e9),
+    ]
+
+
+def zeros():
+    points = result("parp")["points"]
+    times = [points[name]["ms"] for name in ("dense", "parp 50", "parp 90")]
+    return [*times, points["dense"]["program_bytes"] / 1e6]
+
+
+def zeros_fidelity():
+    points = result("parp")["points"]
+    names = ("dense", "parp 50", "one-shot 50")
+    late = ("parp 90", "one-shot 90")
+    return [*(points[name]["fidelity"] for name in names), 50, *(points[name]["fidelity"] for name in late), 90]
+
+
+def demo():
+    views = result("demo_latency")["views"]
+    return [views["terminal"]["p50_ms"], max(views["terminal"]["all_ms"])]
+
+
+def long_stream():
+    return [1e6 * run["max_abs"] for run in result("streaming_hour")["runs"]]
+
+
+def unheard_speakers():
+    tasks = result("speakers")["tasks"]
+    draws = [task for name, task in tasks.items() if name.startswith("50-way")]
+
+    def pair(key):
+        return tasks["125-way"][key]["test"], statistics.mean(task[key]["test"] for task in draws)
+
+    best, mel, weighted = pair("best layer"), pair("logmel"), pair("hubert-mini")
+    return [best[0], 125, mel[0], best[1], 50, mel[1], *weighted]
+
+
+SENTENCES = [
+    ("README.md", "{} M parameters and {} GMAC/s become {} M and {}.", costs),
+    ("README.md", "`pocket` in int8): {} s in C++; {} s in Python, of which {} s is `import torch`", startup),
+    (
+        "README.md",
+        "pruned from {} M to {} M parameters, distilled 80 steps more; a bundle of {} MB, {} GMAC/s",
+        pocket_times,
+    ),
+    (
+        "README.md",
+        "{} ms per second of audio on one thread, {} times faster than DistilHuBERT ({}) and {} times faster than "
+        "HuBERT-base ({}) in fp32 in the same runtime, while others used {} of the second core",
+        pocket_speed,
+    ),
+    (
+        "README.md",
+        "int8 costs a DistilHuBERT of hubert-mini {} points in keywords and {} points in speakers ({} to {}, {} to {};",
+        bits,
+    ),
+    ("README.md", "DistilHuBERT keeps {} % of its teacher's quality and `pocket` {} %", kept_means),
+    (
+        "README.md",
+        "other programs of lower priority used {} of 2 cores",
+        lambda: [result("demo_latency")["others_cpu_share"]],
+    ),
+    ("README.md", "DistilHuBERT keeps {} % and `pocket` {} % in the mean of {} tasks; in sid and sd", kept_above_floor),
+    ("README.md", "{} ms (p50) and at most {} ms in the terminal", demo),
+    ("README.md", "equals one call on it with the chunk mask to {}e-6 and {}e-6", long_stream),
+    (
+        "README.md",
+        "{} of {} (log-mel {}) and {} of {} (log-mel {}, means of five draws) at the layer that val chooses, {} and {} "
+        "with a learned sum",
+        unheard_speakers,
+    ),
+    (
+        "docs/evaluation.md",
+        "it is {} below log-mel ({} to {} over the same speakers drawn anew). Within speakers, {} ({} to {}),",
+        abx_apart,
+    ),
+    ("docs/pruning.md", "takes {} ms dense, {} with 50 % and {} with 90 % of zeros, and each program has {} MB", zeros),
+    (
+        "docs/pruning.md",
+        "the fidelity of that student, {} without zeros, is {} (PARP) and {} (one-shot) at {} %, {} and {} at {} %",
+        zeros_fidelity,
+    ),
+]
+
+
+@pytest.mark.parametrize(("page", "template", "wanted"), SENTENCES, ids=[words[:40] for _, words, _ in SENTENCES])
+def test_a_sentence_says_what_its_results_file_holds(page, template, wanted):
+    printed = sentence(page, template)
+    assert printed is not None, f"{page} has no such sentence any more: {template}"
+    assert not differences([" ".join(printed)], [wanted()])
+
+
+def test_what_differs_is_seen():
+    assert differences(["0.82 (0.79–0.85)", "x"], [[0.8204, 0.7923, 0.8454], []]) == []
+    assert differences(["0.83 (0.79–0.85)"], [[0.8204, 0.7923, 0.8454]])
+    assert differences(["0.82"], [[0.8204, 0.7923]]) and differences(["–"], [[0.1]])
+    assert differences(["−0.42 points", "108 %", "2.05x"], [[-0.4167], [107.9], [2.0502]]) == []
+    assert sentence("README.md", "a page with {} such words") is None
+
+
+# --- where a results file comes from
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_results_file_says_where_it_comes_from(path):
+    document = json.loads(path.read_text())
+    found = document["provenance"]
+    for one in found["parts"].values() if "parts" in found else [found]:
+        if "unknown_before" in one:  # of before results said it: the commit and the time of their last change
+            assert len(one["last_changed_in"]) == 40 and one["unknown_before"].startswith("20")
+        else:
+            assert {"commit", "dirty", "date", "machine", "versions", "others_cpu_share"} <= set(one)
+    if "parts" in found:
+        assert set(found["parts"]) == set(document) - {"provenance"}
+
+
+@pytest.fixture
+def common(tmp_path, monkeypatch):
+    """benchmarks/common.py, which writes elsewhere."""
+    spec = importlib.util.spec_from_file_location("common_of_benchmarks", ROOT / "benchmarks" / "common.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # a dataclass looks itself up there
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    return module
+
+
+def test_a_file_of_one_run_has_its_commit_date_machine_versions_and_load(common):
+    common.write("one", {"value": 3})
+    document = common.read("one")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = document["provenance"]
+    assert document["value"] == 3 and found["commit"] == (head.stdout.strip() or None)
+    assert found["date"].startswith("20") and found["machine"]["cores"] >= 1 and found["others_cpu_share"] >= 0
+    assert found["versions"]["torch"] and found["versions"]["executorch"] and "speechpress" in found["versions"]
+
+
+def test_parts_keep_their_own_provenance(common, monkeypatch):
+    common.RESULTS.mkdir()
+    old = {"provenance": {"unknown_before": "2026-01-01"}, "machine": {"cpu": "old"}, "time": 1, "steps": 2}
+    (common.RESULTS / "two.json").write_text(json.dumps(old))
+    monkeypatch.setattr(common, "provenance", lambda: {"commit": "new"})
+    parts = common.Parts("two")
+    assert dict(parts) == {"time": 1, "steps": 2}
+    parts.put(time=5)
+    document = common.read("two")
+    assert document["time"] == 5 and document["provenance"]["parts"]["time"] == {"commit": "new"}
+    kept = document["provenance"]["parts"]["steps"]
+    assert kept == {"unknown_before": "2026-01-01", "machine": {"cpu": "old"}}
+    monkeypatch.setattr(common, "provenance", lambda: {"commit": "newer"})
+    common.Parts("two").put(more=1)
+    assert {name: part.get("commit") for name, part in common.read("two")["provenance"]["parts"].items()} == {
+        "time": "new",
+        "steps": None,
+        "more": "newer",
+    }
+
+
+def test_every_benchmark_writes_through_the_common_door():
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        text = path.read_text()
+        writes = re.search(r"(?m)results/\w+\.json", text) and "def main" in text
+        if writes and path.name != "common.py":
+            assert re.search(r"import .*\b(write|Parts|common)\b", text), f"{path.name} names a results file of its own"
+
+
+def test_the_pages_have_what_is_looked_at():
+    assert all("|" in text_of(page) for page in ("README.md", "docs/evaluation.md"))
