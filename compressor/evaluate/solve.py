@@ -102,9 +102,7 @@ def averaged(scores: list[TaskScore], task: Task) -> TaskScore:
     )
 
 
-def solve_classes(
-    task: Task, store: Features, budget: Budget, keep: Keep | None = None, *, seed: int = 0
-) -> TaskScore:
+def solve_classes(task: Task, store: Features, budget: Budget, keep: Keep | None = None, *, seed: int = 0) -> TaskScore:
     """Keywords, intents, speakers, emotions: a mean over time and a linear layer, as SUPERB has them.
 
     `seed` is that of the draws.
