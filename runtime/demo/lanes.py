@@ -7,6 +7,7 @@ A new kind of head is one row of `LOOKS`. A new way of drawing is one function i
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..answers.event import Event
@@ -189,6 +190,7 @@ class Rows:
         return Place(event, row, start, width)
 
 
+@lru_cache(maxsize=4096)
 def shown(text: str) -> str:
     """A label as it may stand in a terminal or a page: what cannot be shown is the replacement character."""
     bad = {character for character in text if character in TURNING or unicodedata.category(character) in REFUSED}

@@ -134,7 +134,8 @@ class Fitted:
     def _lanes(self, window: Window) -> list[tuple[str, list[Line]]]:
         """Name and lines of each lane that there is room for; the last line says how many there is none for."""
         lanes = [lane for lane in self.picture.lanes if lane.name in self.picture._drawn]
-        found, used = [], 0
+        found: list[tuple[str, list[Line]]] = []
+        used = 0
         for number, lane in enumerate(lanes):
             drawn, rest = self.picture._drawn[lane.name], len(lanes) - number
             # One row is kept for saying so, unless it is the last lane.

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from rich.cells import cell_len
@@ -135,23 +136,28 @@ def _ribbon(lane: Lane) -> Drawn:
     def draw(lane: Lane, window: Window) -> list[Line]:
         line = blank_line(window.width)
         for event in lane.events.values():
-            cell = (SHADES[_number(event) % len(SHADES)], _unit_style(event))
-            for column in window.seen(event):
-                line[column] = cell
+            columns = window.seen(event)
+            if columns:
+                number = _number(event.label)
+                line[columns.start : columns.stop] = [
+                    (SHADES[number % len(SHADES)], _unit_style(number, event.final))
+                ] * len(columns)
         return [line]
 
     return Drawn(1, draw)
 
 
-def _number(event: Event) -> int:
-    return int(event.label) if event.label.isdecimal() else sum(map(ord, event.label))
+def _number(label: str) -> int:
+    return int(label) if label.isdecimal() else sum(map(ord, label))
 
 
-def _unit_style(event: Event) -> Style:
+# Each picture has hundreds of them, and 20 pictures are drawn a second.
+@lru_cache(maxsize=4096)
+def _unit_style(number: int, final: bool) -> Style:
     """By the golden angle around OKLab's circle, so that neighbours in number are unlike."""
-    angle = 2.39996 * _number(event)
+    angle = 2.39996 * number
     colour = to_rgb(np.array([[0.3, 0.8 * math.cos(angle), 0.8 * math.sin(angle)]]))[0]
-    return Style(color=Color.from_rgb(*colour), dim=not event.final)
+    return Style(color=Color.from_rgb(*colour), dim=not final)
 
 
 DRAWINGS: dict[str, Callable[[Lane], Drawn]] = {"bar": _bar, "text": _text, "latest": _latest, "ribbon": _ribbon}
