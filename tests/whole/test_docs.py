@@ -22,6 +22,7 @@ PAGES = (
     "docs/answers.md",
     "docs/demo.md",
     "docs/evaluation.md",
+    "docs/heads.md",
     "docs/pruning.md",
     "docs/quantisation.md",
     "docs/search.md",
