@@ -24,6 +24,7 @@ PAGES = (
     "docs/demo.md",
     "docs/evaluation.md",
     "docs/extract.md",
+    "docs/heads.md",
     "docs/pruning.md",
     "docs/quantisation.md",
     "docs/search.md",
