@@ -44,11 +44,11 @@ def pack(folder: Path) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("speechpress/__init__.py", "")  # without it the zip holds no package of this name
         core = resources.files("speechpress.runtime")
-        for folder in ("", "answers/"):
-            for file in sorted(core.joinpath(folder).iterdir(), key=lambda item: item.name):
+        for inside in ("", "answers/"):
+            for file in sorted(core.joinpath(inside).iterdir(), key=lambda item: item.name):
                 # The core only: the demo beside it needs libraries that no board has.
                 if file.name.endswith(".py"):
-                    archive.writestr(f"speechpress/runtime/{folder}{file.name}", file.read_bytes())
+                    archive.writestr(f"speechpress/runtime/{inside}{file.name}", file.read_bytes())
     return path
 
 

@@ -243,7 +243,8 @@ def _check_answers(tensors: "dict[str, np.ndarray]", bundle: Bundle, path: Path)
 
 
 def _spec(values: dict[str, Any]) -> HeadSpec:
-    return HeadSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    given: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
+    return HeadSpec(**given)
 
 
 def _filled(entry: dict[str, Any]) -> "np.ndarray":

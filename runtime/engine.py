@@ -125,11 +125,7 @@ class PteModel:
         check_backend(self.bundle)
         check_hash(self.bundle, PROGRAM)
         self.program = Program(self.bundle.program, threads, trace)
-
-    @property
-    def heads(self) -> tuple[HeadSpec, ...]:
-        """Whose outputs come beside frames."""
-        return self.bundle.heads
+        self.heads: tuple[HeadSpec, ...] = self.bundle.heads  # whose outputs come beside frames
 
     @property
     def load_s(self) -> float:

@@ -114,7 +114,7 @@ def head_lines(document: dict[str, Any]) -> list[str]:
     for head in document.get("heads", []):
         count = len([label for label in head["labels"] if label])
         line = f"head {head['name']}: {head['kind']}" + (f", {count} label{'s' * (count != 1)}" if count else "")
-        figures = [each for outputs in head["parity"].values() for each in outputs.values()]
+        figures = [each for outputs in head.get("parity", {}).values() for each in outputs.values()]
         line += f"; against the checkpoint: {describe_answers(worst(figures))}" if figures else "; not run here"
         lines.append(line + metric_words(head.get("metrics")))
     return lines
@@ -122,8 +122,10 @@ def head_lines(document: dict[str, Any]) -> list[str]:
 
 def metric_words(metrics: dict[str, Any] | None) -> str:
     """What a bundle costs a head, as the end of a line."""
-    if not metrics or "lost" not in metrics:
-        return f"; not measured on held-out speech: {metrics['note']}" if metrics and "note" in metrics else ""
+    if not metrics:
+        return ""
+    if "note" in metrics:
+        return f"; not measured on held-out speech: {metrics['note']}"
     return (
         f"; {metrics['metric']} {metrics['before']:.3f} by the checkpoint, {metrics['after']:.3f} from the bundle "
         f"({metrics['clips']} held-out clips, {metrics['method']})"

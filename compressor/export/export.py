@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from speechpress.runtime.answers.decode import decoder_of
 from speechpress.runtime.atomic import atomic_folder
 from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, digest, is_bundle, read_bundle
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 from speechpress.runtime.parity import describe, within, worst
 from speechpress.runtime.program_checks import constants, run_golden
 
-from ..models.answering import with_heads
+from ..models.answering import specs_of, with_heads
 from ..models.checkpoint import sha256, write_json, write_tensors
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
@@ -58,6 +59,8 @@ def plan(
     """
     kept = choose_heads(source, heads)
     source = replace(source, encoder=with_heads(source.encoder, kept))
+    for spec in specs_of(source.encoder):
+        decoder_of(spec)  # what no runtime could decode is refused here, and not on the device
     config, quantization = source.encoder.config, choose_quantization(source, target, quantize)
     if config.blockers and chunks_ms:
         raise SpeechpressError(

@@ -35,9 +35,10 @@ def _rewritten(part: nn.Module) -> nn.Module | None:
         return FoldedSum(part)
     if isinstance(part, nn.LayerNorm) and len(part.normalized_shape) == 1:
         return FrameNorm(part)
-    # Others, such as dilated ones, are seen to by the compiler itself.
-    plain = isinstance(part, nn.Conv1d) and part.padding_mode == "zeros" and not isinstance(part.padding, str)
-    return FlatConv(part) if plain else None
+    # Those that pad in another way are seen to by the compiler itself.
+    if isinstance(part, nn.Conv1d) and part.padding_mode == "zeros" and not isinstance(part.padding, str):
+        return FlatConv(part)
+    return None
 
 
 def products(heads: nn.Module) -> list[nn.Module]:
@@ -49,10 +50,10 @@ class PreparedHeads(Heads):
     """Heads that take a list of normalised layers (1, T, D) each, and what makes it."""
 
     def __init__(self, heads: Heads) -> None:
-        super().__init__(heads, heads.specs)
+        super().__init__(dict(heads.items()), heads.specs)
         sums = [part for part in heads.modules() if isinstance(part, FoldedSum)]
         self.heard = sorted({layer for part in sums for layer in part.places})
-        width = len(sums[0].shift)
+        width = len(sums[0].get_buffer("shift"))
         self.add_module(NORM, PlainFrameNorm(width))
 
     def items(self) -> ItemsView[str, nn.Module]:
@@ -90,15 +91,15 @@ class FlatConv(nn.Module):
 
     def __init__(self, conv: nn.Conv1d) -> None:
         super().__init__()
-        pairs = {"stride": conv.stride, "dilation": conv.dilation}
         self.flat = nn.Conv2d(
             conv.in_channels,
             conv.out_channels,
             (conv.kernel_size[0], 1),
+            stride=(conv.stride[0], 1),
             padding=(int(conv.padding[0]), 0),
+            dilation=(conv.dilation[0], 1),
             groups=conv.groups,
             bias=conv.bias is not None,
-            **{name: (values[0], 1) for name, values in pairs.items()},
         )
         self.flat.weight.data.copy_(conv.weight[..., None])
         if conv.bias is not None and self.flat.bias is not None:

@@ -32,7 +32,7 @@ def export_table(document: dict[str, Any]) -> RenderableType:
 
 
 def _head_lines(heads: list[dict[str, Any]]) -> list[Text]:
-    return [Text(f"head {head['name']}: {head['kind']}{metric_words(head['metrics'])}") for head in heads]
+    return [Text(f"head {head['name']}: {head['kind']}{metric_words(head.get('metrics'))}") for head in heads]
 
 
 def _fallback_lines(delegation: dict[str, Any]) -> list[Text]:

@@ -56,7 +56,8 @@ def held_out(head: KeptHead, shortest: int) -> HeldOut:
     """
     card = head.card
     told = card.get("data")
-    source = told.get("source") if isinstance(told, dict) else None
+    told = told if isinstance(told, dict) else {}
+    source = told.get("source")
     if not source or not card.get("task"):
         raise SpeechpressError("its card names no speech that it was tested on")
     if head.kind == "units":

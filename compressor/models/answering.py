@@ -8,7 +8,7 @@ then finds those of its heads as well, such as calibration, the simulation of 8 
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class Heads(nn.ModuleDict):
 
     def initial_state(self, batch: int = 1) -> State:
         """Of `batch` streams that have heard nothing."""
-        found = ((name, part.initial_state(batch)) for name, part in self.items())
+        found = ((name, cast(Any, part).initial_state(batch)) for name, part in self.items())
         return {f"{name}/{key}": tensor for name, state in found for key, tensor in state.items()}
 
     def forward(self, states: Sequence[Tensor], exists: Tensor, state: Mapping[str, Tensor]) -> tuple[Answers, State]:

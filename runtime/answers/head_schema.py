@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..schema import Anything, Fields, Items, Maybe, Real, Table, Text, Unfit, Whole, unfit
+from ..schema import Anything, Either, Fields, Items, Maybe, Real, Table, Text, Unfit, Whole, unfit
 from .head_spec import KINDS, OUTPUT_DTYPES
 
 SCHEMA = 2  # of bundle.json with heads; without it is 1
@@ -22,10 +22,8 @@ OUTPUT = Fields(
     }
 )
 _NUMBER = Real(-1e12, 1e12)
-METRICS = Fields(
-    {},
+MEASURED = Fields(
     {
-        "note": Text(2000, lines=True),
         "metric": Text(100),
         "better": Text(choices=("lower", "higher")),
         "before": _NUMBER,
@@ -35,8 +33,9 @@ METRICS = Fields(
         "method": Text(pattern=METHOD),
         "clips": Whole(0, 2**31 - 1),
         "seconds": Real(0, 1e9),
-    },
+    }
 )
+METRICS = Either((MEASURED, Fields({"note": Text(2000, lines=True)})))  # measured, or why not
 HEAD = Fields(
     {
         "name": Text(pattern=NAME),

@@ -93,8 +93,13 @@ def test_too_far_from_the_checkpoint_is_not_written(order, lowered_once, tmp_pat
 def test_a_program_that_is_wrong_at_the_limits_is_not_written(which, order, lowered_once, tmp_path, monkeypatch):
     """Right for the golden clip and for a second of noise, but not for the shortest or longest recording it allows."""
     wrong = {"shortest": min_samples(order), "longest": order.max_samples}[which]
-    offline = PteModel.offline
-    monkeypatch.setattr(PteModel, "offline", lambda self, wave: offline(self, wave) + float(len(wave) == wrong))
+    right = PteModel.hear_offline
+
+    def heard(self, wave):
+        frames, answers = right(self, wave)
+        return frames + float(len(wave) == wrong), answers
+
+    monkeypatch.setattr(PteModel, "hear_offline", heard)
     with pytest.raises(CheckFailed, match="the exported offline is too far from the checkpoint"):
         export(order, tmp_path / "out", allow_fallback=True)
     assert not list(tmp_path.iterdir())

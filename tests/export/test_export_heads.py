@@ -1,6 +1,7 @@
 """Heads in a bundle: exported, checked, answered as the checkpoint does, and every wrong wish refused."""
 
 import copy
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -11,6 +12,7 @@ import torch
 from bundled import CHUNK_MS, SMALL, make, speech_like
 from carried import kept_heads, save_heads
 from labelled import make_labelled
+from safetensors.numpy import save_file
 
 from speechpress.compressor.export.answers import choose_heads, judge
 from speechpress.compressor.export.card import card
@@ -25,10 +27,10 @@ from speechpress.compressor.heads.judged import held_out
 from speechpress.compressor.models.checkpoint import WEIGHTS, load_checkpoint, save_encoder, sha256, write_json
 from speechpress.compressor.models.streaming import TorchEngine
 from speechpress.compressor.targets import target_of
-from speechpress.runtime.bundle import read_bundle
+from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.engine import PteEngine
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
-from speechpress.runtime.program_checks import constants, heard
+from speechpress.runtime.program_checks import checks, constants, heard
 from speechpress.runtime.verify import verify
 
 NAMES = ("phones", "units", "voice")
@@ -233,3 +235,41 @@ def test_speech_that_has_changed_is_not_measured_on(student, labelled):
     ):
         with pytest.raises(SpeechpressError, match=said):
             held_out(replace(head, card={**head.card, "data": data}), 880)
+
+
+def with_golden(bundle, folder, change):
+    """A copy of a bundle whose golden clip was changed and signed anew."""
+    shutil.copytree(bundle.path, folder)
+    tensors = dict(bundle.golden)
+    change(tensors)
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / "golden.safetensors")
+    data = (folder / "golden.safetensors").read_bytes()
+    facts = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    document = {**bundle.document, "files": {**bundle.document["files"], "golden.safetensors": facts}}
+    write_json(folder / "bundle.json", document | {"digest": digest(document)})
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors.pop("phones_logits_4"),
+        lambda tensors: tensors.update(phones_logits_4=tensors["phones_logits_4"][:-1]),
+        lambda tensors: tensors.update(phones_logits_4=tensors["phones_logits_4"].astype(np.float64)),
+    ],
+)
+def test_a_golden_clip_without_its_answers_is_damaged(bundle, tmp_path, change):
+    folder = with_golden(bundle, tmp_path / "b", change)
+    with pytest.raises(SpeechpressError, match=r"has no phones_logits_4 in float32 of \(99, 5\)"):
+        _ = read_bundle(folder).golden
+
+
+def test_answers_that_are_not_the_checkpoints_fail_the_check(bundle, tmp_path):
+    """Frames and the other heads are right; a fifth of one head's units are not."""
+
+    def wrong(tensors):
+        tensors["units_ids_4"] = (tensors["units_ids_4"] + (np.arange(99) % 4 == 0)[:, None]) % 7
+
+    found = {check["name"]: check for check in checks(read_bundle(with_golden(bundle, tmp_path / "b", wrong)), 1)}
+    assert found["golden clip, step_4"]["ok"] and found["golden answers, offline"]["ok"]
+    assert not found["golden answers, step_4"]["ok"] and "units, ids" in found["golden answers, step_4"]["detail"]

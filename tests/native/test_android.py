@@ -428,7 +428,7 @@ def test_an_exported_program_gives_the_same_frames(class_path, small_bundle, tmp
         method, passed, frames, max_abs, age = line.split()
         assert (method, passed, float(age)) == (entry["method"], "true", entry["worst_age_ms"])
         assert int(frames) == len(bundle.golden[f"frames_{entry['chunk_frames']}"])
-        assert float(max_abs) == pytest.approx(parities[method]["max_abs"], rel=1e-6)
+        assert float(max_abs) == pytest.approx(parities[method].frames["max_abs"], rel=1e-6)
     check_sums(lines[2 + len(bundle.document["streams"]) :], bundle)
 
 

@@ -36,7 +36,7 @@ SCORES = {
 FIGURES = {"max_abs": 0.1, "snr_db": 20.0, "cosine": 0.99, "agreement": 1.0}
 METRICS = {
     **{"metric": "PER", "better": "lower", "before": 0.3, "after": 0.31, "lost": 0.03, "tolerance": 0.05},
-    **{"method": "step_4", "clips": 20, "seconds": 60.0, "note": "none"},
+    **{"method": "step_4", "clips": 20, "seconds": 60.0},
 }
 
 
