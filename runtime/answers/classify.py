@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import SpeechpressError
 from ..schema import Flag, Kind, Maybe, Real, Text
 from .event import Event
 from .head_spec import HeadSpec
@@ -25,6 +26,7 @@ from .parts import (
     to_ms,
 )
 
+MOST_VALUES = 10_000_000  # of a window: frames times labels
 FIELDS: dict[str, Kind] = {
     "window_s": Real(0, 60, above=0),
     "every_s": Maybe(Real(0, 3600, above=0)),
@@ -57,6 +59,11 @@ class ClassifyDecoder:
         check_labels(spec, 1)
         self.spec, self.options = spec, Options(**options(spec, FIELDS))
         self.window = to_frames(spec, self.options.window_s, 1)
+        if self.window * len(spec.labels) > MOST_VALUES:
+            raise SpeechpressError(
+                f"head {spec.name} (classify): its window of {self.window} frames and {len(spec.labels)} labels holds "
+                f"more than {MOST_VALUES:,} values; export it again with a shorter one"
+            )
         every_s = self.options.every_s
         self.every = 0 if every_s is None else to_frames(spec, every_s, 1)
 

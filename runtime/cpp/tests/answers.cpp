@@ -41,6 +41,12 @@ std::string head(const std::string& kind, const std::string& labels, const std::
          ", \"threshold\": " + threshold + ", \"delay_ms\": 0.0}";
 }
 
+/// With a million frames a second.
+std::string quick(std::string head) {
+  head.replace(head.find("320"), 3, "1");
+  return head.replace(head.find("16000"), 5, "1000000");
+}
+
 std::vector<HeadSpec> heads(const std::string& list) {
   return read_heads("{\"schema\": 2, \"heads\": " + list + "}");
 }
@@ -61,6 +67,7 @@ void heads_are_read_or_refused() {
       {"[" + head("ctc", "[\"\", \"a\"]", "[2]", "{\"beam\": 1e9}") + "]", "decoder.beam"},
       {"[" + head("ctc", "[\"\", \"a\"]", "[2]", "{\"wait_s\": 0}") + "]", "decoder.wait_s"},
       {"[" + head("ctc", "[\"\", \"a\"]", "[2]", "{\"method\": \"best\"}") + "]", "decoder.method"},
+      {"[" + quick(head("classify", "[\"a\", \"b\"]", "[2]", "{\"window_s\": 60}")) + "]", "too many values"},
       {"[" + head("vad", "[\"speech\"]", "[3]") + "]", "one column"},
       {"[" + head("vad", "[\"speech\"]", "[1]", "{\"hangover\": 1}") + "]", "unknown parameter"},
       {"[" + head("vad", "[\"speech\"]", "[1]", "[]") + "]", "lack \"decoder\""},

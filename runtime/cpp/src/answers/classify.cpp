@@ -6,6 +6,8 @@
 namespace speechpress {
 namespace {
 
+constexpr double kMostValues = 1e7;  // of a window: frames times labels
+
 struct Answer {
   int64_t label;
   double score;
@@ -23,6 +25,9 @@ class Classify : public Decoder {
     clip_ = parameters.flag("clip", true);
     parameters.done();
     classes_ = spec.labels.size();
+    if (static_cast<double>(window_) * static_cast<double>(classes_) > kMostValues) {
+      throw head_error(spec, "its window holds too many values; export it again with a shorter one");
+    }
     reset();
   }
 

@@ -1,5 +1,7 @@
 package org.speechpress.core
 
+private const val MAX_VALUES = 1e7 // of a window: frames times labels
+
 /** One answer for the last seconds, or for a clip: a sliding mean of logits. */
 internal class ClassifyDecoder(private val spec: HeadSpec) : Decoder {
     private class Run(val label: Int, val first: Long, var last: Long, var sum: Double, var count: Int)
@@ -24,6 +26,7 @@ internal class ClassifyDecoder(private val spec: HeadSpec) : Decoder {
         byLogit = parameters.choice("score", "softmax", "logit") == "logit"
         clip = parameters.flag("clip", true)
         parameters.done()
+        if (window.toDouble() * classes > MAX_VALUES) spec.fail("its window of $window frames holds too many values")
         ring = Array(window.toInt()) { DoubleArray(classes) }
     }
 

@@ -21,6 +21,8 @@ class DecoderTest {
         for (decoder in listOf("[]", "{\"beams\": 8}", "{\"wait_s\": 0}", "{\"method\": \"best\"}", "{\"least\": 1e999}")) {
             expectError { heads(good + ("decoder" to decoder)) }
         }
+        val wide = mapOf("kind" to "\"classify\"", "hop_samples" to "1", "sample_rate" to "1000000", "decoder" to "{\"window_s\": 60}")
+        expectError { heads(good + wide) }
         expectError { heads(good, good) }
     }
 
