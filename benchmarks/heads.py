@@ -24,7 +24,6 @@ from common import write
 from real_run import compress
 
 from speechpress.compressor.data.sounds import read_sound
-from speechpress.compressor.heads.align import aligned
 from speechpress.compressor.heads.cluster import joint_counts, pnmi
 from speechpress.compressor.heads.data import open_task
 from speechpress.compressor.heads.files import KeptHead, read_heads
@@ -33,6 +32,7 @@ from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import chunk_frames_of
 from speechpress.compressor.starter import TEACHER
+from speechpress.compressor.tasks.align import aligned
 from speechpress.compressor.tasks.kinds import Item
 from speechpress.compressor.tasks.metrics import edit_counts, error_rate
 from speechpress.runtime.engine import PteEngine
