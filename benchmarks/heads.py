@@ -27,6 +27,7 @@ from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.heads.cluster import joint_counts, pnmi
 from speechpress.compressor.heads.data import open_task
 from speechpress.compressor.heads.files import KeptHead, read_heads
+from speechpress.compressor.heads.judge import said_by
 from speechpress.compressor.models.answering import hear, with_heads
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.models.encoder import Encoder
@@ -86,18 +87,12 @@ def ways(given: argparse.Namespace) -> dict[str, Hear]:
     }
 
 
-def greedy(head: KeptHead, logits: np.ndarray) -> list[str]:
-    """Logits (T, V) -> labels, without repeats and blanks."""
-    best = logits.argmax(-1)
-    return [head.labels[b] for b, before in zip(best, [0, *best[:-1]], strict=True) if b and b != before]
-
-
 def phones(items: Sequence[Item], said: Mapping[str, list[Answers]], heads: Mapping[str, KeptHead]) -> dict[str, Any]:
     """Error rates, and by how much each is worse than the one before it, relative, with 95 % intervals."""
     counts = {
         name: np.array(
             [
-                edit_counts(item.target, greedy(heads[name], found["phones"]["logits"]))
+                edit_counts(item.target, said_by(found["phones"]["logits"], heads[name].labels))
                 for item, found in zip(items, answers, strict=True)
             ],
             float,

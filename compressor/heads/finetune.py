@@ -168,7 +168,9 @@ def _batches(items: Sequence[Item], batch: int, steps: int) -> Iterator[list[int
 
 def _waves(items: Sequence[Item], numbers: Sequence[int]) -> tuple[Tensor, Tensor, list[int]]:
     """(B, S), the lengths, and which clips these are: those that can be read, and as many as fit."""
-    rows, kept, samples = [], [], 0
+    rows: list[Tensor] = []
+    kept: list[int] = []
+    samples = 0
     for number in numbers:
         try:
             wave = torch.from_numpy(read_sound(items[number].sound))

@@ -3,7 +3,7 @@
 Shapes: T frames, L layers, D width, W columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..data.sounds import identity
 from ..evaluate.experts import trials
-from ..evaluate.heads import greedy
 from ..evaluate.probes import wilson
 from ..evaluate.solve import TaskScore
 from ..evaluate.store import Features
@@ -29,7 +28,7 @@ from ..tasks.metrics import (
 from ..tasks.task import Task
 from .module import Head
 
-STATISTICS = {
+STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "classify": accuracy,
     "ctc": error_rate,
     "words": lambda counts: error_rate(counts[:, :2]),
@@ -73,13 +72,9 @@ def equal_error_threshold(found: np.ndarray) -> float:
 def counted(head: Head, labels: Sequence[str], task: Task, store: Features, hop_samples: int, split: str) -> np.ndarray:
     """(N, K), what the task's statistic adds up, of the clips of a split."""
     items = task.part(split)
-    outputs = [whole(head, store.frames(identity(item.sound))) for item in items]
-    if task.kind == "verify":
-        pairs = task.pairs if split == "test" and task.pairs else trials(items)
-        voices = [one[0] for one in outputs]
-        return np.array([(float(voices[a] @ voices[b]), same) for a, b, same in pairs])
-    rows = [_counts(task.kind, labels, item, one, hop_samples) for item, one in zip(items, outputs, strict=True)]
-    return np.array(rows, float)
+    outputs = [whole(head, store.frames(identity(item.sound))).numpy() for item in items]
+    pairs = task.pairs if split == "test" else ()
+    return counts_of(task.kind, labels, items, outputs, hop_samples, pairs)
 
 
 def whole(head: Head, frames: np.ndarray) -> Tensor:
@@ -88,20 +83,46 @@ def whole(head: Head, frames: np.ndarray) -> Tensor:
     return head(layers, torch.ones(layers.shape[:2], dtype=torch.bool), head.initial_state())[0][0][0]
 
 
-def _counts(kind: str, labels: Sequence[str], item: Item, logits: Tensor, hop_samples: int) -> tuple[float, ...]:
+def counts_of(
+    kind: str,
+    labels: Sequence[str],
+    items: Sequence[Item],
+    outputs: Sequence[np.ndarray],
+    hop_samples: int,
+    pairs: Sequence[tuple[int, int, bool]] = (),
+) -> np.ndarray:
+    """(N, K), what `STATISTICS` of the kind of task adds up, from the first output of each clip, (T, W) or (1, W).
+
+    `pairs` are the trials of voices that a corpus brings along.
+    """
+    if kind == "verify":
+        voices = [one[0] for one in outputs]
+        return np.array([(float(voices[a] @ voices[b]), same) for a, b, same in pairs or trials(items)])
+    rows = [_counts(kind, labels, item, one, hop_samples) for item, one in zip(items, outputs, strict=True)]
+    return np.array(rows, float)
+
+
+def said_by(logits: np.ndarray, labels: Sequence[str]) -> list[str]:
+    """Greedy: the best label of each frame (T, V), without repeats and blanks (0)."""
+    best = logits.argmax(-1)
+    return [labels[b] for b, before in zip(best, [0, *best[:-1]], strict=True) if b and b != before]
+
+
+def _counts(kind: str, labels: Sequence[str], item: Item, logits: np.ndarray, hop_samples: int) -> tuple[float, ...]:
     if kind == "classify":
+        # A clip's class is that of the mean of its frames' logits.
         return (float(labels[int(logits.mean(0).argmax())] == item.target),)
     if kind in ("ctc", "words"):
-        said = [labels[one] for one in greedy(logits[None], torch.tensor([len(logits)]))[0]]
+        said = said_by(logits, labels)
         own = edit_counts(item.target, said)
         if kind == "ctc":
             return own
         return (*edit_counts("".join(item.target).split(), "".join(said).split()), *own)
     if kind == "speech":
-        return detection_counts(speech_frames(item.target, len(logits), hop_samples), (logits[:, 0] > 0).numpy())
+        return detection_counts(speech_frames(item.target, len(logits), hop_samples), logits[:, 0] > 0)
     wanted = np.asarray(item.target, bool)
     bins = np.minimum(np.arange(len(logits)) * hop_samples // GRID_SAMPLES, len(wanted) - 1)
     sums = np.zeros((len(wanted), 2))
-    np.add.at(sums, bins, logits.numpy())
+    np.add.at(sums, bins, logits)
     # Labels may be longer than the frames by a bin; what both have is compared.
     return diarization_counts(wanted[: bins[-1] + 1], (sums > 0)[: bins[-1] + 1])

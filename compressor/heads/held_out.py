@@ -6,26 +6,17 @@ Shapes: S samples, T frames, W columns of an output.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from speechpress.runtime.errors import SpeechpressError
 
 from ..data.sounds import read_sound
-from ..evaluate.experts import trials
 from ..models.config import SAMPLE_RATE
-from ..tasks.kinds import GRID_SAMPLES, Item, is_error, speech_frames
-from ..tasks.metrics import (
-    detection_counts,
-    diarization_counts,
-    edit_counts,
-    equal_error_rate,
-    error_rate,
-    half_total_error,
-)
+from ..tasks.kinds import Item, is_error
 from .data import fingerprint, open_task
 from .files import KeptHead
+from .judge import STATISTICS, counts_of
 
 CLIPS, SPEECH_S = 100, 300.0  # at most so many, and so much of them, are heard
 Outputs = Mapping[str, np.ndarray]  # (T, W), or (1, W) about the whole clip, by the name of the output
@@ -83,40 +74,5 @@ def held_out(head: KeptHead, shortest: int) -> HeldOut:
 
 def figure(head: KeptHead, clips: HeldOut, rows: Sequence[Outputs], hop_samples: int) -> float:
     """The metric of the head's task over all clips, of whose outputs there is one entry each."""
-    count: Any = {"classify": _right, "ctc": _edits, "vad": _detected, "segment": _confused}.get(head.kind)
-    if head.kind == "speaker":
-        vectors = [outputs["vector"][0] for outputs in rows]
-        pairs = trials(clips.items)
-        return equal_error_rate(np.array([(float(vectors[a] @ vectors[b]), same) for a, b, same in pairs]))
-    counts = np.array([count(head, clips, *pair, hop_samples) for pair in zip(clips.items, rows, strict=True)], float)
-    if head.kind == "classify":
-        return float(counts.mean())
-    return half_total_error(counts) if head.kind == "vad" else error_rate(counts)
-
-
-def _right(head: KeptHead, clips: HeldOut, item: Item, outputs: Outputs, hop: int) -> float:
-    """A clip's class is that of the mean of its frames' logits."""
-    return float(head.labels[int(outputs["logits"].mean(0).argmax())] == item.target)
-
-
-def _edits(head: KeptHead, clips: HeldOut, item: Item, outputs: Outputs, hop: int) -> tuple[int, int]:
-    """Greedy: the best label of each frame, without repeats and blanks; words are counted where it spells."""
-    best = outputs["logits"].argmax(-1)
-    said = [head.labels[b] for b, before in zip(best, [0, *best[:-1]], strict=True) if b and b != before]
-    if clips.kind == "words":
-        return edit_counts("".join(item.target).split(), "".join(said).split())
-    return edit_counts(item.target, said)
-
-
-def _detected(head: KeptHead, clips: HeldOut, item: Item, outputs: Outputs, hop: int) -> tuple[int, int, int, int]:
-    given = outputs["logits"][:, 0] > 0
-    return detection_counts(speech_frames(item.target, len(given), hop), given)
-
-
-def _confused(head: KeptHead, clips: HeldOut, item: Item, outputs: Outputs, hop: int) -> tuple[int, int]:
-    """Every 100 ms, by the sum of the frames' logits."""
-    logits, wanted = outputs["logits"], np.asarray(item.target, bool)
-    bins = np.minimum(np.arange(len(logits)) * hop // GRID_SAMPLES, len(wanted) - 1)
-    sums = np.zeros((len(wanted), 2))
-    np.add.at(sums, bins, logits)
-    return diarization_counts(wanted[: bins[-1] + 1], (sums > 0)[: bins[-1] + 1])
+    first = [next(iter(outputs.values())) for outputs in rows]
+    return STATISTICS[clips.kind](counts_of(clips.kind, head.labels, clips.items, first, hop_samples))
