@@ -1,4 +1,4 @@
-"""Every figure of the pages that a benchmark wrote stands in its results file; test_provenance.py asks where that is from."""
+"""Every figure of the pages that a benchmark wrote stands in its results file; where that is from: test_provenance.py."""
 
 import json
 import re
