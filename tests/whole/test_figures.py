@@ -1,4 +1,4 @@
-"""Every figure of the pages that a benchmark wrote stands in its results file; where that is from: test_provenance.py."""
+"""Every figure of the pages that a benchmark wrote is what stands in its results file."""
 
 import json
 import re
