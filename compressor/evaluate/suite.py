@@ -23,7 +23,7 @@ from .checks import check_tasks, complaints, remarks
 from .extract import extract, stores
 from .features import Upstream, some_waves
 from .heads import Budget
-from .lineup import OWN_NAMES, comparison_fidelity, open_comparison
+from .lineup import OWN_NAMES, Comparison, comparison_fidelity, open_comparison
 from .retention import floor_of, kept_intervals, of_teacher
 from .solve import Job, ScoreStore, TaskScore, solve_jobs
 
@@ -152,11 +152,17 @@ def evaluate_suite(
         "tasks": entries,
         **comparison_fidelity(comparison, held_out_waves(found.tasks[0], device)),
         "sanity": _sanity(entries, found.tasks) if sanity else None,
-        "skipped": [{"path": item.path, "reason": item.reason} for item in found.skipped],
-        "notes": [*comparison.notes, *remarks(found.tasks, found.scores)],
+        **_said(comparison, found),
         "seconds": {"features": found.features_s, "all": time.monotonic() - started, "workers": workers},
     }
     return {**document, "kept_above_floor": kept_intervals(document, draws_of(found))}
+
+
+def _said(comparison: Comparison, found: ScoredTasks) -> dict[str, Any]:
+    return {
+        "skipped": [{"path": item.path, "reason": item.reason} for item in found.skipped],
+        "notes": [*comparison.notes, *remarks(found.tasks, found.scores)],
+    }
 
 
 def draws_of(found: ScoredTasks) -> dict[str, dict[str, tuple[float, ...]]]:

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from phones import HEADER, make_phones
+from corpora import ITEM_HEADER, make_phones
 from typer.testing import CliRunner
 
 from speechpress.compressor.abx.cells import make_cells
@@ -139,7 +139,7 @@ def test_what_is_asked_wrongly_is_said_at_once(phones, tiny_pair):
 
 def item_file(folder, rows):
     path = folder / "few.item"
-    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    path.write_text("\n".join([ITEM_HEADER, *rows]) + "\n")
     return path
 
 

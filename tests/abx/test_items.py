@@ -5,7 +5,7 @@ from math import ceil, floor
 
 import numpy as np
 import pytest
-from phones import HEADER, make_phones
+from corpora import ITEM_HEADER, make_phones
 
 from speechpress.compressor.abx.items import Token, about, lonely, read_items
 from speechpress.runtime.errors import SpeechpressError
@@ -54,17 +54,17 @@ ROW = "s0/s0-0 0.1 0.2 B A A s0"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"{HEADER.replace('speaker', 'voice')}\n{ROW}\n", ":1: no column 'speaker'"),
-        (f"{HEADER}\n", "has a header and no token"),
+        (f"{ITEM_HEADER.replace('speaker', 'voice')}\n{ROW}\n", ":1: no column 'speaker'"),
+        (f"{ITEM_HEADER}\n", "has a header and no token"),
         ("", ":1: no column '#file'"),
-        (f"{HEADER}\n{ROW} more\n", ":2: 8 fields, but the header has 7"),
-        (f"{HEADER}\n{ROW.replace('0.1', 'soon')}\n", ":2: 'soon' is no time in seconds"),
-        (f"{HEADER}\n{ROW.replace('0.1', 'NaN')}\n", ":2: 'NaN' is no time in seconds"),
-        (f"{HEADER}\n{ROW.replace('0.1', '-0.1')}\n", "must begin at 0 or later"),
-        (f"{HEADER}\n{ROW.replace('0.1', '0.3')}\n", "a token from 0.3 to 0.2 s"),
-        (f"{HEADER}\n{ROW.replace('s0/s0-0', 's0/gone')}\n{ROW}\n", "1 of 2 recordings are not under"),
+        (f"{ITEM_HEADER}\n{ROW} more\n", ":2: 8 fields, but the header has 7"),
+        (f"{ITEM_HEADER}\n{ROW.replace('0.1', 'soon')}\n", ":2: 'soon' is no time in seconds"),
+        (f"{ITEM_HEADER}\n{ROW.replace('0.1', 'NaN')}\n", ":2: 'NaN' is no time in seconds"),
+        (f"{ITEM_HEADER}\n{ROW.replace('0.1', '-0.1')}\n", "must begin at 0 or later"),
+        (f"{ITEM_HEADER}\n{ROW.replace('0.1', '0.3')}\n", "a token from 0.3 to 0.2 s"),
+        (f"{ITEM_HEADER}\n{ROW.replace('s0/s0-0', 's0/gone')}\n{ROW}\n", "1 of 2 recordings are not under"),
         (
-            f"{HEADER}\n{ROW.replace('0.2', '9.2')}\n",
+            f"{ITEM_HEADER}\n{ROW.replace('0.2', '9.2')}\n",
             "1 tokens end after their recording, the first is a B until 9.2 s",
         ),
     ],
@@ -83,7 +83,7 @@ def test_two_recordings_of_a_name_are_ambiguous(phones, tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "s0-0.wav").write_bytes((audio / "s0/s0-0.wav").read_bytes())
     path = tmp_path / "double.item"
-    path.write_text(f"{HEADER}\n{ROW.replace('s0/s0-0', 's0-0')}\n")
+    path.write_text(f"{ITEM_HEADER}\n{ROW.replace('s0/s0-0', 's0-0')}\n")
     with pytest.raises(SpeechpressError, match=r"may be .*one.* or .*two"):
         read_items(path, tmp_path)
 
