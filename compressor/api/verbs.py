@@ -204,25 +204,11 @@ def head(
     from speechpress.compressor.heads.head import train_head
     from speechpress.compressor.heads.learn import HeadOptions, Shape
 
-    options = HeadOptions(
-        task=task,
-        data=Path(data),
-        out=None if out is None else Path(out),
-        name=name,
-        overwrite=overwrite,
-        column=label,
-        labels=tuple(labels),
-        shape=Shape(kernel, hidden),
-        clusters=clusters,
-        layer=layer,
-        chunks_ms=tuple(chunk_ms),
-        budget=Budget(steps=steps, seeds=seeds),
-        finetune=finetune,
-        finetune_lr=finetune_lr,
-        finetune_steps=finetune_steps,
-        cache=None if cache is None else Path(cache),
-        device=device,
-    )
+    # In the order of its fields; a keyword each would be as long again.
+    place, kept = (None if path is None else Path(path) for path in (out, cache))
+    shape, budget = Shape(kernel, hidden), Budget(steps=steps, seeds=seeds)
+    asked = (task, Path(data), place, name, overwrite, label, tuple(labels), shape, clusters, layer, tuple(chunk_ms))
+    options = HeadOptions(*asked, budget, finetune, finetune_lr, finetune_steps, kept, device)
     return train_head(Path(checkpoint), options, say)
 
 

@@ -84,10 +84,7 @@ def head(
     from ..distill.folders import newest
     from ..views.screen import Screen
 
-    if data is None:
-        raise SpeechpressError("--data: says which speech the head is trained on; give a folder, table or manifest")
-    if task is None and not from_eval:
-        raise SpeechpressError("--task: says what the head is to answer, such as ctc or vad; see compress head --help")
+    data = _required(data, task is not None or from_eval)
     if no_cache and cache is not None:
         raise SpeechpressError("--cache and --no-cache contradict each other; give one of them")
     moved = moving_layers(finetune)
@@ -98,25 +95,11 @@ def head(
     from ..heads.data import read_label_list
     from ..heads.learn import HeadOptions, Shape
 
-    options = HeadOptions(
-        task=task or "",
-        data=data,
-        out=out,
-        name=name,
-        overwrite=overwrite,
-        column=label,
-        labels=() if labels is None else read_label_list(labels),
-        shape=Shape(kernel, hidden),
-        clusters=clusters,
-        layer=layer,
-        chunks_ms=tuple(chunk_ms or ()),
-        budget=Budget(steps=steps, seeds=seeds),
-        finetune=moved,
-        finetune_lr=finetune_lr,
-        finetune_steps=finetune_steps,
-        cache=None if no_cache else cache or cache_folder(),
-        device=device,
-    )
+    # In the order of its fields.
+    alphabet = () if labels is None else read_label_list(labels)
+    chunks, kept = tuple(chunk_ms or ()), None if no_cache else cache or cache_folder()
+    asked = (task or "", data, out, name, overwrite, label, alphabet, Shape(kernel, hidden), clusters, layer, chunks)
+    options = HeadOptions(*asked, Budget(steps=steps, seeds=seeds), moved, finetune_lr, finetune_steps, kept, device)
     if from_eval:
         from ..heads.from_eval import take
 
@@ -128,6 +111,15 @@ def head(
     with screen.busy("head") as say:
         document = train_head(source, options, say)
     screen.result(document, head_table(document), *left_words(document))
+
+
+def _required(data: Path | None, said: bool) -> Path:
+    """The speech; raises SpeechpressError when none was named, or nothing says what the head is to answer."""
+    if data is None:
+        raise SpeechpressError("--data: says which speech the head is trained on; give a folder, table or manifest")
+    if not said:
+        raise SpeechpressError("--task: says what the head is to answer, such as ctc or vad; see compress head --help")
+    return data
 
 
 def moving_layers(text: str | None) -> int:

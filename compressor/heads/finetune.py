@@ -169,8 +169,7 @@ def _batches(items: Sequence[Item], batch: int, steps: int) -> Iterator[list[int
 def _waves(items: Sequence[Item], numbers: Sequence[int]) -> tuple[Tensor, Tensor, list[int]]:
     """(B, S), the lengths, and which clips these are: those that can be read, and as many as fit."""
     rows: list[Tensor] = []
-    kept: list[int] = []
-    samples = 0
+    kept, samples = [], 0
     for number in numbers:
         try:
             wave = torch.from_numpy(read_sound(items[number].sound))
@@ -222,5 +221,5 @@ class Teaching(nn.Module):
             active = [torch.from_numpy(speech_frames(target, frames, self.hop_samples)).float() for target in targets]
             return vad_loss(outputs, exists, torch.stack(active).to(device))
         bins = np.arange(frames) * self.hop_samples // GRID_SAMPLES
-        rows = [torch.from_numpy(np.asarray(t, np.float32)[np.minimum(bins, len(t) - 1)]) for t in targets]
-        return permutation_free_loss(first.cpu(), torch.stack(rows), lengths.cpu())
+        who = [torch.from_numpy(np.asarray(t, np.float32)[np.minimum(bins, len(t) - 1)]) for t in targets]
+        return permutation_free_loss(first.cpu(), torch.stack(who), lengths.cpu())

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from corpora import spoken, write
@@ -79,3 +80,46 @@ def test_a_line_of_a_card_that_says_little_is_shown_as_far_as_it_goes():
     )
     assert rows["labels"] == "12: space, a, b, c, d, e, f, g, ..." and rows["PER"].startswith("0.250 (0.200 to 0.300)")
     assert dict(head_rows({"metric": "x", "value": 0.5, "ci95": [None, None]}))["x"] == "0.500"
+
+
+def test_every_word_reaches_its_field(monkeypatch, small_checkpoint, tmp_path):
+    from typer.testing import CliRunner
+
+    from speechpress.compressor.cli.main import app
+    from speechpress.compressor.evaluate.heads import Budget
+    from speechpress.compressor.heads.learn import HeadOptions, Shape
+
+    found = []
+
+    class Enough(Exception):
+        pass
+
+    def stop(*given):
+        found.append(given)
+        raise Enough
+
+    monkeypatch.setattr("speechpress.compressor.heads.head.train_head", stop)
+    words = "--task ctc --data d --out o --name n --overwrite --label c --labels a,b --clusters 7 --layer 2 --kernel 3"
+    more = "--hidden 4 --chunk-ms 80 --chunk-ms 160 --finetune top:2 --finetune-lr 0.1 --finetune-steps 5 --steps 6"
+    last = "--seeds 8 --cache k --device cuda"
+    done = CliRunner().invoke(app, ["head", str(small_checkpoint), *f"{words} {more} {last}".split()])
+    assert isinstance(done.exception, Enough)
+    assert found[0][1] == HeadOptions(
+        task="ctc",
+        data=Path("d"),
+        out=Path("o"),
+        name="n",
+        overwrite=True,
+        column="c",
+        labels=("a", "b"),
+        shape=Shape(3, 4),
+        clusters=7,
+        layer=2,
+        chunks_ms=(80.0, 160.0),
+        budget=Budget(steps=6, seeds=8),
+        finetune=2,
+        finetune_lr=0.1,
+        finetune_steps=5,
+        cache=Path("k"),
+        device="cuda",
+    )

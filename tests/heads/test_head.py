@@ -304,3 +304,36 @@ def test_moving_helps_where_the_frozen_student_cannot_tell(tiny_pair, data, tmp_
     train_head(folder, options, heard.append)
     losses = [float(line.rsplit(" ", 1)[1]) for line in heard if line.startswith("moving")]
     assert len(losses) == 3 and losses[-1] < losses[0] and np.isfinite(losses).all()
+
+
+def test_the_public_verb_hands_every_word_to_its_field(monkeypatch, tmp_path):
+    import speechpress
+
+    found = []
+    monkeypatch.setattr("speechpress.compressor.heads.head.train_head", lambda *given: found.append(given) or {})
+    given = {"out": "o", "name": "n", "overwrite": True, "label": "c", "labels": ["a"], "clusters": 7, "layer": 2}
+    given |= {"kernel": 3, "hidden": 4, "chunk_ms": [80.0], "finetune": 1, "finetune_lr": 0.1, "finetune_steps": 5}
+    speechpress.head(tmp_path, "ctc", data="d", steps=6, seeds=8, cache="k", device="cuda", **given)
+    budget = Budget(steps=6, seeds=8)
+    assert found[0][:2] == (
+        tmp_path,
+        HeadOptions(
+            task="ctc",
+            data=Path("d"),
+            out=Path("o"),
+            name="n",
+            overwrite=True,
+            column="c",
+            labels=("a",),
+            shape=Shape(3, 4),
+            clusters=7,
+            layer=2,
+            chunks_ms=(80.0,),
+            budget=budget,
+            finetune=1,
+            finetune_lr=0.1,
+            finetune_steps=5,
+            cache=Path("k"),
+            device="cuda",
+        ),
+    )
