@@ -134,7 +134,7 @@ def test_heads_that_there_are_not(student, words, said):
 
 
 def test_a_teacher_and_a_student_without_heads_have_none(tmp_path):
-    with pytest.raises(SpeechpressError, match="is a teacher, and only checkpoints have heads"):
+    with pytest.raises(SpeechpressError, match="is a teacher, and only checkpoints of students have heads"):
         choose_heads(Source("hubert", make(SMALL), {}), "phones")
     save_encoder(tmp_path / "bare", make(SMALL))
     write_json(tmp_path / "bare" / "card.json", {})
