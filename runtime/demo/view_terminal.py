@@ -117,7 +117,8 @@ class Screen:
         if self.typed is not None:
             ask = Text.assemble("name of the word: ", (self.typed + "▏", "bold"), ("  Enter", "grey62"))
         elif lesson.recording:
-            ask = Text.assemble(("● recording ", "bold red"), f"say “{lesson.word}” ", (dots, "yellow"))
+            what = f"what is not “{lesson.word}”" if lesson.against else f"“{lesson.word}”"
+            ask = Text.assemble(("● recording ", "bold red"), f"say {what} ", (dots, "yellow"))
         else:
             ask = Text.assemble("hold ", ("SPACE", "reverse"), f" and say “{lesson.word}” ", (dots, "yellow"))
         heard = ", ".join(f"{word} {score:.1f}" for word, score in reversed(self.heard))
@@ -131,7 +132,7 @@ class Screen:
         return lines
 
     def hint(self) -> Text:
-        teaching = "SPACE teach   n name   x forget   " if self.teaching else ""
+        teaching = "SPACE teach   N not this one   n name   x forget   " if self.teaching else ""
         return Text(f" {teaching}q quit ", "grey62")
 
 
@@ -233,6 +234,7 @@ class _Hands:
 
     def __init__(self, screen: Screen) -> None:
         self._screen, self._space, self.quit = screen, HeldKey(), False
+        self._held = ""  # which key that is
 
     def move(self, pressed: str, now_s: float) -> None:
         for key in pressed:
@@ -241,6 +243,7 @@ class _Hands:
             else:
                 self._press(key, now_s)
         if self._space.poll(now_s) and self._screen.teaching is not None:
+            self._held = ""
             self._screen.teaching.end()
 
     def _press(self, key: str, now_s: float) -> None:
@@ -248,8 +251,10 @@ class _Hands:
         self.quit = self.quit or key == "q"
         if teaching is None:
             return
-        if key == " " and self._space.press(now_s):
-            teaching.begin()
+        # One key at a time can be held; the other one while it is means nothing.
+        if key in (" ", "N") and key == (self._held or key) and self._space.press(now_s):
+            self._held = key
+            teaching.begin(against=key == "N")
         elif key == "n":
             self._screen.typed = ""
         elif key == "x":
