@@ -132,7 +132,7 @@ class Run:
             moving = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
             groups.append({"params": moving, "lr": given.lr, "top": given.lr})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-        self.crops = Crops(speech, noises.rooms(40, seed=1), seed=given.seed)
+        self.crops = Crops(speech, noises.rooms(given.rooms, seed=1), seed=given.seed)
         self.pool: list[tuple[Tensor, Tensor, Crop]] = []
         self.step, self.spent_s, self.history = 0, 0.0, []
 
@@ -220,6 +220,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=25, help="of this process's own CPU time")
     parser.add_argument("--pairs", type=int, default=5, help="of new crops in a batch")
     parser.add_argument("--lr", type=float, default=4e-4, help="of the student")
+    parser.add_argument("--rooms", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--embedding", type=Path, help="speech-embedding.onnx, to be learned from as well")
     parser.add_argument("--frozen", action="store_true", help="train the head alone")

@@ -254,7 +254,7 @@ class _Hands:
         # One key at a time can be held; the other one while it is means nothing.
         if key in (" ", "N") and key == (self._held or key) and self._space.press(now_s):
             self._held = key
-            teaching.begin(against=key == "N")
+            teaching.begin(*([True] if key == "N" else []))
         elif key == "n":
             self._screen.typed = ""
         elif key == "x":
