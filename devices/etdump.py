@@ -20,6 +20,7 @@ from speechpress.runtime.errors import SpeechpressError
 # As XNNPACK names them; all else that it runs is cheap beside them.
 PRODUCTS = ("Convolution", "Fully Connected", "Batch Matrix Multiply", "Deconvolution")
 DELEGATE, NATIVE = "DELEGATE_CALL", "native_call_"
+HEAD, SHARED = "head", "norm for all heads"  # a head's name comes after "head"
 UNKNOWN, CALLING = "not known", "(calling the backend)"
 INSIDE, OUTSIDE = "backend", "outside"
 
@@ -168,12 +169,16 @@ def stage(layer: str) -> str:
     found = re.match(r"encoder\.layers\.(\d+)", layer)
     if found:
         return f"layer {int(found[1]) + 1}"
+    head = re.match(r"heads\.([a-z0-9][a-z0-9_-]*)", layer)
+    if head:
+        return f"{HEAD} {head[1]}"
     # By their beginnings; "encoder.layer_norm" does not begin any of `encoder.layers`.
     names = {
         "feature_extractor": "front end",
         "feature_projection": "projection",
         "encoder.pos_conv_embed": "position convolution",
         "encoder.layer_norm": "encoder norm",
+        "heads._norm": SHARED,
     }
     return next((title for start, title in names.items() if layer.startswith(start)), "streaming state")
 

@@ -167,10 +167,12 @@ def _judge(device: Device, record: Record) -> None:
         raise SpeechpressError(f"{device.address}: ended without a word on the golden clip")
     if not golden["ok"]:
         figures = {name: golden[name] for name in ("max_abs", "snr_db", "cosine") if golden[name] is not None}
+        said = f"{describe(figures) or 'frames are not finite'}, but must be {describe(golden['tolerance'])}"
+        words = [str(line) for line in golden.get("far") or [said]]
         raise CheckFailed(
-            f"{device.address}: the golden clip does not match: {describe(figures) or 'frames are not finite'}, but "
-            f"must be {describe(golden['tolerance'])}. Nothing was timed, because wrong numbers are no use fast. Run "
-            "`compress verify` on the bundle here; if that passes, the device has another ExecuTorch or is broken"
+            f"{device.address}: the golden clip does not match: {'; '.join(words)}. Nothing was timed, because "
+            "wrong numbers are no use fast. Run `compress verify` on the bundle here; if that passes, the device has "
+            "another ExecuTorch or is broken"
         )
 
 

@@ -43,10 +43,12 @@ def pack(folder: Path) -> Path:
     path = folder / ZIP
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("speechpress/__init__.py", "")  # without it the zip holds no package of this name
-        for file in sorted(resources.files("speechpress.runtime").iterdir(), key=lambda item: item.name):
-            # The core only: the demo beside it needs libraries that no board has.
-            if file.name.endswith(".py"):
-                archive.writestr(f"speechpress/runtime/{file.name}", file.read_bytes())
+        core = resources.files("speechpress.runtime")
+        for folder in ("", "answers/"):
+            for file in sorted(core.joinpath(folder).iterdir(), key=lambda item: item.name):
+                # The core only: the demo beside it needs libraries that no board has.
+                if file.name.endswith(".py"):
+                    archive.writestr(f"speechpress/runtime/{folder}{file.name}", file.read_bytes())
     return path
 
 

@@ -4,11 +4,13 @@ Shapes: S samples, T frames, D width.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .answers.golden import golden_name
+from .answers.head_spec import OUTPUT_DTYPES, HeadSpec
 from .bundle_schema import LAST_SCHEMA, check_document
 from .errors import SpeechpressError
 from .json_file import json_text, read_json
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 from collections.abc import Sequence
 
-SCHEMA = 1
+SCHEMA = 2  # the newest that is read; of a bundle without heads it is 1
 
 
 MAX_DOCUMENT_BYTES = 64 * 2**20  # the first values of a stream's state stand in it
@@ -53,6 +55,12 @@ class Bundle:
     def output_layers(self) -> tuple[int, ...]:
         """The layers that come out side by side, in equal parts of a frame."""
         return output_layers(self.document["features"])
+
+    @cached_property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """Whose outputs the program gives beside frames, in its order."""
+        names = [field.name for field in fields(HeadSpec)]
+        return tuple(_spec({name: head[name] for name in names}) for head in self.document.get("heads", []))
 
     def stream(self, chunk_ms: float | None = None) -> dict[str, Any]:
         """The entry of one chunk size; the target's first one when None.
@@ -91,7 +99,7 @@ class Bundle:
 
     @cached_property
     def golden(self) -> dict[str, "np.ndarray"]:
-        """The clip "audio" (S,) and the checkpoint's own frames for it, each (T, D) float32.
+        """The clip "audio" (S,), the checkpoint's own frames for it (T, D), and the answers of its heads (T, W).
 
         Raises SpeechpressError when the file is missing, damaged, or lacks what the bundle's methods give.
         """
@@ -105,6 +113,7 @@ class Bundle:
         except (OSError, ValueError) as error:
             raise SpeechpressError(f"{path}: cannot be read ({error}); export the bundle again") from error
         _check_golden(tensors, self.document, path)
+        _check_answers(tensors, self, path)
         return tensors
 
 
@@ -211,6 +220,30 @@ def _check_golden(tensors: "dict[str, np.ndarray]", document: dict[str, Any], pa
             raise SpeechpressError(
                 f"{path}: {name} is {found.shape[1]} wide instead of {width}; export the bundle again"
             )
+
+
+def ways(document: dict[str, Any]) -> dict[str, str]:
+    """The methods that hear speech, and how golden.safetensors calls what each gives, as in "frames_16"."""
+    found = {entry["method"]: str(entry["chunk_frames"]) for entry in document["streams"]}
+    if document["offline"]["max_samples"]:
+        found[document["offline"]["method"]] = "offline"
+    return found | ({document["window"]["method"]: "window"} if document["window"] is not None else {})
+
+
+def _check_answers(tensors: "dict[str, np.ndarray]", bundle: Bundle, path: Path) -> None:
+    """Raises SpeechpressError when a clip lacks what a head made of it, or that is of another shape."""
+    for head in bundle.heads:
+        for (output, per), width in zip(head.outputs.items(), head.widths, strict=True):
+            for of in ways(bundle.document).values():
+                name, dtype = golden_name(head.name, output, of), OUTPUT_DTYPES.get(output, "float32")
+                shape = (len(tensors[f"frames_{of}"]) if per == "frame" else 1, width)
+                found = tensors.get(name)
+                if found is None or found.dtype != dtype or found.shape != shape:
+                    raise SpeechpressError(f"{path}: has no {name} in {dtype} of {shape}; export the bundle again")
+
+
+def _spec(values: dict[str, Any]) -> HeadSpec:
+    return HeadSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _filled(entry: dict[str, Any]) -> "np.ndarray":

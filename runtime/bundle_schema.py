@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from .answers.head_schema import HEADS, check_heads
 from .schema import Anything, Fields, Flag, Items, Kind, Maybe, Real, Table, Text, Unfit, Whole, Wrong, require, unfit
 from .spec import StreamSpec
 
@@ -123,7 +124,8 @@ BUNDLE = Fields(
         "tolerance": TOLERANCE,
         "lineage": LINEAGE,
         "versions": Table(NAME),
-    }
+    },
+    {"heads": HEADS},
 )
 
 
@@ -143,6 +145,7 @@ def check_document(document: Any, required_files: tuple[str, ...]) -> None:
     for place, entry in enumerate(document["streams"]):
         _check_stream(document, entry, f"streams[{place}]")
     _check_ways(document)
+    check_heads(document)
 
 
 def _check_features(features: dict[str, Any]) -> None:

@@ -9,12 +9,13 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .answers.head_spec import HeadSpec
 from .bundle import PROGRAM, Bundle, check_hash, read_bundle
 from .errors import SpeechpressError
 from .regular import check_regular
@@ -22,6 +23,7 @@ from .samples import mono
 from .spec import StreamSpec
 from .stream import State, Step
 
+Answers = dict[str, dict[str, np.ndarray]]  # by head and output
 MOST_THREADS = 256  # more than a device has, and far from what ends a process for want of memory
 BACKENDS = {"xnnpack": "XnnpackBackend", "coreml": "CoreMLBackend", "vulkan": "VulkanBackend"}
 
@@ -125,12 +127,23 @@ class PteModel:
         self.program = Program(self.bundle.program, threads, trace)
 
     @property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """Whose outputs come beside frames."""
+        return self.bundle.heads
+
+    @property
     def load_s(self) -> float:
         """Seconds that loading the program and its methods has taken so far."""
         return self.program.load_s
 
     def offline(self, samples: np.ndarray) -> np.ndarray:
-        """A whole recording (S,) at the model's rate -> frames (T, D). See `samples.read_piece` for what it may hold.
+        """The frames of `hear_offline`."""
+        return self.hear_offline(samples)[0]
+
+    def hear_offline(self, samples: np.ndarray) -> tuple[np.ndarray, Answers]:
+        """A whole recording (S,) at the model's rate -> frames (T, D), and answers (T, W) or, of all of it, (1, W).
+
+        See `samples.read_piece` for what it may hold.
 
         Raises SpeechpressError when it is shorter or longer than the program takes.
         """
@@ -150,7 +163,11 @@ class PteModel:
         return self._run(limits["method"], samples)
 
     def window(self, samples: np.ndarray) -> np.ndarray:
-        """One window (S,), as `offline` takes it, of exactly the bundle's window samples -> frames (T, D).
+        """The frames of `hear_window`."""
+        return self.hear_window(samples)[0]
+
+    def hear_window(self, samples: np.ndarray) -> tuple[np.ndarray, Answers]:
+        """One window (S,) of exactly the bundle's window samples, as `hear_offline` takes and hears a recording.
 
         Raises SpeechpressError when the bundle has no window, or one of another size.
         """
@@ -161,8 +178,14 @@ class PteModel:
             raise SpeechpressError(f"a window has the shape ({window['samples']},), but this one has {samples.shape}")
         return self._run(window["method"], samples)
 
-    def _run(self, method: str, samples: np.ndarray) -> np.ndarray:
-        return self.program.run(method, mono(samples)[None])[0][0]
+    def _run(self, method: str, samples: np.ndarray) -> tuple[np.ndarray, Answers]:
+        frames, *rest = self.program.run(method, mono(samples)[None])
+        return frames[0], self._grouped([array[0] for array in rest])
+
+    def _grouped(self, outputs: Sequence[np.ndarray]) -> Answers:
+        """What comes after frames, by head and output."""
+        given = iter(outputs)
+        return {head.name: {name: next(given) for name in head.outputs} for head in self.heads}
 
 
 class PteEngine(PteModel):
@@ -194,10 +217,11 @@ class PteEngine(PteModel):
         return self.bundle.initial_state()
 
     def step(self, chunk: np.ndarray, state: State) -> Step:
-        """See `stream.Engine`: (1, chunk_samples) float32 -> frames (1, C, D) and the next state."""
+        """See `stream.Engine`: (1, chunk_samples) float32 -> frames (1, C, D), the next state, and answers of heads."""
         # By position: a program has no names for its inputs, so bundle.json's order is the program's.
-        frames, *new = self.program.run(self._method, chunk, *state.values())
-        return Step(frames, dict(zip(state, new, strict=True)))
+        frames, *rest = self.program.run(self._method, chunk, *state.values())
+        outputs, new = rest[: len(rest) - len(state)], rest[len(rest) - len(state) :]
+        return Step(frames, dict(zip(state, new, strict=True)), self._grouped(outputs))
 
 
 def check_backend(bundle: Bundle) -> None:

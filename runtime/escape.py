@@ -1,6 +1,7 @@
 """Names, paths and notes of other people in a report: as text, never as markup or as a formula of a spreadsheet."""
 
 import html
+import os
 import re
 import unicodedata
 from typing import Any
@@ -34,3 +35,18 @@ def _shown(text: str) -> str:
 
 def _hidden(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\r\t"
+
+
+def readable_name(path: str | os.PathLike[str]) -> str:
+    r"""A path that can be printed, hashed and written as UTF-8: control characters, and bytes that are not, as \xNN."""
+    text = os.fspath(path)
+    if not text.isascii():
+        try:
+            text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:  # half of a pair, which no file name holds
+            text = text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(letter: str) -> str:
+    return f"\\x{ord(letter):02x}" if ord(letter) < 32 or ord(letter) == 127 else letter

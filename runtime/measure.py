@@ -75,19 +75,22 @@ def golden(settings: Settings, emit: Emit, stop: threading.Event) -> None:
     """Whether this machine computes what the checkpoint did, by the method that is to be timed."""
     from .bundle import check_hashes
     from .engine import PteEngine
-    from .parity import compare_layers, within
-    from .program_checks import stream
+    from .parity import within
+    from .program_checks import Heard, against_golden, far, heard
 
     model = Model(settings)
     check_hashes(model.bundle)
-    wanted, tolerance = model.bundle.golden, model.bundle.document["tolerance"]
-    audio, layers = wanted["audio"], len(model.bundle.output_layers)
+    audio, tolerance = model.bundle.golden["audio"], model.bundle.document["tolerance"]
     if isinstance(model.engine, PteEngine):
-        frames, those = stream(model.engine, audio), wanted[f"frames_{model.engine.spec.chunk_frames}"]
+        said = heard(model.engine, audio)
     else:
-        frames, those = model.engine.window(audio[-model.samples :]), wanted["frames_window"]
-    parity = compare_layers(frames, those, layers)
-    emit("golden", method=model.method, **parity, ok=within(parity, tolerance), tolerance=tolerance)
+        said = Heard(*model.engine.hear_window(audio[-model.samples :]))
+    found = against_golden(model.bundle, model.method, said)
+    wrong = far(model.bundle, found)
+    ok = within(found.frames, tolerance) and not wrong
+    # Only of a bundle with heads: what reads these events knows no others.
+    more = {"far": wrong} if model.bundle.heads else {}
+    emit("golden", method=model.method, **found.frames, ok=ok, tolerance=tolerance, **more)
 
 
 def timing(settings: Settings, emit: Emit, stop: threading.Event) -> None:

@@ -12,23 +12,39 @@ import math
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .bundle import Bundle, read_bundle
+from .answers.golden import Figures, Rows, compare_answers, golden_rows, worst
+from .answers.golden import describe as describe_answers
+from .answers.golden import within as answers_within
+from .answers.head_spec import HeadSpec
+from .bundle import Bundle, read_bundle, ways
 from .engine import PteEngine, PteModel
 from .errors import SpeechpressError
 from .json_file import json_text
 from .parity import Parity, compare_layers, describe, within
-from .stream import StreamingExtractor
+from .stream import State, Step, StreamingExtractor
 
 Check = dict[str, Any]
-
-
 PATIENCE_S = 900.0  # for the checks of one bundle, the import of torch on a slow board included
+
+
+class Heard(NamedTuple):
+    """Frames (T, D) of a whole recording, and what heads answer: (T, W), or (1, W) about all of it."""
+
+    frames: np.ndarray
+    answers: Rows
+
+
+class Golden(NamedTuple):
+    """How close one method is on the golden clip: its frames, and by head and output its answers."""
+
+    frames: Parity
+    answers: dict[str, dict[str, Figures]]
 
 
 def run_apart(bundle: Bundle, threads: int | None, patience_s: float = PATIENCE_S) -> list[Check]:
@@ -53,8 +69,6 @@ def run_apart(bundle: Bundle, threads: int | None, patience_s: float = PATIENCE_
 
 def checks(bundle: Bundle, threads: int | None) -> Iterator[Check]:
     """What the program says of itself, and its golden clip."""
-    # Here, because verify imports this module.
-
     try:
         yield _check("constants", True, check_constants(bundle))
     except SpeechpressError as error:
@@ -65,7 +79,10 @@ def checks(bundle: Bundle, threads: int | None) -> Iterator[Check]:
         yield _check("program", False, str(error))
         return
     yield _check("program", True, "runs")
-    yield from (_golden(method, figures, bundle) for method, figures in parity.items())
+    for method, golden in parity.items():
+        yield _golden(method, golden.frames, bundle)
+        if bundle.heads:
+            yield _answers(method, golden, bundle)
 
 
 def _golden(method: str, figures: Parity, bundle: Bundle) -> Check:
@@ -74,6 +91,12 @@ def _golden(method: str, figures: Parity, bundle: Bundle) -> Check:
     detail = describe(figures) + ("" if ok else f", but must be {describe(tolerance)}")
     finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}  # infinity is no JSON
     return {**_check(f"golden clip, {method}", ok, detail), **finite}
+
+
+def _answers(method: str, golden: Golden, bundle: Bundle) -> Check:
+    wrong = far(bundle, golden)
+    right = [f"{name} {describe_answers(worst(list(outputs.values())))}" for name, outputs in golden.answers.items()]
+    return _check(f"golden answers, {method}", not wrong, "; ".join(wrong or right))
 
 
 def _check(name: str, ok: bool, detail: str) -> Check:
@@ -98,37 +121,92 @@ def main(words: list[str]) -> int:
     return 0
 
 
+class _Kept:
+    """An engine that keeps what heads answer to each chunk of the one stream that it runs."""
+
+    def __init__(self, engine: PteEngine) -> None:
+        self.engine, self.spec = engine, engine.spec
+        self.heads: tuple[HeadSpec, ...] = ()  # to the stream: nobody here wants events
+        self.answers: list[Mapping[str, Mapping[str, np.ndarray]]] = []
+
+    def initial_state(self) -> State:
+        return self.engine.initial_state()
+
+    def step(self, chunk: np.ndarray, state: State) -> Step:
+        step = self.engine.step(chunk, state)
+        self.answers.append(step.answers)
+        return step
+
+    def rows(self, frames: int) -> Rows:
+        """Those of the frames that there are."""
+        first = -self.spec.first_frame
+        return {
+            head.name: {
+                name: _joined([every[head.name][name][0] for every in self.answers], per, first, frames)
+                for name, per in head.outputs.items()
+            }
+            for head in self.engine.heads
+        }
+
+
+def _joined(parts: list[np.ndarray], per: str, first: int, frames: int) -> np.ndarray:
+    return parts[-1] if per == "chunk" else np.concatenate(parts)[first : first + frames]
+
+
 PIECE_S = 0.1  # the golden clip is heard in pieces that are no multiple of any chunk
 
 
 def stream(engine: PteEngine, samples: np.ndarray) -> np.ndarray:
     """Frames (T, D) of a recording (S,) that is pushed in pieces and flushed."""
-    extractor = StreamingExtractor(engine)
+    return heard(engine, samples).frames
+
+
+def heard(engine: PteEngine, samples: np.ndarray) -> Heard:
+    """What a recording (S,) of at least a frame gives that is pushed in pieces and flushed."""
+    kept = _Kept(engine)
+    extractor = StreamingExtractor(kept)
     # An odd number of samples more, so that the cuts of pieces and of chunks drift past each other.
     size = round(PIECE_S * engine.spec.sample_rate) + 7
     parts = [extractor.push(samples[start : start + size]).frames for start in range(0, len(samples), size)]
-    return np.concatenate([*parts, extractor.flush().frames])
+    frames = np.concatenate([*parts, extractor.flush().frames])
+    return Heard(frames, kept.rows(len(frames)))
 
 
-def run_golden(bundle: Bundle, threads: int | None = None) -> dict[str, Parity]:
+def run_golden(bundle: Bundle, threads: int | None = None) -> dict[str, Golden]:
     """Run every method of a bundle on its golden clip, and compare with what the checkpoint made of it.
 
     Raises SpeechpressError when the program cannot be loaded or run.
     """
-    golden, document, parity = bundle.golden, bundle.document, {}
-    audio, layers = golden["audio"], len(bundle.output_layers)
+    golden, document, found = bundle.golden, bundle.document, {}
+    audio = golden["audio"]
     for entry in document["streams"]:
-        engine = PteEngine(bundle, entry["chunk_ms"], threads)
-        wanted = golden[f"frames_{entry['chunk_frames']}"]
-        parity[entry["method"]] = compare_layers(stream(engine, audio), wanted, layers)
+        found[entry["method"]] = heard(PteEngine(bundle, entry["chunk_ms"], threads), audio)
     model = PteModel(bundle, threads)
     # 0 when the bundle was exported without whole recordings.
     if document["offline"]["max_samples"]:
-        parity["offline"] = compare_layers(model.offline(audio), golden["frames_offline"], layers)
+        found["offline"] = Heard(*model.hear_offline(audio))
     if document["window"] is not None:
-        last = audio[-document["window"]["samples"] :]
-        parity["window"] = compare_layers(model.window(last), golden["frames_window"], layers)
-    return parity
+        found["window"] = Heard(*model.hear_window(audio[-document["window"]["samples"] :]))
+    return {method: against_golden(bundle, method, said) for method, said in found.items()}
+
+
+def against_golden(bundle: Bundle, method: str, said: Heard) -> Golden:
+    """What a method said of the golden clip, held against what the checkpoint made of it."""
+    golden, of = bundle.golden, ways(bundle.document)[method]
+    frames = compare_layers(said.frames, golden[f"frames_{of}"], len(bundle.output_layers))
+    return Golden(frames, compare_answers(said.answers, golden_rows(golden, bundle.heads, of), bundle.heads))
+
+
+def far(bundle: Bundle, golden: Golden) -> list[str]:
+    """Heads whose answers are further from the checkpoint's than they may be, and by how much, in words."""
+    found = []
+    for head, entry in zip(bundle.heads, bundle.document.get("heads", []), strict=True):
+        tolerance = entry.get("tolerance", {})
+        for output, figures in golden.answers[head.name].items():
+            if not answers_within(figures, tolerance):
+                words = f"{describe_answers(figures)}, but must be {describe_answers(tolerance)}"
+                found.append(f"{head.name}, {output}: {words}")
+    return found
 
 
 def check_constants(bundle: Bundle) -> str:
@@ -163,6 +241,7 @@ def constants(document: dict[str, Any]) -> dict[str, Any]:
         "min_samples": document["offline"]["min_samples"],
         "max_samples": document["offline"]["max_samples"],
         "window_samples": window["samples"] if window else 0,
+        **({"head_outputs": sum(len(head["outputs"]) for head in document["heads"])} if "heads" in document else {}),
     }
 
 

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .answers.event import Event
+from .answers.head_spec import HeadSpec
+from .answers.listener import Listener
 from .errors import SpeechpressError
 from .samples import read_piece
 from .spec import NO_END, StreamSpec
@@ -43,6 +45,7 @@ class Engine(Protocol):
     """Something that runs one chunk. It keeps nothing between calls, so one engine serves any number of streams."""
 
     spec: StreamSpec
+    heads: tuple[HeadSpec, ...]  # whose outputs every step gives
 
     def initial_state(self) -> State:
         """The state of a stream that has heard nothing. "end" in it is (1,) int64, the number of frames in all."""
@@ -79,6 +82,7 @@ class StreamingExtractor:
 
     def __init__(self, engine: Engine, sample_rate: int | None = None) -> None:
         self.engine, self.spec = engine, engine.spec
+        self._listeners = [Listener(spec) for spec in engine.heads]
         self._first_rate = self.spec.sample_rate if sample_rate is None else sample_rate
         _check_rate(self._first_rate)
         self.reset()
@@ -87,6 +91,8 @@ class StreamingExtractor:
         """Forget everything that was heard; the next piece starts a new stream at time 0."""
         self.counts = Counts()
         self.state = self.engine.initial_state()
+        for listener in self._listeners:
+            listener.reset()
         self._ended = False
         self._pending: list[np.ndarray] = []
         self._heard = 0  # samples at the model's rate, the pending ones included
@@ -100,11 +106,18 @@ class StreamingExtractor:
         same = rate == self.spec.sample_rate
         self._resampler = None if same else _resampler(rate, self.spec.sample_rate)
 
-    def latency(self) -> dict[str, float]:
-        """`StreamSpec.latency`, with what the resampler of this stream adds."""
+    def latency(self) -> dict[str, Any]:
+        """`StreamSpec.latency`, with what the resampler of this stream adds; and of each head, under "heads".
+
+        A head has {"partial_ms", "final_ms"}: how long after the first frame of what it is about an event can come, and
+        how long after the last one the event that cannot change; at worst, without the time to compute.
+        """
         resampler_ms = resampler_delay_ms(self.sample_rate, self.spec.sample_rate)
         latency = self.spec.latency()
-        return {**latency, "resampler_ms": resampler_ms, "worst_age_ms": latency["worst_age_ms"] + resampler_ms}
+        latency |= {"resampler_ms": resampler_ms, "worst_age_ms": latency["worst_age_ms"] + resampler_ms}
+        # An event is as late as the frame that brings it, counted from the end of that frame's hop.
+        frame_ms = latency["worst_age_ms"] - 1000 * self.spec.hop_samples / self.spec.sample_rate
+        return {**latency, "heads": {one.spec.name: one.latency(frame_ms) for one in self._listeners}}
 
     def push(self, samples: np.ndarray, sample_rate: int | None = None) -> Output:
         """Hear one piece, (S,) or (S, channels), which are averaged; the frames that are ready now, often none.
@@ -143,7 +156,8 @@ class StreamingExtractor:
         missing = (end - self._next) * self.spec.hop_samples - self._pending_samples()
         rest = max(0, math.ceil(missing / self.spec.chunk_samples)) * self.spec.chunk_samples
         self._pend(np.zeros(rest + -self._pending_samples() % self.spec.chunk_samples, np.float32))
-        return self._run(end)
+        out = self._run(end)
+        return out._replace(events=out.events + tuple(e for one in self._listeners for e in one.finish()))
 
     def _drain(self) -> np.ndarray:
         """What the resampler still holds."""
@@ -165,18 +179,20 @@ class StreamingExtractor:
     def _run(self, end: int = NO_END) -> Output:
         """Run all full chunks; frames before the first and from `end` on are dropped."""
         size, parts = self.spec.chunk_samples, [np.zeros((0, self.spec.width), np.float32)]
-        first = max(0, self._next)
+        first, events = max(0, self._next), []
         if self._pending_samples() >= size:
             pending = np.concatenate(self._pending)
             full = len(pending) // size
             self._pending = [pending[full * size :].copy()]  # a copy, so that a long piece is not kept alive
             for chunk in pending[: full * size].reshape(full, 1, size):
-                frames, self.state, _ = self.engine.step(chunk, self.state)
+                frames, self.state, answers = self.engine.step(chunk, self.state)
                 # Numbers below 0 are frames before the audio; from `end` on they are of our own silence.
-                parts.append(frames[0, max(0, -self._next) : max(0, end - self._next)])
+                kept = slice(max(0, -self._next), max(0, min(self.spec.chunk_frames, end - self._next)))
+                parts.append(frames[0, kept])
+                events += [e for one in self._listeners for e in one.hear(answers, kept, self._next + kept.start)]
                 self._next += self.spec.chunk_frames
         frames = np.concatenate(parts)
-        return Output(frames, self.spec.end_s(np.arange(first, first + len(frames))))
+        return Output(frames, self.spec.end_s(np.arange(first, first + len(frames))), tuple(events))
 
     def _read(self, samples: np.ndarray) -> np.ndarray:
         """Any piece as (S,) float32, its bad samples mended and counted."""

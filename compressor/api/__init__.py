@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from speechpress.runtime.errors import SpeechpressError
     from speechpress.runtime.stream import StreamingExtractor
     from speechpress.runtime.verify import verify
-    from speechpress.verbs import distill, evaluate, export, profile, prune, quantize
+    from speechpress.verbs import distill, evaluate, export, head, profile, prune, quantize
 
     __version__: str
 
@@ -32,6 +32,7 @@ __all__ = [
     "distill",
     "evaluate",
     "export",
+    "head",
     "load_bundle",
     "load_encoder",
     "load_recipe",
@@ -51,7 +52,7 @@ _HOMES = {
     "load_recipe": "speechpress.compressor.recipe.files",
     "load_teacher": "speechpress.compressor.teachers.load",
     "verify": "speechpress.runtime.verify",
-    **dict.fromkeys(("distill", "evaluate", "export", "profile", "prune", "quantize"), "speechpress.verbs"),
+    **dict.fromkeys(("distill", "evaluate", "export", "head", "profile", "prune", "quantize"), "speechpress.verbs"),
 }
 
 

@@ -144,6 +144,7 @@ def quantize(
 
     Raises SpeechpressError for an unknown scheme, what is no checkpoint, or a folder in use.
     """
+    from speechpress.compressor.heads.files import read_heads
     from speechpress.compressor.quantize.ptq import prepare
     from speechpress.compressor.quantize.ptq import quantize as write
     from speechpress.compressor.quantize.scheme import CALIBRATED
@@ -151,8 +152,78 @@ def quantize(
 
     # Before the checkpoint and speech are read.
     known_scheme(scheme)
-    prepared = prepare(Path(checkpoint), None if data is None else Path(data), scheme in CALIBRATED)
+    heads = read_heads(checkpoint)
+    prepared = prepare(Path(checkpoint), None if data is None else Path(data), scheme in CALIBRATED, heads)
     return write(prepared, scheme, Path(out), say, budget_db, overwrite)
+
+
+def head(
+    checkpoint: PathLike,
+    task: str,
+    *,
+    data: PathLike,
+    out: PathLike | None = None,
+    name: str = "",
+    label: str | None = None,
+    labels: Sequence[str] = (),
+    clusters: int = 100,
+    layer: int | None = None,
+    kernel: int | None = None,
+    hidden: int = 0,
+    chunk_ms: Sequence[float] = (),
+    finetune: int = 0,
+    finetune_lr: float = 3e-5,
+    finetune_steps: int = 300,
+    steps: int = 300,
+    seeds: int = 3,
+    cache: PathLike | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+    say: OnText = _silent,
+) -> dict[str, Any]:
+    """Train a head on a student, which goes into its checkpoint.
+
+    Args:
+        checkpoint: a student's folder.
+        task: a kind (classify, ctc, units, speaker, vad, segment) or a task of the mini suite (ks, pr, asv, ...).
+        data: a labelled folder, a table with a column `path`, a Lhotse manifest, or the suite's corpora.
+        out: a copy of the checkpoint that gets the head; else the checkpoint itself.
+        name: of the head; else the task's usual one.
+        label: column of the answers; `labels`: all that there may be.
+        clusters, layer: of units.
+        kernel, hidden: frames and channels of a causal convolution before the answers.
+        chunk_ms: chunks in which a streaming student is heard; else those of its training.
+        finetune: how many of the top layers move as well; -1: all. `out` is needed then.
+        steps, seeds: of the head's training.
+        cache: a folder that keeps features; else they are computed anew.
+        overwrite: replace a head of that name.
+
+    Raises SpeechpressError for labels that do not fit the task, or a name or folder that is taken.
+    """
+    from speechpress.compressor.evaluate.heads import Budget
+    from speechpress.compressor.heads.learn import HeadOptions, Shape
+    from speechpress.compressor.heads.train import train_head
+
+    options = HeadOptions(
+        task=task,
+        data=Path(data),
+        out=None if out is None else Path(out),
+        name=name,
+        overwrite=overwrite,
+        column=label,
+        labels=tuple(labels),
+        shape=Shape(kernel, hidden),
+        clusters=clusters,
+        layer=layer,
+        chunks_ms=tuple(chunk_ms),
+        budget=Budget(steps=steps, seeds=seeds),
+        finetune=finetune,
+        finetune_lr=finetune_lr,
+        finetune_steps=finetune_steps,
+        cache=None if cache is None else Path(cache),
+        device=device,
+    )
+    return train_head(Path(checkpoint), options, say)
 
 
 def export(
@@ -163,6 +234,8 @@ def export(
     quantize: str | None = None,
     chunk_ms: Sequence[float] = (),
     layers: str = "last",
+    heads: str = "none",
+    head_tolerance: float = 0.05,
     offline_s: float = 10.0,
     overwrite: bool = False,
     allow_fallback: bool = False,
@@ -177,6 +250,8 @@ def export(
         quantize: a scheme; else the checkpoint's own, else the target's.
         chunk_ms: chunk sizes, the first is the default; else the target's.
         layers: last, all, or numbers such as "0,2,4", side by side in each frame.
+        heads: none, all of the checkpoint, or names such as "phones,vad"; frames come out as well.
+        head_tolerance: the share of its figure on held-out speech that a head may lose.
         offline_s: the longest recording that can be run at once, in seconds; 0: none.
         allow_fallback: accept a program that runs much beside its backend.
 
@@ -193,8 +268,8 @@ def export(
     place = target_of(target)
     # Not every backend runs every scheme.
     check_scheme(place, quantize or place.quantize)
-    planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers)
-    return write(planned, Path(out), overwrite, allow_fallback, say)
+    planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers, heads)
+    return write(planned, Path(out), overwrite, allow_fallback, say, head_tolerance)
 
 
 def evaluate(

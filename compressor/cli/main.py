@@ -8,16 +8,17 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import json_text
 
 from . import measure as cli_measure
 from .demo import demo
 from .eval import evaluate
+from .failures import fail, refused
+from .head import head
 from .options import BUNDLES, RUNS, Json, resume_words
 from .prune import prune
 from .quantize import quantize
@@ -224,6 +225,13 @@ def export_bundle(
     layers: Annotated[
         str, typer.Option(help="What comes out: last, all, or numbers such as 0,2,4, side by side in each frame.")
     ] = "last",
+    heads: Annotated[
+        str,
+        typer.Option(help="Heads that go along: none, all of the checkpoint, or names such as phones,vad,features."),
+    ] = "none",
+    head_tolerance: Annotated[
+        float, typer.Option(min=0, help="The share of its figure on held-out speech that a head may lose.")
+    ] = 0.05,
     offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once; 0: none.")] = 10.0,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Accept a program that runs much beside its backend.")
@@ -249,13 +257,13 @@ def export_bundle(
     from ..export.source import open_source
 
     source = open_source(source_name)
-    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers)
+    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers, heads)
     if not order.chunks:
         screen.say(f"{source.name} does not stream ({source.encoder.config.blockers[0]}): whole recordings and windows")
     name = "-".join([source.name, place.name, *([order.scheme] if order.scheme != "none" else [])])
     folder = choose_folder(out, BUNDLES, name, resume=False)
     with screen.busy("export") as say:
-        document = export(order, folder, overwrite, allow_fallback, say)
+        document = export(order, folder, overwrite, allow_fallback, say, head_tolerance)
     if not place.runs_here:
         screen.say(f"{place.backend} does not run here: check the golden clip on the device")
     screen.result(document, export_table(document), f"bundle: {folder}   next: compress verify {folder}")
@@ -286,6 +294,7 @@ def verify_bundle(
 
 
 app.command("eval")(evaluate)
+app.command("head")(head)
 app.command("prune")(prune)
 app.command("quantize")(quantize)
 app.command("profile")(cli_measure.profile)
@@ -320,18 +329,15 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         fail(error, "--json" in words)
+    except OSError as error:
+        # What the system refuses about a file that was named is the user's to mend; all else is ours.
+        if debug or error.filename is None:
+            raise
+        fail(refused(error), "--json" in words)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         # 128 + SIGINT, as shells tell it.
         raise SystemExit(130) from None
-
-
-def fail(error: SpeechpressError, json: bool) -> Any:
-    """Say what went wrong, on stderr, and with --json as the one document on stdout, and exit."""
-    if json:
-        sys.stdout.write(json_text({"error": str(error)}, ascii=True) + "\n")
-    sys.stderr.write(f"error: {error}\n")
-    raise SystemExit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from speechpress.devices.etdump import HEAD, SHARED
 from speechpress.devices.record import Record
 
 from ..views.numbers import megabytes
@@ -149,7 +150,14 @@ def _operator_tables(operators: dict[str, Any] | None) -> list[RenderableType]:
         by_operator.add_row(row["operator"], row["where"], f"{row['ms']:.3f}", f"{row['share']:.1%}")
     for row in operators["by_layer"][:12]:
         by_layer.add_row(row["layer"], f"{row['ms']:.3f}", f"{row['share']:.1%}")
-    return [by_operator, by_layer, Text(f"not delegated: {operators['outside_share']:.1%} of the time")]
+    outside = Text(f"not delegated: {operators['outside_share']:.1%} of the time")
+    return [by_operator, by_layer, outside, *_head_lines(operators["by_layer"])]
+
+
+def _head_lines(rows: list[dict[str, Any]]) -> list[Text]:
+    """The share of a chunk's time that each head takes, and what they have in common."""
+    shares = [f"{row['layer']} {row['share']:.1%}" for row in rows if row["layer"].startswith((f"{HEAD} ", SHARED))]
+    return [Text(f"heads: {', '.join(shares)} of the time of a chunk")] if shares else []
 
 
 def report_table(document: dict[str, Any]) -> Table:

@@ -48,6 +48,7 @@ def quantize(
     folder = checkpoint or newest(RUNS, screen.say)
     if report:
         return _report(screen, folder, scheme, data, budget_db, tasks, teacher, markdown)
+    from ..heads.files import read_heads
     from ..quantize.ptq import prepare
     from ..quantize.ptq import quantize as write
     from ..quantize.scheme import CALIBRATED
@@ -55,7 +56,7 @@ def quantize(
 
     chosen = scheme[0] if scheme else "int8-static"
     # Other schemes look at weights only and need no speech.
-    prepared = prepare(folder, data, chosen in CALIBRATED)
+    prepared = prepare(folder, data, chosen in CALIBRATED, read_heads(folder))
     place = choose_folder(out, RUNS, f"{folder.resolve().name}-{chosen}", resume=False)
     with screen.busy("quantize") as say:
         document = write(prepared, chosen, place, say, budget_db, overwrite)

@@ -255,4 +255,5 @@ def _lineage(card: Card) -> dict[str, Any]:
         "prune": card.get("prune"),
         "quantize": (card.get("quantize") or {}).get("scheme"),
         "notes": list(card.get("notes") or []),
+        "heads": dict(card.get("heads") or {}),
     }

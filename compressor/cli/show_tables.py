@@ -10,6 +10,7 @@ from rich.text import Text
 from ..export.tables import bundle_table, target_rows
 from ..recipe.schema import OBJECTIVES
 from ..views.numbers import giga_macs, megabytes, millions, milliseconds
+from .head import head_rows
 from .unfinished import words
 
 _PARTS = {
@@ -172,6 +173,8 @@ def _lineage_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     for name, share in pruned.get("layers", {}).items():
         rows.append((name, f"{share:.1%} zeros"))
     rows.append(("quantised for", info["quantize"]))
+    for name, line in info["heads"].items():
+        rows.append((f"head {name}", "; ".join(f"{key} {value}" for key, value in head_rows(line))))
     # A card of another's checkpoint says little of its making.
     return [(name, str(value)) for name, value in rows if value is not None]
 

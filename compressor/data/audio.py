@@ -18,10 +18,10 @@ from lhotse import AudioSource, MonoCut, MultiCut, Recording
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.regular import open_regular
 from speechpress.runtime.samples import LOUDEST
+from speechpress.runtime.sound.sound_file import MAX_WHOLE_SAMPLES, UnreadableAudio, go_to, open_sound, read_mono
+from speechpress.runtime.sound.sound_file import Skipped as Skipped
 
 from ..models.config import SAMPLE_RATE
-from .sound_file import MAX_WHOLE_SAMPLES, UnreadableAudio, go_to, open_sound, read_mono
-from .sound_file import Skipped as Skipped
 from .transforms import RefusedTransform, Transform, apply, file_rate, parse_transforms, speed
 
 MIN_DURATION_S = 0.1  # four receptive fields of a HuBERT front end

@@ -17,13 +17,13 @@ from lhotse import CutSet, Recording
 
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import json_text
+from speechpress.runtime.sound.sound_file import readable_name, wrong_length
 
 from ..models.config import SAMPLE_RATE
 from .audio import Cut, Skipped, UnreadableAudio, check_duration, cut_place, cut_samples, held_samples, read_samples
 from .labels import label, speakers
 from .manifest import TOLERANCE_S, BadValue, parse_json, read_cut_line, text_lines
 from .shar import is_shar, shar_cuts
-from .sound_file import readable_name, wrong_length
 from .speech_folder import THREADS, read_files, read_folder
 
 logger = logging.getLogger(__name__)

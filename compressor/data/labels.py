@@ -13,8 +13,7 @@ from typing import Literal
 from lhotse import MonoCut, MultiCut, SupervisionSegment
 
 from speechpress.runtime.errors import SpeechpressError
-
-from .sound_file import readable_name
+from speechpress.runtime.sound.sound_file import readable_name
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +27,13 @@ Labels = dict[str, str]
 def read_labels(path: Path) -> dict[str, Labels]:
     """The rows of a label file by the absolute path of the recording that each describes.
 
-    A remark in parentheses after a column's name is no part of the name.
+    A remark in parentheses after a column's name is no part of the name. Any other table (.csv, .tsv) is read as well;
+    its recordings are in a column `path` or `file_name`.
 
     Raises:
         SpeechpressError: with file:line, for a missing column, a row of the wrong length, or a path given twice.
     """
-    key, delimiter = LABEL_FILES[path.name]
+    key, delimiter = LABEL_FILES.get(path.name, ("path", "," if path.suffix.lower() == ".csv" else "\t"))
     said = readable_name(path)
     # A transcript between tabs may hold a lone quotation mark, which would swallow all rows up to the next one.
     quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
@@ -42,6 +42,8 @@ def read_labels(path: Path) -> dict[str, Labels]:
         reader = csv.reader(_lines(path, said), delimiter=delimiter, quoting=quoting)
         # Remarks such as "(seconds)" are for people; labels are asked for by the bare name.
         header = [re.sub(r"\s*\(.*\)\s*$", "", name).strip() for name in next(reader, [])]
+        if path.name not in LABEL_FILES and key not in header and "file_name" in header:
+            key = "file_name"
         if key not in header:
             return _no_column(path, key, header)
         for row in filter(None, reader):
@@ -78,9 +80,10 @@ def _lines(path: Path, said: str) -> Iterator[str]:
 
 
 def _no_column(path: Path, key: str, header: list[str]) -> dict[str, Labels]:
-    if path.name == "labels.tsv":
+    if path.name != "metadata.csv":
+        cut = "comma" if path.suffix.lower() == ".csv" else "tab"
         raise SpeechpressError(
-            f"{readable_name(path)}:1: no column {key!r} (tab-separated columns found: {', '.join(header) or 'none'})"
+            f"{readable_name(path)}:1: no column {key!r} ({cut}-separated columns found: {', '.join(header) or 'none'})"
         )
     # metadata.csv is a common name, so a table of something else is no mistake; labels.tsv is ours alone.
     logger.warning("%s has no column %r, so it is not read as labels", readable_name(path), key)

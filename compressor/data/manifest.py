@@ -21,9 +21,9 @@ from lhotse import AudioSource, MonoCut, MultiCut, Recording, SupervisionSegment
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import json_text
 from speechpress.runtime.regular import open_regular
+from speechpress.runtime.sound.sound_file import MAX_CHANNELS, MAX_RATE, MIN_RATE, UnreadableAudio, readable_name
 
 from .audio import Cut
-from .sound_file import MAX_CHANNELS, MAX_RATE, MIN_RATE, UnreadableAudio, readable_name
 from .transforms import ALLOWED, RefusedTransform, parse_transforms
 
 LINE_BYTES = 8 << 20

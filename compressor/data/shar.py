@@ -14,6 +14,7 @@ from typing import NamedTuple
 from lhotse import AudioSource
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.sound.sound_file import readable_name
 
 from .audio import Cut, Skipped, UnreadableAudio
 from .manifest import (
@@ -26,7 +27,6 @@ from .manifest import (
     refuse_inside,
     text_lines,
 )
-from .sound_file import readable_name
 
 
 class _Member(NamedTuple):

@@ -4,6 +4,7 @@ Shapes: S samples.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +13,33 @@ import numpy as np
 
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import json_text
+from speechpress.runtime.sound.sound_file import open_sound
 
 from ..models.config import SAMPLE_RATE
 from .audio import MIN_DURATION_S, UnreadableAudio, read_audio
-from .sound_file import open_sound
+
+
+@dataclass(frozen=True)
+class Noise:
+    """`pad_s` of silence before and after a recording, and pink noise under all of it, `snr_db` below the recording.
+
+    `seed` draws the noise; an infinite `snr_db` is none.
+    """
+
+    pad_s: float = 0.0
+    snr_db: float = math.inf
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Sound:
     """Files with the second at which each begins, added up; `crop_s` takes so much of the sum, from its middle or from
-    `start_s` on."""
+    `start_s` on; `noise` is put around and under that."""
 
     parts: tuple[tuple[str, float], ...]
     crop_s: float | None = None
     start_s: float | None = None
+    noise: "Noise | None" = None
 
     @property
     def place(self) -> str:
@@ -48,11 +62,25 @@ def read_sound(sound: Sound) -> np.ndarray:
             whole[start : start + len(wave)] += wave
     if len(whole) < MIN_DURATION_S * SAMPLE_RATE:
         raise UnreadableAudio(sound.parts[0][0], f"too short: {len(whole) / SAMPLE_RATE:.3f} s")
-    if sound.crop_s is None:
-        return whole
-    wanted = round(sound.crop_s * SAMPLE_RATE)
-    start = max(0, (len(whole) - wanted) // 2) if sound.start_s is None else round(sound.start_s * SAMPLE_RATE)
-    return whole[start : start + wanted]
+    if sound.crop_s is not None:
+        wanted = round(sound.crop_s * SAMPLE_RATE)
+        start = max(0, (len(whole) - wanted) // 2) if sound.start_s is None else round(sound.start_s * SAMPLE_RATE)
+        whole = whole[start : start + wanted]
+    return whole if sound.noise is None else noisy(whole, sound.noise)
+
+
+def noisy(wave: np.ndarray, noise: Noise) -> np.ndarray:
+    """(S,) float32 -> (S',) float32."""
+    padded = np.pad(wave, round(noise.pad_s * SAMPLE_RATE))
+    if math.isinf(noise.snr_db):
+        return padded
+    spectrum = np.fft.rfft(np.random.default_rng(noise.seed).standard_normal(len(padded)))
+    # Pink: power falls with frequency; nothing at 0 Hz.
+    spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1))
+    spectrum[0] = 0
+    pink = np.fft.irfft(spectrum, len(padded))
+    level = np.sqrt((wave.astype(np.float64) ** 2).mean()) * 10 ** (-noise.snr_db / 20)
+    return (padded + pink * (level / max(pink.std(), 1e-12))).astype(np.float32)
 
 
 def identity(sound: Sound) -> str:
@@ -61,7 +89,9 @@ def identity(sound: Sound) -> str:
     A file that cannot be looked at has an identity too; reading it says what is wrong.
     """
     facts = [[*_file_facts(Path(path)), start_s] for path, start_s in sound.parts]
-    return hashlib.sha256(json_text([facts, sound.crop_s, sound.start_s], ascii=True).encode()).hexdigest()[:32]
+    # Only where there is some: sounds without any keep the names under which their features were kept before.
+    noise = [] if sound.noise is None else [sound.noise.pad_s, str(sound.noise.snr_db), sound.noise.seed]
+    return hashlib.sha256(json_text([facts, sound.crop_s, sound.start_s, *noise], ascii=True).encode()).hexdigest()[:32]
 
 
 def _file_facts(path: Path) -> tuple[str, int, int]:
@@ -83,7 +113,8 @@ def durations_s(sounds: Iterable[Sound]) -> dict[Sound, float]:
             if path not in files:
                 files[path] = _header_s(path)
         whole = max(start_s + files[path] for path, start_s in sound.parts)
-        found[sound] = whole if sound.crop_s is None else min(whole, sound.crop_s)
+        heard = whole if sound.crop_s is None else min(whole, sound.crop_s)
+        found[sound] = heard + (2 * sound.noise.pad_s if sound.noise else 0.0)
     return found
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from lhotse import Recording
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.sound.sound_file import Skipped, UnreadableAudio, knows, readable_name
 
 from .audio import Cut, cut_place, probe
 from .labels import LABEL_FILES, Labels, attach, librispeech_speakers, read_labels
-from .sound_file import Skipped, UnreadableAudio, knows, readable_name
 
 logger = logging.getLogger(__name__)
 

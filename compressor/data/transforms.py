@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from .sound_file import MAX_RATE, MIN_RATE
+from speechpress.runtime.sound.sound_file import MAX_RATE, MIN_RATE
 
 # A file is at most so much longer than its recording: a short cut cannot ask for hours of it.
 MAX_SPEED = 4.0  # and at least a quarter

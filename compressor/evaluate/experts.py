@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.sounds import identity
-from ..tasks.kinds import GRID_SAMPLES, KINDS, SPLITS, Item
+from ..tasks.kinds import GRID_SAMPLES, KINDS, SPLITS, Item, speech_frames
 from ..tasks.metrics import (
+    detection_counts,
     diarization_counts,
     edit_counts,
     equal_error_rate,
     error_rate,
+    half_total_error,
     mean_f1,
     slot_cer,
     slot_counts,
@@ -38,12 +40,13 @@ from .heads import (
     Voice,
     ctc_loss,
     greedy,
+    inside,
     margin_loss,
     padded,
     padded_frames,
     permutation_free_loss,
 )
-from .store import FeatureStore
+from .store import Features
 
 BATCH = 32
 SLOT_SAMPLES = 960  # slots are looked for every 60 ms
@@ -82,7 +85,7 @@ class TaskHead:
 
     statistic: Callable[[np.ndarray], float]
 
-    def __init__(self, task: Task, store: FeatureStore, hop_samples: int) -> None:
+    def __init__(self, task: Task, store: Features, hop_samples: int) -> None:
         self.task, self.hop_samples = task, hop_samples
         self.items = {split: task.part(split) for split in SPLITS}
         self.train_count = len(self.items["train"])
@@ -305,6 +308,37 @@ class DiarizeHead(TaskHead):
         return np.array(rows)
 
 
+class SpeechHead(TaskHead):
+    """Whether somebody speaks, frame by frame."""
+
+    statistic = staticmethod(half_total_error)
+
+    def head(self) -> Head:
+        return LinearTokens(self.frames.layers, self.frames.width, 2)
+
+    def logits(self, head: Head, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(B, T), above 0 for speech, and lengths."""
+        scores, lengths = head(*self.frames.batch(numbers))
+        return scores[..., 1] - scores[..., 0], lengths
+
+    def wanted(self, number: int, frames: int) -> np.ndarray:
+        return speech_frames(self.item(number).target, frames, self.hop_samples)
+
+    def loss(self, head: Head, rows: Sequence[int]) -> Tensor:
+        logits, lengths = self.logits(head, rows)
+        true = [torch.from_numpy(self.wanted(row, n)).float() for row, n in zip(rows, lengths.tolist(), strict=True)]
+        each = F.binary_cross_entropy_with_logits(logits, padded(true)[0], reduction="none")
+        return (each * inside(lengths, each.shape[1])).sum() / lengths.sum()
+
+    def counts(self, head: Head, split: str) -> np.ndarray:
+        rows = []
+        for numbers in self.batches(split):
+            logits, lengths = self.logits(head, numbers)
+            for number, row, n in zip(numbers, logits, lengths.tolist(), strict=True):
+                rows.append(detection_counts(self.wanted(number, n), (row[:n] > 0).numpy()))
+        return np.array(rows)
+
+
 HEADS: dict[str, type[TaskHead]] = {
     "ctc": CtcHead,
     "words": WordsHead,
@@ -312,4 +346,5 @@ HEADS: dict[str, type[TaskHead]] = {
     "slots": SlotsHead,
     "verify": VerifyHead,
     "diarize": DiarizeHead,
+    "speech": SpeechHead,
 }

@@ -49,13 +49,13 @@ class Frames:
         sample = torch.cat([read(number).float() for number in some])
         std, mean = torch.std_mean(sample, dim=0, correction=0)
         # A dimension that never changes would be divided by 0.
-        self._scale = 1 / std.clamp_min(1e-4)
-        self._shift = -mean * self._scale
+        self.scale = 1 / std.clamp_min(1e-4)
+        self.shift = -mean * self.scale
         self.layers, self.width = sample.shape[1:]
 
     def one(self, number: int) -> Tensor:
         """(T, L, D) of a clip."""
-        return torch.addcmul(self._shift, self._read(number).float(), self._scale)
+        return torch.addcmul(self.shift, self._read(number).float(), self.scale)
 
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(B, T, L, D) and the lengths (B,)."""

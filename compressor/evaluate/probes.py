@@ -38,6 +38,7 @@ class Part:
 
 
 Parts = dict[str, Part]
+Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,16 @@ def pooled(layers: Sequence[Tensor], norm: bool = True) -> Tensor:
 
 def standardized(parts: Parts) -> Parts:
     """Scale every layer and dimension with the mean and deviation of the training clips."""
-    # A single training clip has no unbiased deviation.
-    std, mean = torch.std_mean(parts["train"].x, dim=0, correction=0)
-    # What is the same in all clips is left as it is, not divided by 0.
-    std = torch.where(std > 1e-6, std, torch.ones_like(std))
+    std, mean = deviation(parts["train"].x)
     return {name: replace(part, x=(part.x - mean) / std) for name, part in parts.items()}
+
+
+def deviation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard deviation and mean over clips (N, L, D), each (L, D)."""
+    # A single training clip has no unbiased deviation.
+    std, mean = torch.std_mean(x, dim=0, correction=0)
+    # What is the same in all clips is left as it is, not divided by 0.
+    return torch.where(std > 1e-6, std, torch.ones_like(std)), mean
 
 
 def fit(parts: Parts, classes: int, lr: float, weight_decay: float, seed: int) -> tuple[tuple[float, float], Probe]:
@@ -136,11 +142,21 @@ def accuracy(logits: Tensor, y: Tensor) -> float:
 
 def probe(parts: Parts, classes: int, seeds: int = 3) -> Score:
     """Sweep learning rate and weight decay on val with one seed, then train the best with every seed and test it."""
+    return probed(parts, classes, seeds)[0]
+
+
+def probed(parts: Parts, classes: int, seeds: int = 3) -> tuple[Score, Tensors]:
+    """As `probe`, and the numbers of the probe that is best on val: those of `Probe`, and `shift` and `scale`.
+
+    A clip's (L, D) times `scale` plus `shift` is what the probe was trained on.
+    """
     with one_thread():
-        return _probe(standardized(parts), classes, seeds)
+        std, mean = deviation(parts["train"].x)
+        score, best = _probe(standardized(parts), classes, seeds)
+    return score, {**best.state_dict(), "scale": 1 / std, "shift": -mean / std}
 
 
-def _probe(parts: Parts, classes: int, seeds: int) -> Score:
+def _probe(parts: Parts, classes: int, seeds: int) -> tuple[Score, Probe]:
     swept = [(fit(parts, classes, lr, decay, seed=0), lr, decay) for lr, decay in SWEEP]
     (best, first), lr, decay = max(swept, key=lambda item: item[0][0])
     # Seed 0 was trained in the sweep.
@@ -148,7 +164,7 @@ def _probe(parts: Parts, classes: int, seeds: int) -> Score:
     tests = tuple(_score(trained, parts["test"])[0] for _, trained in runs)
     weights = torch.stack([trained.layer_weights.detach() for _, trained in runs]).mean(0)
     mean = sum(tests) / len(tests)
-    return Score(
+    score = Score(
         test=mean,
         val=sum(score[0] for score, _ in runs) / len(runs),
         ci95=wilson(mean, len(parts["test"].y)),
@@ -157,6 +173,7 @@ def _probe(parts: Parts, classes: int, seeds: int) -> Score:
         lr=lr,
         weight_decay=decay,
     )
+    return score, max(runs, key=lambda run: run[0])[1]
 
 
 @contextlib.contextmanager

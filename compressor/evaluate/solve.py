@@ -21,7 +21,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import json_text
 
 from ..data.sounds import identity
-from ..models.checkpoint import read_json
+from ..models.checkpoint import read_json, write_tensors
 from ..models.events import OnText
 from ..tasks.kinds import KINDS, SPLITS, Item, is_error
 from ..tasks.metrics import bootstrap
@@ -30,9 +30,11 @@ from . import probes
 from .experts import HEADS, TaskHead
 from .features import Upstream
 from .heads import Budget, Head, train
-from .probes import Part, Parts, probe, wilson
+from .probes import Part, Parts, Tensors, probed, wilson
 from .qbe import solve_search
-from .store import FeatureStore
+from .store import Features, FeatureStore
+
+Keep = Callable[[Tensors], None]
 
 
 @dataclass(frozen=True)
@@ -64,21 +66,23 @@ def solve(
     hop_samples: int,
     budget: Budget,
     breathe: Callable[[], None] = lambda: None,
+    keep: Keep | None = None,
 ) -> TaskScore:
     """Solve any task on features that are in the store; `hop_samples` is the upstream's.
 
-    `breathe` is called at every step of training; what it raises ends the work.
+    `breathe` is called at every step of training; what it raises ends the work. `keep` is given the numbers of the head
+    that is best on val, and its scale of features; not of folds, which have a head each, nor where nothing is trained.
     """
     if task.folds:
         return averaged([solve(fold, store, hop_samples, budget, breathe) for fold in task.folds], task)
     kind = KINDS[task.kind]
     if kind.features == "means":
-        return solve_classes(task, store, budget)
+        return solve_classes(task, store, budget, keep)
     if not kind.trained:
         return TaskScore(**solve_search(task, store))
     task_head = HEADS[task.kind](task, store, hop_samples)
     with probes.one_thread():
-        return solve_trained(task_head, budget, breathe)
+        return solve_trained(task_head, budget, breathe, keep)
 
 
 def averaged(scores: list[TaskScore], task: Task) -> TaskScore:
@@ -94,13 +98,15 @@ def averaged(scores: list[TaskScore], task: Task) -> TaskScore:
     )
 
 
-def solve_classes(task: Task, store: FeatureStore, budget: Budget) -> TaskScore:
+def solve_classes(task: Task, store: Features, budget: Budget, keep: Keep | None = None) -> TaskScore:
     """Keywords, intents, speakers, emotions: a mean over time and a linear layer, as SUPERB has them."""
-    score = probe(*class_parts(task, store), budget.seeds)
+    score, tensors = probed(*class_parts(task, store), budget.seeds)
+    if keep is not None:
+        keep(tensors)
     return TaskScore(**asdict(score))
 
 
-def class_parts(task: Task, store: FeatureStore) -> tuple[Parts, int]:
+def class_parts(task: Task, store: Features) -> tuple[Parts, int]:
     """Means and class numbers of every split, and how many classes there are."""
     classes = task.classes
     parts = {}
@@ -111,7 +117,12 @@ def class_parts(task: Task, store: FeatureStore) -> tuple[Parts, int]:
     return parts, len(classes)
 
 
-def solve_trained(task_head: TaskHead, budget: Budget, breathe: Callable[[], None] = lambda: None) -> TaskScore:
+def solve_trained(
+    task_head: TaskHead,
+    budget: Budget,
+    breathe: Callable[[], None] = lambda: None,
+    keep: Keep | None = None,
+) -> TaskScore:
     """Sweep the learning rate on val with one seed and short trials, train the best with every seed, test each."""
     sign = 1 if is_error(task_head.task.metric) else -1
     statistic = type(task_head).statistic
@@ -123,6 +134,9 @@ def solve_trained(task_head: TaskHead, budget: Budget, breathe: Callable[[], Non
     _, lr = min(swept, key=lambda entry: entry[0])
     heads = [train(task_head, budget, lr, seed, breathe) for seed in range(budget.seeds)]
     val = [statistic(evaluated(task_head, head, "val")) for head in heads]
+    if keep is not None:
+        best = heads[int(np.argmin([sign * one for one in val]))]
+        keep({**best.state_dict(), "scale": task_head.frames.scale, "shift": task_head.frames.shift})
     counts = np.stack([evaluated(task_head, head, "test") for head in heads])
     seeds = tuple(statistic(one) for one in counts)
     weights = torch.stack([head.mix.weights.detach() for head in heads]).mean(0)
@@ -179,6 +193,15 @@ class ScoreStore:
     def put(self, key: str, score: TaskScore) -> None:
         if self.folder is not None:
             write_json(self.folder / f"{key}.json", asdict(score))
+
+    def keep(self, key: str) -> Keep | None:
+        """What takes the numbers of the head that was scored; they lie beside its score."""
+        return None if self.folder is None or not key else lambda tensors: write_tensors(self.head_path(key), tensors)
+
+    def head_path(self, key: str) -> Path:
+        """Where the head of a score lies, if it was kept."""
+        assert self.folder is not None
+        return self.folder / f"{key}.safetensors"
 
 
 def solve_jobs(
@@ -240,7 +263,10 @@ class _Run:
         score = self.scores.get(key) if key else None
         known = score is not None
         if score is None:
-            score = solve(job.task, self.kept[job.upstream], upstream.hop_samples, self.budget, self._breathe)
+            # Of the student alone: nobody hangs heads on what it is only compared with.
+            keep = self.scores.keep(key) if job.upstream == "student" and job.label == job.task.name else None
+            store = self.kept[job.upstream]
+            score = solve(job.task, store, upstream.hop_samples, self.budget, self._breathe, keep)
             if key:
                 self.scores.put(key, score)
         with self._lock:

@@ -15,6 +15,7 @@ import sys
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -123,6 +124,16 @@ class Shelf:
                     f"{path}: cannot be read ({error}); delete the folder {self.folder}, it is a cache"
                 ) from error
         return self._arrays[path]
+
+
+class Features(Protocol):
+    """Where heads read what was heard, by the identity of the sound."""
+
+    def frames(self, name: str) -> np.ndarray:
+        """(T, L, D) float16."""
+
+    def means(self, names: Sequence[str]) -> Tensor:
+        """(N, L, D) float32."""
 
 
 class FeatureStore:

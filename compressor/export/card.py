@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from speechpress.runtime.answers.golden import describe as describe_answers
+from speechpress.runtime.answers.golden import worst
 from speechpress.runtime.bundle import layer_words, output_layers
 from speechpress.runtime.escape import markdown_text
 from speechpress.runtime.parity import describe
@@ -32,6 +34,17 @@ from speechpress.runtime.stream import StreamingExtractor
 
 stream = StreamingExtractor(PteEngine("{folder}", chunk_ms={chunk_ms:g}, threads=1))
 frames, end_s, events = stream.push(samples)  # pieces of any size; then stream.flush()
+```
+"""
+
+
+PYTHON_EVENTS = """
+`events` is what its heads say, each with head, kind, label, start_s, end_s, score, and whether it is final:
+
+```python
+for event in events:
+    if event.final:
+        print(f"{{event.start_s:.2f}} s: {{event.head}} {{event.label}} ({{event.score:.2f}})")
 ```
 """
 
@@ -73,12 +86,15 @@ def card(document: dict[str, Any], folder: str) -> str:
     lines += [
         f"- {method} against the checkpoint: {describe(figures)}" for method, figures in document["parity"].items()
     ]
+    lines += [f"- {markdown_text(line)}" for line in head_lines(document)]
     lines += [f"- {markdown_text(line)}" for line in score_lines(document["lineage"].get("scores"))]
     if not target["runs_here"]:
         lines.append("- it was made without being run: check the golden clip on the device")
     lines += ["", "Check this copy with: `compress verify` and this folder.", "", "## Python"]
     shown = PYTHON_STREAM if streams else PYTHON_OFFLINE
     chunk_ms = streams[0]["chunk_ms"] if streams else 0
+    if document.get("heads") and streams:
+        shown += PYTHON_EVENTS
     text = "\n".join(lines) + "\n" + shown.format(folder=folder, chunk_ms=chunk_ms, width=features["width"])
     if target["name"].startswith("android"):
         # Maven knows no local versions such as 1.5.1+cpu.
@@ -90,6 +106,28 @@ def output_words(features: dict[str, Any]) -> str:
     """Which layers come out of how many, for people."""
     layers = output_layers(features)
     return f"{layer_words(layers)}{', side by side,' * (len(layers) > 1)} of {features['layers']}"
+
+
+def head_lines(document: dict[str, Any]) -> list[str]:
+    """Heads of a bundle for people: what each answers, how close it is, and what the bundle costs it."""
+    lines = []
+    for head in document.get("heads", []):
+        count = len([label for label in head["labels"] if label])
+        line = f"head {head['name']}: {head['kind']}" + (f", {count} label{'s' * (count != 1)}" if count else "")
+        figures = [each for outputs in head["parity"].values() for each in outputs.values()]
+        line += f"; against the checkpoint: {describe_answers(worst(figures))}" if figures else "; not run here"
+        lines.append(line + metric_words(head.get("metrics")))
+    return lines
+
+
+def metric_words(metrics: dict[str, Any] | None) -> str:
+    """What a bundle costs a head, as the end of a line."""
+    if not metrics or "lost" not in metrics:
+        return f"; not measured on held-out speech: {metrics['note']}" if metrics and "note" in metrics else ""
+    return (
+        f"; {metrics['metric']} {metrics['before']:.3f} by the checkpoint, {metrics['after']:.3f} from the bundle "
+        f"({metrics['clips']} held-out clips, {metrics['method']})"
+    )
 
 
 def score_lines(scores: dict[str, Any] | None) -> list[str]:

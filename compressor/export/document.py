@@ -1,7 +1,8 @@
 """bundle.json before anything is lowered: what there is to know of an encoder on a target. See docs/bundle.md."""
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +14,14 @@ from speechpress.runtime.bundle import PROGRAM, SCHEMA
 from speechpress.runtime.parity import worst
 from speechpress.runtime.spec import StreamSpec
 
+from ..heads.files import KeptHead
+from ..models.answering import specs_of
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
 from ..models.streaming import StreamingEncoder
 from ..quantize.scheme import Quantization
-from ..targets import Target
+from ..targets import HEAD_TOLERANCES, Target
+from .answers import entries
 from .source import Source
 
 
@@ -32,6 +36,7 @@ class ExportPlan:
     max_samples: int  # 0: no whole recordings
     window_samples: int  # 0 when it streams
     layers: tuple[int, ...]  # that come out side by side
+    heads: Mapping[str, KeptHead] = field(default_factory=dict)  # that the encoder carries
 
     @property
     def encoder(self) -> Encoder:
@@ -46,8 +51,9 @@ def facts(planned: ExportPlan) -> dict[str, Any]:
     """The part of bundle.json that is known before anything is lowered."""
     config = planned.encoder.config
     window = planned.window_samples
+    heads = entries(specs_of(planned.encoder), HEAD_TOLERANCES[planned.scheme])
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMA if heads else 1,
         "name": planned.source.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "audio": {
@@ -84,6 +90,8 @@ def facts(planned: ExportPlan) -> dict[str, Any]:
         "tolerance": planned.target.tolerances[planned.scheme],
         "lineage": planned.source.lineage | _ranges_from(planned.quantization),
         "versions": _versions(),
+        # Not as an empty list: a bundle without heads is read by those who know of none.
+        **({"heads": heads} if heads else {}),
     }
 
 
@@ -142,6 +150,7 @@ def summary(out: Path, document: dict[str, Any]) -> dict[str, Any]:
         "chunk_ms": [entry["chunk_ms"] for entry in document["streams"]],
         "parity": worst(list(parity.values())) if parity else None,
         "parity_per_method": parity,
+        "heads": document.get("heads", []),
         "tolerance": document["tolerance"],
         "delegated_time": min(shares) if shares else None,
         "delegation": document["delegation"],

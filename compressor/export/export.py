@@ -3,40 +3,41 @@
 Shapes: S samples, C frames of a chunk, T frames, D width.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from speechpress.runtime.atomic import atomic_folder
 from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, digest, is_bundle, read_bundle
-from speechpress.runtime.engine import PteEngine, PteModel
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
-from speechpress.runtime.parity import Parity, compare_layers, describe, within, worst
-from speechpress.runtime.program_checks import constants, run_golden, stream
+from speechpress.runtime.parity import describe, within, worst
+from speechpress.runtime.program_checks import constants, run_golden
 
+from ..models.answering import with_heads
 from ..models.checkpoint import sha256, write_json, write_tensors
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
 from ..models.events import OnText
 from ..models.input_norm import MAX_AT_ONCE_S
-from ..models.streaming import StreamingEncoder, chunk_frames_of
-from ..quantize.fake_quant import check_operators, simulated
+from ..models.streaming import chunk_frames_of
+from ..quantize.fake_quant import check_operators
 from ..quantize.scheme import Quantization, by_scheme
 from ..targets import MIN_DELEGATED, WINDOW_MS, Target, check_scheme
 from . import delegation
+from .answers import NONE, choose_heads, judge, together, with_parity
 from .card import write_card
+from .closeness import GOLDEN_S, golden, inputs, noise, on_noise
 from .document import ExportPlan, facts, min_samples, summary
 from .half import HalfOffline, HalfStep
+from .head_loss import TOLERANCE, head_losses, judge_losses
 from .lower import Lowered, Method, lower
 from .prepare import Offline, prepared_step
 from .pt2e import as_prepared
-from .source import Source, golden_clip
+from .source import Source
 
-# Seconds. RANDOM_S is no whole number of usual chunks, so that the last one has to be filled up.
-OFFLINE_S, GOLDEN_S, RANDOM_S = 10.0, 2.0, 1.3
+OFFLINE_S = 10.0
 
 
 def plan(
@@ -46,14 +47,17 @@ def plan(
     chunks_ms: tuple[float, ...] = (),
     offline_s: float = OFFLINE_S,
     layers: str = "last",
+    heads: str = NONE,
 ) -> ExportPlan:
-    """Settle what is left open, and refuse what cannot be.
+    """Settle what is left open, and refuse what cannot be. `heads`: see `answers.choose_heads`.
 
     Raises:
         SpeechpressError: chunks for an encoder that does not stream, or of no whole frames; a quantisation that the
             backend cannot run or that lacks calibration; an offline limit shorter than the golden clip (0 leaves
-            whole recordings out); layers that there are not.
+            whole recordings out); layers or heads that there are not, or heads that do not fit.
     """
+    kept = choose_heads(source, heads)
+    source = replace(source, encoder=with_heads(source.encoder, kept))
     config, quantization = source.encoder.config, choose_quantization(source, target, quantize)
     if config.blockers and chunks_ms:
         raise SpeechpressError(
@@ -78,7 +82,7 @@ def plan(
         )
     window = round(WINDOW_MS * SAMPLE_RATE / 1000) if config.blockers else 0
     outputs = choose_layers(layers, config.num_layers)
-    return ExportPlan(source, target, quantization, chunks, round(offline_s * SAMPLE_RATE), window, outputs)
+    return ExportPlan(source, target, quantization, chunks, round(offline_s * SAMPLE_RATE), window, outputs, kept)
 
 
 def choose_layers(text: str, depth: int) -> tuple[int, ...]:
@@ -115,16 +119,23 @@ def choose_quantization(source: Source, target: Target, quantize: str | None) ->
 
 
 def export(
-    planned: ExportPlan, out: Path, overwrite: bool = False, allow_fallback: bool = False, say: OnText = print
+    planned: ExportPlan,
+    out: Path,
+    overwrite: bool = False,
+    allow_fallback: bool = False,
+    say: OnText = print,
+    head_tolerance: float = TOLERANCE,
 ) -> dict[str, Any]:
     """Write a bundle, or nothing: what stood at `out` is only replaced by one that passed its checks.
+
+    `head_tolerance`: the share of its own figure that a head may lose on held-out speech.
 
     Returns:
         What `compress export --json` prints.
 
     Raises:
-        CheckFailed: the program is not as close to the checkpoint as the target asks, or its backend takes less than
-            95 % of the time and that was not allowed.
+        CheckFailed: the program, or a head in it, is not as close to the checkpoint as the target asks, a head lost too
+            much, or its backend takes less than 95 % of the time and that was not allowed.
         SpeechpressError: `out` exists, the encoder cannot be lowered, or the folder cannot be written.
     """
     if out.exists() and not overwrite:
@@ -140,6 +151,10 @@ def export(
         if planned.target.runs_here:
             say("running each of them, and comparing with the checkpoint")
             document |= _measured(planned, folder, lowered)
+            judge(document)
+            if planned.heads and (planned.chunks or planned.max_samples):
+                losses = head_losses(planned, folder, head_tolerance, say)
+                document["heads"] = [head | {"metrics": losses[head["name"]]} for head in document["heads"]]
         # Again, because the digest is over what has been measured too.
         _seal(folder, document)
         write_card(folder, document)
@@ -154,9 +169,9 @@ def _program(planned: ExportPlan) -> tuple[dict[str, Method], dict[str, Any]]:
     offline = offline_module(encoder, half, layers)
     if planned.max_samples:
         samples = torch.export.Dim("samples", min=min_samples(planned), max=planned.max_samples)
-        methods["offline"] = Method(offline, (_noise(32_000),), ({1: samples},))
+        methods["offline"] = Method(offline, (noise(32_000),), ({1: samples},), heads=bool(planned.heads))
     if planned.window_samples:
-        methods["window"] = Method(offline, (_noise(planned.window_samples),))
+        methods["window"] = Method(offline, (noise(planned.window_samples),))
     return methods, constants(facts(planned))
 
 
@@ -173,28 +188,10 @@ def offline_module(encoder: Encoder, half: bool, layers: tuple[int, ...] = ()) -
     return HalfOffline(offline) if half else offline
 
 
-def _noise(samples: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(1, samples, generator=torch.Generator().manual_seed(seed)) * 0.1
-
-
-@torch.inference_mode()
-def _golden(planned: ExportPlan) -> dict[str, torch.Tensor]:
-    """The clip, and what the checkpoint itself makes of it."""
-    audio, encoder, layers = torch.from_numpy(golden_clip(GOLDEN_S)), planned.encoder, planned.layers
-    golden = {"audio": audio}
-    if planned.max_samples:
-        golden["frames_offline"] = encoder(audio[None], layers=layers)[0]
-    for chunk in planned.chunks:
-        golden[f"frames_{chunk}"] = encoder(audio[None], chunk_frames=chunk, layers=layers)[0]
-    if planned.window_samples:
-        golden["frames_window"] = encoder(audio[None, -planned.window_samples :], layers=layers)[0]
-    return golden
-
-
 def _write(planned: ExportPlan, lowered: Lowered, folder: Path) -> dict[str, Any]:
     """Program, golden clip and a first document."""
     (folder / PROGRAM).write_bytes(lowered.program)
-    write_tensors(folder / GOLDEN, _golden(planned))
+    write_tensors(folder / GOLDEN, golden(planned))
     names = (PROGRAM, GOLDEN)
     files = {n: {"sha256": sha256(folder / n), "size_bytes": (folder / n).stat().st_size} for n in names}
     document = facts(planned) | {"files": files}
@@ -211,64 +208,21 @@ def _seal(folder: Path, document: dict[str, Any]) -> None:
 def _measured(planned: ExportPlan, folder: Path, lowered: Lowered) -> dict[str, Any]:
     """Parity on the golden clip, the worse of it and of noise, and the share of time on the backend, per method."""
     bundle = read_bundle(folder)
-    parity, noise = run_golden(bundle), _random_parity(planned, folder)
-    inputs = _inputs(planned)
+    speech, random = run_golden(bundle), on_noise(planned, folder)
+    given = inputs(planned)
     shares = {
-        name: delegation.report(folder / PROGRAM, name, inputs[name], lowered.fallback[name], lowered.delegated[name])
+        name: delegation.report(folder / PROGRAM, name, given[name], lowered.fallback[name], lowered.delegated[name])
         | {"layers": delegation.layers(lowered, name)}
-        for name in inputs
+        for name in given
     }
-    together = {name: worst([parity[name], noise[name]]) for name in parity}
-    return {"parity": together, "delegation": shares}
-
-
-@torch.inference_mode()
-def _random_parity(planned: ExportPlan, folder: Path) -> dict[str, Parity]:
-    """The program against the checkpoint on noise: chunk by chunk, and the shortest and the longest recording.
-
-    Noise lies beyond ranges that were measured on speech; a program that has such is held against a simulation of it.
-    """
-    encoder, layers, parity = planned.encoder, planned.layers, {}
-    audio = _loud_and_soft(round(RANDOM_S * SAMPLE_RATE))
-    if any(operator.how == "static" for operator in planned.quantization.operators.values()):
-        encoder = simulated(encoder, planned.quantization)
-    for chunk in planned.chunks:
-        engine = PteEngine(folder, encoder.config.stream_spec(chunk).chunk_ms)
-        wanted = encoder(audio[None], chunk_frames=chunk, layers=layers)[0].numpy()
-        parity[f"step_{chunk}"] = compare_layers(stream(engine, audio.numpy()), wanted, len(layers))
-
-    def heard(run: Callable[[np.ndarray], np.ndarray], samples: int) -> Parity:
-        noise = _loud_and_soft(samples)
-        return compare_layers(run(noise.numpy()), encoder(noise[None], layers=layers)[0].numpy(), len(layers))
-
-    model = PteModel(folder)
-    if planned.max_samples:
-        # The ends too: a size may have become fixed on the way, which no compiler says.
-        lengths = (min_samples(planned), len(audio), planned.max_samples)
-        parity["offline"] = worst([heard(model.offline, samples) for samples in lengths])
-    if planned.window_samples:
-        parity["window"] = heard(model.window, planned.window_samples)
-    return parity
-
-
-def _loud_and_soft(samples: int) -> torch.Tensor:
-    """(S,) noise whose loudness comes and goes."""
-    # From 0.2 to 2.2 and back in 1.2 s, so that whatever scales by loudness has something to follow.
-    return _noise(samples, seed=1)[0] * (1.2 + torch.sin(torch.arange(samples) / 3000))
-
-
-def _inputs(planned: ExportPlan) -> dict[str, list[np.ndarray]]:
-    """What each method is timed with."""
-    inputs = {}
-    for chunk in planned.chunks:
-        step = StreamingEncoder(planned.encoder, chunk)
-        state = [tensor.numpy() for tensor in step.initial_state().values()]
-        inputs[f"step_{chunk}"] = [_noise(step.spec.chunk_samples).numpy(), *state]
-    if planned.max_samples:
-        inputs["offline"] = [_noise(32_000).numpy()]
-    if planned.window_samples:
-        inputs["window"] = [_noise(planned.window_samples).numpy()]
-    return inputs
+    found = {
+        "parity": {name: worst([speech[name].frames, random[name].frames]) for name in speech},
+        "delegation": shares,
+    }
+    if not bundle.heads:
+        return found
+    answers = {name: together(speech[name].answers, random[name].answers) for name in speech}
+    return found | {"heads": with_parity(bundle.document["heads"], answers)}
 
 
 def _judge(document: dict[str, Any], allow_fallback: bool) -> None:
@@ -281,6 +235,7 @@ def _judge(document: dict[str, Any], allow_fallback: bool) -> None:
                 f"{document['quantize']!r} must keep {describe(tolerance)}. Nothing was written. "
                 "Try --quantize int8-linear or --quantize none"
             )
+    judge_losses(document)
     for method, share in document["delegation"].items():
         if share["time_share"] < MIN_DELEGATED and not allow_fallback:
             costliest = share["fallback"][0]

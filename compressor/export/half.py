@@ -7,6 +7,9 @@ of squares would overflow. So does what attention does with queries, keys and va
 32 bits, and to turn all of it around in every chunk would cost more than it saves. XNNPACK has no GELU for halves, and
 outside of it one costs more than a convolution; it is x sigmoid(2a (x + b x^3)) there, the form with tanh of
 arXiv:1606.08415, which is off by at most 5e-4, the rounding of halves near 1.
+
+Of heads, convolutions and linear layers are in halves, and what lies between them is not: sums over a long time, which
+their state holds, would lose what is added, and a dimension that hardly changes is scaled by more than halves can hold.
 """
 
 import math
@@ -15,23 +18,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..models.answering import flat, heads_of
 from ..models.encoder import Encoder
 from ..models.streaming import StreamingEncoder
 from .prepare import Offline
+from .prepare_heads import products
 
 HALVED = ("features",)  # of the state
 
 
 class HalfOffline(nn.Module):
-    """A whole recording (1, S) -> frames (1, T, D), both float32."""
+    """A whole recording (1, S) -> frames (1, T, D), and the outputs of heads, all float32."""
 
     def __init__(self, offline: Offline) -> None:
         super().__init__()
         self.encoder = _halved(offline.encoder)
         self.offline = [offline]  # not a submodule: layers keep their names
 
-    def forward(self, waves: Tensor) -> Tensor:
-        return self.offline[0](waves).float()
+    def forward(self, waves: Tensor) -> Tensor | tuple[Tensor, ...]:
+        out = self.offline[0](waves)
+        return out.float() if isinstance(out, Tensor) else (out[0].float(), *out[1:])
 
 
 class HalfStep(nn.Module):
@@ -46,8 +52,8 @@ class HalfStep(nn.Module):
         step = self.step[0]
         names = step.state_names
         given = {n: x.half() if n in HALVED else x for n, x in zip(names, state, strict=True)}
-        frames, new = step.step(chunk, given)
-        return (frames.float(), *(new[name].float() if name in HALVED else new[name] for name in names))
+        frames, answers, new = step.hear(chunk, given)
+        return (frames.float(), *flat(answers), *(new[name].float() if name in HALVED else new[name] for name in names))
 
 
 def _halved(encoder: Encoder) -> Encoder:
@@ -59,6 +65,10 @@ def _halved(encoder: Encoder) -> Encoder:
             if name in ("q_proj", "k_proj", "v_proj"):
                 part.register_forward_hook(_give_float)
         attention.get_submodule("out_proj").register_forward_pre_hook(_take_half)
+    heads = heads_of(encoder)
+    for part in [] if heads is None else products(heads.float()):
+        part.half().register_forward_pre_hook(_take_half)
+        part.register_forward_hook(_give_float)
     return encoder
 
 
@@ -79,7 +89,8 @@ def without_gelu(program: torch.fx.GraphModule) -> torch.fx.GraphModule:
         program.register_buffer(name, torch.full((1,), value, dtype=torch.half))
     graph, aten = program.graph, torch.ops.aten
     for node in list(graph.nodes):
-        if node.target is not aten.gelu.default:
+        # Of heads, what lies between products stays in 32 bits.
+        if node.target is not aten.gelu.default or node.meta["val"].dtype != torch.half:
             continue
         x = node.args[0]
         with graph.inserting_before(node):

@@ -28,11 +28,15 @@ Layers = dict[str, list[str]]  # kernel, such as "aten::native_layer_norm.out": 
 
 @dataclass(frozen=True)
 class Method:
-    """One method to be: a prepared module, inputs, and which of their sizes may vary (as for torch.export)."""
+    """One method to be: a prepared module, inputs, and which of their sizes may vary (as for torch.export).
+
+    `heads`: it has heads, which do with sizes what they like, so that these are not asked to be proven.
+    """
 
     module: nn.Module
     example: tuple[Tensor, ...]
     dynamic_shapes: Any = None
+    heads: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def lower(
 def _exported(method: Method, quantization: Quantization) -> torch.export.ExportedProgram:
     with hushed(), torch.no_grad():
         half = quantization.scheme == "fp16"
-        ranges = _unproven(method.dynamic_shapes) if half else method.dynamic_shapes
+        ranges = _unproven(method.dynamic_shapes) if half or method.heads else method.dynamic_shapes
         program = _traced(method.module, method.example, ranges)
         if quantization.scheme == "none":
             return program
@@ -98,9 +102,9 @@ def _traced(module: nn.Module, example: tuple[Tensor, ...], dynamic_shapes: Any)
 def _unproven(dynamic_shapes: Any) -> Any:
     """The same ranges, without a proof that every size in them is valid.
 
-    Of a quantised module, or one in halves, the compiler asks whether 1 % frames can be 0, and cannot tell that it
-    never is. That sizes did not become fixed instead is checked by running the program at its shortest and its longest,
-    see `export`.
+    Of a quantised module, one in halves or one with heads, the compiler asks whether 1 % frames can be 0, and cannot
+    tell that it never is. That sizes did not become fixed instead is checked by running the program at its shortest and
+    its longest, see `export`.
     """
     if dynamic_shapes is None:
         return None

@@ -17,11 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models.answering import flat, heads_of, layers_of
 from ..models.attention import Attention, Cache
 from ..models.config import EncoderConfig
 from ..models.encoder import ConvLayer, ConvPositionalEmbedding, Encoder, FeatureExtractor, TimeReduction
 from ..models.input_norm import initial_sums, real_samples, running_blocks
 from ..models.streaming import StreamingEncoder, folded
+from .prepare_heads import INNER, FrameNorm, prepared_heads
 
 
 def prepared(encoder: Encoder) -> Encoder:
@@ -36,6 +38,9 @@ def prepared(encoder: Encoder) -> Encoder:
         swap(layer, "attention", WrittenAttention(layer.get_submodule("attention")))  # type: ignore[arg-type]
     if context.time_reduction is not None:
         swap(context, "time_reduction", FlatTimeReduction(context.time_reduction))
+    heads = heads_of(encoder)
+    if heads is not None:
+        swap(encoder, "heads", prepared_heads(heads))
     return encoder.eval().requires_grad_(False)
 
 
@@ -56,6 +61,8 @@ def query_scale(head_dim: int) -> float:
 
 def checkpoint_name(path: str) -> str:
     """The name in the checkpoint of a convolution or linear layer that lies at `path` in a prepared encoder."""
+    if path.startswith("heads."):
+        return path.removesuffix(f".{INNER}")
     # A layer of the front end is a Sequential here, and its convolution comes first.
     if path.endswith(".0.conv"):
         return path.replace(".0.conv", ".conv")
@@ -68,14 +75,17 @@ def swap(parent: nn.Module, name: str, part: nn.Module) -> None:
 
 
 class Offline(nn.Module):
-    """A whole recording (1, S) of any length -> frames (1, T, D) of the last layer, or of K layers side by side."""
+    """A whole recording (1, S) of any length -> frames (1, T, D) of the last layer, or of K layers side by side.
+
+    Where the encoder carries heads, their outputs come after the frames.
+    """
 
     def __init__(self, encoder: Encoder, layers: Sequence[int] = ()) -> None:
         super().__init__()
         self.encoder = prepared(encoder)
         self.config, self.layers = encoder.config, tuple(layers)
 
-    def forward(self, waves: Tensor) -> Tensor:
+    def forward(self, waves: Tensor) -> Tensor | tuple[Tensor, ...]:
         context = self.encoder.encoder
         x = self.encoder.feature_projection(self.encoder.feature_extractor(self._scaled(waves))[0])
         if context.time_reduction is not None:
@@ -87,7 +97,12 @@ class Offline(nn.Module):
         for layer in context.in_order():
             x, _, weights = layer(x, None, None, weights)
             states.append(x)
-        return context.outputs(states, self.layers)[None]
+        frames, heads = context.outputs(states, self.layers)[None], heads_of(self.encoder)
+        if heads is None:
+            return frames
+        exists = torch.ones_like(frames[:, :, 0], dtype=torch.bool)
+        layers = [state[None] for state in layers_of(context, states)]
+        return (frames, *flat(heads(layers, exists, heads.initial_state())[0]))
 
     def _scaled(self, waves: Tensor) -> Tensor:
         if self.config.input_norm == "utterance":
@@ -166,26 +181,6 @@ class ChannelNorm(nn.Module):
         x = x - F.conv2d(x, mean)
         deviation = F.conv2d(x * x, mean) + self.eps
         return x * deviation.rsqrt() * self.weight + self.bias
-
-
-class FrameNorm(nn.Module):
-    """LayerNorm over the width, whose means are products: (..., D) -> the same.
-
-    In a chunk of int8 products, the calls out of the backend for LayerNorm would cost more than the norm.
-    """
-
-    def __init__(self, norm: nn.LayerNorm) -> None:
-        super().__init__()
-        width = norm.weight.numel()
-        self.weight, self.bias = norm.weight, norm.bias
-        self.register_buffer("mean", torch.full((1, width), 1 / width), persistent=False)
-        # A tensor, so that it can be the bias of the product of squares.
-        self.register_buffer("eps", torch.full((1,), norm.eps), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean, x = self.get_buffer("mean"), x.contiguous()
-        x = x - F.linear(x, mean)
-        return x * F.linear(x * x, mean, self.get_buffer("eps")).rsqrt() * self.weight + self.bias
 
 
 def _layer_norms(encoder: Encoder) -> list[tuple[nn.Module, str, nn.LayerNorm]]:

@@ -32,6 +32,7 @@ class Source:
     encoder: Encoder
     lineage: dict[str, Any]
     quantization: Quantization | None = None
+    folder: Path | None = None  # of the checkpoint
 
 
 def open_source(source: str | Path) -> Source:
@@ -75,7 +76,7 @@ def _of_checkpoint(folder: Path) -> Source:
         "parameters": parameters(opened.encoder),
     }
     quantization = load_quantization(folder)
-    return Source(folder.resolve().name, opened.encoder, lineage, quantization)
+    return Source(folder.resolve().name, opened.encoder, lineage, quantization, folder)
 
 
 def _of_teacher(source: str) -> Source:

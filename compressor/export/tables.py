@@ -11,7 +11,7 @@ from rich.text import Text
 from speechpress.runtime.bundle import layer_words
 from speechpress.runtime.parity import describe
 
-from .card import output_words, score_lines
+from .card import head_lines, metric_words, output_words, score_lines
 
 
 def export_table(document: dict[str, Any]) -> RenderableType:
@@ -28,7 +28,11 @@ def export_table(document: dict[str, Any]) -> RenderableType:
         operators = f"{share['delegated']} of {share['operators']}"
         parity = describe(document["parity_per_method"][method])
         table.add_row(method, parity, f"{share['time_share']:.1%}", operators)
-    return Group(table, *_fallback_lines(document["delegation"]))
+    return Group(table, *_head_lines(document["heads"]), *_fallback_lines(document["delegation"]))
+
+
+def _head_lines(heads: list[dict[str, Any]]) -> list[Text]:
+    return [Text(f"head {head['name']}: {head['kind']}{metric_words(head['metrics'])}") for head in heads]
 
 
 def _fallback_lines(delegation: dict[str, Any]) -> list[Text]:
@@ -80,6 +84,8 @@ def bundle_rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for method, figures in document["parity"].items():
         share = document["delegation"][method]["time_share"]
         yield method, f"{describe(figures)}; {share:.1%} of the time on the backend"
+    for line in head_lines(document):
+        yield "answers", line
     for line in score_lines(lineage.get("scores")):
         yield "scores", line
     yield "made", f"{document['created']} from {(lineage['teacher'] or {}).get('source', 'a checkpoint')}"

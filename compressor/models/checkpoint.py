@@ -6,6 +6,7 @@ preprocessor_config.json   what `transformers` needs to feed it
 heads.safetensors          prediction heads, only needed to measure fidelity to the teacher
 modeling_speechpress.py    only where HubertModel cannot be this encoder: lets `transformers` open it, see `auto_model`
 metrics.jsonl              one line per logged step
+heads/NAME.safetensors     heads that answer something, see `heads.files`
 card.json                  lineage: teacher, recipe, data, steps, metrics, versions; last, so that it is the seal
 """
 
@@ -99,7 +100,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; raises SpeechpressError when it is missing, truncated or damaged."""
     try:
-        _check_header(path)
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         return load_file(path), metadata
@@ -110,14 +111,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes in a safetensors file's header; raises SpeechpressError as `read_tensors` does."""
     try:
-        _check_header(path)
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  no dict
     except (OSError, SafetensorError) as error:
         raise _no_tensors(path, error) from error
 
 
-def _check_header(path: Path) -> None:
+def check_header(path: Path) -> None:
+    """Raises OSError when a safetensors file asks for a header that would fill the memory."""
     with open_regular(path) as file:
         # A damaged or hostile file can claim any length in its first 8 bytes; nobody may try to read so much.
         length = int.from_bytes(file.read(8), "little")

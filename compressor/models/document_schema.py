@@ -47,6 +47,7 @@ class Card(TypedDict, total=False):
     streaming: list[dict[str, float]]
     valid: dict[str, Any] | None
     versions: dict[str, str]
+    heads: dict[str, dict[str, Any]] | None
 
 
 _COUNT, _NAME, _PATH = Whole(), Maybe(Text(500)), Text(4096)
@@ -67,6 +68,23 @@ _PRUNE = Fields(
 )
 _PARENT = Fields({"path": _PATH, "sha256": Text(64)}, {"recipe": _NAME, "steps": Maybe(_COUNT), "prune": Maybe(_PRUNE)})
 _RECIPE = Fields({}, {"name": Text(500), "match": Anything(), "train": Fields({}, {"seed": Whole(0, 2**31 - 1)})})
+
+# What a command says of a head that it trained, see `heads.train.line`.
+HEAD = Fields(
+    {},
+    {
+        "kind": Text(100),
+        "task": Text(200),
+        "labels": Fields({"count": _COUNT, "list": Items(Text(200), most=65_536)}),
+        "metric": Maybe(Text(100)),
+        "value": _MEASURED,
+        "ci95": Maybe(Items(_MEASURED, 2, 2)),
+        "chance": _MEASURED,
+        "data": Maybe(Fields({}, {"source": _PATH, "hours": Real(0), "fingerprint": Text(200)})),
+        "parameters": Maybe(_COUNT),
+        "layer_weights": Maybe(Items(_MEASURED)),
+    },
+)
 
 CARD = Fields(
     {},
@@ -90,6 +108,7 @@ CARD = Fields(
         "macs_per_s": Maybe(Real(0)),
         "valid": Maybe(Fields({}, {"start": _SCORES, "end": _SCORES, "chunk_ms": _MEASURED})),
         "versions": Table(Text(200)),
+        "heads": Maybe(Table(HEAD, 1000, key="[a-z0-9][a-z0-9_-]{0,39}")),
     },
 )
 

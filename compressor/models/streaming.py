@@ -14,13 +14,14 @@ The state, a dict of tensors in this order:
     sums      (B, 3)                of a running input norm (absent without one)
     features  (B, K - 1, D)         projected features of the last frames of the front end
     key_i, value_i  (B, H, N, head_dim)  of layer i; no keys where a layer reuses the attention of the one before it
+    NAME/STATE      of the heads that the encoder carries (`answering.with_heads`)
 
 With a time reduction, frames are those of the layers; a step takes so many frames of the front end for each.
 """
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +33,8 @@ from speechpress.runtime.spec import NO_END
 from speechpress.runtime.stream import State as ArrayState
 from speechpress.runtime.stream import Step
 
+from .answering import Answers, Kept, flat, heads_of, layers_of, specs_of, with_heads
+from .answering import initial_state as heads_state
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder, StaticNorm
 from .input_norm import initial_sums, real_samples, running_blocks
@@ -115,16 +118,22 @@ class StreamingEncoder(nn.Module):
         for index, heads in enumerate(config.num_heads):
             shape = (batch, heads, config.left_context or 0, config.head_dim)
             state |= {name: torch.zeros(shape) for name in self._cache_names(index)}
-        return state
+        return state | heads_state(self.encoder, batch)
 
     def _cache_names(self, index: int) -> tuple[str, ...]:
         own = (f"value_{index}",)
         return own if self.config.reuses(index) else (f"key_{index}", *own)
 
     def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
-        """One chunk (B, C x hop) -> the next frames (B, C, D), and the state after it.
+        """As `hear`, without the answers."""
+        frames, _, new = self.hear(chunk, state)
+        return frames, new
 
-        Frames come out `lookahead_frames` after their audio; those before the first and after the last are garbage.
+    def hear(self, chunk: Tensor, state: State) -> tuple[Tensor, Answers, State]:
+        """One chunk (B, C x hop) -> the next frames (B, C, D), what heads answer to them, and the state after it.
+
+        Frames come out `lookahead_frames` after their audio; those before the first and after the last are garbage,
+        which heads are told.
         """
         # A copy: a step is pure, and what it does not renew (`end`) it hands through.
         config, new = self.config, dict(state)
@@ -154,7 +163,12 @@ class StreamingEncoder(nn.Module):
             states.append(x)
             new |= dict(zip(names, cache, strict=True))
         new["count"] = state["count"] + self.spec.chunk_frames
-        return context.outputs(states, self.layers), new
+        answers: Answers = {}
+        heads = heads_of(self.encoder)
+        if heads is not None:
+            answers, after = heads(layers_of(context, states), exists[:, left:], state)
+            new |= after
+        return context.outputs(states, self.layers), answers, new
 
     def _exists(self, state: State, offset: int, frames: int, rate: int = 1) -> Tensor:
         """(B, frames): whether there is audio for the frames from `rate * count + offset` on."""
@@ -169,9 +183,9 @@ class StreamingEncoder(nn.Module):
         return blocks.flatten(1), sums
 
     def forward(self, chunk: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """`step` with a flat state, in the order of `initial_state`: what torch.export takes."""
-        frames, new = self.step(chunk, dict(zip(self.state_names, state, strict=True)))
-        return (frames, *(new[name] for name in self.state_names))
+        """`hear` with flat answers and a flat state, in the order of `initial_state`: what torch.export takes."""
+        frames, answers, new = self.hear(chunk, dict(zip(self.state_names, state, strict=True)))
+        return (frames, *flat(answers), *(new[name] for name in self.state_names))
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -179,11 +193,20 @@ class StreamingEncoder(nn.Module):
 
 
 class TorchEngine:
-    """Runs a StreamingEncoder for `speechpress.runtime.stream`: arrays in, arrays out, nothing kept."""
+    """Runs a StreamingEncoder for `speechpress.runtime.stream`: arrays in, arrays out, nothing kept.
 
-    def __init__(self, encoder: Encoder, chunk_frames: int, layers: Sequence[int] = ()) -> None:
-        self.model = StreamingEncoder(encoder, chunk_frames, layers)
-        self.spec = self.model.spec
+    Raises SpeechpressError for an encoder that cannot stream, or heads that do not fit it.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        chunk_frames: int,
+        layers: Sequence[int] = (),
+        heads: Mapping[str, Kept] | None = None,
+    ) -> None:
+        self.model = StreamingEncoder(with_heads(encoder, heads or {}), chunk_frames, layers)
+        self.spec, self.heads = self.model.spec, specs_of(self.model.encoder)
 
     def initial_state(self) -> ArrayState:
         return {name: tensor.numpy() for name, tensor in self.model.initial_state().items()}
@@ -192,7 +215,8 @@ class TorchEngine:
     def step(self, chunk: np.ndarray, state: ArrayState) -> Step:
         """See `runtime.stream.Engine`."""
         tensors = {name: torch.from_numpy(array) for name, array in state.items()}
-        frames, new = self.model.step(torch.from_numpy(chunk), tensors)
+        frames, answers, new = self.model.hear(torch.from_numpy(chunk), tensors)
         # What a step hands through would be wrapped once more by every step, and each wrapper keeps the one before.
         same = {name: state[name] for name in new if new[name] is tensors[name]}
-        return Step(frames.numpy(), {name: tensor.numpy() for name, tensor in new.items()} | same)
+        said = {name: {key: x.numpy() for key, x in outputs.items()} for name, outputs in answers.items()}
+        return Step(frames.numpy(), {name: tensor.numpy() for name, tensor in new.items()} | same, said)

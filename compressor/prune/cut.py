@@ -168,7 +168,7 @@ def _card(plan: PrunePlan, opened: Checkpoint, done: Cut, made: Setup | None) ->
         "units": removed(before if kept is None else _with_layers(before, kept), small.config),
     }
     return {
-        **opened.card,
+        **{key: value for key, value in opened.card.items() if key != "heads"},  # of the weights as they were
         "finished": True,
         "parents": [*ancestry(str(opened.path))],
         "prune": pruned,

@@ -23,6 +23,7 @@ from ..models import costs
 from ..models.checkpoint import CARD, STATE, Checkpoint, ancestry, is_remains, load_checkpoint
 from ..models.document_schema import read_card
 from ..models.events import OnEvent, OnText
+from ..models.kept_heads import left_behind
 from ..recipe.files import parse_recipe
 from ..recipe.schema import Prune, Recipe
 from .cut import check_cut, cut_down, write_cut
@@ -47,6 +48,8 @@ def prune(plan: PrunePlan, options: RunOptions, listen: OnEvent, say: OnText) ->
     """
     opened = open_prunable(plan.checkpoint)
     check_plan(plan, options)
+    for note in left_behind(opened.path):
+        say(note)
     # They prune while they distil, so there is no cut to be made before.
     if plan.method in UNSTRUCTURED:
         recipe = zeroing(plan, recipe_of(opened, plan))
@@ -192,5 +195,5 @@ def _document(plan: PrunePlan, opened: Checkpoint, outcome: Outcome) -> dict[str
         "prune": card["prune"],
         "recovery_steps": plan.recover,
         "valid": card["valid"],
-        "notes": card["notes"],
+        "notes": [*(card["notes"] or []), *left_behind(opened.path)],
     }

@@ -22,6 +22,7 @@ from speechpress.runtime.stream import StreamingExtractor
 
 from ..data.corpus import open_corpus
 from ..data.heldout import heldout_waves, split_heldout
+from ..models.answering import hear
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
 from ..models.events import OnText
@@ -149,14 +150,17 @@ def _watch(
 def _hear(
     encoder: Encoder, waves: Sequence[Tensor], chunks: Sequence[int], watch: Callable[[str, Tensor, Tensor], None]
 ) -> None:
-    """Run all clips offline and through streams, and tell `watch` what goes into every operator and comes out."""
+    """Run all clips offline and through streams, and tell `watch` what goes into every operator and comes out.
+
+    Operators of heads that the encoder carries are among them.
+    """
     whole = _watched(folded(encoder), watch)
     # A stream begins in silence and sees a limited past, so its values are others than a recording's.
     engines = [TorchEngine(encoder, chunk) for chunk in chunks]
     for engine in engines:
         _watched(engine.model.encoder, watch)
     for wave in waves:
-        whole(wave)
+        hear(whole, wave)
         for engine in engines:
             stream = StreamingExtractor(engine)
             stream.push(wave[0].numpy())

@@ -5,6 +5,7 @@ folder still opens everywhere.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from speechpress.runtime.atomic import atomic_folder, write_json
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 
+from ..models.answering import Kept, with_heads
 from ..models.checkpoint import (
     CARD,
     CONFIG,
@@ -30,6 +32,7 @@ from ..models.checkpoint import (
 from ..models.costs import frames_per_s, macs_per_s
 from ..models.encoder import Encoder
 from ..models.events import OnText
+from ..models.kept_heads import check_all_fresh, copy_heads
 from ..targets import TARGETS
 from .calibrate import Speech, calibrate, heldout_speech, static_operators
 from .fake_quant import check_operators, kinds, operators
@@ -88,9 +91,13 @@ def open_unquantized(folder: Path) -> Checkpoint:
     )
 
 
-def prepare(folder: Path, data: Path | None, needs_speech: bool) -> Prepared:
-    """Open what `quantize` and the report need, and refuse what cannot be, before any long work."""
+def prepare(folder: Path, data: Path | None, needs_speech: bool, heads: Mapping[str, Kept] | None = None) -> Prepared:
+    """Open what `quantize` and the report need, and refuse what cannot be, before any long work.
+
+    The encoder carries the `heads`, so that whatever is settled for its operators is settled for theirs.
+    """
     opened = open_unquantized(folder)
+    opened = replace(opened, encoder=with_heads(opened.encoder, heads or {}))
     recipe = opened.card.get("recipe")
     # So that the same recordings are held out again.
     seed = recipe.get("train", {}).get("seed", 0) if isinstance(recipe, dict) else 0
@@ -135,6 +142,7 @@ def quantize(
     if out.exists() and not (overwrite and _replaceable(out)):
         raise SpeechpressError(f"{out}: exists already; choose another --out, or --overwrite a quantised checkpoint")
     # Before calibration, which takes far longer.
+    check_all_fresh(source)
     check_operators(str(source), prepared.encoder, Quantization("int4" if scheme == "int4" else "int8"))
     quantization, found = settle(prepared, scheme, say, budget_db)
     document = _about(prepared, quantization, found)
@@ -174,6 +182,7 @@ def _write(prepared: Prepared, quantization: Quantization, out: Path) -> None:
         for name in KEPT:
             if (source / name).exists():
                 shutil.copyfile(source / name, part / name)
+        copy_heads(source, part)  # the weights stay, so they answer as before
         save_quantization(part, quantization)
         write_json(part / CARD, {**card, "parents": parents, "quantize": {"scheme": quantization.scheme, **about}})
 

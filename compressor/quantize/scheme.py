@@ -77,8 +77,8 @@ class Quantization:
             return self.operators[name]
         if self.scheme in CALIBRATED:
             raise SpeechpressError(
-                f"quantisation {self.scheme!r} says nothing of {name}: it was made for another encoder; "
-                "make it anew with `compress quantize`"
+                f"quantisation {self.scheme!r} says nothing of {name}: it was made for another encoder, or before this "
+                "head was trained; make it anew with `compress quantize`, or leave the head out of --heads"
             )
         if self.scheme == "fp16":
             return Operator("half")

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.engine import Program
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parity import compare
 from speechpress.runtime.spec import StreamSpec
-from speechpress.runtime.stream import State, StreamingExtractor
+from speechpress.runtime.stream import State, Step, StreamingExtractor
 
 from ..evaluate.features import of_model
 from ..evaluate.heads import Budget
@@ -200,6 +201,8 @@ def _timed(calls: dict[str, tuple[Program, list[np.ndarray]]], name: str, rounds
 class _Engine:
     """One streaming method as an engine of `runtime.stream`."""
 
+    heads: tuple[HeadSpec, ...] = ()
+
     def __init__(self, encoder: Encoder, program: Program) -> None:
         chunk = chunk_frames_of(encoder.config, CHUNK_MS)
         self.program, self.method = program, f"step_{chunk}"
@@ -209,9 +212,9 @@ class _Engine:
     def initial_state(self) -> State:
         return {name: tensor.numpy() for name, tensor in self._initial.items()}
 
-    def step(self, chunk: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+    def step(self, chunk: np.ndarray, state: State) -> Step:
         frames, *new = self.program.run(self.method, chunk, *state.values())
-        return frames, dict(zip(state, new, strict=True))
+        return Step(frames, dict(zip(state, new, strict=True)))
 
 
 @torch.inference_mode()

@@ -37,7 +37,7 @@ def make_task(name: str, data: Path | None, max_classes: int | None = None, max_
     folder = data or STARTER
     starter = folder.resolve() == STARTER.resolve()
     notes: list[str] = []
-    items = _with_split(_read_items(name, folder), notes)
+    items = split_clips(_read_items(name, folder), notes)
     items = _drop_classes(items, max_classes, notes, f"{folder / 'labels.tsv'}: task {name!r}")
     items = list(thinned(items, max_clips, _order))
     if starter:
@@ -88,8 +88,13 @@ def _read_items(name: str, folder: Path) -> list[Item]:
     return items
 
 
-def _with_split(items: list[Item], notes: list[str]) -> list[Item]:
-    """Keep the corpus's own split where the classes allow it; else split by speaker, else within every class."""
+def split_clips(items: list[Item], notes: list[str]) -> list[Item]:
+    """Keep the corpus's own split where the classes allow it; else split by speaker, else within every class.
+
+    Answers that are no classes, such as texts, are never the same twice, and say nothing about the split.
+    """
+    if any(not isinstance(item.target, str) for item in items):
+        return _with_answers(items, split_clips([replace(item, target="") for item in items], notes))
     train, test = ({item.target for item in items if item.split == split} for split in ("train", "test"))
     # A corpus made for speakers may have others in each split: what was never trained cannot be tested.
     known = all(item.split in SPLITS for item in items)
@@ -105,6 +110,12 @@ def _with_split(items: list[Item], notes: list[str]) -> list[Item]:
     by_speaker = "" not in speakers and len(speakers) >= 3 and any(item.target != item.speaker for item in items)
     notes.append("split: made here, " + ("by speaker" if by_speaker else "at random within every class"))
     return _deal(items, by_speaker, SHARES)
+
+
+def _with_answers(items: list[Item], dealt: list[Item]) -> list[Item]:
+    """Clips in their splits, with the answers that they had before."""
+    answers = {item.sound: item.target for item in items}
+    return [replace(item, target=answers[item.sound]) for item in dealt]
 
 
 def _carve_val(items: list[Item], notes: list[str]) -> list[Item]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from speechpress.runtime.errors import SpeechpressError
 
 from ..data.sounds import Sound
@@ -16,6 +18,7 @@ from .chance import Answers, constant_activity, constant_kinds, constant_slots, 
 
 SPLITS = ("train", "val", "test")
 GRID_SAMPLES = 1600  # diarisation is decided every 100 ms
+SPEECH_SAMPLES = 160  # speech is told from silence every 10 ms
 LETTER_SAMPLES = 640  # letters are told apart every 40 ms
 
 
@@ -24,10 +27,10 @@ class Item:
     """A clip and its answer.
 
     `target` is a class (classify; the speaker for verify), a tuple of tokens (ctc) or letters (words), of letters and
-    marks (spell, see `metrics.spelled_slots`), pairs of slot and value (slots), an activity array (100 ms, 2)
-    (diarize), or a word (search; for a recording also a frozenset of them). `query` marks what is searched for. `voice`
-    is the speaker, and the language where that is not the answer; `name` the path inside a labelled folder. Both are ""
-    elsewhere.
+    marks (spell, see `metrics.spelled_slots`), pairs of slot and value (slots), an activity array (100 ms, 2) (diarize)
+    or (10 ms,) (speech), or a word (search; for a recording also a frozenset of them). `query` marks what is searched
+    for. `voice` is the speaker, and the language where that is not the answer; `name` the path inside a labelled
+    folder. Both are "" elsewhere.
     """
 
     sound: Sound
@@ -130,6 +133,22 @@ def check_voices(name: str, parts: BySplit) -> None:
             )
 
 
+def check_speech(name: str, parts: BySplit) -> None:
+    """There is speech and there is none, in every split."""
+    for split, part in parts.items():
+        shares = [float(np.mean(item.target)) for item in part]
+        if part and not 0 < sum(shares) < len(shares):
+            raise SpeechpressError(
+                f"task {name!r}: its {split} split is all {'speech' if sum(shares) else 'silence'}; both are needed"
+            )
+
+
+def speech_frames(target: np.ndarray, frames: int, hop_samples: int) -> np.ndarray:
+    """Activity of every 10 ms -> (frames,), what is true in the middle of each frame's hop."""
+    middle = ((np.arange(frames) + 0.5) * hop_samples // SPEECH_SAMPLES).astype(int)
+    return np.asarray(target, bool)[np.minimum(middle, len(target) - 1)]
+
+
 def check_words(name: str, parts: BySplit) -> None:
     """Something can be found in both splits."""
     for split in ("val", "test"):
@@ -158,6 +177,7 @@ KINDS = {
     ),
     "slots": Kind("F1", chance=constant_slots),
     "verify": Kind("EER", better="lower", check=check_voices, chance=0.5),
+    "speech": Kind("HTER", better="lower", check=check_speech, chance=0.5, grid_samples=GRID_SAMPLES),
     "diarize": Kind("DER", better="lower", chance=constant_activity, grid_samples=GRID_SAMPLES),
     # Nothing is trained, so there is no train split; to find nothing is worth 0.
     "search": Kind("MTWV", check=check_words, chance=0.0, splits=("val", "test")),

@@ -135,6 +135,22 @@ def equal_error_rate(trials: np.ndarray) -> float:
     return float(miss[cross - 1] + share * (miss[cross] - miss[cross - 1]))
 
 
+def detection_counts(wanted: np.ndarray, given: np.ndarray) -> tuple[int, int, int, int]:
+    """Speech (T,), true and guessed -> frames (missed, of speech, falsely alarmed, of silence)."""
+    return int((wanted & ~given).sum()), int(wanted.sum()), int((given & ~wanted).sum()), int((~wanted).sum())
+
+
+def half_total_error(counts: np.ndarray) -> float:
+    """Mean of the shares of missed speech and of false alarms, from (N, 4); 0.5 is what a constant answer gets.
+
+    Raises ValueError when there is no speech, or no silence.
+    """
+    missed, speech, alarms, silence = counts.sum(0)
+    if not speech or not silence:
+        raise ValueError("a half total error rate needs speech and silence")
+    return float((missed / speech + alarms / silence) / 2)
+
+
 def diarization_counts(wanted: np.ndarray, given: np.ndarray) -> tuple[int, int]:
     """Two speakers' activity (T, 2), true and guessed -> (wrong speaker-frames, speaker-frames).
 

@@ -205,12 +205,13 @@ def mixtures(root: Path, sizes: Sizes) -> Task:
     counts = {"train": sizes.mixtures, "val": max(2, sizes.mixtures // 15), "test": max(2, sizes.mixtures // 8)}
     # Not the seed of a run: every run is scored on the same mixtures.
     draw = np.random.default_rng(0)
-    items = [_mixture(groups[split], split, draw) for split, count in counts.items() for _ in range(count)]
+    items = [mixture(groups[split], split, draw) for split, count in counts.items() for _ in range(count)]
     notes = ("mixtures of two clips of speechocean762; who is active follows from each clip's loudness",)
     return checked(Task("sd", "diarize", tuple(items), notes))
 
 
-def _mixture(rows: list[dict[str, str]], split: str, draw: np.random.Generator) -> Item:
+def mixture(rows: list[dict[str, str]], split: str, draw: np.random.Generator) -> Item:
+    """Two clips of different speakers, which rows name under `path` and `speaker`, and who is active when."""
     first = rows[int(draw.integers(len(rows)))]
     others = [row for row in rows if row["speaker"] != first["speaker"]]
     second = others[int(draw.integers(len(others)))]

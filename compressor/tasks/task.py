@@ -100,9 +100,11 @@ def _chance_by_voice(task: Task) -> float | None:
 
     None for unseen voices, for voices that are the classes, and where none is named.
     """
+    if not task.classes or task.speaker_disjoint:
+        return None
     # Where the speakers are the classes, the voice is the answer.
     named = any(item.voice for item in task.items) and any(item.target != item.speaker for item in task.items)
-    if not task.classes or task.speaker_disjoint or not named:
+    if not named:
         return None
     parts = ([(item.voice, item.target) for item in task.part(split)] for split in ("train", "test"))
     return majority_by_group(*parts)

@@ -22,6 +22,7 @@ from speechpress.runtime.parts import entries
 from ..models.checkpoint import save_encoder
 from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.encoder import Encoder
+from ..models.kept_heads import head_names
 from .backbones import EncoderBackbone
 from .load import load_teacher
 
@@ -78,10 +79,17 @@ def convert(source: str, out: str | Path, format: str | None = None) -> Converte
     if not isinstance(backbone, EncoderBackbone):
         raise SpeechpressError(f"{source}: only HuBERT-like encoders and checkpoints of this project can be converted")
     if format is None:
-        return _in_the_first_that_can(backbone.model, path)
+        return _without_heads(source, _in_the_first_that_can(backbone.model, path))
     if format != "transformers":
         _refuse(Path(source), why_not(backbone.model, format), WHAT[format], instead_of(backbone.model, format))
-    return FORMATS[format](backbone.model, path)
+    return _without_heads(source, FORMATS[format](backbone.model, path))
+
+
+def _without_heads(source: str, done: Converted) -> Converted:
+    """With a note of the checkpoint's heads: no other tool has a place for them."""
+    names = head_names(Path(source))
+    said = f"its heads stay behind, because other tools have no place for them: {', '.join(names)}"
+    return replace(done, notes=(*done.notes, said)) if names else done
 
 
 def _in_the_first_that_can(encoder: Encoder, path: Path) -> Converted:

@@ -3,16 +3,21 @@
 Every runtime has the same ones; `tests/fixtures/answers` holds the vectors that all of them must pass.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-import numpy as np
-
+from ..errors import SpeechpressError
+from .classify import ClassifyDecoder
+from .ctc import CtcDecoder
 from .event import Event
 from .head_spec import HeadSpec
-
-DecoderState = dict[str, Any]  # JSON values and arrays: it can be kept and taken up again
-Outputs = Mapping[str, np.ndarray]  # (n, W) by the name of the output, see `head_spec.KINDS`
+from .parts import DecoderState as DecoderState
+from .parts import Outputs as Outputs
+from .parts import Wait as Wait
+from .segment import SegmentDecoder
+from .speaker import SpeakerDecoder
+from .units import UnitsDecoder
+from .vad import VadDecoder
 
 
 class Decoder(Protocol):
@@ -26,18 +31,48 @@ class Decoder(Protocol):
     def step(self, outputs: Outputs, first: int, state: DecoderState) -> tuple[list[Event], DecoderState]:
         """The outputs of frames `first` and on -> the events that they bring, and the next state.
 
-        Frames come in order and without gaps, in any number at a time; the events of all steps and of `finish` do not
-        depend on how they were cut, but that a partial event may be skipped.
+        Frames come in order and without gaps, in any number at a time; the final events of all steps and of `finish`
+        do not depend on how they were cut. Rows of an output that is about all that was heard ("chunk" in `KINDS`)
+        come one at a time, and `first` is then the number of frames that were heard.
         """
 
     def finish(self, state: DecoderState) -> list[Event]:
         """The stream has ended: the events that only waited for more."""
 
+    def wait(self) -> Wait:
+        """How much later than its frames an event comes at worst, by this decoder's own doing."""
 
-def whole(decoder: Decoder, outputs: Outputs) -> list[Event]:
-    """The final events of a whole recording at once."""
-    events, state = decoder.step(outputs, 0, decoder.initial_state())
-    return [event for event in (*events, *decoder.finish(state)) if event.final]
+
+# A further kind is a file beside these, and a row.
+DECODERS: dict[str, Callable[[HeadSpec], Decoder]] = {
+    "classify": ClassifyDecoder,
+    "ctc": CtcDecoder,
+    "units": UnitsDecoder,
+    "speaker": SpeakerDecoder,
+    "vad": VadDecoder,
+    "segment": SegmentDecoder,
+}
+
+
+def decoder_of(spec: HeadSpec) -> Decoder:
+    """The decoder of a head.
+
+    Raises:
+        SpeechpressError: there is none of its kind, a parameter of it is unknown or out of its range, or its labels
+            do not fit its columns.
+    """
+    if spec.kind not in DECODERS:
+        raise SpeechpressError(
+            f"head {spec.name}: there is no decoder for the kind {spec.kind!r}, only for {', '.join(DECODERS)}; "
+            "it was exported by a newer version"
+        )
+    return DECODERS[spec.kind](spec)
+
+
+def whole(decoder: Decoder, outputs: Outputs, frames: int = 0) -> list[Event]:
+    """The final events of a whole recording at once; `frames` of it, where an output is about all of them together."""
+    events, state = decoder.step(outputs, frames, decoder.initial_state())
+    return final([*events, *decoder.finish(state)])
 
 
 def final(events: Sequence[Event]) -> list[Event]:

@@ -18,6 +18,8 @@ KINDS: dict[str, dict[str, str]] = {
     "segment": {"logits": "frame"},
     "words": {"vectors": "frame"},
 }
+# Types of outputs that are not float32.
+OUTPUT_DTYPES = {"ids": "int64"}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SpeechpressError
-from ..regular import check_regular
 from ..samples import mono
 from ..stream import Engine, StreamingExtractor
 
@@ -70,14 +69,13 @@ def example_of(engine: Engine, samples: np.ndarray, sample_rate: int) -> np.ndar
 
 def read_example(engine: Engine, path: str | Path) -> np.ndarray:
     """Features (n, D) of the word in an audio file of any format; raises SpeechpressError when there is none."""
-    import soundfile
+    from ..sound.sound_file import UnreadableAudio, open_sound, read_mono  # soundfile, which a board need not have
 
-    check_regular(path)
     try:
-        # float32 at once: integer files of any depth come scaled.
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise SpeechpressError(f"{path}: is no audio file that can be read ({error})") from error
+        with open_sound(str(path), str(path)) as file:
+            samples, rate = read_mono(file, str(path)), file.samplerate
+    except UnreadableAudio as error:
+        raise SpeechpressError(f"{path}: is no audio file that can be read ({error.skipped.reason})") from error
     try:
         return example_of(engine, samples, rate)
     except SpeechpressError as error:

@@ -6,6 +6,7 @@ Shapes: S samples of one block.
 import os
 import select
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -59,15 +60,17 @@ class WavSource:
     """
 
     def __init__(self, path: str | Path, paced: bool = False) -> None:
-        import soundfile
+        from ..sound.sound_file import UnreadableAudio, open_sound  # soundfile, which a board need not have
 
         if not Path(path).is_file():
             raise SpeechpressError(f"{path}: there is no such file; give an audio file with --wav")
+        self._open = ExitStack()
         try:
-            self._file = soundfile.SoundFile(path)
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise SpeechpressError(f"{path}: is no audio file that can be read ({error})") from error
+            self._file = self._open.enter_context(open_sound(str(path), str(path)))
+        except UnreadableAudio as error:
+            raise SpeechpressError(f"{path}: is no audio file that can be read ({error.skipped.reason})") from error
         if not self._file.frames:
+            self.close()
             raise SpeechpressError(f"{path}: holds no samples; record it again")
         self.name, self.sample_rate, self.dropped = Path(path).name, self._file.samplerate, 0
         self._paced, self._given, self._started_s = paced, 0, time.perf_counter()
@@ -85,7 +88,7 @@ class WavSource:
         return Block(samples, self.sample_rate, time.perf_counter())
 
     def close(self) -> None:
-        self._file.close()
+        self._open.close()
 
 
 class PcmSource:

@@ -76,3 +76,16 @@ def test_what_is_no_trace(tmp_path):
     path.write_bytes(b"no trace at all, but long enough to be looked at")
     with pytest.raises(SpeechpressError, match="is no trace"):
         operators(path, LAYERS)
+
+
+def test_time_of_heads_has_their_names():
+    layers = {
+        "kernels": {"argmin.out": ["heads.units"]},
+        "partitions": [["heads._norm", "heads.phones.classify", "heads.turns.stack.convs.0.conv.flat"]],
+    }
+    events = [Event("Fully Connected (NC, F32) GEMM #1", ms, True) for ms in (1.0, 2.0, 3.0)]
+    found = share_out(
+        [*events, Event("DELEGATE_CALL", 6.0, False), Event("native_call_argmin.out", 4.0, False)], layers
+    )
+    wanted = {"head units": 4.0, "head turns": 3.0, "head phones": 2.0, "norm for all heads": 1.0}
+    assert {row["layer"]: row["ms"] for row in found["by_layer"]} == pytest.approx(wanted)

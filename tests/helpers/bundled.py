@@ -46,13 +46,13 @@ def make(config):
     return encoder
 
 
-def export_small(checkpoint, out, scheme, target="host", layers="last"):
+def export_small(checkpoint, out, scheme, target="host", layers="last", heads="none"):
     """The folder of a bundle with chunks of CHUNK_MS."""
     from speechpress.compressor.export.export import export, plan
     from speechpress.compressor.export.source import open_source
     from speechpress.compressor.targets import target_of
 
-    order = plan(open_source(checkpoint), target_of(target), scheme, (CHUNK_MS,), layers=layers)
+    order = plan(open_source(checkpoint), target_of(target), scheme, (CHUNK_MS,), layers=layers, heads=heads)
     export(order, out, allow_fallback=True)  # so small an encoder has little to delegate
     return out
 

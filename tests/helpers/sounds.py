@@ -1,9 +1,12 @@
 """Real audio files for the tests of reading and batching."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from speechpress.runtime.sound.mpeg import find_frames
 
 
 def voice(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
@@ -18,3 +21,19 @@ def write(path: Path, seconds: float = 1.0, rate: int = 16_000, seed: int = 0, *
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, voice(seconds, rate, seed), rate, **kwargs)
     return path
+
+
+def mp3(seconds=3.0, rate=16_000, seed=0, mode="VARIABLE", channels=1, quiet=True):
+    """Bytes of an mp3 whose bit rate rises after a quiet beginning, so that its first frame misleads."""
+    samples = voice(seconds, rate, seed)
+    if quiet:
+        samples[: len(samples) // 3] *= 1e-5
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([samples] * channels, 1), rate, format="MP3", bitrate_mode=mode)
+    return file.getvalue()
+
+
+def without_xing(data):
+    """The same frames without the one that gives their number."""
+    frames = find_frames(data)
+    return b"".join(data[begin:end] for begin, end in frames.spans)

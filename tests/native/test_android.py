@@ -35,6 +35,8 @@ DEBIAN = "apt-get install --no-install-recommends kotlin openjdk-17-jdk-headless
 class ToyEngine:
     """ToyEngine.kt in numpy: simple arithmetic with all that a model has, and the same bits."""
 
+    heads = ()
+
     def __init__(self, spec):
         self.spec = spec
 

@@ -4,6 +4,7 @@ a document on which everything that reads one works."""
 import copy
 import io
 import json
+import re
 import shutil
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from speechpress.compressor.export.answers import entries
 from speechpress.compressor.export.card import card
 from speechpress.compressor.export.document import summary
 from speechpress.compressor.export.tables import bundle_table
@@ -19,6 +21,7 @@ from speechpress.devices.profile import ProfileOptions, settled
 from speechpress.devices.record import begin, settle
 from speechpress.devices.report import build
 from speechpress.devices.scores import scores_of
+from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.choice import SHIPPED, runs_here
 from speechpress.runtime.errors import SpeechpressError
@@ -30,6 +33,19 @@ SCORES = {
     "chunk_ms": 80.0,
     "tasks": {"ks": {"metric": "acc", "value": 0.9, "quality": 0.9, "ci95": [0.8, 1.0], "teacher": None}},
 }
+FIGURES = {"max_abs": 0.1, "snr_db": 20.0, "cosine": 0.99, "agreement": 1.0}
+METRICS = {
+    **{"metric": "PER", "better": "lower", "before": 0.3, "after": 0.31, "lost": 0.03, "tolerance": 0.05},
+    **{"method": "step_4", "clips": 20, "seconds": 60.0, "note": "none"},
+}
+
+
+def bundle_head(audio, name="phones", labels=("", "a", "b")):
+    spec = HeadSpec(name, "ctc", labels, (len(labels),), audio["hop_samples"], audio["receptive_samples"])
+    (head,) = entries([spec], {"cosine": 0.9, "agreement": 0.8})
+    return json.loads(json.dumps(head | {"parity": {"step_4": {"logits": FIGURES}}, "metrics": METRICS}))
+
+
 WRONG = [
     *(None, True, False, 0, -1, 1.5, -0.0, 2**31, 10**30, 10**4000, 1e300, 5e-324),
     *("", "text", "[/x]", "x" * 200_000, "\x1b[2J", "../../etc/passwd", "\u202e"),
@@ -54,6 +70,7 @@ def original(tmp_path_factory):
     document["delegation"], document["state"] = {"step_4": share}, document["state"][:4]
     document["parity"], document["lineage"]["recipe"] = {"step_4": document["parity"]["step_4"]}, "name: demo\n"
     share["layers"] = {"kernels": {"add": ["encoder", None]}, "partitions": [["encoder"], [None]]}
+    document |= {"schema": 2, "heads": [bundle_head(document["audio"])]}
     return folder, document
 
 
@@ -205,3 +222,63 @@ def test_json_that_is_nested_deep_or_has_huge_numbers(original):
         (folder / "bundle.json").write_text(text)
         with pytest.raises(SpeechpressError, match="cannot be read as JSON"):
             read_bundle(folder)
+
+
+CONTRADICTIONS = {
+    "heads is there, but schema is 1": lambda d: d.update(schema=1),
+    "heads is missing, but schema is 2": lambda d: d.pop("heads"),
+    "heads[0].kind is 'oracle', but must be one of": lambda d: d["heads"][0].update(kind="oracle"),
+    "heads[1].name is 'phones', as that of another": lambda d: d["heads"].append(copy.deepcopy(d["heads"][0])),
+    "heads[0].name is '../x', but must be": lambda d: d["heads"][0].update(name="../x"),
+    "heads[0].hop_samples is 160": lambda d: d["heads"][0].update(hop_samples=160),
+    "heads[0].outputs are logits per frame, but those of kind units are distances, ids": lambda d: d["heads"][0].update(
+        kind="units", labels=[]
+    ),
+    "heads[0].widths are [4], but those of its outputs are [3]": lambda d: d["heads"][0].update(widths=[4]),
+    "heads[0].outputs[0].dtype is 'int64'": lambda d: d["heads"][0]["outputs"][0].update(dtype="int64"),
+    "heads[0].labels has 2 values, but its logits are 3 wide": lambda d: d["heads"][0]["labels"].pop(),
+    "heads[0].labels has one of them twice": lambda d: d["heads"][0].update(labels=["", "a", "a"]),
+    'must begin with the blank, ""': lambda d: d["heads"][0].update(labels=["c", "a", "b"]),
+    "heads[0].labels has 70000 values": lambda d: d["heads"][0].update(labels=["x"] * 70_000),
+    "there is no head of that name": lambda d: d["state"].append(state_entry("vad/past")),
+    "state is out of order": lambda d: d["state"].insert(0, state_entry("phones/past")),
+}
+
+
+def state_entry(name):
+    return {"name": name, "shape": [1], "dtype": "float32", "initial": 0.0}
+
+
+@pytest.mark.parametrize("said", CONTRADICTIONS)
+def test_heads_that_contradict_themselves_are_refused(said, original, tmp_path):
+    folder, document = original
+    wrong = copy.deepcopy(document)
+    CONTRADICTIONS[said](wrong)
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied)
+    write(copied, wrong)
+    with pytest.raises(SpeechpressError, match=re.escape(said)):
+        read_bundle(copied)
+
+
+def test_an_alphabet_of_nothing_is_refused(original, tmp_path):
+    folder, document = original
+    wrong = copy.deepcopy(document)
+    wrong["heads"] = [bundle_head(document["audio"], labels=("",))]
+    shutil.copytree(folder, tmp_path / "copy")
+    write(tmp_path / "copy", wrong)
+    with pytest.raises(SpeechpressError, match="have an alphabet after it"):
+        read_bundle(tmp_path / "copy")
+
+
+def test_a_bundle_of_two_heads_tells_them_in_order(original, tmp_path):
+    folder, document = original
+    right = copy.deepcopy(document)
+    right["heads"].append(bundle_head(document["audio"], "letters", ("", "x")))
+    right["state"] += [state_entry("phones/past"), state_entry("letters/past")]
+    shutil.copytree(folder, tmp_path / "copy")
+    write(tmp_path / "copy", right)
+    bundle = read_bundle(tmp_path / "copy")
+    assert [head.name for head in bundle.heads] == ["phones", "letters"]
+    assert bundle.heads[1].labels == ("", "x") and bundle.heads[1].widths == (2,)
+    assert constants(right)["head_outputs"] == 2 and constants(document | {"heads": []})["head_outputs"] == 0

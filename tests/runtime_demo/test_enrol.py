@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import soundfile
-from sounds import voice
+from sounds import mp3, voice, without_xing
 
 from speechpress.runtime.demo.enrol import example_of, read_example, stream_frames, word_span_s
 from speechpress.runtime.engine import PteEngine
@@ -76,3 +76,14 @@ def test_a_file_that_is_none(engine, tmp_path):
 def test_one_stream_of_pieces(engine):
     wave = voice(1.0).astype(np.float32)
     assert np.allclose(stream_frames(engine, np.split(wave, [3_000, 9_000])), stream_frames(engine, [wave]), atol=1e-5)
+
+
+def test_an_mp3_whose_header_misleads_is_heard_to_its_end(engine, tmp_path, monkeypatch):
+    """libsndfile alone would stop early in a file of a variable rate without a Xing header."""
+    heard = []
+    monkeypatch.setattr(
+        "speechpress.runtime.demo.enrol.example_of", lambda engine, samples, rate: heard.append(samples)
+    )
+    (tmp_path / "word.mp3").write_bytes(without_xing(mp3(6.0)))
+    read_example(engine, tmp_path / "word.mp3")
+    assert abs(len(heard[0]) - 6 * RATE) < 4_000

@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
-from sounds import voice
+from sounds import mp3, voice, without_xing
 
 from speechpress.runtime.demo.sources import PcmSource, WavSource
 from speechpress.runtime.errors import SpeechpressError
@@ -111,3 +111,11 @@ def test_a_keyboard_and_an_unknown_encoding():
             PcmSource(keyboard)
         with pytest.raises(SpeechpressError, match="s16le, f32le"):
             PcmSource(keyboard, encoding="mp3")
+
+
+def test_an_mp3_whose_header_misleads_is_played_to_its_end(tmp_path):
+    (tmp_path / "a.mp3").write_bytes(without_xing(mp3(6.0)))
+    assert soundfile.info(str(tmp_path / "a.mp3")).duration > 7, "libsndfile alone misjudges it, else nothing is tested"
+    source = WavSource(tmp_path / "a.mp3")
+    assert abs(len(heard(source)) - 96_000) < 4_000
+    source.close()

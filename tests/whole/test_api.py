@@ -14,7 +14,7 @@ import speechpress
 ROOT = Path(__file__).parents[2]
 NAMES = {
     *("load_recipe", "load_teacher", "load_encoder", "load_bundle"),
-    *("distill", "prune", "quantize", "export", "evaluate", "verify", "profile"),
+    *("distill", "prune", "quantize", "export", "head", "evaluate", "verify", "profile"),
     *("StreamingExtractor", "SpeechpressError", "__version__"),
 }
 

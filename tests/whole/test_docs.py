@@ -19,6 +19,7 @@ PAGES = (
     "README.md",
     "CONTRIBUTING.md",
     "recipes/README.md",
+    "docs/answers.md",
     "docs/demo.md",
     "docs/evaluation.md",
     "docs/pruning.md",

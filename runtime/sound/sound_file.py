@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechpress.runtime.errors import SpeechpressError
-
+from ..errors import SpeechpressError
+from ..escape import readable_name as readable_name
 from .mpeg import Frames, find_frames, parse_header, with_true_header
 
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
@@ -57,21 +57,6 @@ class WrongLength:
     path: str
     claimed_s: float
     held_s: float
-
-
-def readable_name(path: str | os.PathLike[str]) -> str:
-    r"""A path that can be printed, hashed and written as UTF-8: control characters, and bytes that are not, as \xNN."""
-    text = os.fspath(path)
-    if not text.isascii():
-        try:
-            text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        except UnicodeEncodeError:  # half of a pair, which no file name holds
-            text = text.encode("utf-8", "backslashreplace").decode()
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(letter: str) -> str:
-    return f"\\x{ord(letter):02x}" if ord(letter) < 32 or ord(letter) == 127 else letter
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from sounds import voice, write
 
 from speechpress.compressor.data.audio import UnreadableAudio, read_audio, read_cut
 from speechpress.compressor.data.corpus import open_corpus
-from speechpress.compressor.data.sound_file import open_sound, read_mono, readable_name
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.sound.sound_file import open_sound, read_mono, readable_name
 
 # every container that libsndfile writes, with a coding of its own where it has one
 KINDS = {
@@ -257,7 +257,7 @@ def test_the_reason_is_the_right_one(tmp_path, name, words):
 
 def test_a_file_that_is_too_long_for_memory_is_refused(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", 2.0)
-    monkeypatch.setattr("speechpress.compressor.data.sound_file.MAX_WHOLE_SAMPLES", 20_000)
+    monkeypatch.setattr("speechpress.runtime.sound.sound_file.MAX_WHOLE_SAMPLES", 20_000)
     with pytest.raises(UnreadableAudio, match="cut it into pieces"):
         read_audio(path)
     with open_sound(str(path), "a") as file:

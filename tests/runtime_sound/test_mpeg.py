@@ -1,32 +1,15 @@
 """mp3: all that a file holds is read, whatever its header says, and a header that is wrong is told."""
 
-import io
 import time
 
 import numpy as np
 import pytest
 import soundfile
-from sounds import voice
+from sounds import mp3, without_xing
 
 from speechpress.compressor.data.audio import UnreadableAudio, probe, read_audio, read_cut, read_samples
 from speechpress.compressor.data.corpus import open_corpus
-from speechpress.compressor.data.mpeg import find_frames, with_true_header
-
-
-def mp3(seconds=3.0, rate=16_000, seed=0, mode="VARIABLE", channels=1, quiet=True):
-    """Bytes of an mp3 whose bit rate rises after a quiet beginning, so that its first frame misleads."""
-    samples = voice(seconds, rate, seed)
-    if quiet:
-        samples[: len(samples) // 3] *= 1e-5
-    file = io.BytesIO()
-    soundfile.write(file, np.stack([samples] * channels, 1), rate, format="MP3", bitrate_mode=mode)
-    return file.getvalue()
-
-
-def without_xing(data):
-    """The same frames without the one that gives their number."""
-    frames = find_frames(data)
-    return b"".join(data[begin:end] for begin, end in frames.spans)
+from speechpress.runtime.sound.mpeg import find_frames, with_true_header
 
 
 def saved(path, data):
