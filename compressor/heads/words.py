@@ -40,10 +40,8 @@ class WordsHead(Head):
         self.out = nn.Linear(hidden, embedding + 1)
 
     @property
-    def arguments(self) -> dict[str, int]:
-        """What makes another head of the same shapes."""
-        names = ("layers", "width", "embedding", "hidden", "kernel")
-        return {name: getattr(self, name) for name in names}
+    def widths(self) -> tuple[int, ...]:
+        return (self.embedding + 1,)
 
     def initial_state(self, batch: int = 1) -> State:
         return {PAST: torch.zeros(batch, self.kernel - 1, self.hidden)}

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import SpeechpressError
+from .event import Event
+from .head_spec import HeadSpec
+from .parts import DecoderState, Outputs, Wait, options, rows
 
 PARTS = 3
 LOUDEST = 6.0  # log weights beyond this count as this, so that no frame is all and none is nothing
@@ -48,6 +51,29 @@ def vector_of(example: np.ndarray) -> np.ndarray:
     """The vector (V,) of an example (n, E + 1) of at least `PARTS` frames."""
     size = len(example)
     return vectors_of(sums_of(example), np.array([size]), np.array([size]))[0, 0]
+
+
+class WordsDecoder:
+    """See `decode.Decoder`. A head knows no word by itself: words are taught to an app, which finds them by
+    `VectorSearch` in what the head gives. So it brings no events, whatever is heard, but checks what it is given.
+    """
+
+    def __init__(self, spec: HeadSpec) -> None:
+        options(spec, {})
+        self.spec = spec
+
+    def initial_state(self) -> DecoderState:
+        return {}
+
+    def wait(self) -> Wait:
+        return Wait(0.0, 0.0)
+
+    def step(self, outputs: Outputs, first: int, state: DecoderState) -> tuple[list[Event], DecoderState]:
+        rows(self.spec, outputs, "vectors")
+        return [], state
+
+    def finish(self, state: DecoderState) -> list[Event]:
+        return []
 
 
 class VectorSpace:

@@ -44,7 +44,7 @@ class HeadEngine:
 
 
 def heads_of(engine: Engine) -> tuple[HeadSpec, ...]:
-    """The heads of an engine's program; an engine of before there were any has none."""
+    """The heads of an engine's program; an engine of an app's own need not have any."""
     return tuple(getattr(engine, "heads", ()))
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from speechpress.compressor.heads.kinds import KINDS
 from speechpress.compressor.heads.words import SubCentreLoss, WordsHead, pair_loss, pooled
 from speechpress.runtime.answers.words import PARTS, vector_of
 
@@ -48,7 +49,9 @@ def test_a_frame_hears_only_itself_and_the_ones_before(head):
 
 
 def test_another_head_of_its_arguments_takes_its_weights(head):
-    WordsHead(**head.arguments).load_state_dict(head.state_dict())
+    arguments = KINDS["words"].arguments_of(head)
+    KINDS["words"].make(3, 16, **arguments).load_state_dict(head.state_dict())
+    assert arguments == {"embedding": 5, "hidden": 12, "kernel": 4} and head.widths == (6,)
 
 
 def test_vectors_in_training_are_those_on_a_device():

@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speechpress.runtime.answers.decode import decoder_of, whole
+from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.answers.words import FAR, LOUDEST, PARTS, VectorSearch, VectorSpace, vector_of
 from speechpress.runtime.errors import SpeechpressError
 
@@ -95,6 +97,15 @@ def test_a_stream_begins_anew_after_reset():
     first = search.push(planted(20, WORDS[0], 90))
     search.reset()
     np.testing.assert_array_equal(search.push(planted(20, WORDS[0], 90))[0], first[0])
+
+
+def test_a_head_without_taught_words_brings_no_events_but_checks_its_outputs():
+    decoder = decoder_of(HeadSpec("mine", "words", widths=(WIDTH,)))
+    assert whole(decoder, {"vectors": outputs(50, 1)}) == []
+    with pytest.raises(SpeechpressError, match="mine"):
+        decoder.step({"vectors": outputs(5, 1)[:, 1:]}, 0, decoder.initial_state())
+    with pytest.raises(SpeechpressError, match="words"):
+        decoder_of(HeadSpec("mine", "words", widths=(WIDTH,), decoder={"labels": 1}))
 
 
 @pytest.mark.parametrize("examples", [[], [outputs(2, 0)]])
