@@ -143,7 +143,7 @@ def queries(clips: list[Clip], per_word: int) -> list[tuple[str, str, list[int]]
     return found
 
 
-def taught(asked: list, clips: list[Clip], waves: list, frames: np.ndarray, places: list, behind: Background) -> list:
+def taught(asked: list, waves: list, frames: np.ndarray, places: dict, behind: Background) -> list:
     """The words, learned from the frames of their three clips."""
     words = []
     for word, _, three in asked:
@@ -175,10 +175,11 @@ class Test:
     clips: list[Clip]
     waves: list[np.ndarray]
     other: list[np.ndarray]
+    draws: int | None = None
 
     @property
     def asked(self) -> list[tuple[str, str, list[int]]]:
-        return queries(self.clips, {"wake words": 4}.get(self.name, 2))
+        return queries(self.clips, self.draws or {"wake words": 4}.get(self.name, 2))
 
     @property
     def speech(self) -> list[np.ndarray]:
@@ -205,25 +206,22 @@ class Ours:
         return frames
 
     def learn(self, test: Test) -> None:
-        frames, places = framed(self.way.extract, test.waves)
-        self.words = taught(test.asked, test.clips, test.waves, frames, places, self.behind)
+        needed = sorted({index for _, _, three in test.asked for index in three})
+        frames, places = framed(self.way.extract, [test.waves[index] for index in needed])
+        where = dict(zip(needed, places, strict=True))
+        self.words = taught(test.asked, test.waves, frames, where, self.behind)
         kind = "narrow" if test.name == "digits" else "wide"
-        speech = self._kept(f"other-{kind}", lambda: framed(self.way.extract, test.speech)[0])
+        speech = self._kept(f"other-{kind}-{len(test.other)}", lambda: framed(self.way.extract, test.speech)[0])
         self.hours = len(speech) * FRAME_S / 3600
         self.alarms = scored(self.words, speech, self.behind)
         self.own = [word.threshold for word in self.words]
         self.apart = round(0.5 / FRAME_S)
-        self._clean = frames, places
 
     def best(self, test: Test, chosen: list[int], change: Change | None) -> np.ndarray:
         """The highest score of each word in each chosen clip (clips, words)."""
-        if change is None:
-            frames, places = self._clean
-        else:
-            frames, places = framed(self.way.extract, [test.waves[index] for index in chosen], change)
+        frames, places = framed(self.way.extract, [test.waves[index] for index in chosen], change)
         said = scored(self.words, frames, self.behind)
-        tops = np.stack([said[start:stop].max(0) for start, stop in places])
-        return tops[chosen] if change is None else tops
+        return np.stack([said[start:stop].max(0) for start, stop in places])
 
 
 class AsItIs:
@@ -325,11 +323,12 @@ def measure(name: str, tests: list[Test], given: argparse.Namespace, found: dict
         way.learn(test)
         for cell in wanted:
             began_s, change = time.process_time(), change_of(cell, babble)
-            chosen = list(range(0, len(test.clips), 1 if cell == "clean" else 2))
+            chosen = list(range(0, len(test.clips), given.every * (1 if cell == "clean" else 2)))
             row = counted(way, test, chosen, way.best(test, chosen, change))
             shown = "  ".join(f"{key} {value:.3f}" for key, value in row.items() if isinstance(value, float))
             print(f"{name:12} {test.name:10} {cell:10} {shown}", flush=True)
             about = {"commit": commit(), "date": time.strftime("%Y-%m-%d"), "machine": machine()["cpu"]}
+            about |= {"hours": given.hours, "every": given.every, "draws": given.draws}
             kept = {**row, **about, "cpu_s": round(time.process_time() - began_s, 1)}
             if not given.tune:
                 keep(name, test.name, cell, kept, given)
@@ -339,7 +338,7 @@ def keep(way: str, test: str, cell: str, row: dict[str, Any], given: argparse.Na
     """Into the results as they are now: another process may measure another way."""
     found = read("taught_words").get("ways", {})
     found.setdefault(way, {}).setdefault(test, {})[cell] = row
-    write("taught_words", {"hours": given.hours, "chunk_ms": given.chunk_ms, "ways": found})
+    write("taught_words", {"chunk_ms": given.chunk_ms, "ways": found})
 
 
 def main() -> None:
@@ -352,6 +351,8 @@ def main() -> None:
     parser.add_argument("--wheels", type=Path, help="where the wheels of the others are unpacked")
     parser.add_argument("--work", type=Path)
     parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--draws", type=int, help="of three clips per word; else 4 of wake words, 2 of others")
+    parser.add_argument("--every", type=int, default=1, help="of so many clips only one is heard, where time is short")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--tests", nargs="+", default=["commands", "digits", "wake words"])
@@ -367,7 +368,7 @@ def main() -> None:
         given.work.mkdir(parents=True, exist_ok=True)
     other = list(other_speech(given.corpora, given.hours, given.tune))
     tests = [
-        Test(name, clips, [read_audio(clip.path) for clip in clips], other)
+        Test(name, clips, [read_audio(clip.path) for clip in clips], other, given.draws)
         for name, clips in words_of(given.corpora, given.tune).items()
         if name in given.tests
     ]
