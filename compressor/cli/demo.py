@@ -41,6 +41,10 @@ def demo(
         list[str] | None,
         typer.Option(metavar="WORD=A.wav,B.wav,C.wav", help="Teach a word by recordings of it; may be repeated."),
     ] = None,
+    teach_not: Annotated[
+        list[str] | None,
+        typer.Option("--teach-not", metavar="WORD=A.wav,B.wav", help="Recordings that sound like a word and are not."),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object per chunk on stdout; words for people on stderr.")
     ] = False,
@@ -58,7 +62,9 @@ def demo(
         opened = open_model(bundle, chunk_ms, screen)
         taught = (
             # Without a terminal nobody can teach; then the background, which takes time, is only made if asked.
-            Taught.of(opened, words, teach or [], screen) if words or teach or not (json or piped()) or web else None
+            Taught.of(opened, words, teach or [], screen, teach_not or [])
+            if words or teach or teach_not or not (json or piped()) or web
+            else None
         )
         if web:
             from .demo_web import show_page

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from speechpress.runtime.demo.spotting import Background, Spotter, Word
     from speechpress.runtime.demo.teaching import Teaching
     from speechpress.runtime.engine import PteEngine
+    from speechpress.runtime.stream import Engine
 
     from ..views.screen import Screen
 from .options import BUNDLES
@@ -26,6 +27,17 @@ class Opened:
 
     bundle: "Bundle"
     engine: "PteEngine"
+
+    def compared(self, screen: "Screen") -> "Engine":
+        """What makes the frames that taught words are looked for in; it is said."""
+        from speechpress.runtime.demo.head_engine import HeadEngine, words_head
+
+        head = words_head(self.engine)
+        if head is None:
+            screen.say("taught words are looked for in the features: this bundle has no words head")
+            return self.engine
+        screen.say(f"taught words are looked for by the bundle's head “{head.name}”")
+        return HeadEngine(self.engine, head)
 
     @property
     def name(self) -> str:
@@ -87,7 +99,9 @@ class Taught:
     teaching: "Teaching"
 
     @classmethod
-    def of(cls, opened: Opened, file: Path | None, teach: Sequence[str], screen: "Screen") -> "Taught":
+    def of(
+        cls, opened: Opened, file: Path | None, teach: Sequence[str], screen: "Screen", teach_not: Sequence[str] = ()
+    ) -> "Taught":
         """Words of the file and of the recordings; the file, where there is one, gets them all."""
         from speechpress.runtime.demo.spotting import Spotter
         from speechpress.runtime.demo.teaching import Teaching
@@ -97,48 +111,77 @@ class Taught:
 
         # Before the background, so that a mistyped --teach is told at once.
         asked = [read_lesson(lesson) for lesson in teach]
-        background = background_of(opened.bundle, opened.engine, screen.say)
+        refused = [read_lesson(lesson, "--teach-not") for lesson in teach_not]
+        engine = opened.compared(screen)
+        background = background_of(opened.bundle, engine, screen.say)
         chunk_ms = opened.engine.spec.chunk_ms
         words = load_words(file, opened.bundle, chunk_ms, background) if file is not None and file.exists() else []
         for name, paths in asked:
             # A word of the same name is replaced, as when it is taught by voice.
             words = [word for word in words if word.name != name] + [
-                teach_word(opened, background, name, paths, screen)
+                teach_word(engine, background, name, paths, screen)
             ]
+        for name, paths in refused:
+            words = [*refuse(words, engine, background, name, paths, screen)]
 
         def save(changed: "Sequence[Word]") -> None:
             if file is not None:
-                save_words(file, changed, opened.bundle, chunk_ms)
+                save_words(file, changed, opened.bundle, chunk_ms, background.head)
 
         # Also when nobody teaches by voice afterwards: recordings on the command line are kept at once.
-        if asked:
+        if asked or refused:
             save(words)
         spotter = Spotter(words, background)
-        return cls(background, spotter, Teaching(opened.engine, background, spotter, save))
+        return cls(background, spotter, Teaching(engine, background, spotter, save))
 
 
-def read_lesson(lesson: str) -> tuple[str, list[Path]]:
-    """A --teach option taken apart; raises SpeechpressError when it is none or names a file that is not there."""
+def read_lesson(lesson: str, option: str = "--teach") -> tuple[str, list[Path]]:
+    """An option's text taken apart; raises SpeechpressError when it is none or names a file that is not there."""
     name, _, files = lesson.partition("=")
     paths = [Path(file) for file in files.split(",") if file]
     if not name.strip() or not paths:
-        raise SpeechpressError(f"--teach {lesson}: is not of the form WORD=A.wav,B.wav,C.wav")
+        raise SpeechpressError(f"{option} {lesson}: is not of the form WORD=A.wav,B.wav,C.wav")
     for path in paths:
         if not path.is_file():
-            raise SpeechpressError(f"--teach {lesson}: there is no file {path}")
+            raise SpeechpressError(f"{option} {lesson}: there is no file {path}")
     return word_name(name), paths
 
 
-def teach_word(opened: Opened, background: "Background", name: str, paths: Sequence[Path], screen: "Screen") -> "Word":
+def teach_word(
+    engine: "Engine", background: "Background", name: str, paths: Sequence[Path], screen: "Screen"
+) -> "Word":
     from speechpress.runtime.demo.enrol import read_example
     from speechpress.runtime.demo.spotting import learn
 
-    word = learn(name, [read_example(opened.engine, path) for path in paths], background)
+    word = learn(name, [read_example(engine, path) for path in paths], background)
     doubt = "; the recordings differ much, it may be missed" if word.doubtful else ""
     screen.say(
         f"taught “{name}” by {len(paths)} recording{'s' * (len(paths) > 1)}, threshold {word.threshold:.1f}{doubt}"
     )
     return word
+
+
+def refuse(
+    words: "Sequence[Word]",
+    engine: "Engine",
+    background: "Background",
+    name: str,
+    paths: Sequence[Path],
+    screen: "Screen",
+) -> "list[Word]":
+    """The words, of which the named one has these recordings as counter-examples; SpeechpressError without it."""
+    from speechpress.runtime.demo.enrol import read_example
+    from speechpress.runtime.demo.spotting import learn
+
+    if name not in [word.name for word in words]:
+        known = ", ".join(f"“{word.name}”" for word in words) or "none"
+        raise SpeechpressError(f"--teach-not {name}: there is no such word, the taught ones are: {known}")
+    found = [read_example(engine, path) for path in paths]
+    screen.say(f"“{name}” is not what {len(paths)} recording{'s' * (len(paths) > 1)} hold{'s' * (len(paths) == 1)}")
+    return [
+        learn(name, word.examples, background, against=[*word.against, *found]) if word.name == name else word
+        for word in words
+    ]
 
 
 def latency_of(engine: Any, sample_rate: int) -> float:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from speechpress.runtime.answers.words import VectorSpace
 from speechpress.runtime.bundle import Bundle
 from speechpress.runtime.demo.enrol import stream_frames
+from speechpress.runtime.demo.head_engine import HeadEngine
 from speechpress.runtime.demo.spotting import Background
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.stream import Engine
@@ -56,15 +58,17 @@ def background_of(bundle: Bundle, engine: Engine, say: OnText) -> Background:
     Raises SpeechpressError as `background_clips` does.
     """
     spec = engine.spec
+    head = engine.head.name if isinstance(engine, HeadEngine) else ""
     # Frames depend on the program and on its chunks; another of either must not find these.
-    path = cache_folder() / f"background-{bundle.document['digest'][:16]}-{spec.chunk_frames}.safetensors"
+    name = "-".join(["background", bundle.document["digest"][:16], str(spec.chunk_frames), *([head] if head else [])])
+    path = cache_folder() / f"{name}.safetensors"
     if path.is_file():
         frames = read_tensors(path)[0]["frames"].float().numpy()
     else:
         say(f"listening once to {DURATION_S / 60:g} minutes of other speech, from which taught words are told")
         frames = stream_frames(engine, with_pauses(background_clips()))
         _keep(path, frames)
-    return Background(frames, spec.hop_samples / spec.sample_rate)
+    return Background(frames, spec.hop_samples / spec.sample_rate, VectorSpace() if head else None, head)
 
 
 def cache_folder() -> Path:

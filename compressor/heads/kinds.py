@@ -16,6 +16,7 @@ from .segment import Segment
 from .speaker import Speaker
 from .units import Units
 from .vad import Vad
+from .words import WordsHead
 
 MOST_LABELS = 65_536
 
@@ -114,4 +115,5 @@ KINDS: dict[str, HeadKind] = {
         fixed("speaker 1", "speaker 2"),
         labels=("speaker 1", "speaker 2"),
     ),
+    "words": HeadKind(WordsHead, {"embedding": _HIDDEN, "hidden": _HIDDEN, "kernel": Whole(2, 255)}),
 }

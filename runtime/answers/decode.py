@@ -18,6 +18,7 @@ from .segment import SegmentDecoder
 from .speaker import SpeakerDecoder
 from .units import UnitsDecoder
 from .vad import VadDecoder
+from .words import WordsDecoder
 
 
 class Decoder(Protocol):
@@ -50,6 +51,7 @@ DECODERS: dict[str, Callable[[HeadSpec], Decoder]] = {
     "units": UnitsDecoder,
     "speaker": SpeakerDecoder,
     "vad": VadDecoder,
+    "words": WordsDecoder,
     "segment": SegmentDecoder,
 }
 

@@ -42,6 +42,10 @@ class Space:
         # 1e-9: a frame of zeros stays one, at distance 1 from everything.
         return moved / (np.linalg.norm(moved, axis=-1, keepdims=True) + 1e-9)
 
+    def search(self, examples: Sequence[np.ndarray]) -> "Search":
+        """A stream that is searched for examples (n, D), each as `unit` gives them."""
+        return Search(examples)
+
 
 class Search:
     """One stream that is searched for Q examples while it comes in.

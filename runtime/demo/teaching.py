@@ -1,6 +1,7 @@
 """Teaching words while the demo runs: a view says when a word begins and ends, the worker listens, learns and saves.
 
-Views call `begin`, `end`, `name` and `forget` from any thread; the worker calls `hear` with every block.
+Views call `begin`, `end`, `name` and `forget` from any thread; the worker calls `hear` with every block, and `heard`
+with the words that it found. What was taken for a word and is not is said once, after `begin(against=True)`.
 """
 
 import queue
@@ -24,19 +25,23 @@ LONGEST_S = 4.0  # a key that got stuck ends by itself
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a view shows of the teaching: the word that is taught, how often it was said, and a line for people."""
+    """What a view shows of the teaching: the word that is taught, how often it was said, and a line for people.
+
+    `against`: what is being said is not this word, though it sounds like it.
+    """
 
     word: str
     said: int = 0
     recording: bool = False
     note: str = ""
+    against: bool = False
 
 
 class Teaching:
     """Words taught by voice, `EXAMPLES` times each.
 
     Args:
-        engine: the worker's own.
+        engine: the worker's own, or the head of it that the background's frames are of.
         background: for thresholds.
         spotter: gets each word when it is learned.
         save: called with all words whenever they changed.
@@ -50,11 +55,17 @@ class Teaching:
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._recorded: list[np.ndarray] = []
         self._examples: list[np.ndarray] = []
+        self._heard = ""
+        self._before: Lesson | None = None  # the one that "not this" came between
         self.lesson = Lesson(self._free_name())
 
-    def begin(self) -> None:
-        """The word is being said from now on."""
-        self._orders.put(self._begin)
+    def begin(self, against: bool = False) -> None:
+        """The word is being said from now on; `against`: what is not the word that was heard last."""
+        self._orders.put(lambda: self._begin(against))
+
+    def heard(self, word: str) -> None:
+        """A word was found; from the worker."""
+        self._heard = word
 
     def end(self) -> None:
         """The word was said."""
@@ -85,22 +96,40 @@ class Teaching:
             number += 1
         return f"word {number}"
 
-    def _begin(self) -> None:
-        if not self.lesson.recording:
-            self._recorded = []
+    def _begin(self, against: bool = False) -> None:
+        if self.lesson.recording:
+            return
+        self._recorded = []
+        if not against:
             self.lesson = replace(self.lesson, recording=True, note="")
+        elif (word := self._doubted()) is None:
+            self.lesson = replace(self.lesson, note="no word is taught yet, so nothing can be taken for one")
+        else:
+            self._before = self.lesson
+            self.lesson = Lesson(word.name, recording=True, against=True)
+
+    def _doubted(self) -> Word | None:
+        """The word that was heard last, else the one that was taught last."""
+        words = self._spotter.words
+        return next((word for word in words if word.name == self._heard), words[-1] if words else None)
 
     def _end(self) -> None:
         if not self.lesson.recording:
             return
-        self.lesson = replace(self.lesson, recording=False)
+        against, name = self.lesson.against, self.lesson.word
+        # A word that is half taught goes on where it was.
+        self.lesson = replace(self._before or self.lesson, recording=False, note="")
+        self._before = None
         # Let go before a single block came: no error that anybody needs to read.
         if not self._recorded:
             return
         try:
             example = example_of(self._engine, np.concatenate(self._recorded), self._rate)
         except SpeechpressError as error:
-            self.lesson = replace(self.lesson, note=str(error))
+            self._note(str(error))
+            return
+        if against:
+            threading.Thread(target=self._learn_against, args=(name, example), daemon=True).start()
             return
         self._examples.append(example)
         said = len(self._examples)
@@ -120,6 +149,25 @@ class Teaching:
         else:
             self._orders.put(lambda: self._adopt(word))
 
+    def _learn_against(self, name: str, example: np.ndarray) -> None:
+        known = next((word for word in self._spotter.words if word.name == name), None)
+        if known is None:  # forgotten meanwhile
+            return
+        try:
+            word = learn(name, known.examples, self._background, against=[*known.against, example])
+        except SpeechpressError as error:
+            note = str(error)
+            self._orders.put(lambda: self._note(note))
+        else:
+            self._orders.put(lambda: self._replace(word))
+
+    def _replace(self, word: Word) -> None:
+        trouble = self._change([word if known.name == word.name else known for known in self._spotter.words])
+        self._note(trouble or f"“{word.name}” is not that: {len(word.against)} counter-example(s)")
+
+    def _note(self, note: str) -> None:
+        self.lesson = replace(self.lesson, note=note)
+
     def _adopt(self, word: Word) -> None:
         # A word that is taught again replaces itself.
         others = [known for known in self._spotter.words if known.name != word.name]
@@ -131,7 +179,7 @@ class Teaching:
         try:
             word = word_name(word)
         except SpeechpressError as error:
-            self.lesson = replace(self.lesson, note=str(error))
+            self._note(str(error))
             return
         if word:
             self.lesson = replace(self.lesson, word=word, note="")

@@ -141,7 +141,8 @@ class Screen:
         if self.typed is not None:
             ask = Text.assemble("name of the word: ", (self.typed + "▏", "bold"), ("  Enter", "grey62"))
         elif lesson.recording:
-            ask = Text.assemble(("● recording ", "bold red"), f"say “{lesson.word}” ", (dots, "yellow"))
+            what = f"what is not “{lesson.word}”" if lesson.against else f"“{lesson.word}”"
+            ask = Text.assemble(("● recording ", "bold red"), f"say {what} ", (dots, "yellow"))
         else:
             ask = Text.assemble("hold ", ("SPACE", "reverse"), f" and say “{lesson.word}” ", (dots, "yellow"))
         heard = ", ".join(f"{word} {score:.1f}" for word, score in reversed(self.heard))
@@ -155,7 +156,7 @@ class Screen:
         return lines
 
     def hint(self, width: int) -> Text:
-        keys = ["SPACE teach", "n name", "x forget"] if self.teaching else []
+        keys = ["SPACE teach", "N not this one", "n name", "x forget"] if self.teaching else []
         # Whole keys only; how to leave comes first in importance, so it is the last to go.
         while keys and len("   ".join([*keys, "q quit"])) + 4 > width:
             keys.pop()
@@ -275,6 +276,7 @@ class _Hands:
 
     def __init__(self, screen: Screen) -> None:
         self._screen, self._space, self.quit = screen, HeldKey(), False
+        self._held = ""  # which key that is
 
     def move(self, pressed: str, now_s: float) -> None:
         for key in pressed:
@@ -283,6 +285,7 @@ class _Hands:
             else:
                 self._press(key, now_s)
         if self._space.poll(now_s) and self._screen.teaching is not None:
+            self._held = ""
             self._screen.teaching.end()
 
     def _press(self, key: str, now_s: float) -> None:
@@ -290,8 +293,10 @@ class _Hands:
         self.quit = self.quit or key == "q"
         if teaching is None:
             return
-        if key == " " and self._space.press(now_s):
-            teaching.begin()
+        # One key at a time can be held; the other one while it is means nothing.
+        if key in (" ", "N") and key == (self._held or key) and self._space.press(now_s):
+            self._held = key
+            teaching.begin(*([True] if key == "N" else []))
         elif key == "n":
             self._screen.typed = ""
         elif key == "x":

@@ -258,6 +258,7 @@ class Server:
         if teaching is not None:
             deeds: dict[str, Callable[[], None]] = {
                 "begin": teaching.begin,
+                "begin_not": lambda: teaching.begin(True),
                 "end": teaching.end,
                 "forget": teaching.forget,
                 "name": lambda: teaching.name(order.word),

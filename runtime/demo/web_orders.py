@@ -10,6 +10,7 @@ from .names import word_name
 RATES = (8_000, 192_000)
 FIELDS: dict[str, tuple[str, ...]] = {  # what each order may hold beside "do"
     "begin": (),
+    "begin_not": (),
     "end": (),
     "forget": (),
     "name": ("word",),

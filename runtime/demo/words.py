@@ -1,4 +1,7 @@
-"""Taught words on disk: one safetensors file, features of the examples only, no audio."""
+"""Taught words on disk: one safetensors file, no audio.
+
+It holds the examples of each word, and those of what is not it: features, or what the bundle's words head says of them.
+"""
 
 import contextlib
 import os
@@ -17,8 +20,8 @@ from ..schema import Fields, Items, Real, Text, Whole, check
 from .names import word_name
 from .spotting import Background, Word, learn
 
-SCHEMA = 1
-_WORD = Fields({"name": Text(200), "examples": Whole(1, 1000)})
+SCHEMA = 2  # 1: no counter-examples, and always features
+_WORD = Fields({"name": Text(200), "examples": Whole(1, 1000)}, {"against": Whole(0, 1000)})
 ABOUT = Fields(
     {
         "schema": Whole(1),
@@ -26,12 +29,16 @@ ABOUT = Fields(
         "bundle_name": Text(1000),
         "chunk_ms": Real(high=1e6, above=0),
         "words": Items(_WORD),
-    }
+    },
+    {"head": Text(200)},
 )
 
 
-def save_words(path: str | Path, words: Sequence[Word], bundle: Bundle, chunk_ms: float) -> None:
-    """Write words to a file, whole or not at all. Raises SpeechpressError when it cannot be written."""
+def save_words(path: str | Path, words: Sequence[Word], bundle: Bundle, chunk_ms: float, head: str = "") -> None:
+    """Write words to a file, whole or not at all; `head` is the `Background`'s.
+
+    Raises SpeechpressError when it cannot be written.
+    """
     from safetensors.numpy import save
 
     path = Path(path)
@@ -40,10 +47,11 @@ def save_words(path: str | Path, words: Sequence[Word], bundle: Bundle, chunk_ms
         "bundle": bundle.document["digest"],
         "bundle_name": bundle.name,
         "chunk_ms": chunk_ms,
-        "words": [{"name": word.name, "examples": len(word.examples)} for word in words],
+        "head": head,
+        "words": [{"name": word.name, "examples": len(word.examples), "against": len(word.against)} for word in words],
     }
     # By number, not by name: a word may hold any sign, a slash too.
-    tensors = {f"{i}/{k}": frames for i, word in enumerate(words) for k, frames in enumerate(word.examples)}
+    tensors = {name: frames for i, word in enumerate(words) for name, frames in _named(i, word)}
     content = save(tensors, metadata={"speechpress_words": json_text(about)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,16 +97,37 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
             f"({about['bundle'][:12]}...), not to {bundle.name} in chunks of {chunk_ms:g} ms "
             f"({bundle.document['digest'][:12]}...), whose features are others. Run that bundle, or teach them again"
         )
-    names = [f"{i}/{k}" for i, word in enumerate(about["words"]) for k in range(word["examples"])]
+    if about.get("head", "") != background.head:
+        was, now = (f"the head {name!r}" if name else "features" for name in (about.get("head", ""), background.head))
+        raise SpeechpressError(f"{path}: its words were taught by {was}, but are looked for by {now}; teach them again")
+    names = [name for i, word in enumerate(about["words"]) for name in (*_own(i, word), *_against(i, word))]
     if missing := [name for name in names if name not in tensors]:
         raise SpeechpressError(
             f"{path}: is no file of taught words (it lacks the example {missing[0]}); teach them again"
         )
     return [
         # Thresholds are not stored: they depend on the background, which may be another one now.
-        learn(named, [np.asarray(tensors[f"{i}/{k}"]) for k in range(word["examples"])], background)
+        learn(
+            named,
+            [np.asarray(tensors[name]) for name in _own(i, word)],
+            background,
+            against=[np.asarray(tensors[name]) for name in _against(i, word)],
+        )
         for i, (word, named) in enumerate(zip(about["words"], _names(about, path), strict=True))
     ]
+
+
+def _own(i: int, word: Mapping[str, Any]) -> list[str]:
+    return [f"{i}/{k}" for k in range(word["examples"])]
+
+
+def _against(i: int, word: Mapping[str, Any]) -> list[str]:
+    return [f"{i}/not/{k}" for k in range(word.get("against", 0))]
+
+
+def _named(i: int, word: Word) -> list[tuple[str, np.ndarray]]:
+    own = [(f"{i}/{k}", frames) for k, frames in enumerate(word.examples)]
+    return own + [(f"{i}/not/{k}", frames) for k, frames in enumerate(word.against)]
 
 
 def _names(about: dict[str, Any], path: str | Path) -> list[str]:
@@ -110,7 +139,7 @@ def _names(about: dict[str, Any], path: str | Path) -> list[str]:
 
 def _check_examples(about: dict[str, Any], tensors: Mapping[str, np.ndarray], path: str | Path) -> None:
     for i, word in enumerate(about["words"]):
-        for k in range(word["examples"]):
-            example = tensors.get(f"{i}/{k}")
+        for name in (*_own(i, word), *_against(i, word)):
+            example = tensors.get(name)
             if example is None or example.ndim != 2 or not np.isfinite(example).all():
-                raise SpeechpressError(f"{path}: example {k} of word {i} is missing or damaged; teach them again")
+                raise SpeechpressError(f"{path}: example {name} is missing or damaged; teach them again")

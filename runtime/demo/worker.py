@@ -17,6 +17,7 @@ from ..choice import SHIPPED as SHIPPED
 from ..samples import mono
 from ..stream import Engine, Output, StreamingExtractor
 from .colours import Colours
+from .head_engine import HeadEngine, words_head
 from .lanes import LOOKS
 from .sources import Block, Source
 from .spotting import Hit, Spotter
@@ -192,6 +193,8 @@ def listen(
             teaching.hear(block)
         chunk = worker.hear(block)
         if chunk is not None:
+            if teaching is not None and chunk.words:
+                teaching.heard(chunk.words[-1].word)
             yield chunk
     last = worker.finish()
     if last is not None:
@@ -201,8 +204,11 @@ def listen(
 class _Worker:
     def __init__(self, source: Source, engine: Engine, spotter: Spotter | None) -> None:
         spec = engine.spec
-        self._source, self._spotter = source, spotter
-        self._stream = StreamingExtractor(engine, source.sample_rate)
+        self._source, self._spotter, self._width = source, spotter, spec.width
+        head = words_head(engine) if spotter is not None and spotter.background.head else None
+        # One run of the program gives both: the features that are shown, and what words are looked for in.
+        running = engine if head is None else HeadEngine(engine, head, beside=True)
+        self._stream = StreamingExtractor(running, source.sample_rate)
         self._levels = Levels(spec.hop_samples / spec.sample_rate)
         self._colours = Colours(spec.width)
         self._t_s, self._heard_at_s, self._heard_s = 0.0, 0.0, 0.0
@@ -214,12 +220,17 @@ class _Worker:
         started_s = time.perf_counter()
         return self._chunk(self._stream.push(block.samples, block.sample_rate), started_s)
 
+    def _compared(self, frames: np.ndarray) -> np.ndarray:
+        """What words are looked for in: the head's columns where there is one, else the features."""
+        return frames[:, self._width :] if frames.shape[1] > self._width else frames
+
     def finish(self) -> Chunk | None:
         started_s = time.perf_counter()
         return self._chunk(self._stream.flush(), started_s, ended=True)
 
     def _chunk(self, found: Output, started_s: float, ended: bool = False) -> Chunk | None:
-        words = self._spotter.push(found.frames, found.end_s) if self._spotter else []
+        words = self._spotter.push(self._compared(found.frames), found.end_s) if self._spotter else []
+        found = found._replace(frames=found.frames[:, : self._width])
         if ended and self._spotter:
             # No frame will come any more that could top them.
             words += self._spotter.finish()

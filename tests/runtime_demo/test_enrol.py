@@ -38,6 +38,13 @@ def test_a_stop_consonant_does_not_cut_the_word():
     assert abs(stop_s - start_s - 0.68) < 0.1
 
 
+def test_a_recording_that_was_cut_at_the_word_is_all_word():
+    """There is no room to be heard in it; its softest tenth is the end of the word."""
+    wave = voice(0.5) * np.geomspace(1, 0.05, RATE // 2)
+    start_s, stop_s = word_span_s(wave, RATE)
+    assert start_s < 0.03 and stop_s > 0.47
+
+
 @pytest.mark.parametrize(("wave", "said"), [(np.zeros(0), "empty"), (np.zeros(RATE), "silent")])
 def test_nothing_was_said(wave, said):
     with pytest.raises(SpeechpressError, match=said):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from speechpress.runtime.demo.spotting import Background, Spotter, learn, peaks
+from speechpress.runtime.answers.words import VectorSpace
+from speechpress.runtime.demo.spotting import Background, Spotter, learn, peaks, word_scores
 from speechpress.runtime.errors import SpeechpressError
 
 FRAME_S = 0.02
@@ -99,3 +100,55 @@ def test_a_background_shorter_than_a_word():
 
 def test_peaks_keep_apart():
     assert peaks(np.array([1.0, 0, 5, 4, 0, 3, 2]), 1) == [5, 3, 1]
+
+
+CONFUSED = np.concatenate([WORDS["one"][:22], speech(18, 44)])  # begins as "one" does
+
+
+@pytest.mark.parametrize("size", [3, 1000])
+def test_what_is_not_the_word_lowers_its_score_and_the_word_is_still_found(background, size):
+    examples = [noisy(WORDS["one"], k) for k in range(3)]
+    plain = learn("one", examples, background)
+    wiser = learn("one", examples, background, against=[noisy(CONFUSED, 20)])
+    other = speech(400, 5)
+    stream = np.concatenate([other[:200], noisy(CONFUSED, 8), other[200:], noisy(WORDS["one"], 9), speech(60, 6)])
+
+    def best(word, first, last):
+        spotter, top = Spotter([word], background), -np.inf
+        for at in range(0, len(stream), size):
+            spotter.push(stream[at : at + size], (at + 1 + np.arange(len(stream[at : at + size]))) * FRAME_S)
+            top = max(top, spotter.last_scores[0]) if first <= at <= last else top
+        return top
+
+    if size == 3:
+        assert best(wiser, 225, 260) < best(plain, 225, 260) - 2
+    assert [hit.start_s > 8 for hit in told(Spotter([wiser], background), stream, size)] == [True]
+
+
+def test_scores_with_counter_examples_do_not_depend_on_the_pieces(background):
+    word = learn("one", [WORDS["one"], noisy(WORDS["one"], 1)], background, against=[CONFUSED, noisy(CONFUSED, 2)])
+    costs = np.random.default_rng(0).random((200, 4)).astype(np.float32)
+    whole, _ = word_scores(costs, word)
+    before, parts = None, []
+    for first in range(0, 200, 7):
+        scores, before = word_scores(costs[first : first + 7], word, before)
+        parts.append(scores)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_words_are_found_by_vectors_as_well():
+    """What a words head gives has the shape of these frames: an embedding, and the weight as the last column."""
+
+    def even(frames):
+        """Every frame counts the same."""
+        return np.concatenate([frames[:, :-1], 0 * frames[:, -1:]], 1)
+
+    background = Background(even(speech(6000, 3)), way=VectorSpace(), head="words")
+    taught = [learn(name, [even(noisy(frames, k)) for k in range(3)], background) for name, frames in WORDS.items()]
+    said = [even(noisy(WORDS[name], 8)) for name in ("one", "two")]
+    other = even(speech(600, 5))
+    stream = np.concatenate([other[:200], said[0], other[200:400], said[1], other[400:]])
+    for size in (4, 1000):
+        hits = told(Spotter(taught, background), stream, size)
+        assert [hit.word for hit in hits] == ["one", "two"]
+        assert all(abs(hit.start_s - at * FRAME_S) < 0.2 for hit, at in zip(hits, (200, 440), strict=True))

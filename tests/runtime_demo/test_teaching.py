@@ -8,7 +8,7 @@ from sounds import voice
 from speechpress.runtime.demo.enrol import stream_frames
 from speechpress.runtime.demo.sources import Block
 from speechpress.runtime.demo.spotting import Background, Spotter
-from speechpress.runtime.demo.teaching import Teaching
+from speechpress.runtime.demo.teaching import Lesson, Teaching
 from speechpress.runtime.engine import PteEngine
 from speechpress.runtime.errors import SpeechpressError
 
@@ -69,6 +69,35 @@ def test_a_word_said_three_times_is_learned_and_saved(engine, background):
     assert "hello" in after.note and after.word == "word 1" and after.said == 0
     hits = lessons.spotter.push(stream_frames(engine, [WORD, SILENCE, SILENCE]), np.arange(74) * 0.02)
     assert [hit.word for hit in hits] == ["hello"]
+
+
+OTHER = np.concatenate([SILENCE, voice(0.5, seed=11).astype(np.float32), SILENCE])
+
+
+def test_what_is_not_the_word_is_taught_to_the_one_that_was_heard(engine, background):
+    saved = []
+    lessons = Lessons(engine, background, lambda words: saved.append([len(word.against) for word in words]))
+    for name in ("one", "two"):
+        lessons.teaching.name(name)
+        for _ in range(3):
+            lessons.say()
+        lessons.settle()
+    lessons.say()  # a third word is half taught meanwhile
+    lessons.teaching.heard("one")
+    lessons.teaching.begin(True)
+    assert lessons.hear(OTHER) == Lesson("one", recording=True, against=True)
+    lessons.teaching.end()
+    lessons.hear()
+    after = lessons.settle()
+    assert [(word.name, len(word.against)) for word in lessons.spotter.words] == [("one", 1), ("two", 0)]
+    assert saved[-1] == [1, 0] and "is not that" in after.note
+    assert (after.word, after.said, after.against) == ("word 1", 1, False)
+
+
+def test_without_a_word_nothing_can_be_taken_for_one(lessons):
+    lessons.teaching.begin(True)
+    lesson = lessons.hear(OTHER)
+    assert "no word is taught yet" in lesson.note and not lesson.recording
 
 
 def test_a_name_that_is_taught_again_replaces_the_word(lessons):

@@ -98,6 +98,16 @@ def test_keys_teach_name_forget_and_quit():
     assert screen.typed is None and hands.quit
 
 
+def test_what_is_not_the_word_is_taught_with_a_key_of_its_own():
+    screen = Screen(FACTS, Stats(80), teaching=Teaching())
+    hands = Hands(screen)
+    for pressed, now_s in (("N", 0.0), ("NN", 0.5), (" ", 0.6), ("", 2.0), (" ", 3.0), ("N", 3.1), ("", 5.0)):
+        hands.move(pressed, now_s)
+    assert screen.teaching.told == [("begin", True), ("end",), ("begin",), ("end",)]
+    screen.teaching.lesson = Lesson("yes", recording=True, against=True)
+    assert "say what is not “yes”" in shown(screen)
+
+
 def test_a_failing_source_is_raised_after_the_screen_is_put_back():
     def failing():
         yield chunk(0)

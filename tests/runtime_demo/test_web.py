@@ -106,12 +106,20 @@ def test_a_chunk_reaches_every_page(server):
 def test_what_a_page_asks_for(server):
     with stream(server) as page:
         page.recv(10)
-        for order in ({"do": "begin"}, {"do": "end"}, {"do": "name", "word": "x" * 99}, {"do": "close_all"}, [], "?"):
+        for order in (
+            {"do": "begin"},
+            {"do": "end"},
+            {"do": "begin_not"},
+            {"do": "name", "word": "x" * 99},
+            {"do": "close_all"},
+            [],
+            "?",
+        ):
             page.send(json.dumps(order))
         page.send("no json")
         page.send(json.dumps({"do": "forget"}))
         wait_for(lambda: len(server._teaching.told) == 4, "what was clicked")
-    assert server._teaching.told == [("begin",), ("end",), ("name", "x" * 40), ("forget",)]
+    assert server._teaching.told == [("begin",), ("end",), ("begin", True), ("name", "x" * 40), ("forget",)]
 
 
 def test_the_browsers_microphone_is_heard_until_it_leaves(server):

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.demo.spotting import Background, learn
@@ -38,6 +39,37 @@ def test_words_come_back_as_they_were(tmp_path, words, bundle, background):
         assert one.threshold == other.threshold
         assert all(np.array_equal(*pair) for pair in zip(one.examples, other.examples, strict=True))
     assert [path.name for path in path.parent.iterdir()] == ["words.safetensors"]
+
+
+def test_what_is_not_a_word_comes_back_as_well(tmp_path, words, bundle, background):
+    path, other = tmp_path / "words.safetensors", RANDOM.standard_normal((22, 8)).astype(np.float32)
+    known = learn("one", words[0].examples, background, against=[other])
+    save_words(path, [words[1], known], bundle, 80)
+    again = load_words(path, bundle, 80, background)
+    assert [len(word.against) for word in again] == [0, 1] and np.array_equal(again[1].against[0], other)
+    assert again[1].threshold == known.threshold
+
+
+def test_a_file_of_schema_1_still_opens(tmp_path, words, bundle, background):
+    path = tmp_path / "words.safetensors"
+    about = {
+        "schema": 1,
+        "bundle": bundle.document["digest"],
+        "bundle_name": "small",
+        "chunk_ms": 80.0,
+        "words": [{"name": "one", "examples": 2}],
+    }
+    tensors = {f"0/{k}": frames for k, frames in enumerate(words[0].examples)}
+    save_file(tensors, path, metadata={"speechpress_words": json.dumps(about)})
+    (word,) = load_words(path, bundle, 80, background)
+    assert (word.name, len(word.examples), word.against) == ("one", 2, ())
+
+
+def test_words_of_a_head_are_not_looked_for_in_features(tmp_path, words, bundle, background):
+    path = tmp_path / "words.safetensors"
+    save_words(path, words, bundle, 80, head="words")
+    with pytest.raises(SpeechpressError, match="taught by the head 'words', but are looked for by features"):
+        load_words(path, bundle, 80, background)
 
 
 def test_words_of_another_bundle_or_chunk_are_refused(tmp_path, words, bundle, background):

@@ -89,7 +89,7 @@ function figures({ stats, lesson, taught, source, words: said, dropped }) {
 }
 
 function teach(lesson, taught, said) {
-  $("word").textContent = `“${lesson.word}”`;
+  $("word").textContent = lesson.against ? `not “${lesson.word}”` : `“${lesson.word}”`;
   $("dots").textContent = "●".repeat(lesson.said) + "○".repeat(facts.examples - lesson.said);
   say("note", lesson.note);
   const list = $("taught"), known = [...list.children].map((item) => item.textContent);
@@ -149,20 +149,27 @@ function draw() {
 }
 requestAnimationFrame(draw);
 
-const hold = $("hold");
-let held = false;
-const press = (down) => {
-  if (down === held) return;
-  held = down;
-  hold.classList.toggle("on", down);
-  tell({ do: down ? "begin" : "end" });
+const ORDERS = { hold: "begin", not: "begin_not" };  // buttons that are held while something is said
+const KEYS = { Space: "hold", KeyN: "not" };
+let held = "";
+const press = (button) => {
+  if (held) return;
+  held = button;
+  $(button).classList.add("on");
+  tell({ do: ORDERS[button] });
 };
-hold.addEventListener("pointerdown", () => press(true));
-addEventListener("pointerup", () => press(false));
-addEventListener("blur", () => press(false));
-const isSpace = (event) => event.code === "Space" && !["INPUT", "BUTTON"].includes(event.target.tagName);
-addEventListener("keydown", (event) => isSpace(event) && (event.preventDefault(), press(true)));
-addEventListener("keyup", (event) => event.code === "Space" && press(false));
+const release = () => {
+  if (!held) return;
+  $(held).classList.remove("on");
+  held = "";
+  tell({ do: "end" });
+};
+for (const button in ORDERS) $(button).addEventListener("pointerdown", () => press(button));
+addEventListener("pointerup", release);
+addEventListener("blur", release);
+const meant = (event) => !["INPUT", "BUTTON"].includes(event.target.tagName) && KEYS[event.code];
+addEventListener("keydown", (event) => meant(event) && (event.preventDefault(), press(meant(event))));
+addEventListener("keyup", (event) => KEYS[event.code] === held && release());
 $("forget").addEventListener("click", () => tell({ do: "forget" }));
 $("naming").addEventListener("submit", (event) => {
   event.preventDefault();
