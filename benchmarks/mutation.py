@@ -1,0 +1,299 @@
+"""Mutants of the code whose wrong values nobody would see, and which of them the tests kill.
+
+    pip install -e '.[test,mutation]'
+    python benchmarks/mutation.py WORK [--sample 50] [--seed 0] [--modules quantize,parity,...]
+
+The mutants are cosmic-ray's, of a copy of the package in WORK: each is written into its file there, and the tests named
+below run in a process forked from one that has the libraries imported. Mutants are drawn place by place: none of a
+module's places has a second mutant before each has one. Left out are those that cannot change a value: in annotations
+and in types named with `|`, in what is logged, said or raised, in the options of a dataclass, and in what only a type
+checker reads.
+
+Can be stopped and called again: what is killed stays killed while its module is the same, survivors are tried anew.
+Survivors that are known to be no change are in equivalent_mutants.yaml, each with its reason. Writes
+results/mutation.json.
+"""
+
+import argparse
+import ast
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from difflib import ndiff
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from common import write
+from cosmic_ray.commands import init
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.work_db import WorkDB, use_db
+
+ROOT = Path(__file__).parent.parent
+LIMIT_S = 120.0  # many times what the tests of any module take; a mutant that runs longer is killed
+# Libraries that the tests need and that take long to import; nothing of speechpress, which is what is mutated.
+IMPORTED = ("torch", "transformers", "lightning_fabric", "lhotse", "soxr", "soundfile", "pytest", "hypothesis")
+SLOW = ("test_an_objective_is_added", "test_export_takes_its_ranges", "test_a_bundle_is_refused")
+QUANTIZE = "fake_quant", "scheme", "sensitivity", "calibrate", "quantize"
+# The tests of a module first: of the others most mutants never hear.
+TESTS = {
+    "compressor/distill/objectives.py": ["distill/test_objectives", "distill/test_step", "distill/test_validation"],
+    "compressor/distill/step.py": [f"distill/test_{name}" for name in ("step", "loop", "masking", "gates", "resume")],
+    "compressor/distill/loop.py": [f"distill/test_{name}" for name in ("loop", "step", "resume", "gates")],
+    "compressor/quantize/calibrate.py": ["quantize/test_calibrate", "quantize/test_quantize"],
+    "compressor/quantize/fake_quant.py": [f"quantize/test_{name}" for name in QUANTIZE],
+    "compressor/quantize/ptq.py": ["quantize/test_quantize"],
+    "compressor/quantize/scheme.py": [f"quantize/test_{name}" for name in ("scheme", "fake_quant", "quantize")],
+    "compressor/quantize/sensitivity.py": ["quantize/test_sensitivity", "quantize/test_quantize"],
+    "runtime/parity.py": ["runtime/test_parity", "quantize/test_sensitivity"],
+    "runtime/stream.py": ["runtime/test_stream", "quantize/test_calibrate"],
+    "compressor/tasks/metrics.py": ["tasks/test_metrics", "tasks/test_kinds"],
+    "compressor/evaluate/similarity.py": ["evaluate/test_similarity", "evaluate/test_fidelity"],
+    "compressor/evaluate/fidelity.py": ["evaluate/test_fidelity", "evaluate/test_program_student"],
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of cosmic-ray's, and the first line that it changes."""
+
+    module: str
+    operator: str
+    occurrence: int
+    line: int
+    column: int
+    was: str
+    becomes: str
+
+
+def mutants(module: str) -> list[Mutant]:
+    """All of a module's, less those that cannot change a value."""
+    source = (ROOT / module).read_text()
+    skipped = list(valueless(ast.parse(source)))
+    with use_db(":memory:", WorkDB.Mode.create) as db:
+        init([ROOT / module], db, {})
+        specs = [item.mutations[0] for item in db.work_items]
+    specs = [spec for spec in specs if not any(low <= spec.start_pos < high for low, high in skipped)]
+    found = []
+    for spec in sorted(specs, key=lambda spec: (spec.start_pos, spec.operator_name, spec.occurrence)):
+        changed = mutate_code(source, get_operator(spec.operator_name)(), spec.occurrence)
+        lines = [line for line in ndiff(source.split("\n"), changed.split("\n")) if line[0] in "-+"]
+        was, becomes = (next((line[2:].strip() for line in lines if line[0] == sign), "") for sign in "-+")
+        operator = spec.operator_name.removeprefix("core/")
+        found.append(Mutant(module, operator, spec.occurrence, *spec.start_pos, was, becomes))
+    return found
+
+
+Span = tuple[tuple[int, int], tuple[int, int]]
+
+
+def valueless(tree: ast.Module) -> Iterator[Span]:
+    """Where a mutant cannot change a value, see above."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(returns=returns, args=args):
+                named = [*args.posonlyargs, *args.args, *args.kwonlyargs]
+                yield from _spans([returns, *(arg.annotation for arg in named)])
+            case ast.AnnAssign(annotation=annotation):
+                yield from _spans([annotation])
+            case ast.Raise(exc=raised):
+                yield from _spans([raised])
+            case ast.Call(func=ast.Name(id="say")) | ast.Call(func=ast.Attribute(value=ast.Name(id="logger"))):
+                yield from _spans([node])
+            case ast.Call(func=ast.Name(id="isinstance"), args=[_, kinds]):
+                yield from _spans([kinds])
+            case ast.Call(func=ast.Name(id="dataclass")):
+                yield from _spans(node.keywords)
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                yield from _spans([node])
+    yield from _spans([node.value for node in tree.body if isinstance(node, ast.Assign) and _is_type(node.value)])
+
+
+def _is_type(node: ast.expr) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr)
+
+
+def _spans(nodes: list[Any]) -> Iterator[Span]:
+    for node in nodes:
+        if node is not None:
+            yield (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+
+
+def drawn(module: str, sample: int, seed: int) -> list[Mutant]:
+    """A sample of a module's mutants, spread over its places."""
+    draw, seen = random.Random(f"{seed}/{module}"), Counter[tuple[int, int]]()
+    found = mutants(module)
+    draw.shuffle(found)
+    ranked = []
+    for mutant in found:
+        ranked.append((seen[mutant.line, mutant.column], mutant))
+        seen[mutant.line, mutant.column] += 1
+    return [mutant for _, mutant in sorted(ranked, key=lambda pair: pair[0])[:sample]]
+
+
+def copied(work: Path) -> Path:
+    """The package and its tests in WORK, as an installation would lay them out; -> what goes onto the path."""
+    tree, packages = work / "tree", work / "packages" / "speechpress"
+    shutil.rmtree(work / "packages", ignore_errors=True)
+    shutil.rmtree(tree, ignore_errors=True)
+    packages.mkdir(parents=True)
+    for name in ("compressor", "runtime", "devices", "recipes", "tests"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        if name != "tests":
+            (packages / name).symlink_to(tree / name)
+    for path in (tree / "compressor" / "api").iterdir():
+        (packages / path.name).symlink_to(path)
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    return packages.parent
+
+
+def tested(work: Path, module: str, source: str) -> str:
+    """Run a module's tests on what its source becomes: survived, killed by a test, by its import, or by the clock."""
+    path = work / "tree" / module
+    kept = path.read_text()
+    path.write_text(source)
+    started, child = time.monotonic(), os.fork()
+    if child == 0:
+        _run_tests(work, TESTS[module])
+    try:
+        while True:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                break
+            if time.monotonic() - started > LIMIT_S:
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return "timeout"
+            time.sleep(0.005)
+    finally:
+        path.write_text(kept)
+    code = os.waitstatus_to_exitcode(status)
+    return {0: "survived", 1: "killed"}.get(code, "import")
+
+
+def _run_tests(work: Path, files: list[str]) -> None:
+    os.setsid()
+    code = 9
+    try:
+        log = os.open(work / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(work / "tree")
+        for name in [name for name in sys.modules if name.split(".")[0] == "speechpress"]:
+            del sys.modules[name]
+        sys.path.insert(0, str(work / "packages"))
+        os.environ |= {"PYTHONPATH": str(work / "packages"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        sys.dont_write_bytecode = True
+        import hypothesis
+        import pytest
+
+        phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]  # to shrink what fails takes long
+        hypothesis.settings.register_profile("mutants", phases=phases, derandomize=True, database=None)
+        hypothesis.settings.load_profile("mutants")
+        words = ["-x", "-q", "-p", "no:cacheprovider", "-k", " and ".join(f"not {name}" for name in SLOW)]
+        code = int(pytest.main([*words, *(f"tests/{file}.py" for file in files)]))
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def judge(work: Path, module: str, chosen: list[Mutant], known: dict[str, str]) -> Iterator[tuple[Mutant, str]]:
+    """What becomes of each mutant; what is known to be killed is not run again."""
+    source = (ROOT / module).read_text()
+    assert tested(work, module, source) == "survived", (work / "log").read_text()
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    for mutant in chosen:
+        key = f"{digest}/{mutant.operator}/{mutant.occurrence}"
+        if known.get(key, "survived") == "survived":
+            changed = mutate_code(source, get_operator(f"core/{mutant.operator}")(), mutant.occurrence)
+            known[key] = tested(work, module, changed)
+            (work / "known.json").write_text(json.dumps(known))
+            print(known[key], f"{module}:{mutant.line}", mutant.operator, "|", mutant.becomes, flush=True)
+        yield mutant, known[key]
+
+
+def row(module: str, judged: list[tuple[Mutant, str]], reasons: dict[tuple[str, str, str], str]) -> dict[str, Any]:
+    """A module's figures, and its survivors one by one."""
+    everything = mutants(module)
+    counts = Counter(fate for _, fate in judged)
+    survivors = [
+        {**asdict(mutant), "equivalent": reasons.get((module, mutant.was, mutant.becomes))}
+        for mutant, fate in judged
+        if fate == "survived"
+    ]
+    equivalent = sum(survivor["equivalent"] is not None for survivor in survivors)
+    return {
+        "possible": len(everything),
+        "places": len({(mutant.line, mutant.column) for mutant in everything}),
+        "drawn": len(judged),
+        "killed": len(judged) - counts["survived"],
+        "killed_by_import": counts["import"],
+        "killed_by_the_clock": counts["timeout"],
+        "survived": counts["survived"],
+        "equivalent": equivalent,
+        "tests": TESTS[module],
+        "survivors": survivors,
+    }
+
+
+def shares(rows: dict[str, Any]) -> dict[str, Any]:
+    """Killed of all, and killed of those that are a change."""
+    drawn, killed, equivalent = (
+        sum(found[name] for found in rows.values()) for name in ("drawn", "killed", "equivalent")
+    )
+    named = {"drawn": drawn, "killed": killed, "equivalent": equivalent}
+    return {**named, "killed_share": killed / drawn, "killed_share_without_equivalent": killed / (drawn - equivalent)}
+
+
+def table(rows: dict[str, Any]) -> str:
+    """A row for each module."""
+    heads = ("module", "possible", "places", "drawn", "killed", "survived", "equivalent")
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for module, found in rows.items():
+        lines.append("| " + " | ".join([module, *(str(found[name]) for name in heads[1:])]) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--sample", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--modules", default="")
+    chosen = parser.parse_args()
+    work = chosen.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    copied(work)
+    for name in IMPORTED:
+        __import__(name)
+    listed = yaml.safe_load((Path(__file__).parent / "equivalent_mutants.yaml").read_text())
+    reasons = {(one["module"], one["was"], one["becomes"]): one["why"] for one in listed}
+    known = json.loads((work / "known.json").read_text()) if (work / "known.json").exists() else {}
+    rows = {}
+    for module in TESTS:
+        if any(word in module for word in chosen.modules.split(",")):
+            judged = list(judge(work, module, drawn(module, chosen.sample, chosen.seed), known))
+            rows[module] = row(module, judged, reasons)
+    if set(rows) == set(TESTS):
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        tool = {"tool": "cosmic-ray", "version": version("cosmic-ray")}
+        facts = {"commit": commit.stdout.strip(), "date": datetime.now(UTC).date().isoformat(), **tool}
+        write("mutation", {**facts, "sample": chosen.sample, "seed": chosen.seed, **shares(rows), "modules": rows})
+    print(table(rows))
+    print(shares(rows))
+
+
+if __name__ == "__main__":
+    main()
