@@ -1,7 +1,7 @@
 """Mutants of the code whose wrong values nobody would see, and which of them the tests kill.
 
     pip install -e '.[test,mutation]'
-    python benchmarks/mutation.py WORK [--sample 50] [--seed 0] [--modules quantize,parity,...]
+    python benchmarks/mutation.py WORK [--sample 40] [--seed 0] [--modules quantize,parity,...]
 
 The mutants are cosmic-ray's, of a copy of the package in WORK: each is written into its file there, and the tests named
 below run in a process forked from one that has the libraries imported. Mutants are drawn place by place: none of a
@@ -50,8 +50,8 @@ QUANTIZE = "fake_quant", "scheme", "sensitivity", "calibrate", "quantize"
 # The tests of a module first: of the others most mutants never hear.
 TESTS = {
     "compressor/distill/objectives.py": ["distill/test_objectives", "distill/test_step", "distill/test_validation"],
-    "compressor/distill/step.py": [f"distill/test_{name}" for name in ("step", "loop", "masking", "gates", "resume")],
-    "compressor/distill/loop.py": [f"distill/test_{name}" for name in ("loop", "step", "resume", "gates")],
+    "compressor/distill/step.py": [f"distill/test_{name}" for name in ("step", "processes", "loop", "gates", "resume")],
+    "compressor/distill/loop.py": [f"distill/test_{name}" for name in ("loop", "step", "processes", "resume", "gates")],
     "compressor/quantize/calibrate.py": ["quantize/test_calibrate", "quantize/test_quantize"],
     "compressor/quantize/fake_quant.py": [f"quantize/test_{name}" for name in QUANTIZE],
     "compressor/quantize/ptq.py": ["quantize/test_quantize"],
@@ -269,7 +269,7 @@ def table(rows: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--sample", type=int, default=50)
+    parser.add_argument("--sample", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--modules", default="")
     chosen = parser.parse_args()
