@@ -232,15 +232,21 @@ def import_libraries(work: Path) -> None:
             import_module(name)
 
 
-def judge(work: Path, module: str, chosen: list[Mutant], known: dict[str, str]) -> Iterator[tuple[Mutant, str]]:
-    """What becomes of each mutant; what is known to be killed is not run again."""
+Reasons = dict[tuple[str, str, str], str]  # by module, line, and what it becomes
+
+
+def judge(
+    work: Path, module: str, chosen: list[Mutant], known: dict[str, str], reasons: Reasons
+) -> Iterator[tuple[Mutant, str]]:
+    """What becomes of each mutant; what is known to be killed, or to survive as no change, is not run again."""
     source = (ROOT / module).read_text()
     assert tested(work, module, source) == "survived", (work / "log").read_text()
     import_libraries(work)
     digest = hashlib.sha256(source.encode()).hexdigest()
     for mutant in chosen:
         key = f"{digest}/{mutant.operator}/{mutant.occurrence}"
-        if known.get(key, "survived") == "survived":
+        final = key in known and (known[key] != "survived" or (module, mutant.was, mutant.becomes) in reasons)
+        if not final:
             changed = mutate_code(source, get_operator(f"core/{mutant.operator}")(), mutant.occurrence)
             known[key] = tested(work, module, changed)
             (work / "known.json").write_text(json.dumps(known))
@@ -248,7 +254,7 @@ def judge(work: Path, module: str, chosen: list[Mutant], known: dict[str, str]) 
         yield mutant, known[key]
 
 
-def row(module: str, judged: list[tuple[Mutant, str]], reasons: dict[tuple[str, str, str], str]) -> dict[str, Any]:
+def row(module: str, judged: list[tuple[Mutant, str]], reasons: Reasons) -> dict[str, Any]:
     """A module's figures, and its survivors one by one."""
     everything = mutants(module)
     counts = Counter(fate for _, fate in judged)
@@ -306,7 +312,7 @@ def main() -> None:
     rows = {}
     for module in TESTS:
         if any(word in module for word in chosen.modules.split(",")):
-            judged = list(judge(work, module, drawn(module, chosen.sample, chosen.seed), known))
+            judged = list(judge(work, module, drawn(module, chosen.sample, chosen.seed), known, reasons))
             rows[module] = row(module, judged, reasons)
     if set(rows) == set(TESTS):
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
