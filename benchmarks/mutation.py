@@ -31,7 +31,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from difflib import ndiff
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -70,33 +69,36 @@ TESTS = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of cosmic-ray's, and the first line that it changes."""
+    """One change of cosmic-ray's; `occurrence`: of the places that its operator has in the module."""
 
     module: str
     operator: str
     occurrence: int
     line: int
     column: int
-    was: str
-    becomes: str
+
+    def source(self) -> str:
+        """The module with it."""
+        return mutate_code((ROOT / self.module).read_text(), get_operator(f"core/{self.operator}")(), self.occurrence)
+
+    def change(self) -> tuple[str, str]:
+        """The first line that differs, before and after."""
+        pairs = zip((ROOT / self.module).read_text().split("\n"), self.source().split("\n"), strict=False)
+        was, becomes = next((one, two) for one, two in pairs if one != two)
+        return was.strip(), becomes.strip()
 
 
 def mutants(module: str) -> list[Mutant]:
     """All of a module's, less those that cannot change a value."""
-    source = (ROOT / module).read_text()
-    skipped = list(valueless(ast.parse(source)))
+    skipped = list(valueless(ast.parse((ROOT / module).read_text())))
     with use_db(":memory:", WorkDB.Mode.create) as db:
         init([ROOT / module], db, {})
         specs = [item.mutations[0] for item in db.work_items]
     specs = [spec for spec in specs if not any(low <= spec.start_pos < high for low, high in skipped)]
-    found = []
-    for spec in sorted(specs, key=lambda spec: (spec.start_pos, spec.operator_name, spec.occurrence)):
-        changed = mutate_code(source, get_operator(spec.operator_name)(), spec.occurrence)
-        lines = [line for line in ndiff(source.split("\n"), changed.split("\n")) if line[0] in "-+"]
-        was, becomes = (next((line[2:].strip() for line in lines if line[0] == sign), "") for sign in "-+")
-        operator = spec.operator_name.removeprefix("core/")
-        found.append(Mutant(module, operator, spec.occurrence, *spec.start_pos, was, becomes))
-    return found
+    specs.sort(key=lambda spec: (spec.start_pos, spec.operator_name, spec.occurrence))
+    return [
+        Mutant(module, spec.operator_name.removeprefix("core/"), spec.occurrence, *spec.start_pos) for spec in specs
+    ]
 
 
 Span = tuple[tuple[int, int], tuple[int, int]]
@@ -245,12 +247,11 @@ def judge(
     digest = hashlib.sha256(source.encode()).hexdigest()
     for mutant in chosen:
         key = f"{digest}/{mutant.operator}/{mutant.occurrence}"
-        final = key in known and (known[key] != "survived" or (module, mutant.was, mutant.becomes) in reasons)
+        final = key in known and (known[key] != "survived" or (module, *mutant.change()) in reasons)
         if not final:
-            changed = mutate_code(source, get_operator(f"core/{mutant.operator}")(), mutant.occurrence)
-            known[key] = tested(work, module, changed)
+            known[key] = tested(work, module, mutant.source())
             (work / "known.json").write_text(json.dumps(known))
-            print(known[key], f"{module}:{mutant.line}", mutant.operator, "|", mutant.becomes, flush=True)
+            print(known[key], f"{module}:{mutant.line}", mutant.operator, "|", mutant.change()[1], flush=True)
         yield mutant, known[key]
 
 
@@ -259,7 +260,7 @@ def row(module: str, judged: list[tuple[Mutant, str]], reasons: Reasons) -> dict
     everything = mutants(module)
     counts = Counter(fate for _, fate in judged)
     survivors = [
-        {**asdict(mutant), "equivalent": reasons.get((module, mutant.was, mutant.becomes))}
+        {**asdict(mutant), "change": mutant.change(), "equivalent": reasons.get((module, *mutant.change()))}
         for mutant, fate in judged
         if fate == "survived"
     ]
