@@ -168,19 +168,22 @@ def tested(work: Path, module: str, source: str) -> str:
     """Run a module's tests on what its source becomes: survived, killed by a test, by its import, or by the clock."""
     path = work / "tree" / module
     kept = path.read_text()
-    path.write_text(source)
+    changed = source != kept
+    if changed:  # the file as it was copied keeps its time, by which bytecode is known
+        path.write_text(source)
     first, *others = TESTS[module]
     try:
-        fate = _fate(work, [first])
-        return _fate(work, others) if fate == "survived" and others else fate
+        fate = _fate(work, [first], changed)
+        return _fate(work, others, changed) if fate == "survived" and others else fate
     finally:
-        path.write_text(kept)
+        if changed:
+            path.write_text(kept)
 
 
-def _fate(work: Path, files: list[str]) -> str:
+def _fate(work: Path, files: list[str], changed: bool) -> str:
     started, child = time.monotonic(), os.fork()
     if child == 0:
-        _run_tests(work, files)
+        _run_tests(work, files, changed)
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -193,7 +196,7 @@ def _fate(work: Path, files: list[str]) -> str:
         time.sleep(0.005)
 
 
-def _run_tests(work: Path, files: list[str]) -> None:
+def _run_tests(work: Path, files: list[str], changed: bool) -> None:
     os.setsid()
     resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S + 5))
     code = 9
@@ -206,7 +209,7 @@ def _run_tests(work: Path, files: list[str]) -> None:
             del sys.modules[name]
         sys.path.insert(0, str(work / "packages"))
         os.environ |= {"PYTHONPATH": str(work / "packages"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-        sys.dont_write_bytecode = True
+        sys.dont_write_bytecode = changed  # two mutants of one second would have the same
         import hypothesis
         import pytest
 
@@ -242,12 +245,15 @@ def judge(
 ) -> Iterator[tuple[Mutant, str]]:
     """What becomes of each mutant; what is known to be killed, or to survive as no change, is not run again."""
     source = (ROOT / module).read_text()
-    assert tested(work, module, source) == "survived", (work / "log").read_text()
-    import_libraries(work)
+    begun = False
     digest = hashlib.sha256(source.encode()).hexdigest()
     for mutant in chosen:
         key = f"{digest}/{mutant.operator}/{mutant.occurrence}"
         final = key in known and (known[key] != "survived" or (module, *mutant.change()) in reasons)
+        if not final and not begun:
+            assert tested(work, module, source) == "survived", (work / "log").read_text()
+            import_libraries(work)
+            begun = True
         if not final:
             known[key] = tested(work, module, mutant.source())
             (work / "known.json").write_text(json.dumps(known))
