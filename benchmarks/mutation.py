@@ -1,13 +1,13 @@
 """Mutants of the code whose wrong values nobody would see, and which of them the tests kill.
 
     pip install -e '.[test,mutation]'
-    python benchmarks/mutation.py WORK [--sample 40] [--seed 0] [--modules quantize,parity,...]
+    python benchmarks/mutation.py WORK [--sample 40,parity=50] [--seed 0] [--modules quantize,parity,...]
 
 The mutants are cosmic-ray's, of a copy of the package in WORK: each is written into its file there, and the tests named
 below run in a process forked from one that has the libraries imported. Mutants are drawn place by place: none of a
 module's places has a second mutant before each has one. Left out are those that cannot change a value: in annotations
 and in types named with `|`, in what is logged, said or raised, in the options of a dataclass, and in what only a type
-checker reads.
+checker reads; and those that are no Python (`**` of an unpacking taken for a power).
 
 Can be stopped and called again: what is killed stays killed while its module is the same, survivors are tried anew.
 Survivors that are known to be no change are in equivalent_mutants.yaml, each with its reason. Writes
@@ -15,11 +15,9 @@ results/mutation.json.
 """
 
 import argparse
-import ast
 import hashlib
 import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -29,7 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -38,12 +36,8 @@ from typing import Any
 
 import yaml
 from common import write
-from cosmic_ray.commands import init
-from cosmic_ray.mutating import mutate_code
-from cosmic_ray.plugins import get_operator
-from cosmic_ray.work_db import WorkDB, use_db
+from mutants import ROOT, Mutant, drawn, mutants
 
-ROOT = Path(__file__).parent.parent
 # Of the processor's time, many times what the tests of any module take, and of waiting: a mutant that takes longer is
 # killed. Not of waiting alone, which other processes lengthen.
 LIMIT_S, WAIT_S = 60, 600.0
@@ -65,87 +59,6 @@ TESTS = {
     "compressor/evaluate/similarity.py": ["evaluate/test_similarity", "evaluate/test_fidelity"],
     "compressor/evaluate/fidelity.py": ["evaluate/test_fidelity", "evaluate/test_program_student"],
 }
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One change of cosmic-ray's; `occurrence`: of the places that its operator has in the module."""
-
-    module: str
-    operator: str
-    occurrence: int
-    line: int
-    column: int
-
-    def source(self) -> str:
-        """The module with it."""
-        return mutate_code((ROOT / self.module).read_text(), get_operator(f"core/{self.operator}")(), self.occurrence)
-
-    def change(self) -> tuple[str, str]:
-        """The first line that differs, before and after."""
-        pairs = zip((ROOT / self.module).read_text().split("\n"), self.source().split("\n"), strict=False)
-        was, becomes = next((one, two) for one, two in pairs if one != two)
-        return was.strip(), becomes.strip()
-
-
-def mutants(module: str) -> list[Mutant]:
-    """All of a module's, less those that cannot change a value."""
-    skipped = list(valueless(ast.parse((ROOT / module).read_text())))
-    with use_db(":memory:", WorkDB.Mode.create) as db:
-        init([ROOT / module], db, {})
-        specs = [item.mutations[0] for item in db.work_items]
-    specs = [spec for spec in specs if not any(low <= spec.start_pos < high for low, high in skipped)]
-    specs.sort(key=lambda spec: (spec.start_pos, spec.operator_name, spec.occurrence))
-    return [
-        Mutant(module, spec.operator_name.removeprefix("core/"), spec.occurrence, *spec.start_pos) for spec in specs
-    ]
-
-
-Span = tuple[tuple[int, int], tuple[int, int]]
-
-
-def valueless(tree: ast.Module) -> Iterator[Span]:
-    """Where a mutant cannot change a value, see above."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.FunctionDef(returns=returns, args=args):
-                named = [*args.posonlyargs, *args.args, *args.kwonlyargs]
-                yield from _spans([returns, *(arg.annotation for arg in named)])
-            case ast.AnnAssign(annotation=annotation):
-                yield from _spans([annotation])
-            case ast.Raise(exc=raised):
-                yield from _spans([raised])
-            case ast.Call(func=ast.Name(id="say")) | ast.Call(func=ast.Attribute(value=ast.Name(id="logger"))):
-                yield from _spans([node])
-            case ast.Call(func=ast.Name(id="isinstance"), args=[_, kinds]):
-                yield from _spans([kinds])
-            case ast.Call(func=ast.Name(id="dataclass")):
-                yield from _spans(node.keywords)
-            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-                yield from _spans([node])
-    yield from _spans([node.value for node in tree.body if isinstance(node, ast.Assign) and _is_type(node.value)])
-
-
-def _is_type(node: ast.expr) -> bool:
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr)
-
-
-def _spans(nodes: list[Any]) -> Iterator[Span]:
-    for node in nodes:
-        if node is not None:
-            yield (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
-
-
-def drawn(module: str, sample: int, seed: int) -> list[Mutant]:
-    """A sample of a module's mutants, spread over its places."""
-    draw, seen = random.Random(f"{seed}/{module}"), Counter[tuple[int, int]]()
-    found = mutants(module)
-    draw.shuffle(found)
-    ranked = []
-    for mutant in found:
-        ranked.append((seen[mutant.line, mutant.column], mutant))
-        seen[mutant.line, mutant.column] += 1
-    return [mutant for _, mutant in sorted(ranked, key=lambda pair: pair[0])[:sample]]
 
 
 def copied(work: Path) -> Path:
@@ -303,10 +216,17 @@ def table(rows: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def sample_of(module: str, words: str) -> int:
+    """How many mutants of a module: "40,parity=50" is 40, and of modules with that name 50."""
+    most, *others = words.split(",")
+    named = dict(word.split("=") for word in others)
+    return int(named.get(Path(module).stem, most))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--sample", type=int, default=40)
+    parser.add_argument("--sample", default="40")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--modules", default="")
     chosen = parser.parse_args()
@@ -319,7 +239,8 @@ def main() -> None:
     rows = {}
     for module in TESTS:
         if any(word in module for word in chosen.modules.split(",")):
-            judged = list(judge(work, module, drawn(module, chosen.sample, chosen.seed), known, reasons))
+            wanted = drawn(module, sample_of(module, chosen.sample), chosen.seed)
+            judged = list(judge(work, module, wanted, known, reasons))
             rows[module] = row(module, judged, reasons)
     if set(rows) == set(TESTS):
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -96,3 +96,12 @@ def test_it_is_heard_in_chunks_where_that_is_asked_for():
         yardstick = Yardstick(encoder, waves, chunk_frames)
         assert torch.equal(yardstick.wanted, wanted) and not yardstick.wanted.requires_grad
     assert not torch.equal(Yardstick(encoder, waves).wanted, wanted)
+
+
+def test_it_is_the_first_convolution_that_decides_of_itself(yardstick, int8):
+    """Also where operators of later names cost more."""
+    half = Operator("half")
+    costs = {cost.name: cost.snr_db for cost in mixed(yardstick, int8, half, 1.0, quiet)[1]}
+    assert costs[FIRST_CONV] > 5 + min(snr_db for name, snr_db in costs.items() if name > FIRST_CONV)
+    kept, _, _ = mixed(yardstick, int8, half, costs[FIRST_CONV] - 15.5, quiet)
+    assert kept.operators[FIRST_CONV] == half
