@@ -47,7 +47,7 @@ def worker(rank, world, port, teacher, config, accumulate, out):
     torch.save(steps(trainer, rank, world), out / f"{rank}.pt")
 
 
-def in_processes(teacher, config, accumulate, out, world=2):
+def in_processes(teacher, config, accumulate, out, world):
     out.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -81,11 +81,11 @@ def require_the_same(found, alone):
         assert found["line"]["layers"][layer] == pytest.approx(figures, rel=1e-4)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2, 5])
-def test_processes_follow_the_path_of_one(tiny_teacher, tiny_config, alone, accumulate, tmp_path):
+@pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (3, 2), (2, 5)])
+def test_processes_follow_the_path_of_one(tiny_teacher, tiny_config, alone, world, accumulate, tmp_path):
     """Masks, penalty and norms included; with 5 micro-batches some of a process's have no row."""
     assert alone["facts"][0][0] != alone["facts"][1][0] and [fact[2] for fact in alone["facts"]] == [7, 5]
-    for found in in_processes(tiny_teacher, tiny_config, accumulate, tmp_path / "runs"):
+    for found in in_processes(tiny_teacher, tiny_config, accumulate, tmp_path / "runs", world):
         require_the_same(found, alone)
 
 

@@ -166,3 +166,16 @@ def test_one_clip_is_too_few():
     student, teacher = Student(early(6)), Teacher(late(6))
     with pytest.raises(SpeechpressError, match="at least two clips, and there are 1"):
         fidelity(student, teacher, None, clips(1))
+
+
+def test_nothing_is_kept_for_gradients():
+    """Of a long corpus that would be all activations of all clips."""
+    seen = []
+
+    class Watching(Student):
+        def hidden_states(self, wave):
+            seen.append(torch.is_grad_enabled())
+            return super().hidden_states(wave)
+
+    fidelity(Watching(early(6)), Teacher(late(6)), None, clips(2))
+    assert seen == [False, False]
