@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def mutants(module: str) -> list[Mutant]:
     return [mutant for mutant in _listed(module) if (mutant.line, mutant.column) not in no_python]
 
 
+@cache
 def _listed(module: str) -> list[Mutant]:
     skipped = list(valueless(ast.parse((ROOT / module).read_text())))
     with use_db(":memory:", WorkDB.Mode.create) as db:
@@ -106,7 +108,7 @@ def _spans(nodes: list[Any]) -> Iterator[Span]:
 def drawn(module: str, sample: int, seed: int) -> list[Mutant]:
     """A sample of a module's mutants, spread over its places."""
     draw, seen = random.Random(f"{seed}/{module}"), Counter[tuple[int, int]]()
-    found, chosen = _listed(module), set(mutants(module))
+    found, chosen = list(_listed(module)), set(mutants(module))
     draw.shuffle(found)
     ranked = []
     for mutant in found:
