@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from speechpress.runtime.errors import SpeechpressError
     from speechpress.runtime.stream import StreamingExtractor
     from speechpress.runtime.verify import verify
-    from speechpress.verbs import distill, evaluate, export, extract, head, profile, prune, quantize
+    from speechpress.uses import evaluate, extract, profile
+    from speechpress.verbs import distill, export, head, prune, quantize
 
     __version__: str
 
@@ -53,9 +54,8 @@ _HOMES = {
     "load_recipe": "speechpress.compressor.recipe.files",
     "load_teacher": "speechpress.compressor.teachers.load",
     "verify": "speechpress.runtime.verify",
-    **dict.fromkeys(
-        ("distill", "evaluate", "export", "extract", "head", "profile", "prune", "quantize"), "speechpress.verbs"
-    ),
+    **dict.fromkeys(("distill", "export", "head", "prune", "quantize"), "speechpress.verbs"),
+    **dict.fromkeys(("evaluate", "extract", "profile"), "speechpress.uses"),
 }
 
 

@@ -17,11 +17,11 @@ PathLike = str | Path
 Paths = PathLike | Sequence[PathLike]
 
 
-def _silent(heard: Any) -> None:
+def silent(heard: Any) -> None:
     """Hear nothing of it."""
 
 
-def _paths(paths: Paths) -> tuple[Path, ...]:
+def paths_of(paths: Paths) -> tuple[Path, ...]:
     # A text is a sequence too, of its letters.
     return (Path(paths),) if isinstance(paths, str | Path) else tuple(Path(path) for path in paths)
 
@@ -36,7 +36,7 @@ def distill(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
-    on_event: OnEvent = _silent,
+    on_event: OnEvent = silent,
 ) -> dict[str, Any]:
     """Train a student and write its checkpoint folder.
 
@@ -68,7 +68,7 @@ def distill(
         loaded = recipe
     else:
         loaded = load_recipe(str(recipe), settings)
-    options = RunOptions(_paths(data), Path(out), device, resume, overwrite)
+    options = RunOptions(paths_of(data), Path(out), device, resume, overwrite)
     outcome = distill_in_stages(loaded, options, on_event)
     # An error and not a result: a caller that goes on would take half a training for a whole one.
     if not outcome.finished:
@@ -94,8 +94,8 @@ def prune(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
-    on_event: OnEvent = _silent,
-    say: OnText = _silent,
+    on_event: OnEvent = silent,
+    say: OnText = silent,
 ) -> dict[str, Any]:
     """Write a smaller checkpoint: one of `to_params`, `to_macs`, `to_latency` and `sparsity` says how small.
 
@@ -119,7 +119,7 @@ def prune(
     target = read_target(to_macs, to_params, to_latency, sparsity)
     # The last two are chunk and quantisation of a timed target; None takes the target's own.
     plan = PrunePlan(Path(checkpoint), target, method, recover, layers, width, teacher, tuple(changes), None, None)
-    options = RunOptions(_paths(data), Path(out), device, resume, overwrite)
+    options = RunOptions(paths_of(data), Path(out), device, resume, overwrite)
     return run(settled(plan, options, say), options, on_event, say)
 
 
@@ -131,7 +131,7 @@ def quantize(
     data: PathLike | None = None,
     budget_db: float = 30.0,
     overwrite: bool = False,
-    say: OnText = _silent,
+    say: OnText = silent,
 ) -> dict[str, Any]:
     """Write a quantised checkpoint, calibrated on held-out speech where the scheme needs it.
 
@@ -179,7 +179,7 @@ def head(
     cache: PathLike | None = None,
     device: str = "cpu",
     overwrite: bool = False,
-    say: OnText = _silent,
+    say: OnText = silent,
 ) -> dict[str, Any]:
     """Train a head on a student, which goes into its checkpoint.
 
@@ -225,7 +225,7 @@ def export(
     offline_s: float = 10.0,
     overwrite: bool = False,
     allow_fallback: bool = False,
-    say: OnText = _silent,
+    say: OnText = silent,
 ) -> dict[str, Any]:
     """Make a bundle: lowered, run, and compared with the checkpoint before it is written.
 
@@ -256,131 +256,3 @@ def export(
     check_scheme(place, quantize or place.quantize)
     planned = plan(open_source(str(checkpoint)), place, quantize, tuple(chunk_ms), offline_s, layers, heads)
     return write(planned, Path(out), overwrite, allow_fallback, say, head_tolerance)
-
-
-def evaluate(
-    checkpoint: PathLike,
-    *,
-    data: PathLike | None = None,
-    tasks: str = "ks,sid",
-    teacher: str | None = None,
-    chunk_ms: float | None = None,
-    seeds: int = 3,
-    device: str = "cpu",
-    say: OnText = _silent,
-) -> dict[str, Any]:
-    """What a student kept: fidelity, and tasks beside its teacher, random weights and log-mel.
-
-    Args:
-        checkpoint: a student's folder or a bundle.
-        data: a labelled folder (labels.tsv); else the starter speech.
-        tasks: of ks (keywords) and sid (speakers), separated by commas.
-        teacher: if it is no longer where the card says.
-        chunk_ms: hear the audio in chunks, as a streaming student does.
-        seeds: heads per task.
-
-    Raises SpeechpressError for what is no student, or a folder without labels.
-    """
-    from speechpress.compressor.evaluate.quick import evaluate as measure
-
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
-    place = None if data is None else Path(data)
-    return measure(checkpoint, place, names, seeds, teacher=teacher, chunk_ms=chunk_ms, device=device, listen=say)
-
-
-def extract(
-    model: PathLike,
-    data: Paths,
-    *,
-    out: PathLike,
-    layers: str = "last",
-    what: str = "features",
-    heads: Sequence[str] = (),
-    dedup: bool = False,
-    form: str = "npy",
-    dtype: str = "float32",
-    shard: str = "1/1",
-    chunk_ms: float | None = None,
-    offline: bool = False,
-    longest_s: float | None = None,
-    batch_s: float | None = None,
-    workers: int = 0,
-    device: str = "auto",
-    resume: bool = False,
-    overwrite: bool = False,
-    on_event: OnEvent = _silent,
-) -> dict[str, Any]:
-    """Write the features, units or answers of a corpus; recordings that cannot be read are in `skipped`.
-
-    Args:
-        model: a checkpoint's or bundle's folder, or a teacher.
-        data: folders of audio, Lhotse cuts manifests or Shar folders.
-        out: the folder to write.
-        layers: last, all, or numbers such as "0,2,4".
-        what: features, units or answers.
-        heads: for units and answers; none named is all that fit.
-        dedup: units: each run of one unit once.
-        form: npy, safetensors, parquet or lhotse.
-        dtype: float32 or float16.
-        shard: "K/N", the K-th of N parts.
-        chunk_ms: hear in chunks; of a bundle: which of its chunks.
-        offline: of a bundle: whole recordings at once.
-        longest_s: leave longer recordings out.
-        batch_s: audio that is heard at once, in seconds; 0: one recording at a time.
-        workers: recordings heard side by side; 0: as many as suit the machine.
-        device: auto, cpu, cuda or mps.
-        resume: go on with what is in `out`; `overwrite`: replace it.
-
-    Raises SpeechpressError for bad input, a folder in use, nothing that can be read, or a run that was interrupted.
-    """
-    from speechpress.compressor.extract.extract import extract as run
-    from speechpress.compressor.extract.options import ExtractOptions, parse_shard
-    from speechpress.runtime.errors import SpeechpressError
-
-    how = (Path(out), layers, what, form, dtype, parse_shard(shard), tuple(heads), dedup)
-    options = ExtractOptions(*how, chunk_ms, offline, longest_s, batch_s, workers, device, resume, overwrite)
-    document = run(str(model), _paths(data), options, on_event)
-    if not document["finished"]:
-        raise SpeechpressError(f"{out}: was interrupted; call extract again with resume=True")
-    return document
-
-
-def profile(
-    bundle: PathLike,
-    device: str = "host",
-    *,
-    chunk_ms: float | None = None,
-    threads: int | None = None,
-    chunks: int | None = None,
-    pace: str = "both",
-    budget_ms: float | None = None,
-    per_op: bool = False,
-    on_event: OnEvent = _silent,
-) -> dict[str, Any]:
-    """Measure a bundle on a device, chunk by chunk, after its golden clip was checked there; the record of it.
-
-    Args:
-        bundle: its folder.
-        device: host, ssh:user@host[:port] or adb:SERIAL.
-        chunk_ms: else the bundle's first; `threads`: else what is known of the device.
-        chunks: how many are timed.
-        pace: real, flat or both.
-        budget_ms: what a chunk may take.
-        per_op: also the time of every operator.
-
-    Raises SpeechpressError when the device cannot be reached; a profile that stopped on its way says so in `stopped`.
-    """
-    from speechpress.devices.open import open_device
-    from speechpress.devices.profile import ProfileOptions
-    from speechpress.devices.profile import profile as measure
-    from speechpress.runtime.bundle import read_bundle
-
-    options = ProfileOptions(
-        chunk_ms=chunk_ms,
-        threads=threads,
-        chunks=chunks,
-        paces=("real", "flat") if pace == "both" else (pace,),
-        budget_ms=budget_ms,
-        per_op=per_op,
-    )
-    return dict(measure(read_bundle(Path(bundle)), open_device(device), options, on_event))

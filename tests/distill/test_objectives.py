@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import shutil
@@ -207,6 +208,23 @@ def test_frames_of_a_time_reduced_student_meet_the_teachers(kind):
         LayerPairs([(1, 4)], 8, 6, factor=2, upsample=kind),
     ):
         assert heads(states())[4].shape == (2, 10, 6)
+
+
+@pytest.mark.parametrize("kind", ["repeat", "conv"])
+def test_a_student_of_the_teachers_rate_is_not_upsampled(kind):
+    upsample, x = Upsample(8, 1, kind), states(1)[0]
+    assert upsample(x) is x and not list(upsample.parameters())
+
+
+def test_a_form_that_was_read_from_a_file_is_the_same_form():
+    """Text that was read is another object than the same text in the code."""
+    prediction, target = states(2, seed=3)
+    read = json.loads('{"cosine_form": "raw", "style": "heads", "upsample": "conv"}')
+    sums = [loss_sums({1: prediction}, {1: target}, Match(layers=(1,), cosine_form=read["cosine_form"]))[0]]
+    sums.append(loss_sums({1: prediction}, {1: target}, Match(layers=(1,), cosine_form="raw"))[0])
+    assert torch.equal(*sums)
+    heads = make_heads(Match(read["style"], layers=(1,), upsample=read["upsample"]), 8, 6, factor=2)
+    assert isinstance(heads, PredictionHeads) and heads.upsample.conv is not None
 
 
 def test_half_precision_states_with_large_norms_stay_finite():

@@ -103,3 +103,75 @@ def test_too_few_frames_are_an_error():
         cka_matrix([noise(3, 5), noise(3, 5)])
     with pytest.raises(SpeechpressError, match="give 0 frames"):
         layer_frames({"a": layered(4)}, [])
+
+
+def test_batches_are_summed_before_the_quotient():
+    """Of unequal batches, by the definition over all fours of frames of each."""
+    x, y = noise(13, 3).double(), noise(13, 4, seed=1).double() + noise(13, 4, seed=2).double()
+    sums = dict.fromkeys(("xy", "xx", "yy"), 0.0)
+    for rows in (slice(0, 7), slice(7, 13)):
+        # On the scale of 1, as layers of other norms are added up: the mean squared norm of a batch's centred frames.
+        one, two = (part[rows] - part[rows].mean(0) for part in (x, y))
+        one, two = (part / part.square().sum(1).mean().sqrt() for part in (one, two))
+        for pair, (a, b) in {"xy": (one, two), "xx": (one, one), "yy": (two, two)}.items():
+            sums[pair] += hsic_by_definition(a, b)
+    wanted = sums["xy"] / (sums["xx"] * sums["yy"]) ** 0.5
+    assert float(cka_matrix([x, y], batch_frames=6)[0, 1]) == pytest.approx(wanted, abs=1e-9)
+    whole = cka_matrix([x, y], batch_frames=7)
+    assert torch.equal(whole, cka_matrix([x, y], batch_frames=13)) and not torch.equal(whole, cka_matrix([x, y], 6))
+
+
+def test_four_frames_are_enough_and_a_dead_layer_is_like_nothing():
+    x, y = noise(4, 3).double(), noise(4, 2, seed=1).double()
+    wanted = hsic_by_definition(x, y) / (hsic_by_definition(x, x) * hsic_by_definition(y, y)) ** 0.5
+    assert float(cka_matrix([x, y])[0, 1]) == pytest.approx(wanted, abs=1e-9)
+    found = cka_matrix([noise(40, 3), torch.full((40, 3), 7.0)])
+    assert found[0, 0] == pytest.approx(1) and found[0, 1] == found[1, 1] == 0
+
+
+def test_every_clip_gives_as_many_frames_whatever_its_length():
+    """Each clip is known by its sign and size, frames by their number; no frame is drawn twice."""
+
+    def numbered(waves):
+        frames = waves.shape[1] // 320
+        return [torch.stack([waves[0, 0].expand(frames), torch.arange(frames)], 1)[None]]
+
+    waves = [torch.full((1, samples), float(clip)) for clip, samples in enumerate((64_000, 32_000, 32_000, 128_000))]
+    (drawn,) = layer_frames({"a": Upstream(numbered)}, waves, most=201)["a"]
+    assert len(drawn) == 201 and len(drawn.unique(dim=0)) == 201
+    counts = [int((drawn[:, 0] == clip).sum()) for clip in range(4)]
+    assert counts[:3] == [51, 51, 51] and counts[3] == 48  # a quarter, rounded up; what is too much is left out
+    assert drawn[:, 0].unique_consecutive().numel() > 100  # mixed, because batches are of neighbours
+    for clip in range(4):
+        numbers = drawn[drawn[:, 0] == clip, 1]
+        assert not torch.equal(numbers, numbers.sort().values) and int(numbers.max()) > 52  # of the whole clip
+    (again,) = layer_frames({"a": Upstream(numbered)}, waves, most=201)["a"]
+    assert torch.equal(again, drawn)
+
+
+def test_encoders_of_other_lengths_are_compared_where_both_have_frames():
+    waves = [noise(1, 16_000, seed=k) for k in range(4)]
+    short = Upstream(lambda wave: [layer[:, :-3] for layer in layered(4).states(wave)])
+    found = layer_frames({"a": layered(4), "b": short}, waves)
+    assert len(found["a"][0]) == 4 * 47 and torch.equal(found["a"][0], found["b"][0])
+
+
+def test_at_least_64_frames_are_compared():
+    assert len(layer_frames({"a": layered(4)}, [noise(1, 64 * 320)])["a"][0]) == 64
+    with pytest.raises(SpeechpressError, match="give 63 frames"):
+        layer_frames({"a": layered(4)}, [noise(1, 64 * 320 - 1)])
+
+
+def test_blocks_are_those_of_each_pair():
+    """Every figure of the document, of two students in any order, by the matrix of that pair alone."""
+    waves = [noise(1, 16_000, seed=k) for k in range(4)]
+    frames = layer_frames({"s": layered(5, 6), "t": layered(5, 7, 9), "u": layered(8)}, waves)
+    document = compare_layers("t", frames)
+    assert set(document) == {"frames", "batch_frames", "teacher", "students"} and document["batch_frames"] == 512
+    assert list(document["students"]) == ["s", "u"]
+    for name, found in {**document["students"], "t": document["teacher"]}.items():
+        assert len(found) == 3 and all(len(row) == len(frames[name]) for row in found)
+        for i, row in enumerate(found):
+            for j, value in enumerate(row):
+                alone = cka_matrix([frames["t"][i], frames[name][j]])
+                assert value == pytest.approx(float(alone[0, 1]), abs=1e-9)

@@ -1,13 +1,30 @@
+import hashlib
+import shutil
+
 import pytest
 import torch
 from bundled import BASE, CHUNK_MS, SMALL, make
 
 from speechpress.compressor.export.export import export, plan
 from speechpress.compressor.export.source import open_source
-from speechpress.compressor.models.checkpoint import load_checkpoint, save_encoder, write_json
-from speechpress.compressor.quantize.ptq import open_unquantized, prepare, quantize
-from speechpress.compressor.quantize.scheme import Quantization, load_quantization, save_quantization
-from speechpress.compressor.targets import target_of
+from speechpress.compressor.models.checkpoint import (
+    load_checkpoint,
+    load_encoder,
+    parameters,
+    save_encoder,
+    write_json,
+)
+from speechpress.compressor.quantize.fake_quant import kinds, operators
+from speechpress.compressor.quantize.ptq import open_unquantized, prepare, quantize, settle, size_bytes
+from speechpress.compressor.quantize.scheme import (
+    CALIBRATED,
+    FIRST_CONV,
+    Operator,
+    Quantization,
+    load_quantization,
+    save_quantization,
+)
+from speechpress.compressor.targets import SCHEMES, target_of
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
@@ -41,6 +58,88 @@ def test_the_folder_is_a_checkpoint_that_knows_its_parent_and_its_speech(static,
     assert set(document) >= {"out", "parameters", "macs_per_s", "size_bytes"}
     assert document["float"] == ["feature_extractor.conv_layers.0.conv"]
     assert document["size_bytes"] < 2.5 * document["parameters"]
+
+
+def told(opened):
+    """What the card of a checkpoint says of its quantisation."""
+    return opened.card["quantize"]
+
+
+def test_all_that_makes_a_checkpoint_comes_along(small_checkpoint, tmp_path):
+    """Byte for byte, with the parent's parents before it."""
+    source = shutil.copytree(small_checkpoint, tmp_path / "source")
+    before = {"path": "before", "sha256": "0" * 64, "by": "prune"}
+    card = {**load_checkpoint(source).card, "parents": [before]}
+    write_json(source / "card.json", card)
+    (source / "recipe.yaml").write_text("name: small\n")
+    (source / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    (source / "resume.safetensors").write_text("of another run")
+    document = quantize(prepare(source, None, False), "int8", tmp_path / "out", quiet)
+    copied = {"config.json", "model.safetensors", "recipe.yaml", "preprocessor_config.json"}
+    for name in copied:
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes(), name
+    made = {path.name for path in (tmp_path / "out").iterdir()} - {path.name for path in source.iterdir()}
+    assert made == {"quantize.json"} and not (tmp_path / "out" / "resume.safetensors").exists()
+    digest = hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
+    opened = load_checkpoint(tmp_path / "out")
+    assert opened.card["parents"] == [before, {"path": str(source), "sha256": digest, "by": "quantize"}]
+    assert told(opened)["parent"] == {"path": str(source), "sha256": digest} and told(opened)["scheme"] == "int8"
+    assert document["calibration"] is None and "calibration" not in told(opened)
+    assert "sensitivity" not in told(opened) and "reached_db" not in document
+
+
+def test_the_size_to_expect_by_hand(small_checkpoint):
+    """Of 8 bits a float32 per output channel comes with them, of 4 bits a bfloat16 for 32 inputs."""
+    encoder = load_encoder(small_checkpoint)
+    shapes = {name: tuple(part.weight.shape) for name, part in operators(encoder).items()}
+    first, *convolutions = [shape for shape in shapes.values() if len(shape) == 3]
+    linears = [shape for shape in shapes.values() if len(shape) == 2]
+    assert first == (16, 1, 400) and convolutions == [(16, 16, 3), (32, 8, 16)]
+    assert sorted(linears) == sorted([(32, 16), *[(16, 32)] * 3, (32, 16), (512, 32), (32, 512)])
+    in_convolutions, in_linears = 16 * 16 * 3 + 32 * 8 * 16, 2 * 16 * 32 + 3 * 16 * 32 + 2 * 512 * 32
+    whole = 4 * sum(parameter.numel() for parameter in encoder.parameters())
+    assert parameters(encoder) * 4 == whole
+    conv_rows, linear_rows = 16 + 32, 2 * 32 + 3 * 16 + 512 + 32
+    in_8_bits = whole - 3 * (in_convolutions + in_linears) + 4 * (conv_rows + linear_rows)
+    in_4_bits = in_8_bits - in_linears // 2 - 4 * linear_rows + in_linears // 32 * 2
+    halves = whole // 2 + 2 * (in_convolutions + 16 * 400)
+    linear_only = whole - 3 * in_linears + 4 * linear_rows
+    found = {scheme: size_bytes(encoder, Quantization(scheme)) for scheme in SCHEMES if scheme not in CALIBRATED}
+    assert found == {
+        "none": whole, "int8": in_8_bits, "int8-linear": linear_only, "int4": in_4_bits, "fp16": halves
+    }  # fmt: skip
+    fixed = {name: Operator("static", (-1.0, 1.0), (-1.0, 1.0)) for name in shapes if name != FIRST_CONV}
+    static = Quantization("int8-static", {FIRST_CONV: Operator("float"), **fixed})
+    assert size_bytes(encoder, static) == in_8_bits
+
+
+def test_a_checkpoint_that_streams_nowhere_has_no_chunks(tmp_path):
+    save_encoder(tmp_path, make(BASE))
+    write_json(tmp_path / "card.json", {})
+    assert prepare(tmp_path, None, False).chunks == ()
+
+
+def test_the_recordings_that_the_distillation_held_out_are_held_out_again(small_checkpoint, few_clips, tmp_path):
+    folder = shutil.copytree(small_checkpoint, tmp_path / "folder")
+    heard = {}
+    for seed in (None, 0, 1, 2):
+        recipe = {"recipe": {"name": "small", **({} if seed is None else {"train": {"seed": seed}})}}
+        write_json(folder / "card.json", recipe)
+        heard[seed] = prepare(folder, few_clips, True).speech.about["seconds"]
+    write_json(folder / "card.json", {})
+    assert heard[None] == heard[0] == prepare(folder, few_clips, True).speech.about["seconds"]
+    assert len({heard[seed] for seed in (0, 1, 2)}) == 3
+    assert prepare(folder, few_clips, False).speech is None
+
+
+def test_the_budget_is_30_db_when_nothing_is_said(small_checkpoint, few_clips):
+    prepared, said = prepare(small_checkpoint, few_clips, True), []
+    found, costs = settle(prepared, "mixed", said.append)
+    assert found.about["budget_db"] == 30 and found.about["reached_db"] >= 30 and found.scheme == "mixed"
+    assert len(costs) == len(kinds(prepared.encoder)) and said
+    plain, none = settle(prepared, "int4", quiet)
+    assert none is None and {item.how for item in plain.operators.values()} == {"float", "dynamic", "int4"}
+    assert set(plain.operators) == set(kinds(prepared.encoder))
 
 
 def test_export_takes_its_ranges_without_speech(static, tmp_path):

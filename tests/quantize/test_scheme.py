@@ -83,3 +83,49 @@ def test_settling_keeps_what_is_said():
     assert {name: item.how for name, item in settled.operators.items()} == {FIRST_CONV: "float", CONV: "dynamic"}
     kept = replace(settled, operators={**settled.operators, CONV: Operator("float")})
     assert kept.settled({CONV: True}).operators[CONV].how == "float"
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "zero"),
+    [
+        ((-1.0, 3.0), 4 / 255, -64),  # 63.75 steps lie below zero
+        ((-25.5, 0.0), 0.1, 127),
+        ((-2.0, -1.0), 2 / 255, 127),  # a range always holds zero
+        ((0.5, 5.1), 0.02, -128),
+        ((0.0, 0.0), 2**-16, -128),
+        ((-1e-9, 1e-9), 2**-16, -128),
+        ((-1.0, 1.0), 2 / 255, 0),
+    ],
+)
+def test_scale_and_zero_point_by_hand(values, scale, zero):
+    assert scale_of(values) == (pytest.approx(scale), zero)
+
+
+def test_a_file_of_a_newer_version_is_not_called_damaged(tmp_path):
+    save_quantization(tmp_path, Quantization("int8"))
+    path = tmp_path / "quantize.json"
+    document = json.loads(path.read_text())
+    assert document == {"schema": 1, "scheme": "int8", "operators": {}}
+    for number in (2, 3, 70):
+        path.write_text(json.dumps({"schema": number, "plan": "of another shape"}))
+        with pytest.raises(SpeechpressError, match=rf"has schema {number}, but this speechpress reads 1; upgrade"):
+            load_quantization(tmp_path)
+    for odd in (True, "2", None, 2.5, -1, 0):
+        path.write_text(json.dumps(document | {"schema": odd}))
+        with pytest.raises(SpeechpressError, match="schema is"):
+            load_quantization(tmp_path)
+
+
+def test_names_from_a_file_mean_the_same():
+    """Text that was read is another object than the same text in the code."""
+    for scheme in SCHEMES:
+        read = "".join(list(scheme))
+        if scheme in CALIBRATED:
+            with pytest.raises(SpeechpressError, match="needs calibration data"):
+                by_scheme(read)
+            continue
+        for name in (FIRST_CONV, CONV, LINEAR):
+            again = "".join(list(name))
+            assert by_scheme(read).of(again, "conv" in name) == by_scheme(scheme).of(name, "conv" in name)
+    settled = Quantization("mixed", {CONV: Operator("float")})
+    assert by_scheme(settled) is settled

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import soxr
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import TorchEngine
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.samples import LOUDEST
+from speechpress.runtime.spec import NO_END, StreamSpec
 from speechpress.runtime.stream import StreamingExtractor, resampler_delay_ms
 
 
@@ -217,3 +220,91 @@ def test_memory_does_not_grow_with_what_was_heard(engine):
     for _ in range(5):
         extractor.push(tone(3.0))
         assert held() <= after_one_s + 4 * extractor.spec.chunk_samples
+
+
+class Window:
+    """An engine whose frame t is the audio that it is made from, samples [t x hop, t x hop + receptive)."""
+
+    def __init__(self, chunk_frames, hop, receptive, lookahead):
+        self.spec = StreamSpec(chunk_frames, receptive, 16_000, hop, receptive, lookahead)
+        self.ends, self.chunks = [], 0
+
+    def initial_state(self):
+        past = self.spec.receptive_samples + self.spec.lookahead_frames * self.spec.hop_samples
+        return {"past": np.zeros(past, np.float32), "end": np.array([NO_END], np.int64)}
+
+    def step(self, chunk, state):
+        assert chunk.shape == (1, self.spec.chunk_samples) and chunk.dtype == np.float32
+        self.chunks += 1
+        self.ends.append(int(state["end"][0]))
+        heard = np.concatenate([state["past"], chunk[0]])
+        later = (self.spec.lookahead_frames + np.arange(self.spec.chunk_frames)[::-1]) * self.spec.hop_samples
+        frames = [heard[len(heard) - back - self.spec.receptive_samples : len(heard) - back] for back in later]
+        return np.stack(frames)[None], {**state, "past": heard[-len(state["past"]) :]}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_every_frame_is_made_from_its_own_samples(data):
+    """Whatever the pieces and the model's cut of time; the frames of a stream are those that its audio fills."""
+    chunk_frames, hop, lookahead = (data.draw(st.integers(*ends)) for ends in ((1, 5), (1, 7), (0, 6)))
+    engine = Window(chunk_frames, hop, data.draw(st.integers(hop, 4 * hop)), lookahead)
+    receptive = engine.spec.receptive_samples
+    cuts = sorted(data.draw(st.lists(st.integers(0, 120), max_size=6)))
+    wave = np.arange(1, data.draw(st.integers(0, 120)) + 1, dtype=np.float32) / 128
+    extractor = StreamingExtractor(engine)
+    for _again in range(2):
+        parts = [extractor.push(piece) for piece in np.split(wave, cuts)]
+        live, number = sum(len(part.frames) for part in parts), extractor.spec.frames(len(wave))
+        # What has been heard and its look-ahead is there at once, but for what the last chunk still waits for.
+        assert number - live <= lookahead + chunk_frames and all(end == NO_END for end in engine.ends)
+        parts.append(extractor.flush())
+        frames, end_s = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        wanted = [wave[start : start + receptive] for start in range(0, len(wave) - receptive + 1, hop)]
+        assert number == len(wanted) and np.array_equal(frames, np.reshape(wanted, (-1, receptive)))
+        assert np.allclose(end_s, (np.arange(number) * hop + receptive) / 16_000)
+        assert extractor.counts.samples == len(wave) and extractor.counts.replaced == 0
+        assert set(engine.ends) <= {NO_END, number}
+        assert engine.chunks * chunk_frames < number - engine.spec.first_frame + 2 * chunk_frames
+        engine.chunks, engine.ends = 0, []
+        extractor.reset()
+
+
+@pytest.mark.parametrize("rate", (4_000, 768_000))
+def test_audio_rates_are_those_from_4_to_768_khz(engine, rate):
+    assert StreamingExtractor(engine, rate).push(np.zeros(10, np.float32)).frames.shape == (0, 32)
+    for odd in (rate - 1, rate + 1):
+        if not 4_000 <= odd <= 768_000:
+            with pytest.raises(SpeechpressError, match=rf"sample rate {odd} Hz is no audio rate"):
+                StreamingExtractor(engine, odd)
+            with pytest.raises(SpeechpressError, match="is no audio rate"):
+                StreamingExtractor(engine).push(np.zeros(10, np.float32), sample_rate=odd)
+
+
+def test_the_lag_of_a_resampler_is_what_it_holds_back_at_worst():
+    """By running one for a second in pieces of a millisecond."""
+    for rate in (8_000, 44_100, 48_000):
+        resampler = soxr.ResampleStream(rate, 16_000, 1, quality="HQ")
+        piece, out, worst = rate // 1000, 0, 0.0
+        for number in range(1, rate // piece + 2):
+            worst = max(worst, number * piece / rate - out / 16_000)
+            out += len(resampler.resample_chunk(np.zeros(piece, np.float32)))
+        assert resampler_delay_ms(rate, 16_000) == pytest.approx(1000 * worst, abs=0.01)
+        assert 1 < resampler_delay_ms(rate, 16_000) < 200
+    assert resampler_delay_ms(16_000, 16_000) == 0
+    latency = StreamingExtractor(Window(4, 320, 400, 0)).latency()
+    assert latency["resampler_ms"] == 0 and latency["worst_age_ms"] == 85.0
+
+
+def test_what_is_said_of_a_stream_is_all_of_it(engine):
+    """Counts go on over pieces and changes of rate, and begin anew with a reset."""
+    extractor, broken = StreamingExtractor(engine), np.full(100, np.nan, np.float32)
+    for rate in (16_000, 48_000, 48_000, 8_000):
+        extractor.push(broken, sample_rate=rate)
+        extractor.push(np.full(50, 1.0, np.float32))
+    counts = extractor.counts
+    assert (counts.samples, counts.replaced, counts.clipped, counts.rate_changes) == (600, 400, 200, 2)
+    assert extractor.sample_rate == 8_000
+    extractor.reset()
+    assert vars(extractor.counts) == {"samples": 0, "replaced": 0, "clipped": 0, "rate_changes": 0}
+    assert extractor.sample_rate == 16_000  # what it was made for

@@ -126,9 +126,25 @@ def test_equal_error_rate_swaps_with_the_sign_and_ignores_scale(targets, others)
     assert equal_error_rate(trials([3 * s + 7 for s in targets], [3 * s + 7 for s in others])) == pytest.approx(rate)
 
 
+@given(scores, scores)
+def test_equal_error_rate_is_where_the_lines_between_thresholds_cross(targets, others):
+    """By loops over thresholds: from one to the next, misses fall and false alarms rise linearly."""
+    points = [(1.0, 0.0)]
+    for limit in sorted({*targets, *others}, reverse=True):
+        miss = sum(score < limit for score in targets) / len(targets)
+        points.append((miss, sum(score >= limit for score in others) / len(others)))
+    for (miss, alarm), (less, more) in itertools.pairwise(points):
+        if more >= less:
+            share = (miss - alarm) / ((miss - alarm) + (more - less))
+            assert equal_error_rate(trials(targets, others)) == pytest.approx(miss + share * (less - miss))
+            return
+
+
 def test_an_equal_error_rate_needs_both_kinds():
     with pytest.raises(ValueError, match="both kinds"):
         equal_error_rate(trials([1], []))
+    with pytest.raises(ValueError, match="both kinds"):
+        equal_error_rate(trials([], [1, 2]))
 
 
 def test_diarization_by_hand_and_in_any_order_of_speakers():
@@ -177,6 +193,61 @@ def test_term_weighted_value_is_the_best_of_all_thresholds(row):
         alarm = (said & ~target).sum() / max(1, (~target).sum())
         values.append(1 - miss - FALSE_ALARM_WEIGHT * alarm)
     assert max_twv(score, target) == pytest.approx(max(values))
+
+
+@settings(max_examples=80)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=4, max_size=4), min_size=1, max_size=3))
+def test_the_threshold_is_shared_by_all_queries(rows):
+    """By loops over thresholds and queries; those without a target do not count."""
+    score, target = (np.array([[pair[k] for pair in row] for row in rows], kind) for k, kind in ((0, float), (1, bool)))
+    held = [(s, t) for s, t in zip(score, target, strict=True) if t.any()]
+    if not held:
+        with pytest.raises(ValueError, match="a query that occurs"):
+            max_twv(score, target)
+        return
+    values = [0.0]
+    for limit in range(6):
+        costs = [sum(t & (s < limit)) / sum(t) + 12.49 * sum(~t & (s >= limit)) / max(1, sum(~t)) for s, t in held]
+        values.append(1 - sum(costs) / len(costs))
+    assert max_twv(score, target) == pytest.approx(max(values))
+
+
+def test_f1_of_kinds_by_hand():
+    assert slot_type_f1("ab", "bcd") == pytest.approx(0.4) and slot_type_f1("aab", "ab") == 1
+    assert slot_type_f1("a", "") == slot_type_f1("", "a") == 0 and slot_type_f1("", "") == 1
+    two = np.array([slot_counts({"a": "1", "b": "2"}, {"a": "1"}), slot_counts({}, {"c": "3", "d": "4", "e": "5"})])
+    assert slot_f1(two) == pytest.approx(2 * 1 / (4 + 2)) and slot_f1(np.array([slot_counts({}, {})])) == 1
+
+
+def test_a_value_is_compared_with_the_nearest_that_was_given_for_its_slot():
+    found = spelled_counts([("a", "ABCD"), ("a", "XY")], [("a", "ABC"), ("b", "XY"), ("a", "ABCDE"), ("a", "X")])
+    assert found == (pytest.approx(2 / 3), 1 + 1, 6)
+
+
+def test_a_mark_begins_anew_what_was_open():
+    assert spelled_slots(("B-a", "X", "B-b", "Y", "Z", "E-b", "E-a")) == [("b", "YZ")]
+    assert spelled_slots(("X", "E-a", "B-a", " ", "Y", " ", "Z", " ", "E-a", "E-a")) == [("a", "Y Z")]
+
+
+def test_a_draw_without_a_value_is_left_out():
+    counts, drawn = np.array([[[1.0], [2.0], [4.0]]]), []
+
+    def statistic(rows):
+        drawn.append(sorted(rows[:, 0].tolist()))
+        if len(set(drawn[-1])) < 2:
+            raise ValueError("as an equal error rate of one kind")
+        return float(rows.max())
+
+    found = bootstrap(counts, statistic)
+    assert len(drawn) == 500 and [1.0, 1.0, 1.0] in drawn and found == (2.0, 4.0)
+    assert all(set(draw) <= {1.0, 2.0, 4.0} and len(draw) == 3 for draw in drawn)
+
+    def nothing(rows):
+        raise ValueError("never one")
+
+    assert bootstrap(counts, nothing) == (0.0, 1.0)
+    many = np.random.default_rng(0).random((2, 50, 1))
+    assert bootstrap(many, mean_f1) == bootstrap(many, mean_f1, 500, 0) != bootstrap(many, mean_f1, seed=1)
 
 
 def test_an_interval_holds_the_value_and_narrows_with_more_clips():

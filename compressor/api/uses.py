@@ -1,0 +1,135 @@
+"""The verbs that use what was made: evaluate, extract, profile; see `verbs`."""
+
+from pathlib import Path
+from typing import Any
+
+from speechpress.compressor.models.events import OnEvent, OnText
+from speechpress.verbs import PathLike, Paths, paths_of, silent
+
+
+def evaluate(
+    checkpoint: PathLike,
+    *,
+    data: PathLike | None = None,
+    tasks: str = "ks,sid",
+    teacher: str | None = None,
+    chunk_ms: float | None = None,
+    seeds: int = 3,
+    device: str = "cpu",
+    say: OnText = silent,
+) -> dict[str, Any]:
+    """What a student kept: fidelity, and tasks beside its teacher, random weights and log-mel.
+
+    Args:
+        checkpoint: a student's folder or a bundle.
+        data: a labelled folder (labels.tsv); else the starter speech.
+        tasks: of ks (keywords) and sid (speakers), separated by commas.
+        teacher: if it is no longer where the card says.
+        chunk_ms: hear the audio in chunks, as a streaming student does.
+        seeds: heads per task.
+
+    Raises SpeechpressError for what is no student, or a folder without labels.
+    """
+    from speechpress.compressor.evaluate.quick import evaluate as measure
+
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    place = None if data is None else Path(data)
+    return measure(checkpoint, place, names, seeds, teacher=teacher, chunk_ms=chunk_ms, device=device, listen=say)
+
+
+def extract(
+    model: PathLike,
+    data: Paths,
+    *,
+    out: PathLike,
+    layers: str = "last",
+    what: str = "features",
+    heads: Sequence[str] = (),
+    dedup: bool = False,
+    form: str = "npy",
+    dtype: str = "float32",
+    shard: str = "1/1",
+    chunk_ms: float | None = None,
+    offline: bool = False,
+    longest_s: float | None = None,
+    batch_s: float | None = None,
+    workers: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    on_event: OnEvent = silent,
+) -> dict[str, Any]:
+    """Write the features, units or answers of a corpus; recordings that cannot be read are in `skipped`.
+
+    Args:
+        model: a checkpoint's or bundle's folder, or a teacher.
+        data: folders of audio, Lhotse cuts manifests or Shar folders.
+        out: the folder to write.
+        layers: last, all, or numbers such as "0,2,4".
+        what: features, units or answers.
+        heads: for units and answers; none named is all that fit.
+        dedup: units: each run of one unit once.
+        form: npy, safetensors, parquet or lhotse.
+        dtype: float32 or float16.
+        shard: "K/N", the K-th of N parts.
+        chunk_ms: hear in chunks; of a bundle: which of its chunks.
+        offline: of a bundle: whole recordings at once.
+        longest_s: leave longer recordings out.
+        batch_s: audio that is heard at once, in seconds; 0: one recording at a time.
+        workers: recordings heard side by side; 0: as many as suit the machine.
+        device: auto, cpu, cuda or mps.
+        resume: go on with what is in `out`; `overwrite`: replace it.
+
+    Raises SpeechpressError for bad input, a folder in use, nothing that can be read, or a run that was interrupted.
+    """
+    from speechpress.compressor.extract.extract import extract as run
+    from speechpress.compressor.extract.options import ExtractOptions, parse_shard
+    from speechpress.runtime.errors import SpeechpressError
+
+    how = (Path(out), layers, what, form, dtype, parse_shard(shard), tuple(heads), dedup)
+    options = ExtractOptions(*how, chunk_ms, offline, longest_s, batch_s, workers, device, resume, overwrite)
+    document = run(str(model), paths_of(data), options, on_event)
+    if not document["finished"]:
+        raise SpeechpressError(f"{out}: was interrupted; call extract again with resume=True")
+    return document
+
+
+def profile(
+    bundle: PathLike,
+    device: str = "host",
+    *,
+    chunk_ms: float | None = None,
+    threads: int | None = None,
+    chunks: int | None = None,
+    pace: str = "both",
+    budget_ms: float | None = None,
+    per_op: bool = False,
+    on_event: OnEvent = silent,
+) -> dict[str, Any]:
+    """Measure a bundle on a device, chunk by chunk, after its golden clip was checked there; the record of it.
+
+    Args:
+        bundle: its folder.
+        device: host, ssh:user@host[:port] or adb:SERIAL.
+        chunk_ms: else the bundle's first; `threads`: else what is known of the device.
+        chunks: how many are timed.
+        pace: real, flat or both.
+        budget_ms: what a chunk may take.
+        per_op: also the time of every operator.
+
+    Raises SpeechpressError when the device cannot be reached; a profile that stopped on its way says so in `stopped`.
+    """
+    from speechpress.devices.open import open_device
+    from speechpress.devices.profile import ProfileOptions
+    from speechpress.devices.profile import profile as measure
+    from speechpress.runtime.bundle import read_bundle
+
+    options = ProfileOptions(
+        chunk_ms=chunk_ms,
+        threads=threads,
+        chunks=chunks,
+        paces=("real", "flat") if pace == "both" else (pace,),
+        budget_ms=budget_ms,
+        per_op=per_op,
+    )
+    return dict(measure(read_bundle(Path(bundle)), open_device(device), options, on_event))
