@@ -23,6 +23,7 @@ RATE, HOP = 16_000, 320
 CROP_S = 2.4
 RARE = 2  # a word that is said less often is only speech
 JITTER_S = 0.04
+SHORTEST = 6  # frames of a word
 
 
 class Token(NamedTuple):
@@ -169,8 +170,9 @@ class Crops:
                 edge_s - from_s + self.draw.uniform(-JITTER_S, JITTER_S) for edge_s in (token.start_s, token.end_s)
             )
             first, last = round(start_s * RATE / HOP), round(end_s * RATE / HOP)
+            last = max(last, first + SHORTEST)
             if first >= 2 and last < CROP_S * RATE / HOP - 2:
-                found.append((token.word, first, max(last, first + 6)))
+                found.append((token.word, first, last))
         return np.array(found, np.int64).reshape(-1, 3)
 
     def changed(self, wave: np.ndarray) -> np.ndarray:

@@ -105,6 +105,13 @@ def test_the_newest_bundle_else_the_one_that_ships(cli, tmp_path, small_bundle, 
     assert objects(done) and "taking the newest that runs here: bundles/small-host" in done.stderr
 
 
+def test_a_counter_example_needs_its_word(cli, small_bundle, clips, cache):
+    not_hello = ("--teach-not", f"hello={clips / '0.wav'}")
+    done = cli("demo", small_bundle, "--wav", clips / "0.wav", *not_hello, "--json", env={**cache, "COLUMNS": "300"})
+    assert done.returncode == 1 and "there is no such word, the taught ones are: none" in done.stderr, done.stderr
+    assert "looked for in the features: this bundle has no words head" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -114,7 +121,6 @@ def test_the_newest_bundle_else_the_one_that_ships(cli, tmp_path, small_bundle, 
         (["--wav", "a.wav", "--teach", "hello"], "WORD=A.wav"),
         (["--wav", "a.wav", "--teach", "hello=missing.wav"], "there is no file missing.wav"),
         (["--wav", "a.wav", "--teach-not", "hello"], "--teach-not hello: is not of the form"),
-        (["--wav", "0.wav", "--teach-not", "hello=0.wav"], "there is no such word, the taught ones are: none"),
         (["--wav", "a.wav", "--chunk-ms", "90"], "runs chunks of 80 ms"),
         (["--stdin", "--format", "mp3"], "s16le, f32le"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
-from trainers import ROWS, make_trainer
+from tiny_models import ROWS, make_trainer
 
 from speechpress.compressor.data.batches import Batch, Batches
 from speechpress.compressor.data.corpus import open_corpus

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning_fabric import Fabric
-from trainers import MASKED, ROWS, make_trainer
+from tiny_models import MASKED, ROWS, make_trainer
 
 from speechpress.compressor.data.batches import Batch
 from speechpress.compressor.distill.loop import Loop
