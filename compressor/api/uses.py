@@ -1,5 +1,6 @@
 """The verbs that use what was made: evaluate, extract, profile; see `verbs`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
