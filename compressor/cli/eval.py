@@ -9,8 +9,8 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..abx.asked import abx, asks_for_abx, refuse_beside_abx
 from ..views.screen import Screen
-from .eval_abx import abx, asks_for_abx, refuse_beside_abx
 from .options import RUNS, Json
 
 QUICK_TASKS = "ks,sid"
@@ -102,7 +102,7 @@ def evaluate(
     training: dict[str, Any] = {"steps": steps, "sanity": sanity, "cache": cache, "no_cache": no_cache}
     if asks_for_abx(tasks, items, abx_max, abx_units):
         refuse_beside_abx(suite=suite, data_root=data_root, clips=clips, **training)
-        found = abx(screen, source, (items, data, abx_max, abx_units), **shared, **beside)
+        found = abx(screen.say, source, (items, data, abx_max, abx_units), **shared, **beside)
         return _tell(screen, found, finish, source)
     if (chosen := suite or ("mini" if data_root is not None else None)) is None:
         _only_with_suite(against=against, layers=layers != "weighted", clips=clips, **training)

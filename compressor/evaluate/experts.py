@@ -34,6 +34,7 @@ from ..tasks.metrics import (
 from ..tasks.task import Task
 from .heads import (
     Activity,
+    CoarseFrames,
     Frames,
     Head,
     LinearTokens,
@@ -53,33 +54,6 @@ from .store import Features
 BATCH = 32
 SLOT_SAMPLES = 960  # slots are looked for every 60 ms
 TRIALS_PER_KIND, TRIAL_CLIPS = 1500, 1000
-MOST_KEPT = 512 * 2**20  # bytes of averaged frames in memory, of each task that is being solved
-
-
-class CoarseFrames:
-    """Frames of clips by number, averaged over a grid; kept, as far as memory goes, for the steps that come."""
-
-    def __init__(self, one: Callable[[int], Tensor], hop_samples: int, grid_samples: int) -> None:
-        # A grid finer than the frames would leave bins empty, and 0 / 0 as their mean.
-        assert hop_samples <= grid_samples
-        self._one, self._hop_samples, self._grid_samples = one, hop_samples, grid_samples
-        self._kept: dict[int, Tensor] = {}
-        self._room = MOST_KEPT
-
-    def one(self, number: int) -> Tensor:
-        """(T, L, D) of a clip."""
-        if number in self._kept:
-            return self._kept[number]
-        frames = self._one(number)
-        # By position in samples: the hop need not divide the grid.
-        bins = torch.arange(len(frames)) * self._hop_samples // self._grid_samples
-        total = torch.zeros(int(bins[-1]) + 1, *frames.shape[1:]).index_add_(0, bins, frames)
-        means = total / torch.bincount(bins)[:, None, None]
-        # Nothing is dropped for what comes later: each pass goes through the clips in another order.
-        if self._room >= means.nbytes:
-            self._room -= means.nbytes
-            self._kept[number] = means
-        return means
 
 
 class TaskHead:

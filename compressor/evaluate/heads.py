@@ -18,6 +18,7 @@ SCALE_CLIPS = 64
 LAYER_LR = 1e-2
 CLIP_NORM = 1.0
 BLANK_BIAS = 3.0  # so that CTC starts from silence; else hundreds of steps go into unlearning random tokens
+MOST_KEPT = 512 * 2**20  # bytes of averaged frames in memory, of each task that is being solved
 MARGIN, SCALE = 0.2, 30.0  # AM-softmax (arXiv:1801.05599, eq. 6); SUPERB has 0.4 on 1211 speakers
 
 
@@ -60,6 +61,32 @@ class Frames:
     def batch(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(B, T, L, D) and the lengths (B,)."""
         return padded_frames([self.one(number) for number in numbers])
+
+
+class CoarseFrames:
+    """Frames of clips by number, averaged over a grid; kept, as far as memory goes, for the steps that come."""
+
+    def __init__(self, one: Callable[[int], Tensor], hop_samples: int, grid_samples: int) -> None:
+        # A grid finer than the frames would leave bins empty, and 0 / 0 as their mean.
+        assert hop_samples <= grid_samples
+        self._one, self._hop_samples, self._grid_samples = one, hop_samples, grid_samples
+        self._kept: dict[int, Tensor] = {}
+        self._room = MOST_KEPT
+
+    def one(self, number: int) -> Tensor:
+        """(T, L, D) of a clip."""
+        if number in self._kept:
+            return self._kept[number]
+        frames = self._one(number)
+        # By position in samples: the hop need not divide the grid.
+        bins = torch.arange(len(frames)) * self._hop_samples // self._grid_samples
+        total = torch.zeros(int(bins[-1]) + 1, *frames.shape[1:]).index_add_(0, bins, frames)
+        means = total / torch.bincount(bins)[:, None, None]
+        # Nothing is dropped for what comes later: each pass goes through the clips in another order.
+        if self._room >= means.nbytes:
+            self._room -= means.nbytes
+            self._kept[number] = means
+        return means
 
 
 def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

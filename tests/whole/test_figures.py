@@ -149,10 +149,10 @@ def export_speed():
 
 
 def taught_words():
-    features = result("taught_words")["features"]
+    ways = result("taught_words")["ways"]
     rows = {"20 Arabic commands": "commands", "6 wake words": "wake words", "10 spoken digits, 8 kHz": "digits"}
     for label, key in rows.items():
-        yield label, [features[name][key]["other speakers"] for name in ("ours", "mfcc", "logmel", "teacher")]
+        yield label, [ways[name][key]["clean"]["other speakers"] for name in ("ours", "mfcc", "logmel", "teacher")]
 
 
 def real_run():
@@ -320,6 +320,12 @@ ELSEWHERE = {
     "| unit | what is taken out with it |": "no figures of a measurement",
     "| recipe | student | what is matched |": "shapes, which tests/recipe checks",
     "| | |": "words",
+    "| kind | wait of the partial event |": "tests/runtime_answers checks them",
+    "| beside them |": "names of files",
+    "| parameter | default | range |": "defaults, which tests/runtime_answers checks",
+    "| quantisation | cosine | SNR | agreement |": "limits that tests/export checks",
+    "| `--format` | a recording | several layers |": "shapes",
+    "| kind | what comes after the sum |": "no figures of a measurement",
 }
 
 

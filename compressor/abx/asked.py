@@ -1,11 +1,11 @@
-"""`compress eval --tasks abx`. `eval.py` calls it."""
+"""What `compress eval --tasks abx` was asked, checked before anything is loaded."""
 
 from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from ..views.screen import Screen
+from ..models.events import OnText
 
 NAME = "abx"
 Wish = tuple[Path | None, Path | None, int | None, int | None]  # --items, --data, --abx-max, --abx-units
@@ -28,17 +28,17 @@ def refuse_beside_abx(**given: Any) -> None:
         raise SpeechpressError(f"--{wrong[0]}: has no meaning for --tasks abx, which trains nothing; leave it out")
 
 
-def abx(screen: Screen, source: str, wish: Wish, **settings: Any) -> dict[str, Any]:
+def abx(listen: OnText, source: str, wish: Wish, **settings: Any) -> dict[str, Any]:
     """The document of ABX, with what it is about. Raises SpeechpressError without --items and --data."""
     items, data, most, units = wish
     if items is None or data is None:
         raise SpeechpressError(
             "eval: --tasks abx needs --items FILE, the tokens of phones, and --data FOLDER, their recordings"
         )
-    from ..abx.cells import MOST_TOKENS
-    from ..abx.evaluate import Request, evaluate_abx
     from ..models.scores import stamped
+    from .cells import MOST_TOKENS
+    from .evaluate import Request, evaluate_abx
 
     request = Request(items, data, MOST_TOKENS if most is None else most or None, units)
-    document = evaluate_abx(source, request, listen=screen.say, **settings)
+    document = evaluate_abx(source, request, listen=listen, **settings)
     return stamped(document, f"abx of {items.stem}", source)
