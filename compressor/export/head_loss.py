@@ -16,7 +16,7 @@ from speechpress.runtime.errors import CheckFailed, SpeechpressError
 from speechpress.runtime.program_checks import heard
 
 from ..heads.files import KeptHead
-from ..heads.held_out import HeldOut, figure, held_out
+from ..heads.judge import HeldOut, figure, held_out
 from ..models.answering import hear
 from ..models.events import OnText
 from .closeness import rows

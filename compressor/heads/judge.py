@@ -3,18 +3,23 @@
 Shapes: T frames, L layers, D width, W columns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.sounds import identity
+from speechpress.runtime.errors import SpeechpressError
+
+from ..data.sounds import identity, read_sound
 from ..evaluate.experts import trials
 from ..evaluate.probes import wilson
 from ..evaluate.solve import TaskScore
 from ..evaluate.store import Features
-from ..tasks.kinds import GRID_SAMPLES, Item, speech_frames
+from ..models.config import SAMPLE_RATE
+from ..tasks.kinds import GRID_SAMPLES, Item, is_error, speech_frames
 from ..tasks.metrics import (
     accuracy,
     bootstrap,
@@ -26,8 +31,12 @@ from ..tasks.metrics import (
     half_total_error,
 )
 from ..tasks.task import Task
+from .data import fingerprint, open_task
+from .files import KeptHead
 from .module import Head
 
+CLIPS, SPEECH_S = 100, 300.0  # at most so many, and so much of them, are heard
+Outputs = Mapping[str, np.ndarray]  # (T, W), or (1, W) about the whole clip, by the name of the output
 STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "classify": accuracy,
     "ctc": error_rate,
@@ -126,3 +135,59 @@ def _counts(kind: str, labels: Sequence[str], item: Item, logits: np.ndarray, ho
     np.add.at(sums, bins, logits)
     # Labels may be longer than the frames by a bin; what both have is compared.
     return diarization_counts(wanted[: bins[-1] + 1], (sums > 0)[: bins[-1] + 1])
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Test clips of the speech that a head was trained on: waves (S,), and what is right."""
+
+    kind: str  # of the task
+    metric: str
+    items: tuple[Item, ...]
+    waves: tuple[np.ndarray, ...]
+
+    @property
+    def lower_is_better(self) -> bool:
+        return is_error(self.metric)
+
+    @property
+    def seconds(self) -> float:
+        return sum(map(len, self.waves)) / SAMPLE_RATE
+
+
+def held_out(head: KeptHead, shortest: int) -> HeldOut:
+    """Its clips of at least so many samples, spread over the test part.
+
+    Raises SpeechpressError where the card names no such speech, it cannot be found, or it is no longer the same.
+    """
+    card = head.card
+    told = card.get("data")
+    told = told if isinstance(told, dict) else {}
+    source = told.get("source")
+    if not source or not card.get("task"):
+        raise SpeechpressError("its card names no speech that it was tested on")
+    if head.kind == "units":
+        raise SpeechpressError("units have no right answers")
+    if not Path(source).exists():
+        raise SpeechpressError(f"its speech is not at hand ({source})")
+    task = open_task(str(card["task"]), Path(source))
+    if told.get("fingerprint") != fingerprint(task.items):
+        raise SpeechpressError(f"its speech has changed since, or other labels of it were taken ({source})")
+    part = task.part("test")
+    items, waves, left = [], [], SPEECH_S * SAMPLE_RATE
+    for item in part[:: max(1, len(part) // CLIPS)][:CLIPS]:
+        wave = read_sound(item.sound)
+        if len(wave) < shortest or len(wave) > left:
+            continue
+        left -= len(wave)
+        items.append(item)
+        waves.append(np.asarray(wave, np.float32))
+    if len(items) < 2:
+        raise SpeechpressError(f"its speech holds fewer than two clips to test on ({source})")
+    return HeldOut(task.kind, task.metric, tuple(items), tuple(waves))
+
+
+def figure(head: KeptHead, clips: HeldOut, rows: Sequence[Outputs], hop_samples: int) -> float:
+    """The metric of the head's task over all clips, of whose outputs there is one entry each."""
+    first = [next(iter(outputs.values())) for outputs in rows]
+    return STATISTICS[clips.kind](counts_of(clips.kind, head.labels, clips.items, first, hop_samples))

@@ -23,7 +23,7 @@ from speechpress.compressor.export.source import Source, open_source
 from speechpress.compressor.heads.classify import Classify
 from speechpress.compressor.heads.data import data_line, open_task
 from speechpress.compressor.heads.files import KeptHead, head_path, read_heads, save_head
-from speechpress.compressor.heads.held_out import held_out
+from speechpress.compressor.heads.judge import held_out
 from speechpress.compressor.models.checkpoint import WEIGHTS, load_checkpoint, save_encoder, sha256, write_json
 from speechpress.compressor.models.streaming import TorchEngine
 from speechpress.compressor.targets import target_of

@@ -192,6 +192,15 @@ def pruning_curve():
         yield label, [point["parameters"] / 1e6, point["macs_per_s"] / 1e9, point["ms"], point["fidelity"], *probes]
 
 
+def extract_throughput():
+    found = result("extract_throughput")
+    for row in tables("docs/extract.md")[EXTRACT].values():
+        name = "batched" if "batches" in row[0] else "hubert-base" if "HuBERT" in row[0] else "student"
+        part = found[name]
+        ratios = [part["median_ratio"], *part["ratios"]]
+        yield row[0], [*part["median"].values(), ratios, part["cpu_ratio"]]
+
+
 SCHEMES = ("none", "int8", "int8-linear", "int8-static", "int4", "fp16")
 
 
@@ -284,7 +293,9 @@ THROUGHPUT = "| | audio-seconds per second | ours against it |"
 STREAMING = "| | chunk | fidelity | keywords | speakers | GMAC/s |"
 TAUGHT = "| | ours | MFCC | log-mel | teacher |"
 ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-mel |"
+EXTRACT = "| | first | second | ratio of speeds: median (each round) | ratio of CPU time |"
 COVERED = {
+    ("docs/extract.md", EXTRACT): extract_throughput,
     ("docs/evaluation.md", ABX): abx,
     ("README.md", HOST): profile_host,
     ("README.md", SPEEDUP): speedup,
