@@ -174,7 +174,17 @@ def segment():
     )
 
 
-KINDS = (classify, ctc, units, speaker, vad, segment)
+def words():
+    """No word is known to the head itself."""
+    spec = HeadSpec("taught", "words", (), (5,))
+    yield "vectors bring no events", spec, noise(16, 40, 5), [16, 16, 8]
+    yield "an empty recording", spec, np.zeros((0, 5)), [0]
+    yield "one frame", spec, noise(17, 1, 5), [1]
+    yield "vectors of zeros", spec, np.zeros((6, 5)), [3, 3]
+    yield "a long recording", spec, noise(18, 100, 5), [50, 50]
+
+
+KINDS = (classify, ctc, units, speaker, vad, segment, words)
 
 
 def cases(kind):

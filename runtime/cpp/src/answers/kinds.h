@@ -12,5 +12,6 @@ std::unique_ptr<Decoder> make_units(const HeadSpec& spec);
 std::unique_ptr<Decoder> make_speaker(const HeadSpec& spec);
 std::unique_ptr<Decoder> make_vad(const HeadSpec& spec);
 std::unique_ptr<Decoder> make_segment(const HeadSpec& spec);
+std::unique_ptr<Decoder> make_words(const HeadSpec& spec);
 
 }  // namespace speechpress

@@ -43,7 +43,8 @@ private val DECODERS: Map<String, (HeadSpec) -> Decoder> = mapOf(
     "units" to ::UnitsDecoder,
     "speaker" to ::SpeakerDecoder,
     "vad" to ::vadDecoder,
-    "segment" to ::segmentDecoder
+    "segment" to ::segmentDecoder,
+    "words" to ::WordsDecoder
 )
 
 /** The decoder of a head; throws [SpeechpressException] for an unknown kind, parameter or label. */
