@@ -38,6 +38,8 @@ import yaml
 from common import write
 from mutants import ROOT, Mutant, drawn, mutants
 
+from speechpress.runtime.json_file import json_text
+
 # Of the processor's time, many times what the tests of any module take, and of waiting: a mutant that takes longer is
 # killed. Not of waiting alone, which other processes lengthen.
 LIMIT_S, WAIT_S = 60, 600.0
@@ -169,7 +171,7 @@ def judge(
             begun = True
         if not final:
             known[key] = tested(work, module, mutant.source())
-            (work / "known.json").write_text(json.dumps(known))
+            (work / "known.json").write_text(json_text(known))
             print(known[key], f"{module}:{mutant.line}", mutant.operator, "|", mutant.change()[1], flush=True)
         yield mutant, known[key]
 

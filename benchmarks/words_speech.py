@@ -18,6 +18,7 @@ import soxr
 from speechpress.compressor.data.audio import read_audio
 from speechpress.runtime.demo.enrol import word_span_s
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.json_file import json_text
 
 RATE, HOP = 16_000, 320
 CROP_S = 2.4
@@ -77,7 +78,7 @@ class Speech:
             waves = [read_audio(corpora / corpus / path) for corpus, path in keys]
             ends = np.cumsum([len(wave) for wave in waves]).tolist()
             np.save(kept, np.concatenate([(np.clip(wave, -1, 1) * 32767).astype(np.int16) for wave in waves]))
-            (work / "speech.json").write_text(json.dumps({"keys": keys, "ends": ends}))
+            (work / "speech.json").write_text(json_text({"keys": keys, "ends": ends}))
         about = json.loads((work / "speech.json").read_text())
         self._row = {tuple(key): number for number, key in enumerate(about["keys"])}
         self._ends = [0, *about["ends"]]

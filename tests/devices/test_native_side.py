@@ -36,7 +36,14 @@ def runner(tmp_path_factory):
     out = tmp_path_factory.mktemp("runner") / "speechpress-run"
     c10 = package / "include" / "executorch/runtime/core/portable_type/c10"
     command = ["g++", "-std=c++17", "-O0", "-pthread", "-DC10_USING_CUSTOM_GENERATED_MACROS", "-DSPEECHPRESS_ETDUMP"]
-    command += [*CPP.glob("src/*.cpp"), *CPP.glob("run/*.cpp"), "-o", out, f"-I{CPP / 'include'}"]
+    command += [
+        *CPP.glob("src/**/*.cpp"),
+        *CPP.glob("run/*.cpp"),
+        "-o",
+        out,
+        f"-I{CPP / 'include'}",
+        f"-I{CPP / 'src'}",
+    ]
     command += [
         "-isystem",
         package / "include",

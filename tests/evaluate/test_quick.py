@@ -91,7 +91,7 @@ def test_a_checkpoint_is_measured_beside_teacher_random_and_log_mel(folders):
 SHARED = {"metric", "student", "teacher", "random", "logmel", "ci95", "ci95_method", "val", "layer_weights", "quality"}
 SHARED |= {"clips", "chance", "speaker_disjoint", "notes"}
 QUICK = SHARED | {"std_over_seeds", "classes", "crop_s", "chance_by_voice"}
-SUITE = SHARED | {"better", "seeds", "lr", "also", "retention"}
+SUITE = SHARED | {"better", "seeds", "lr", "also", "retention", "kept_above_floor"}
 
 
 def test_quick_and_suite_are_one_measure_in_two_documents(folders):

@@ -58,11 +58,11 @@ def test_an_error_of_one_ends_all(tmp_path, monkeypatch, workers):
 def test_others_stop_at_their_next_step(tmp_path, monkeypatch):
     solve, turns = jobs_module.solve, []
 
-    def first_fails(task, store, hop, budget, breathe):
+    def first_fails(task, store, hop, budget, breathe, *keep):
         turns.append(1)
         if len(turns) == 1:
             raise KeyboardInterrupt
-        return solve(task, store, hop, Budget(steps=100_000, batch=4, lrs=(1e-2,), seeds=1), breathe)
+        return solve(task, store, hop, Budget(steps=100_000, batch=4, lrs=(1e-2,), seeds=1), breathe, *keep)
 
     monkeypatch.setattr(jobs_module, "solve", first_fails)
     with pytest.raises(KeyboardInterrupt):

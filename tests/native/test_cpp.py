@@ -356,8 +356,10 @@ def test_a_wrong_command_shows_the_right_one(runner):
 
 def test_cmake_builds_the_same_files():
     text = (CPP / "CMakeLists.txt").read_text()
-    assert set(re.findall(r"\w+/\w+\.cpp", text)) == {
-        path.relative_to(CPP).as_posix() for folder in ("src", "run", "tests") for path in CPP.glob(f"{folder}/*.cpp")
+    assert set(re.findall(r"[\w/]+\.cpp", text)) == {
+        path.relative_to(CPP).as_posix()
+        for folder in ("src", "run", "tests")
+        for path in CPP.glob(f"{folder}/**/*.cpp")
     }
 
 
@@ -366,7 +368,10 @@ def test_the_example_in_the_docs_runs(native, program, tmp_path):
     source = tmp_path / "example.cpp"
     source.write_text(example)
     toolchain, runner, _ = native
-    objects = [toolchain.compile(source, tmp_path), *Path(runner[-1]).parent.glob("src-*.o")]
+    objects = [
+        toolchain.compile(source, tmp_path),
+        *(path for kind in ("src", "answers") for path in Path(runner[-1]).parent.glob(f"{kind}-*.o")),
+    ]
     code, out, err = call(toolchain.link(objects, tmp_path / "example"), program)
     assert code == 0, err
     *rows, last = out.decode().splitlines()

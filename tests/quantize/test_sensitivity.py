@@ -94,8 +94,8 @@ def test_it_is_heard_in_chunks_where_that_is_asked_for():
     for chunk_frames in (None, 4):
         wanted = torch.cat([encoder(wave, chunk_frames=chunk_frames)[0] for wave in waves])
         yardstick = Yardstick(encoder, waves, chunk_frames)
-        assert torch.equal(yardstick.wanted, wanted) and not yardstick.wanted.requires_grad
-    assert not torch.equal(Yardstick(encoder, waves).wanted, wanted)
+        assert torch.equal(yardstick.wanted[""], wanted) and not yardstick.wanted[""].requires_grad
+    assert not torch.equal(Yardstick(encoder, waves).wanted[""], wanted)
 
 
 def test_it_is_the_first_convolution_that_decides_of_itself(yardstick, int8):

@@ -64,8 +64,8 @@ def test_a_change_by_hand_is_noticed(small_bundle, tmp_path):
 
 def test_a_newer_schema_is_refused(small_bundle, tmp_path):
     folder = copied(small_bundle, tmp_path)
-    rewrite(folder, schema=2)
-    with pytest.raises(SpeechpressError, match=r"schema 2.*upgrade"):
+    rewrite(folder, schema=3)
+    with pytest.raises(SpeechpressError, match=r"schema 3.*upgrade"):
         read_bundle(folder)
 
 

@@ -15,7 +15,7 @@ from speechpress.compressor.models.streaming import TorchEngine
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.samples import LOUDEST
 from speechpress.runtime.spec import NO_END, StreamSpec
-from speechpress.runtime.stream import StreamingExtractor, resampler_delay_ms
+from speechpress.runtime.stream import Step, StreamingExtractor, resampler_delay_ms
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +225,8 @@ def test_memory_does_not_grow_with_what_was_heard(engine):
 class Window:
     """An engine whose frame t is the audio that it is made from, samples [t x hop, t x hop + receptive)."""
 
+    heads = ()
+
     def __init__(self, chunk_frames, hop, receptive, lookahead):
         self.spec = StreamSpec(chunk_frames, receptive, 16_000, hop, receptive, lookahead)
         self.ends, self.chunks = [], 0
@@ -240,7 +242,7 @@ class Window:
         heard = np.concatenate([state["past"], chunk[0]])
         later = (self.spec.lookahead_frames + np.arange(self.spec.chunk_frames)[::-1]) * self.spec.hop_samples
         frames = [heard[len(heard) - back - self.spec.receptive_samples : len(heard) - back] for back in later]
-        return np.stack(frames)[None], {**state, "past": heard[-len(state["past"]) :]}
+        return Step(np.stack(frames)[None], {**state, "past": heard[-len(state["past"]) :]})
 
 
 @settings(max_examples=150, deadline=None)
@@ -259,7 +261,7 @@ def test_every_frame_is_made_from_its_own_samples(data):
         # What has been heard and its look-ahead is there at once, but for what the last chunk still waits for.
         assert number - live <= lookahead + chunk_frames and all(end == NO_END for end in engine.ends)
         parts.append(extractor.flush())
-        frames, end_s = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        frames, end_s, *_ = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         wanted = [wave[start : start + receptive] for start in range(0, len(wave) - receptive + 1, hop)]
         assert number == len(wanted) and np.array_equal(frames, np.reshape(wanted, (-1, receptive)))
         assert np.allclose(end_s, (np.arange(number) * hop + receptive) / 16_000)
