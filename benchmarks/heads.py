@@ -2,7 +2,15 @@
 
     python benchmarks/heads.py STUDENT CORPORA OUT [--teacher FOLDER] [--chunk-ms 320]
 
-STUDENT is the folder of a streaming checkpoint, CORPORA holds the unpacked corpora of the mini suite. OUT gets a copy
+STUDENT is the folder of a streaming checkpoint. That of the committed results was made, in an hour of one core, by
+
+    compress distill --recipe distilhubert-streaming --teacher hubert-mini --data speechocean762
+      --data arabic_speech_commands --data asterisk_en_allison, and --set of: student.layers=4
+      student.projection_norm=true match.style=layers match.layers=[] match.pairs=[[1,1],[2,2],[3,4],[4,6]]
+      match.depth=6 streaming.chunk_ms=[80,640] streaming.full_context=0.15 train.steps=700 train.lr=1e-3
+      train.crop_s=4 train.batch=24 train.precision=bf16 train.front_end_grad=1.0
+
+CORPORA holds the unpacked corpora of the mini suite. OUT gets a copy
 of the student with its heads, one of the teacher (the built-in hubert-mini unless told) with a phone head of its own,
 and an int8 bundle with all heads; what is there already is not made again.
 

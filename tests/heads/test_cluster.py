@@ -8,9 +8,10 @@ import torch
 from tiny_heads import whole
 
 from speechpress.compressor.data.sounds import clip, identity
-from speechpress.compressor.heads.cluster import fitted, joint_counts, pnmi, purity, unit_ids
+from speechpress.compressor.heads.cluster import centred_interval, fitted, joint_counts, pnmi, purity, unit_ids
 from speechpress.compressor.tasks.align import SILENCE, aligned
 from speechpress.compressor.tasks.kinds import Item
+from speechpress.compressor.tasks.metrics import bootstrap
 from speechpress.runtime.errors import SpeechpressError
 
 LAYERS, WIDTH = 3, 6
@@ -139,3 +140,16 @@ def test_distances_are_told_beside_units(speech):
     head = fitted(items, store, 1, 4, seed=0)
     ids, distances = unit_ids(head, store.frames(identity(items[0].sound)))
     assert ids.shape == distances.shape == (30,) and (distances >= 0).all()
+
+
+def test_the_interval_of_mutual_information_holds_its_value():
+    """Few frames in many cells: what draws of the same clips share is higher than what all of them share."""
+    draw = np.random.default_rng(0)
+    counts = np.stack([joint_counts(*draw.integers(20, size=(2, 60)), (20, 20)).ravel() for _ in range(30)])
+
+    def statistic(rows):
+        return pnmi(rows.reshape(-1, 20, 20).sum(0))
+
+    low, high = centred_interval(counts, statistic)
+    assert low < statistic(counts) < high
+    assert bootstrap(counts[None], statistic)[0] > statistic(counts), "percentiles alone would not hold it"

@@ -201,6 +201,23 @@ def extract_throughput():
         yield row[0], [*part["median"].values(), ratios, part["cpu_ratio"]]
 
 
+def heads():
+    yield "phone error rate", list(result("heads")["phones"]["per"].values())
+
+
+def heads_lost():
+    worse = result("heads")["phones"]["worse"]
+    each = [worse[name] for name in ("by streaming", "by 8 bits")]
+    return [100 * value for one in each for value in (one["share"], *one["ci95"])]
+
+
+def units_kept():
+    found = result("heads")["units"]
+    bits = found["bits_per_s"]["streaming int8"]
+    same = [found["clusters"], 100 * found["same unit"]]
+    return [*same, found["pnmi"]["streaming int8"], found["pnmi"]["offline fp32"], bits["all"], bits["deduplicated"]]
+
+
 SCHEMES = ("none", "int8", "int8-linear", "int8-static", "int4", "fp16")
 
 
@@ -294,7 +311,9 @@ STREAMING = "| | chunk | fidelity | keywords | speakers | GMAC/s |"
 TAUGHT = "| | ours | MFCC | log-mel | teacher |"
 ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-mel |"
 EXTRACT = "| | first | second | ratio of speeds: median (each round) | ratio of CPU time |"
+HEADS = "| | teacher, whole | student, whole, fp32 | in chunks, fp32 | in chunks, int8 |"
 COVERED = {
+    ("README.md", HEADS): heads,
     ("docs/extract.md", EXTRACT): extract_throughput,
     ("docs/evaluation.md", ABX): abx,
     ("README.md", HOST): profile_host,
@@ -466,6 +485,17 @@ def unheard_speakers():
 
 
 SENTENCES = [
+    (
+        "README.md",
+        "By chunks the error rate changes by {} % of itself ({} to {}), by 8 bits by {} % ({} to {}):",
+        heads_lost,
+    ),
+    (
+        "README.md",
+        "Of {} units the bundle gives in {} % of frames the one that the student gives on whole recordings; both share "
+        "as much with the phones (PNMI {} and {}), at {} bits per second, {} without repeats.",
+        units_kept,
+    ),
     ("README.md", "{} M parameters and {} GMAC/s become {} M and {}.", costs),
     ("README.md", "`pocket` in int8): {} s in C++; {} s in Python, of which {} s is `import torch`", startup),
     (
