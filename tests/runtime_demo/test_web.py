@@ -118,7 +118,7 @@ def test_what_a_page_asks_for(server):
             page.send(json.dumps(order))
         page.send("no json")
         page.send(json.dumps({"do": "forget"}))
-        wait_for(lambda: len(server._teaching.told) == 4, "what was clicked")
+        wait_for(lambda: len(server._teaching.told) == 5, "what was clicked")
     assert server._teaching.told == [("begin",), ("end",), ("begin", True), ("name", "x" * 40), ("forget",)]
 
 
