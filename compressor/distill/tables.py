@@ -4,10 +4,10 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
 
-from ..views.screen import BarView, Screen
+from ..views.screen import BarView, Screen, progress_bar
 
 
 class RunView(BarView):
@@ -16,15 +16,7 @@ class RunView(BarView):
     def __init__(self, screen: Screen) -> None:
         self.screen = screen
         self.live = screen.console.is_terminal
-        self.bar = Progress(
-            TextColumn("[bold]distil"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(compact=True),
-            console=screen.console,
-            disable=not self.live,
-        )
+        self.bar = progress_bar(screen, "distil", MofNCompleteColumn())
         self.task = self.bar.add_task("", total=None, state="")
         self.steps = 0
         self.first_step, self.started = 0, time.monotonic()

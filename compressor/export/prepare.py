@@ -23,7 +23,7 @@ from ..models.config import EncoderConfig
 from ..models.encoder import ConvLayer, ConvPositionalEmbedding, Encoder, FeatureExtractor, TimeReduction
 from ..models.input_norm import initial_sums, real_samples, running_blocks
 from ..models.streaming import StreamingEncoder, folded
-from .prepare_heads import INNER, FrameNorm, prepared_heads
+from .prepare_heads import INNER, FrameNorm, prepared_heads, two_dimensional
 
 
 def prepared(encoder: Encoder) -> Encoder:
@@ -130,18 +130,7 @@ class TimeMajorConv(nn.Module):
 
     def __init__(self, conv: nn.Conv1d) -> None:
         super().__init__()
-        outputs, inputs, kernel = conv.weight.shape
-        self.conv = nn.Conv2d(
-            inputs * conv.groups,
-            outputs,
-            (kernel, 1),
-            stride=(conv.stride[0], 1),
-            groups=conv.groups,
-            bias=conv.bias is not None,
-        )
-        self.conv.weight.data.copy_(conv.weight[..., None])
-        if conv.bias is not None and self.conv.bias is not None:
-            self.conv.bias.data.copy_(conv.bias)
+        self.conv = two_dimensional(conv)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)

@@ -86,24 +86,31 @@ class FoldedSum(nn.Module):
         return y
 
 
+def two_dimensional(conv: nn.Conv1d) -> nn.Conv2d:
+    """A convolution over time (B, C_in, T) as one over (B, C_in, T, 1)."""
+    outputs, inputs, kernel = conv.weight.shape
+    flat = nn.Conv2d(
+        inputs * conv.groups,
+        outputs,
+        (kernel, 1),
+        stride=(conv.stride[0], 1),
+        padding=(int(conv.padding[0]), 0),
+        dilation=(conv.dilation[0], 1),
+        groups=conv.groups,
+        bias=conv.bias is not None,
+    )
+    flat.weight.data.copy_(conv.weight[..., None])
+    if conv.bias is not None and flat.bias is not None:
+        flat.bias.data.copy_(conv.bias)
+    return flat
+
+
 class FlatConv(nn.Module):
     """A convolution over time as a two-dimensional one: (1, C_in, T) -> (1, C_out, T')."""
 
     def __init__(self, conv: nn.Conv1d) -> None:
         super().__init__()
-        self.flat = nn.Conv2d(
-            conv.in_channels,
-            conv.out_channels,
-            (conv.kernel_size[0], 1),
-            stride=(conv.stride[0], 1),
-            padding=(int(conv.padding[0]), 0),
-            dilation=(conv.dilation[0], 1),
-            groups=conv.groups,
-            bias=conv.bias is not None,
-        )
-        self.flat.weight.data.copy_(conv.weight[..., None])
-        if conv.bias is not None and self.flat.bias is not None:
-            self.flat.bias.data.copy_(conv.bias)
+        self.flat = two_dimensional(conv)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.unsqueeze(-1)

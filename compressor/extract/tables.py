@@ -4,11 +4,11 @@ import time
 from typing import Any
 
 from rich.console import RenderableType
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TaskProgressColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..views.screen import BarView, Screen
+from ..views.screen import BarView, Screen, progress_bar
 
 LISTED = 5
 LINE_S = 10.0  # between two lines in a log
@@ -20,15 +20,7 @@ class ExtractView(BarView):
     def __init__(self, screen: Screen) -> None:
         self.screen = screen
         self.live = screen.console.is_terminal
-        self.bar = Progress(
-            TextColumn("[bold]extract"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(compact=True),
-            console=screen.console,
-            disable=not self.live,
-        )
+        self.bar = progress_bar(screen, "extract", TaskProgressColumn())
         self.task = self.bar.add_task("", total=None, state="")
         self.total_s = self.done_s = 0.0
         self.started = self.said = time.monotonic()

@@ -15,6 +15,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from ..data.sounds import identity, read_sound
 from ..evaluate.experts import trials
+from ..evaluate.heads import greedy
 from ..evaluate.probes import wilson
 from ..evaluate.solve import TaskScore
 from ..evaluate.store import Features
@@ -112,9 +113,8 @@ def counts_of(
 
 
 def said_by(logits: np.ndarray, labels: Sequence[str]) -> list[str]:
-    """Greedy: the best label of each frame (T, V), without repeats and blanks (0)."""
-    best = logits.argmax(-1)
-    return [labels[b] for b, before in zip(best, [0, *best[:-1]], strict=True) if b and b != before]
+    """What `greedy` makes of logits (T, V), as labels."""
+    return [labels[token] for token in greedy(torch.from_numpy(logits)[None], torch.tensor([len(logits)]))[0]]
 
 
 def _counts(kind: str, labels: Sequence[str], item: Item, logits: np.ndarray, hop_samples: int) -> tuple[float, ...]:
@@ -129,12 +129,22 @@ def _counts(kind: str, labels: Sequence[str], item: Item, logits: np.ndarray, ho
         return (*edit_counts("".join(item.target).split(), "".join(said).split()), *own)
     if kind == "speech":
         return detection_counts(speech_frames(item.target, len(logits), hop_samples), logits[:, 0] > 0)
-    wanted = np.asarray(item.target, bool)
-    bins = np.minimum(np.arange(len(logits)) * hop_samples // GRID_SAMPLES, len(wanted) - 1)
+    return turn_counts(item.target, logits, hop_samples)
+
+
+def turn_counts(target: np.ndarray, logits: np.ndarray, hop_samples: int) -> tuple[int, int]:
+    """`diarization_counts` every 100 ms, by the sum of the frames' logits (T, 2), of what is true there (bins, 2)."""
+    wanted = np.asarray(target, bool)
+    bins = grid_bins(len(logits), len(wanted), hop_samples)
     sums = np.zeros((len(wanted), 2))
     np.add.at(sums, bins, logits)
     # Labels may be longer than the frames by a bin; what both have is compared.
     return diarization_counts(wanted[: bins[-1] + 1], (sums > 0)[: bins[-1] + 1])
+
+
+def grid_bins(frames: int, bins: int, hop_samples: int) -> np.ndarray:
+    """(frames,), in which bin of 100 ms each lies."""
+    return np.minimum(np.arange(frames) * hop_samples // GRID_SAMPLES, bins - 1)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,9 @@ from ..evaluate import experts
 from ..evaluate import heads as suite
 from ..evaluate.probes import Tensors
 from ..evaluate.store import Features
-from ..tasks.kinds import GRID_SAMPLES
-from ..tasks.metrics import diarization_counts
 from ..tasks.task import Task
 from .ctc import Ctc
+from .judge import grid_bins, turn_counts
 from .kinds import KINDS
 from .module import Head
 from .segment import Segment
@@ -186,16 +185,12 @@ class SegmentLearner(experts.DiarizeHead):
         made = Segment(self.frames.layers, self.frames.width, self.shape.hidden or 96, self.shape.kernel or 5)
         return FrameTraining(made)
 
-    def bins(self, frames: int, bins: int) -> np.ndarray:
-        """(frames,), in which bin of 100 ms each lies."""
-        return np.minimum(np.arange(frames) * self.hop_samples // GRID_SAMPLES, bins - 1)
-
     def loss(self, head: suite.Head, rows: Sequence[int]) -> Tensor:
         x, lengths = self.frames.batch(rows)
         wanted = []
         for row, frames in zip(rows, lengths.tolist(), strict=True):
             target = np.asarray(self.item(row).target, np.float32)
-            wanted.append(torch.from_numpy(target[self.bins(frames, len(target))]))
+            wanted.append(torch.from_numpy(target[grid_bins(frames, len(target), self.hop_samples)]))
         return suite.permutation_free_loss(head(x, lengths), suite.padded(wanted)[0], lengths)
 
     def counts(self, head: suite.Head, split: str) -> np.ndarray:
@@ -203,12 +198,7 @@ class SegmentLearner(experts.DiarizeHead):
         for numbers in self.batches(split):
             x, lengths = self.frames.batch(numbers)
             for number, logits, frames in zip(numbers, head(x, lengths), lengths.tolist(), strict=True):
-                wanted = np.asarray(self.item(number).target, bool)
-                bins = self.bins(frames, len(wanted))
-                sums = np.zeros((len(wanted), 2))
-                np.add.at(sums, bins, logits[:frames].numpy())
-                # Labels may be longer than the frames by a bin; what both have is compared.
-                rows.append(diarization_counts(wanted[: bins[-1] + 1], (sums > 0)[: bins[-1] + 1]))
+                rows.append(turn_counts(self.item(number).target, logits[:frames].numpy(), self.hop_samples))
         return np.array(rows)
 
 

@@ -9,10 +9,13 @@ from typing import Any, Self
 
 from rich.console import Console, RenderableType
 from rich.progress import (
+    BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -53,6 +56,19 @@ class Screen:
             sys.stdout.write(json_text(document) + "\n")
         else:
             self.console.print(*shown)
+
+
+def progress_bar(screen: Screen, what: str, counted: ProgressColumn) -> Progress:
+    """The bar of a long job: its name, how far it is in two ways, its task's `state`, and how long it will take."""
+    return Progress(
+        TextColumn(f"[bold]{what}"),
+        BarColumn(),
+        counted,
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(compact=True),
+        console=screen.console,
+        disable=not screen.console.is_terminal,
+    )
 
 
 class BarView:

@@ -25,6 +25,20 @@ SMALL = EncoderConfig(
     pos_conv_future=2,
     left_context=10,
 )
+# With seven convolutions, a look-ahead and a running scale: what the native runtimes are held against.
+NATIVE = EncoderConfig(
+    conv_channels=(16,) * 7,
+    conv_norm="static",
+    input_norm="running",
+    width=32,
+    head_dim=8,
+    num_heads=(4,),
+    ffn_widths=(64,),
+    pos_conv_kernel=16,
+    pos_conv_groups=4,
+    pos_conv_future=3,
+    left_context=10,
+)
 BASE = replace(SMALL, conv_norm="group", pos_conv_future=None, left_context=None)  # does not stream
 CHUNK_MS = 80.0
 

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from bundled import NATIVE as CONFIG
 from toolchain import CPP, Toolchain, package_folder, sign
 
 from speechpress.compressor.export.document import facts
@@ -30,7 +31,6 @@ from speechpress.compressor.export.export import plan
 from speechpress.compressor.export.lower import Method, lower
 from speechpress.compressor.export.prepare import prepared_step
 from speechpress.compressor.export.source import Source
-from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.targets import target_of
@@ -45,20 +45,6 @@ TOLERANCE = 1e-4
 # Of an encoder with random weights, which int8 does not suit: against the checkpoint, and between two processors.
 INT8_COSINE, INT8_SAME = 0.95, 0.995
 CHUNKS = (4, 16)
-
-CONFIG = EncoderConfig(
-    conv_channels=(16,) * 7,
-    conv_norm="static",
-    input_norm="running",
-    width=32,
-    head_dim=8,
-    num_heads=(4,),
-    ffn_widths=(64,),
-    pos_conv_kernel=16,
-    pos_conv_groups=4,
-    pos_conv_future=3,
-    left_context=10,
-)
 
 
 @pytest.fixture(scope="module")

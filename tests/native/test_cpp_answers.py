@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from answer_vectors import FOLDER
+from bundled import NATIVE as CONFIG
 from carried import export_with_heads
 from toolchain import Toolchain, package_folder, sign
 
@@ -17,7 +18,6 @@ from speechpress.compressor.export.export import plan
 from speechpress.compressor.export.lower import Method, lower
 from speechpress.compressor.export.prepare import prepared_step
 from speechpress.compressor.export.source import Source
-from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.targets import target_of
 from speechpress.runtime.answers.head_spec import HeadSpec
@@ -33,19 +33,6 @@ HEADS = (
     HeadSpec("units", "units", (), (6, 1)),
     HeadSpec("who", "speaker", (), (8,), decoder={"every_s": 0.2}),
     HeadSpec("speech", "vad", ("speech",), (1,), decoder={"min_speech_s": 0.04, "min_silence_s": 0.04}),
-)
-CONFIG = EncoderConfig(
-    conv_channels=(16,) * 7,
-    conv_norm="static",
-    input_norm="running",
-    width=32,
-    head_dim=8,
-    num_heads=(4,),
-    ffn_widths=(64,),
-    pos_conv_kernel=16,
-    pos_conv_groups=4,
-    pos_conv_future=3,
-    left_context=10,
 )
 
 
