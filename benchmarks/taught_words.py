@@ -42,8 +42,8 @@ from taught_speech import Clip, other_speech, queries, words_of
 
 from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.data.background import background_clips
-from speechpress.runtime.demo.enrol import word_span_s
 from speechpress.runtime.demo.spotting import Background, Word, learn, peaks, scores_of
+from speechpress.runtime.sound.word_span import word_span_s
 
 RATE, HOP, FRAME_S = 16_000, 320, 0.02
 GAP = np.zeros(RATE // 2, np.float32)

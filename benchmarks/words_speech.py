@@ -16,9 +16,9 @@ import numpy as np
 import soxr
 
 from speechpress.compressor.data.audio import read_audio
-from speechpress.runtime.demo.enrol import word_span_s
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import json_text
+from speechpress.runtime.sound.word_span import word_span_s
 
 RATE, HOP = 16_000, 320
 CROP_S = 2.4

@@ -16,8 +16,8 @@ Checkpoint = Annotated[Path | None, typer.Argument(help="Folder of a checkpoint;
 Task = Annotated[
     str | None,
     typer.Option(
-        help="A kind: classify, ctc, units, speaker, vad, segment; or a task of the mini suite: ks, ic, sid, er, lid, "
-        "pr, asr, asv, sd."
+        help="A kind: classify, ctc, units, speaker, vad, segment, words; or a task of the mini suite: ks, ic, sid, "
+        "er, lid, pr, asr, asv, sd."
     ),
 ]
 Data = Annotated[
@@ -92,7 +92,7 @@ def head(
     source = checkpoint or newest(RUNS, screen.say)
     from ..evaluate.heads import Budget
     from ..evaluate.store import cache_folder
-    from ..heads.data import read_label_list
+    from ..heads.kinds import read_label_list
     from ..heads.learn import HeadOptions, Shape
 
     # In the order of its fields.

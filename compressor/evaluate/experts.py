@@ -218,7 +218,7 @@ class SlotsHead(TaskHead):
 
 
 class VerifyHead(TaskHead):
-    """Same or another voice, by the cosine of two embeddings."""
+    """Same or another voice, or word, by the cosine of two embeddings."""
 
     statistic = staticmethod(equal_error_rate)
 
@@ -341,6 +341,7 @@ HEADS: dict[str, type[TaskHead]] = {
     "spell": SpellHead,
     "slots": SlotsHead,
     "verify": VerifyHead,
+    "match": VerifyHead,
     "diarize": DiarizeHead,
     "speech": SpeechHead,
 }

@@ -5,7 +5,6 @@ columns, or what supervisions say (text, speaker, language, and anything under `
 """
 
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,24 +15,26 @@ import numpy as np
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import json_text
 
+from ..data.audio import UnreadableAudio
 from ..data.corpus import open_corpus
 from ..data.labels import label, read_labels
 from ..data.sounds import Noise, Sound, clip, durations_s, read_sound
 from ..models.config import SAMPLE_RATE
 from ..tasks.folder import split_clips
 from ..tasks.kinds import SPEECH_SAMPLES, SPLITS, Item
-from ..tasks.mini import MAKERS, mini_task, mixture
+from ..tasks.mini import MAKERS, mini_task, mixture, spoken
 from ..tasks.superb_files import thinned
 from ..tasks.task import Task, checked
+from .vad import SHORTEST_PAUSE, SPEECH_DB, speech_steps
 
 TABLES = (".csv", ".tsv")
 FOLDERS = {"er": ("emotion", "emodb")}  # where a data root keeps what no suite may pass on
 MIXTURES = {"train": 600, "val": 40, "test": 80}
 MOST_CLIPS = 600  # of a split, for kinds that need no labels
 LONGEST_S = 12.0
-SPEECH_DB, LOUD, SHORTEST_PAUSE = -30.0, 0.95, 10  # below the level that 5 % exceed: silence; in steps of 10 ms
 NOISES_DB = (float("inf"), 20.0, 10.0, 5.0)
 PAD_S = 0.5
+WORDS_PER_NEW = 4  # every fourth word is kept for val and test
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ WISHES = {
     "vad": Wish("speech", (), "vad"),
     "segment": Wish("diarize", ("speaker",), "who"),
     "units": Wish("units", (), "units"),
+    "words": Wish("match", ("keyword", "word", "digit", "label", "text"), "words"),
     "ks": Wish("classify", ("keyword", "digit", "label"), "keywords"),
     "ic": Wish("classify", ("intent", "label"), "intents"),
     "sid": Wish("classify", ("speaker",), "speakers"),
@@ -105,7 +107,10 @@ def open_task(task: str, data: Path, column: str | None = None, labels: Sequence
     else:
         rows = read_rows(_own(task, data))
         make = {"verify": _voices, "diarize": _mixtures, "speech": _speech}.get(wish.kind)
-        found = make(task, rows) if make else _answered(task, wish, rows, column)
+        if wish.kind == "match":
+            found = _matches(task, wish, rows, column)
+        else:
+            found = make(task, rows) if make else _answered(task, wish, rows, column)
     return _within(found, labels) if labels else found
 
 
@@ -153,13 +158,7 @@ def _of_cut(cut: Any, source: str) -> Row:
 
 def _answered(task: str, wish: Wish, rows: Sequence[Row], column: str | None) -> Task:
     """Classes, or tokens over time."""
-    chosen = column or _column(task, wish, rows)
-    lacking = [row.name for row in rows if not row.labels.get(chosen, "").strip()]
-    if lacking:
-        raise SpeechpressError(
-            f"--task {task}: {len(lacking)} of {len(rows)} recordings have no {chosen!r}, the first is {lacking[0]}; "
-            "give them one, or take them out of the data"
-        )
+    chosen = _column(task, wish, rows, column)
     spelled = wish.kind == "ctc" and chosen != "phones" and (wish.letters or chosen == "text")
 
     def answer(text: str) -> Any:
@@ -174,14 +173,20 @@ def _answered(task: str, wish: Wish, rows: Sequence[Row], column: str | None) ->
     return checked(Task(task, kind, tuple(items), tuple(notes)), all(row.speaker for row in rows))
 
 
-def _column(task: str, wish: Wish, rows: Sequence[Row]) -> str:
-    """The first of a task's columns that some recording has."""
-    found = next((name for name in wish.columns if any(name in row.labels for row in rows)), None)
+def _column(task: str, wish: Wish, rows: Sequence[Row], column: str | None) -> str:
+    """The column of the answers, `column` or the first of the task's that some recording has; every one has it."""
+    found = column or next((name for name in wish.columns if any(name in row.labels for row in rows)), None)
     if found is None:
         known = sorted({name for row in rows for name in row.labels})
         raise SpeechpressError(
             f"--task {task}: the recordings have none of the labels {', '.join(wish.columns)}; they have "
             f"{', '.join(known) or 'none at all'}. Name one with --label"
+        )
+    lacking = [row.name for row in rows if not row.labels.get(found, "").strip()]
+    if lacking:
+        raise SpeechpressError(
+            f"--task {task}: {len(lacking)} of {len(rows)} recordings have no {found!r}, the first is {lacking[0]}; "
+            "give them one, or take them out of the data"
         )
     return found
 
@@ -207,6 +212,33 @@ def _voices(task: str, rows: Sequence[Row]) -> Task:
     # An answer that is no class: speakers that are told apart must not be those of the training.
     items = [replace(item, target=item.speaker) for item in split_clips([_item(row, None) for row in rows], notes)]
     return checked(Task(task, "verify", tuple(items), tuple(notes)))
+
+
+def _matches(task: str, wish: Wish, rows: Sequence[Row], column: str | None) -> Task:
+    """Same or another word, one in each recording, cut to it; words of val and test are never trained."""
+    chosen, notes, items = _column(task, wish, rows, column), list[str](), []
+    silent = 0
+    for row in rows:
+        try:
+            said = spoken(row.sound)
+        except UnreadableAudio:
+            said = row.sound  # skipped and told where it is heard
+        except SpeechpressError:  # nothing stands out from the silence
+            silent += 1
+            continue
+        items.append(replace(_item(row, None), sound=said, name=row.labels[chosen].strip()))
+    # By speaker, where they are named: as answers, words would be spread over all parts.
+    dealt = split_clips(items, notes)
+    known = sorted({item.name for item in dealt})
+    new = set(known[::WORDS_PER_NEW]) if len(known) >= 2 * WORDS_PER_NEW else set()
+    kept = [replace(item, target=item.name, name="") for item in dealt if (item.name in new) == (item.split != "train")]
+    if not new:
+        kept = [replace(item, target=item.name, name="") for item in dealt]
+    notes.append(
+        f"labels: column {chosen!r}; {silent} recordings hold no word; "
+        + (f"{len(new)} of {len(known)} words are of val and test only" if new else "all words are trained")
+    )
+    return checked(Task(task, "match", tuple(kept), tuple(notes)), all(item.speaker for item in kept))
 
 
 def _mixtures(task: str, rows: Sequence[Row]) -> Task:
@@ -256,19 +288,6 @@ def _speech(task: str, rows: Sequence[Row]) -> Task:
     return checked(Task(task, "speech", tuple(items), tuple(notes)), all(item.speaker for item in items))
 
 
-def speech_steps(wave: np.ndarray) -> np.ndarray:
-    """(S,) of clean speech -> whether each 10 ms is speech, by its loudness."""
-    padded = np.pad(wave, (0, -len(wave) % SPEECH_SAMPLES)).reshape(-1, SPEECH_SAMPLES)
-    # 1e-10 is -100 dB: digital silence has no logarithm.
-    level_db = 10 * np.log10((padded**2).mean(1) + 1e-10)
-    active = level_db > np.quantile(level_db, LOUD) + SPEECH_DB
-    marks = np.flatnonzero(active)
-    for before, after in itertools.pairwise(marks):
-        if after - before <= SHORTEST_PAUSE:
-            active[before:after] = True
-    return active
-
-
 def _within(task: Task, labels: Sequence[str]) -> Task:
     """The task; raises SpeechpressError unless its answers are exactly these labels, or some of them for tokens."""
     allowed = set(labels)
@@ -290,25 +309,6 @@ def _within(task: Task, labels: Sequence[str]) -> Task:
             "record some, or take them out"
         )
     return task
-
-
-def read_label_list(text: str) -> tuple[str, ...]:
-    """Labels separated by commas, or the lines of a file.
-
-    Raises SpeechpressError for none, or one that stands twice.
-    """
-    path = Path(text)
-    try:
-        words = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpeechpressError(f"--labels {text}: cannot be read ({error})") from error
-    labels = tuple(word if word == " " else word.strip() for word in words if word == " " or word.strip())
-    if not labels:
-        raise SpeechpressError("--labels: is empty, so there would be nothing to answer")
-    if len(set(labels)) < len(labels):
-        twice = next(name for name in labels if labels.count(name) > 1)
-        raise SpeechpressError(f"--labels: {twice!r} stands twice")
-    return labels
 
 
 def fingerprint(items: Sequence[Item]) -> str:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechpress.runtime.answers.words import PARTS
 from speechpress.runtime.errors import SpeechpressError
 
 from ..data.audio import UnreadableAudio
@@ -37,6 +38,7 @@ from .module import Head
 from .place import document, put_moved
 from .train import Learned, kept_head, learn, line
 from .vad import vad_loss
+from .words import SubCentreLoss, pair_loss, pooled
 
 CLIP_NORM, HEAD_LR, WARM = 1.0, 1e-3, 0.1
 MOST_SAMPLES = 16_000 * 60  # of a batch
@@ -194,14 +196,17 @@ def _layers(encoder: Encoder, waves: Tensor, lengths: Tensor, chunk: Chunk) -> t
 
 
 class Teaching(nn.Module):
-    """The loss of a kind of head on clips by number; of a speaker's, with the centres of the training speakers."""
+    """The loss of a kind of head on clips by number; a speaker's and a word's with the centres of the training's."""
 
     def __init__(self, learned: Learned, items: Sequence[Item], hop_samples: int, head: Head) -> None:
         super().__init__()
         self.kind, self.labels, self.items, self.hop_samples = learned.kind, learned.labels, items, hop_samples
-        if self.kind == "speaker":
+        if self.kind in ("speaker", "words"):
             self.people = sorted({item.target for item in items})
+        if self.kind == "speaker":
             self.speakers = nn.Parameter(torch.randn(len(self.people), head.widths[0]) * 0.1)
+        if self.kind == "words":
+            self.centres = SubCentreLoss(len(self.people), PARTS * (head.widths[0] - 1))
 
     def forward(self, outputs: tuple[Tensor, ...], exists: Tensor, numbers: Sequence[int]) -> Tensor:
         targets, device = [self.items[number].target for number in numbers], exists.device
@@ -216,6 +221,10 @@ class Teaching(nn.Module):
         if self.kind == "speaker":
             cosines = first[:, 0] @ F.normalize(self.speakers, dim=1).T
             return margin_loss(cosines, torch.tensor([self.people.index(t) for t in targets]).to(device))
+        if self.kind == "words":
+            vectors = pooled(first, torch.arange(len(first)).to(device), torch.zeros_like(lengths), lengths)
+            words = torch.tensor([self.people.index(t) for t in targets]).to(device)
+            return self.centres(vectors, words) + pair_loss(vectors, words)
         frames = first.shape[1]
         if self.kind == "vad":
             active = [torch.from_numpy(speech_frames(target, frames, self.hop_samples)).float() for target in targets]

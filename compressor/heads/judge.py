@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechpress.runtime.answers.words import vector_of
 from speechpress.runtime.errors import SpeechpressError
 
 from ..data.sounds import identity, read_sound
@@ -43,6 +44,7 @@ STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "ctc": error_rate,
     "words": lambda counts: error_rate(counts[:, :2]),
     "verify": equal_error_rate,
+    "match": equal_error_rate,
     "speech": half_total_error,
     "diarize": error_rate,
 }
@@ -105,8 +107,8 @@ def counts_of(
 
     `pairs` are the trials of voices that a corpus brings along.
     """
-    if kind == "verify":
-        voices = [one[0] for one in outputs]
+    if kind in ("verify", "match"):
+        voices = [one[0] if kind == "verify" else vector_of(one) for one in outputs]
         return np.array([(float(voices[a] @ voices[b]), same) for a, b, same in pairs or trials(items)])
     rows = [_counts(kind, labels, item, one, hop_samples) for item, one in zip(items, outputs, strict=True)]
     return np.array(rows, float)

@@ -5,8 +5,10 @@ A new kind is a file with a `Head`, a row here, and its outputs in `runtime.answ
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.schema import Kind, Whole, unfit
 
 from .classify import Classify
@@ -117,3 +119,22 @@ KINDS: dict[str, HeadKind] = {
     ),
     "words": HeadKind(WordsHead, {"embedding": _HIDDEN, "hidden": _HIDDEN, "kernel": Whole(2, 255)}),
 }
+
+
+def read_label_list(text: str) -> tuple[str, ...]:
+    """Labels separated by commas, or the lines of a file.
+
+    Raises SpeechpressError for none, or one that stands twice.
+    """
+    path = Path(text)
+    try:
+        words = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpeechpressError(f"--labels {text}: cannot be read ({error})") from error
+    labels = tuple(word if word == " " else word.strip() for word in words if word == " " or word.strip())
+    if not labels:
+        raise SpeechpressError("--labels: is empty, so there would be nothing to answer")
+    if len(set(labels)) < len(labels):
+        twice = next(name for name in labels if labels.count(name) > 1)
+        raise SpeechpressError(f"--labels: {twice!r} stands twice")
+    return labels

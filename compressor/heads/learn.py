@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechpress.runtime.answers.words import PARTS
+
 from ..evaluate import experts
 from ..evaluate import heads as suite
 from ..evaluate.probes import Tensors
@@ -27,6 +29,7 @@ from .module import Head
 from .segment import Segment
 from .speaker import Speaker
 from .vad import Vad
+from .words import SubCentreLoss, WordsHead, pair_loss, pooled
 
 BUDGET = suite.Budget()
 
@@ -148,6 +151,34 @@ class SpeakerLearner(experts.VerifyHead):
         return VoiceTraining(made, self.people, made.embedding)
 
 
+class WordTraining(Training):
+    """-> vectors (B, V) of clips of one word each; with the centres of the training words, which are thrown away."""
+
+    def __init__(self, head: WordsHead, words: int) -> None:
+        super().__init__(head)
+        self.centres = SubCentreLoss(words, PARTS * head.embedding)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor]:
+        outputs = self.outputs(x, lengths)[0]
+        return (pooled(outputs, torch.arange(len(outputs)), torch.zeros_like(lengths), lengths),)
+
+
+class MatchLearner(experts.VerifyHead):
+    """Vectors of words by sub-centre ArcFace over the training words, and a contrastive loss."""
+
+    def __init__(self, task: Task, store: Features, hop_samples: int, shape: Shape) -> None:
+        self.shape = shape
+        super().__init__(task, store, hop_samples)
+
+    def head(self) -> suite.Head:
+        sizes = {"hidden": self.shape.hidden or 256, "kernel": self.shape.kernel or 9}
+        return WordTraining(WordsHead(self.frames.layers, self.frames.width, **sizes), self.people)
+
+    def loss(self, head: suite.Head, rows: Sequence[int]) -> Tensor:
+        (vectors,), words = head(*self.frames.batch(rows)), self.answers[list(rows)]
+        return head.centres(vectors, words) + pair_loss(vectors, words)
+
+
 class FrameTraining(Training):
     """-> logits (B, T, W)."""
 
@@ -208,6 +239,7 @@ LEARNERS: dict[str, tuple[str, Any]] = {
     "ctc": ("ctc", PhonesLearner),
     "words": ("ctc", LettersLearner),
     "verify": ("speaker", SpeakerLearner),
+    "match": ("words", MatchLearner),
     "diarize": ("segment", SegmentLearner),
     "speech": ("vad", VadLearner),
 }

@@ -26,11 +26,11 @@ LETTER_SAMPLES = 640  # letters are told apart every 40 ms
 class Item:
     """A clip and its answer.
 
-    `target` is a class (classify; the speaker for verify), a tuple of tokens (ctc) or letters (words), of letters and
-    marks (spell, see `metrics.spelled_slots`), pairs of slot and value (slots), an activity array (100 ms, 2) (diarize)
-    or (10 ms,) (speech), or a word (search; for a recording also a frozenset of them). `query` marks what is searched
-    for. `voice` is the speaker, and the language where that is not the answer; `name` the path inside a labelled
-    folder. Both are "" elsewhere.
+    `target` is a class (classify; the speaker for verify, the word for match), a tuple of tokens (ctc) or letters
+    (words), of letters and marks (spell, see `metrics.spelled_slots`), pairs of slot and value (slots), an activity
+    array (100 ms, 2) (diarize) or (10 ms,) (speech), or a word (search; for a recording also a frozenset of them).
+    `query` marks what is searched for. `voice` is the speaker, and the language where that is not the answer;
+    `name` the path inside a labelled folder. Both are "" elsewhere.
     """
 
     sound: Sound
@@ -120,17 +120,21 @@ def check_tokens(name: str, parts: BySplit) -> None:
         )
 
 
-def check_voices(name: str, parts: BySplit) -> None:
-    """There are speakers to learn from, and trials of both kinds."""
-    if len({item.target for item in parts["train"]}) < 2:
-        raise SpeechpressError(f"task {name!r}: needs at least two training speakers to learn from")
-    for split in ("val", "test"):
-        voices = Counter(item.target for item in parts[split])
-        if len(voices) < 2 or max(voices.values()) < 2:
-            raise SpeechpressError(
-                f"task {name!r}: its {split} split needs two speakers, and two clips of one of them, for "
-                "trials of both kinds"
-            )
+def check_pairs(what: str) -> Callable[[str, BySplit], None]:
+    """There are two of `what` to learn from, and trials of both kinds."""
+
+    def check(name: str, parts: BySplit) -> None:
+        if len({item.target for item in parts["train"]}) < 2:
+            raise SpeechpressError(f"task {name!r}: needs at least two training {what}s to learn from")
+        for split in ("val", "test"):
+            found = Counter(item.target for item in parts[split])
+            if len(found) < 2 or max(found.values()) < 2:
+                raise SpeechpressError(
+                    f"task {name!r}: its {split} split needs two {what}s, and two clips of one of them, for "
+                    "trials of both kinds"
+                )
+
+    return check
 
 
 def check_speech(name: str, parts: BySplit) -> None:
@@ -176,7 +180,8 @@ KINDS = {
         "F1", check=check_tokens, chance=constant_kinds, slack=0.15, tokens=True, stack_samples=LETTER_SAMPLES
     ),
     "slots": Kind("F1", chance=constant_slots),
-    "verify": Kind("EER", better="lower", check=check_voices, chance=0.5),
+    "verify": Kind("EER", better="lower", check=check_pairs("speaker"), chance=0.5),
+    "match": Kind("EER", better="lower", check=check_pairs("word"), chance=0.5),
     "speech": Kind("HTER", better="lower", check=check_speech, chance=0.5, grid_samples=GRID_SAMPLES),
     "diarize": Kind("DER", better="lower", chance=constant_activity, grid_samples=GRID_SAMPLES),
     # Nothing is trained, so there is no train split; to find nothing is worth 0.

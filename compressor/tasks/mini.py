@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from speechpress.runtime.demo.enrol import word_span_s
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import parse_object
 from speechpress.runtime.schema import Table, Text, check
+from speechpress.runtime.sound.word_span import word_span_s
 
 from ..data.audio import read_audio
 from ..data.labels import read_labels
-from ..data.sounds import Sound, clip
+from ..data.sounds import Sound, clip, read_sound
 from ..models.config import SAMPLE_RATE
 from .folder import make_task
 from .kinds import GRID_SAMPLES, Item
@@ -234,16 +234,17 @@ def wake_words(root: Path, sizes: Sizes) -> Task:
             if len(part) <= sizes.queries:
                 raise SpeechpressError(f"task 'qbe': {word!r} has {len(paths)} recordings, which are too few to search")
             # Only queries are cut: the silence around one would have to be found in the recording too.
-            items += [Item(spoken(path), split, word, query=True) for path in part[: sizes.queries]]
+            items += [Item(spoken(clip(path)), split, word, query=True) for path in part[: sizes.queries]]
             items += [Item(clip(path), split, word) for path in part[sizes.queries :]]
     notes = ("training-free: subsequence DTW on one layer, chosen on val; the search of the live demo", NO_SPEAKERS)
     return checked(Task("qbe", "search", tuple(items), notes))
 
 
-def spoken(path: str) -> Sound:
-    """The part of a recording in which something is said."""
-    start_s, stop_s = word_span_s(read_audio(path), SAMPLE_RATE)
-    return Sound(((path, 0.0),), round(max(stop_s - start_s, 0.3), 2), round(start_s, 2))
+def spoken(sound: Sound) -> Sound:
+    """The part of a recording in which something is said; raises SpeechpressError when nothing is."""
+    start_s, stop_s = word_span_s(read_sound(sound), SAMPLE_RATE)
+    first_s = (sound.start_s or 0.0) + start_s
+    return replace(sound, crop_s=round(max(stop_s - start_s, 0.3), 2), start_s=round(first_s, 2))
 
 
 MAKERS: dict[str, Callable[[Path, Sizes], Task]] = {

@@ -14,10 +14,10 @@ from speechpress.compressor.heads.data import (
     known_wish,
     open_task,
     plain_items,
-    read_label_list,
     read_rows,
-    speech_steps,
 )
+from speechpress.compressor.heads.kinds import read_label_list
+from speechpress.compressor.heads.vad import speech_steps
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -48,6 +48,10 @@ def rewritten(corpus, folder, change, name="table.tsv", cut="\t"):
     text = [cut.join(rows[0]), *(cut.join(row.values()) for row in rows)]
     (folder / name).write_text("\n".join(text) + "\n")
     return folder / name
+
+
+def one_word(corpus):
+    return rewritten(corpus, corpus, lambda _, row: row if row["label"] == "A" else None, "one.tsv")
 
 
 def same(number, row):
@@ -241,6 +245,34 @@ def test_voice_activity_hears_silence_and_noise_around_clean_speech(corpus):
     for item in task.items[:8]:
         heard = read_sound(item.sound)
         assert abs(len(item.target) - len(heard) / 160) <= 1 and not item.target[:49].any() and item.target.any()
+
+
+def test_words_of_val_and_test_are_never_trained(tmp_path):
+    rows = []
+    for speaker in range(6):
+        for number, word in enumerate(("A", "B", "C", "AB", "BA", "AC", "CA", "BC")):
+            for take in range(2):
+                path = f"{speaker}-{word}-{take}.wav"
+                write(tmp_path / path, spoken(word, 1 + 0.05 * speaker, 10 * number + take, lead_s=0.3))
+                rows.append((path, word, f"s{speaker}"))
+    rows.append(("silent.wav", "A", "s0"))
+    write(tmp_path / "silent.wav", np.zeros(16000))
+    table(tmp_path, ("path", "word", "speaker"), rows)
+    task = open_task("words", tmp_path)
+    words = {split: {item.target for item in task.part(split)} for split in ("train", "val", "test")}
+    assert words["val"] == words["test"] == {"A", "BA"} and not words["train"] & words["test"]
+    assert task.kind == "match" and task.metric == "EER" and task.speaker_disjoint
+    assert any("1 recordings hold no word; 2 of 8 words are of val and test only" in note for note in task.notes)
+    # Cut to the word: the silence of 0.3 s at both ends is not heard.
+    lengths = durations_s(item.sound for item in task.items)
+    assert all(len(item.target) * 0.1 < lengths[item.sound] < len(item.target) * 0.3 + 0.2 for item in task.items)
+
+
+def test_few_words_are_trained_and_tested(corpus):
+    task = open_task("words", corpus, column="label")
+    assert {item.target for item in task.part("train")} == {item.target for item in task.part("test")}
+    with pytest.raises(SpeechpressError, match="needs at least two training words"):
+        open_task("words", one_word(corpus))
 
 
 def test_noise_is_as_loud_as_it_says_and_the_same_every_time(corpus):

@@ -197,6 +197,20 @@ def test_a_kernel_hears_the_past(first, data, tmp_path):
     assert read_heads(folder)["wide"].module.initial_state()["past"].shape == (1, 4, load_encoder(folder).config.width)
 
 
+def test_a_words_head_gives_vectors_that_taught_words_are_found_by(first, data, tmp_path):
+    from speechpress.runtime.answers.words import vector_of
+
+    folder = shutil.copytree(first[0], tmp_path / "s")
+    said = trained(folder, "words", data / "arabic_speech_commands")
+    head = read_heads(folder)["words"]
+    assert (head.kind, head.labels, said["metric"], said["chance"]) == ("words", (), "EER", 0.5)
+    layers = torch.randn(1, 30, head.module.layers, load_encoder(folder).config.width)
+    (outputs,), _ = head.module(layers, torch.ones(1, 30, dtype=torch.bool), head.module.initial_state())
+    assert vector_of(outputs[0].numpy()).shape == (3 * head.module.embedding,)
+    moved = trained(folder, "words", data / "arabic_speech_commands", finetune=1, finetune_steps=3, out=tmp_path / "m")
+    assert moved["finetune"]["layers"] and read_heads(tmp_path / "m")["words"].kind == "words"
+
+
 def test_features_are_kept_for_the_next_head(small_checkpoint, data, tmp_path):
     folder, heard = shutil.copytree(small_checkpoint, tmp_path / "s"), []
     options = HeadOptions("pr", data, budget=QUICK, cache=tmp_path / "cache")

@@ -80,7 +80,15 @@ def two(draw):
     return np.repeat(bins @ [1, 2], 5).tolist(), bins
 
 
-CASES = {"classify": classes, "ctc": tokens, "words": tokens, "speech": speech, "verify": speakers, "diarize": two}
+CASES = {
+    "classify": classes,
+    "ctc": tokens,
+    "words": tokens,
+    "speech": speech,
+    "verify": speakers,
+    "match": speakers,
+    "diarize": two,
+}
 
 
 @pytest.mark.parametrize("kind", CASES)

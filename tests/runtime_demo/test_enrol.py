@@ -3,9 +3,10 @@ import pytest
 import soundfile
 from sounds import mp3, voice, without_xing
 
-from speechpress.runtime.demo.enrol import example_of, read_example, stream_frames, word_span_s
+from speechpress.runtime.demo.enrol import example_of, read_example, stream_frames
 from speechpress.runtime.engine import PteEngine
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.sound.word_span import word_span_s
 
 RATE = 16_000
 
