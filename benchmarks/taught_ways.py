@@ -42,8 +42,8 @@ def bundle_way(folder: Path, chunk_ms: float | None) -> Way:
     return Way(lambda wave: stream_frames(engine, [wave]))
 
 
-def head_way(folder: Path, chunk_frames: int, name: str = "words") -> Way:
-    """A checkpoint's words head, in chunks, in the search by vectors."""
+def head_way(folder: Path, chunk_frames: int, paths: bool = False, name: str = "words") -> Way:
+    """A checkpoint's words head, in chunks, in the search by vectors; or its embeddings in the search by paths."""
     encoder, head = load_encoder(folder), read_heads(folder, [name])[name].module
 
     @torch.inference_mode()
@@ -54,7 +54,7 @@ def head_way(folder: Path, chunk_frames: int, name: str = "words") -> Way:
         (outputs,), _ = head(layers, torch.ones(layers.shape[:2], dtype=torch.bool), head.initial_state())
         return outputs[0].numpy()
 
-    return Way(extract, VectorSpace())
+    return Way(lambda wave: extract(wave)[:, :-1]) if paths else Way(extract, VectorSpace())
 
 
 def teacher_way() -> Way:

