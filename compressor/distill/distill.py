@@ -28,6 +28,7 @@ from ..quantize.scheme import Quantization
 from ..recipe.schema import Recipe
 from ..teachers.load import Teacher, load_teacher
 from .loop import Loop
+from .masking import Hearing
 from .plan import Plan, plan
 from .process import Interrupt, keep_freed_memory
 from .pruning import make_distiller, optimizer_of, penalty_of, pruning_of
@@ -53,6 +54,7 @@ class Setup:
     distiller: nn.Module
     optimizer: torch.optim.Optimizer
     quantized: QuantizedTraining | None = None
+    hearing: Hearing | None = None
 
     def loop(self, listen: OnEvent) -> Loop:
         """The training loop, at its first step."""
@@ -66,6 +68,7 @@ class Setup:
             draw_chunk=chunk_drawer(self.job),
             penalty=penalty_of(self.module, self.job.recipe),
             before_step=self.quantized.at if self.quantized is not None else lambda step: None,
+            hearing=self.hearing,
         )
         return Loop(trainer, listen)
 
@@ -104,7 +107,16 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
         distiller=distiller,
         optimizer=optimizer,
         quantized=quantized,
+        hearing=student_hearing(job, train_part, fabric),
     )
+
+
+def student_hearing(job: Plan, train_part: Corpus, fabric: Fabric) -> Hearing | None:
+    """What only the student hears, if the recipe says so; babble is made of the speech that is trained on."""
+    recipe = job.recipe
+    if recipe.hear is None:
+        return None
+    return Hearing(recipe.hear, job.student.config, recipe.train.seed, train_part.cuts).to(fabric.device)
 
 
 def train_quantized(job: Plan, module: Distiller) -> QuantizedTraining | None:

@@ -58,6 +58,8 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
         notes += align_projections(heads, config, teacher)
     if match.mask_prob is not None:
         notes += prepare_masking(recipe, teacher, student)
+    if recipe.hear is not None and recipe.hear.mask_prob is not None:
+        student.masked_spec_embed.requires_grad_(True)
     if config.pre_norm:  # the final norm belongs to no layer, so nothing would train it
         student.encoder.layer_norm.requires_grad_(False)
     student.front_end_grad = recipe.train.front_end_grad

@@ -22,13 +22,12 @@ from torch import Tensor, nn
 
 from ..data.batches import Batch
 from ..models.encoder import Encoder
+from ..recipe.hear import MASK_LENGTH
 from ..recipe.schema import Match, Train
 from ..teachers.load import Teacher
-from .masking import draw_masks, masked_targets
+from .masking import Hearing, draw_masks, masked_targets
 from .objectives import Heads, Parts, loss_sums
 from .validation import align
-
-MASK_LENGTH = 10  # frames, HuBERT's
 
 
 class Distiller(nn.Module):
@@ -65,6 +64,7 @@ class Trainer:
         draw_chunk: step -> frames of the chunks that the student hears; None is the whole recording.
         penalty: is added to the loss.
         before_step: is called with the number of each step, such as to round weights from one on.
+        hearing: what the student hears otherwise than its teacher.
     """
 
     fabric: Fabric
@@ -76,6 +76,7 @@ class Trainer:
     draw_chunk: Callable[[int], int | None] = lambda step: None
     penalty: Penalty | None = None
     before_step: Callable[[int], None] = lambda step: None
+    hearing: Hearing | None = None
 
 
 @dataclass
@@ -124,6 +125,7 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
         masked = hidden_frames(trainer, waves, micro, step)  # (B, T)
 
         targets = teacher_targets(trainer.teacher, match, waves, masked)  # {layer: (B, T, E)}
+        waves, masked = heard_by_student(trainer, waves, masked, micro, step)
         with _gradients_stay_here(trainer, micro < rounds - 1):
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
             predictions, targets = align(predictions, targets)
@@ -159,12 +161,31 @@ def teacher_targets(teacher: Teacher, match: Match, waves: Tensor, masked: Tenso
 
 def hidden_frames(trainer: Trainer, waves: Tensor, micro: int, step: int) -> Tensor | None:
     """(B, T): which frames of a micro-batch are hidden from student and teacher; None without masking."""
-    match, fabric, rounds = trainer.match, trainer.fabric, trainer.train.accumulate
+    match, fabric = trainer.match, trainer.fabric
     if match.mask_prob is None:
         return None
-    rows = [fabric.global_rank + fabric.world_size * (micro + rounds * row) for row in range(len(waves))]
     frames, length = int(trainer.teacher.frames(waves.shape[1])), match.mask_length or MASK_LENGTH
-    return draw_masks(rows, frames, match.mask_prob, length, trainer.train.seed, step).to(fabric.device)
+    return draw_masks(
+        row_numbers(trainer, len(waves), micro), frames, match.mask_prob, length, trainer.train.seed, step
+    ).to(fabric.device)
+
+
+def heard_by_student(
+    trainer: Trainer, waves: Tensor, masked: Tensor | None, micro: int, step: int
+) -> tuple[Tensor, Tensor | None]:
+    """(B, S) and (B, T): what the student hears where its teacher hears `waves`, and which frames it does not get."""
+    if trainer.hearing is None:
+        return waves, masked
+    rows = row_numbers(trainer, len(waves), micro)
+    # A recipe has one kind of masks: with these there are none that the teacher shares.
+    own = trainer.hearing.masks(rows, waves.shape[1], step)
+    return trainer.hearing.noisy(waves, rows, step), masked if own is None else own.to(waves.device)
+
+
+def row_numbers(trainer: Trainer, count: int, micro: int) -> list[int]:
+    """Which rows of the global batch the first `count` of a micro-batch are."""
+    fabric, rounds = trainer.fabric, trainer.train.accumulate
+    return [fabric.global_rank + fabric.world_size * (micro + rounds * row) for row in range(count)]
 
 
 def step_seed(seed: int, step: int, rank: int, micro: int) -> int:

@@ -13,6 +13,8 @@ from speechpress.runtime.regular import check_regular
 
 from ..models.config import EncoderConfig
 from ..models.encoder_schema import limits
+from .hear import Hear
+from .hear_checks import check_hear
 from .schema import OBJECTIVES, Final, Match, Prune, Published, Quantize, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places
 
@@ -139,7 +141,7 @@ def _encoder_kinds() -> dict[str, Any]:
 def _check_all_keys(root: Entry) -> None:
     known = {"student": ["layers", "init", *_encoder_kinds()]}
     # Of a key that two sections have, the advice is for the later one.
-    sections = {"prune": Prune, "quantize": Quantize, "match": Match, "train": Train}
+    sections = {"hear": Hear, "prune": Prune, "quantize": Quantize, "match": Match, "train": Train}
     sections |= {"streaming": Streaming, "published": Published}
     known |= {name: [item.name for item in fields(cls)] for name, cls in sections.items()}
     # Where a misplaced key belongs; the line below settles those that several sections have.
@@ -179,6 +181,7 @@ def _check(recipe: Recipe) -> None:
             raise SpeechpressError(f"{recipe.where(name)}: {name} is empty")
     _check_match(recipe)
     _check_terms(recipe)
+    check_hear(recipe)
     if recipe.streaming is not None and recipe.streaming.chunk_ms[0] > recipe.streaming.chunk_ms[1]:
         where, chunk = recipe.where("streaming.chunk_ms"), list(recipe.streaming.chunk_ms)
         raise SpeechpressError(f"{where}: streaming.chunk_ms is {chunk}, but must be [smallest, largest]")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from ..models.config import SAMPLE_RATE, EncoderConfig
+from .hear import Hear
 from .strict_yaml import key
 
 
@@ -279,6 +280,7 @@ class Recipe:
     teacher: str = key(doc="hub id, folder, file, torchaudio:NAME or starter")
     paper: str = key("", doc="address of the paper")
     about: str = key("", doc="one line for people")
+    hear: Hear | None = None
     streaming: Streaming | None = None
     prune: Prune | None = None
     # Recipes are equal when they do the same, whatever was published and wherever their keys stand.
@@ -297,7 +299,7 @@ class Recipe:
         """
         student = {"layers": self.student.layers, "init": self.student.init} | _lists(self.student.config)
         plain = {name: getattr(self, name) for name in ("name", "paper", "about", "teacher")}
-        names = ("match", "train", "streaming", "prune", "quantize")
+        names = ("match", "train", "hear", "streaming", "prune", "quantize")
         sections = {name: _lists(vars(section)) for name in names if (section := getattr(self, name)) is not None}
         return {name: value for name, value in plain.items() if value} | {"student": student} | sections
 
