@@ -34,7 +34,8 @@ from .process import Interrupt, keep_freed_memory
 from .pruning import make_distiller, optimizer_of, penalty_of, pruning_of
 from .qat import QuantizedTraining
 from .run import Outcome, Run, RunOptions, check_folder, summary
-from .step import Distiller, Trainer
+from .standardise import Standard
+from .step import Distiller, Trainer, rescale_heads
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Setup:
             penalty=penalty_of(self.module, self.job.recipe),
             before_step=self.quantized.at if self.quantized is not None else lambda step: None,
             hearing=self.hearing,
+            standard=self.module.standard,
         )
         return Loop(trainer, listen)
 
@@ -94,6 +96,8 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
     module = make_distiller(job).train()
     # Before fabric.setup, which moves its ranges to the device with the rest of the module.
     quantized = train_quantized(job, module)
+    if job.match.standardise:
+        standardise_targets(job, module, batches, fabric, fresh=not options.resume)
     distiller, optimizer = fabric.setup(module, optimizer_of(module, recipe, fabric))
     return Setup(
         fabric=fabric,
@@ -117,6 +121,20 @@ def student_hearing(job: Plan, train_part: Corpus, fabric: Fabric) -> Hearing | 
     if recipe.hear is None:
         return None
     return Hearing(recipe.hear, job.student.config, recipe.train.seed, train_part.cuts).to(fabric.device)
+
+
+def standardise_targets(job: Plan, module: Distiller, batches: Batches, fabric: Fabric, *, fresh: bool) -> None:
+    """Measure what targets are standardised by; a run that is resumed has its own statistics, and gets them back."""
+    # No optimizer and no wrapper yet, so heads may still change.
+    module.standard = Standard(job.match.teacher_layers, job.teacher.card.width)
+    job.notes.append("match: targets are standardised, each dimension of a layer by its mean and deviation")
+    if fresh:
+        module.standard.to(fabric.device).measure(job.teacher, batches)
+        module.standard.to("cpu")
+        rescale_heads(module, keep=job.heads_adopted)
+    else:
+        # Placeholders, for the saved heads, which come with their statistics.
+        rescale_heads(module, keep=False)
 
 
 def train_quantized(job: Plan, module: Distiller) -> QuantizedTraining | None:

@@ -33,6 +33,7 @@ class Plan:
     student: Encoder
     heads: Heads
     statistics_missing: bool = False  # of the front end's static norm
+    heads_adopted: bool = False  # from the checkpoint that it starts from
     parents: list[dict[str, Any]] = field(default_factory=list)  # checkpoints that it starts from, the nearest first
     pruned: dict[str, Any] | None = None  # what was taken out of the student, or of one that it starts from
     notes: list[str] = field(default_factory=list)
@@ -53,7 +54,8 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     notes = [*notes, *more, *left]
     heads = make_heads(match, config.width, card.width, frame_factor(recipe, config, card))
     # A finished student brings trained heads: random ones would pull it away from what it has learned.
-    notes += adopt_heads(heads, recipe.student.init)
+    adopted, left = adopt_heads(heads, recipe.student.init)
+    notes += left
     if recipe.student.init == "teacher" and isinstance(heads, LayerPairs):
         notes += align_projections(heads, config, teacher)
     if match.mask_prob is not None:
@@ -67,7 +69,8 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     # A teacher with another norm has no such statistics to copy; they are then measured on speech.
     missing = student.static_norm is not None and f"{FIRST_NORM}.mean" not in fitting
     ancestors = ancestry(recipe.student.init)
-    return Plan(recipe, teacher, match, student, heads, missing, ancestors, inherited_pruning(ancestors), notes=notes)
+    pruned = inherited_pruning(ancestors)
+    return Plan(recipe, teacher, match, student, heads, missing, adopted, ancestors, pruned, notes=notes)
 
 
 def frame_factor(recipe: Recipe, config: EncoderConfig, card: TeacherCard) -> int:
@@ -176,16 +179,16 @@ def align_projections(heads: LayerPairs, student: EncoderConfig, teacher: Teache
     return [f"init: projections start as the identity on the {len(pick.places)} dimensions that come from the teacher"]
 
 
-def adopt_heads(heads: Heads, init: str) -> list[str]:
-    """Heads of a finished student go on with it, if they predict the same layers."""
+def adopt_heads(heads: Heads, init: str) -> tuple[bool, list[str]]:
+    """Heads of a finished student go on with it, if they predict the same layers: whether they do, and notes."""
     folder = Path(init)
     if init in ("teacher", "random") or not (folder / HEADS).exists():
-        return []
+        return False, []
     tensors, metadata = read_tensors(folder / HEADS)
     # Only names of these heads: the file of bare pairs holds a placeholder.
     shapes = {name: tensor.shape for name, tensor in heads.state_dict().items()}
     same = shapes == {name: tensor.shape for name, tensor in tensors.items() if name in shapes}
     if not same or not heads_metadata(heads).items() <= metadata.items():
-        return [f"init: the heads of {init!r} predict something else; these start from random weights"]
+        return False, [f"init: the heads of {init!r} predict something else; these start from random weights"]
     heads.load_state_dict({name: tensors[name] for name in shapes})
-    return []
+    return True, []

@@ -26,7 +26,8 @@ from ..recipe.hear import MASK_LENGTH
 from ..recipe.schema import Match, Train
 from ..teachers.load import Teacher
 from .masking import Hearing, draw_masks, masked_targets
-from .objectives import Heads, Parts, loss_sums
+from .objectives import Heads, Parts, PredictionHeads, loss_sums
+from .standardise import Standard
 from .validation import align
 
 
@@ -36,6 +37,7 @@ class Distiller(nn.Module):
     def __init__(self, encoder: Encoder, heads: Heads) -> None:
         super().__init__()
         self.encoder, self.heads = encoder, heads
+        self.standard: Standard | None = None  # by which targets are standardised; saved with the rest
 
     def forward(
         self, waves: Tensor, chunk_frames: int | None = None, masked: Tensor | None = None
@@ -45,6 +47,12 @@ class Distiller(nn.Module):
         `masked` (B, frames of the front end) is True on frames that are hidden.
         """
         return self.heads(self.encoder.hidden_states(waves, chunk_frames=chunk_frames, masked=masked))
+
+
+def rescale_heads(module: Distiller, *, keep: bool) -> None:
+    """Let prediction heads learn the numbers that `module.standard` makes of the targets; see `rescale`."""
+    if module.standard is not None and isinstance(module.heads, PredictionHeads):
+        module.heads.rescale(module.standard.mean, module.standard.scale, keep=keep)
 
 
 class Penalty(Protocol):
@@ -65,6 +73,7 @@ class Trainer:
         penalty: is added to the loss.
         before_step: is called with the number of each step, such as to round weights from one on.
         hearing: what the student hears otherwise than its teacher.
+        standard: by which predictions and targets are standardised before they are compared.
     """
 
     fabric: Fabric
@@ -77,6 +86,7 @@ class Trainer:
     penalty: Penalty | None = None
     before_step: Callable[[int], None] = lambda step: None
     hearing: Hearing | None = None
+    standard: Standard | None = None
 
 
 @dataclass
@@ -129,6 +139,8 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
         with _gradients_stay_here(trainer, micro < rounds - 1):
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
             predictions, targets = align(predictions, targets)
+            if trainer.standard is not None:
+                predictions, targets = trainer.standard(predictions), trainer.standard(targets)
             total, parts = loss_sums(predictions, targets, match)
             # After align: both have the frames that they share.
             frames = next(iter(targets.values())).shape[1]

@@ -41,6 +41,8 @@ def batch_loss(made: Setup, waves: Tensor, chunk_frames: int | None, encoder: En
     predictions, targets = align(
         Distiller(encoder.to(waves.device), made.job.heads).eval()(waves, chunk_frames), targets
     )
+    if (standard := made.module.standard) is not None:
+        predictions, targets = standard(predictions), standard(targets)
     total, _ = loss_sums(predictions, targets, match)
     frames = next(iter(targets.values())).shape[1]
     return total / (len(waves) * frames * len(targets))

@@ -14,7 +14,7 @@ from speechpress.runtime.regular import check_regular
 from ..models.config import EncoderConfig
 from ..models.encoder_schema import limits
 from .hear import Hear
-from .hear_checks import check_hear
+from .hear_checks import check_hear, check_standardise
 from .schema import OBJECTIVES, Final, Match, Prune, Published, Quantize, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places
 
@@ -182,6 +182,7 @@ def _check(recipe: Recipe) -> None:
     _check_match(recipe)
     _check_terms(recipe)
     check_hear(recipe)
+    check_standardise(recipe)
     if recipe.streaming is not None and recipe.streaming.chunk_ms[0] > recipe.streaming.chunk_ms[1]:
         where, chunk = recipe.where("streaming.chunk_ms"), list(recipe.streaming.chunk_ms)
         raise SpeechpressError(f"{where}: streaming.chunk_ms is {chunk}, but must be [smallest, largest]")

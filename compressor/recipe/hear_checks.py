@@ -5,6 +5,17 @@ from speechpress.runtime.errors import SpeechpressError
 from .schema import Recipe
 
 
+def check_standardise(recipe: Recipe) -> None:
+    """Raises SpeechpressError, with the place, where nothing is compared dimension by dimension."""
+    match = recipe.match
+    if match.standardise and match.style == "layers" and match.relations_only and not match.projections:
+        raise SpeechpressError(
+            f"{recipe.where('match.standardise')}: match.standardise is for the dimensions of the teacher, but only "
+            "relations between frames are compared, and nothing projects the student onto those dimensions. Leave it "
+            "out, or add match.projections"
+        )
+
+
 def check_hear(recipe: Recipe) -> None:
     """Raises SpeechpressError, with the place, for a section `hear` that says nothing or contradicts another."""
     hear = recipe.hear

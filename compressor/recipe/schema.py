@@ -210,6 +210,8 @@ class Match:
     )
     mask_prob: float | None = key(None, above=0, high=1, doc="masking distillation: share of frames to hide")
     mask_length: int | None = key(None, low=1, high=1000, doc="mean frames of a hidden span")
+    # Absent, not false: what is left out of a recipe stays out of what older runs have saved of theirs.
+    standardise: bool | None = key(None, doc="true: targets have zero mean and unit variance in every dimension")
 
     @property
     def teacher_layers(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.teachers.load import load_teacher
 
 QUICK = ["train.steps=4", "train.precision=fp32", "train.batch=4", "train.crop_s=0.5", "train.validate_every=2"]
-KEYS = ["hear.mask_prob=0.3", "hear.mask_length=3", "hear.noise_prob=0.5"]
+KEYS = ["hear.mask_prob=0.3", "hear.mask_length=3", "hear.noise_prob=0.5", "match.standardise=true"]
 
 
 class Killed(Exception):

@@ -65,6 +65,15 @@ def test_errors_name_file_and_line(section: str, wanted: str) -> None:
     assert wanted in str(caught.value)
 
 
+def test_standardised_targets_need_dimensions_to_compare() -> None:
+    relations = "match: {style: layers, pairs: [[1, 1], [2, 2]], l1: 0, cosine: 0, gram: 1, standardise: true}"
+    text = SMALL.replace("match: {layers: [1, 2]}", relations).replace("hear:\n", "")
+    with pytest.raises(SpeechpressError, match=r"mine\.yaml:4: match\.standardise is for the dimensions"):
+        parse_recipe(text, "mine.yaml")
+    projected = text.replace("gram: 1", "gram: 1, projections: [0, 1]")
+    assert parse_recipe(parse_recipe(projected, "a").text(), "b").match.standardise is True
+
+
 def test_frames_are_hidden_from_both_or_from_the_student_alone() -> None:
     text = SMALL.replace("layers: [1, 2]}", "layers: [1, 2], mask_prob: 0.8}")
     with pytest.raises(SpeechpressError, match=r"mine\.yaml:7: hear\.mask_prob hides frames from the student alone"):
