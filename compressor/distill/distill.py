@@ -71,6 +71,7 @@ class Setup:
             before_step=self.quantized.at if self.quantized is not None else lambda step: None,
             hearing=self.hearing,
             standard=self.module.standard,
+            lag_frames=self.job.lag_frames,
         )
         return Loop(trainer, listen)
 

@@ -38,6 +38,11 @@ class Plan:
     pruned: dict[str, Any] | None = None  # what was taken out of the student, or of one that it starts from
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def lag_frames(self) -> int:
+        """How late the student's predictions are, in frames of its teacher."""
+        return self.student.config.lag_frames * self.heads.factor
+
 
 def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     """Build and initialise the student and its heads.
@@ -46,6 +51,7 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     """
     card = teacher.card
     match, notes = resolve_match(recipe, card.depth)
+    check_no_lag(recipe, card)
     config, more = student_config(recipe, card.encoder, card.width)
     # What init does not fill is random: the same in every process, and with any teacher loaded before.
     torch.manual_seed(recipe.train.seed)
@@ -71,6 +77,16 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     ancestors = ancestry(recipe.student.init)
     pruned = inherited_pruning(ancestors)
     return Plan(recipe, teacher, match, student, heads, missing, adopted, ancestors, pruned, notes=notes)
+
+
+def check_no_lag(recipe: Recipe, card: TeacherCard) -> None:
+    """Raises SpeechpressError for a teacher that is itself a student that answers late."""
+    if card.encoder is not None and card.encoder.lag_frames:
+        late_ms = 1000 * card.encoder.lag_frames * card.hop_samples / SAMPLE_RATE
+        raise SpeechpressError(
+            f"{recipe.where('teacher')}: {recipe.teacher} answers {late_ms:g} ms late (match.lag_ms), so a student of "
+            "it would be late without saying so. Take a teacher without lag, such as its own"
+        )
 
 
 def frame_factor(recipe: Recipe, config: EncoderConfig, card: TeacherCard) -> int:

@@ -138,6 +138,7 @@ class Run:
         if self.fabric.is_global_zero:
             layers, standard = self.job.match.teacher_layers, self.module.standard
             measure = partial(validate, self.module, self.job.teacher, layers, self.waves, standard=standard)
+            measure = partial(measure, lag_frames=self.job.lag_frames)
             self.valid[name] = measure()
             event = {"event": "valid", "step": loop.progress.step, "layers": self.valid[name]}
             if self.recipe.streaming is not None:

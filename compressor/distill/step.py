@@ -73,6 +73,7 @@ class Trainer:
         penalty: is added to the loss.
         before_step: is called with the number of each step, such as to round weights from one on.
         hearing: what the student hears otherwise than its teacher.
+        lag_frames: of the teacher, by which the student's predictions are late.
         standard: by which predictions and targets are standardised before they are compared.
     """
 
@@ -87,6 +88,7 @@ class Trainer:
     before_step: Callable[[int], None] = lambda step: None
     hearing: Hearing | None = None
     standard: Standard | None = None
+    lag_frames: int = 0
 
 
 @dataclass
@@ -138,14 +140,15 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
         waves, masked = heard_by_student(trainer, waves, masked, micro, step)
         with _gradients_stay_here(trainer, micro < rounds - 1):
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
-            predictions, targets = align(predictions, targets)
+            predictions, targets = align(predictions, targets, trainer.lag_frames)
             if trainer.standard is not None:
                 predictions, targets = trainer.standard(predictions), trainer.standard(targets)
             total, parts = loss_sums(predictions, targets, match)
             # After align: both have the frames that they share.
             frames = next(iter(targets.values())).shape[1]
-            # A batch that nobody could read has 0 rows; 0 / 1 stays a number, and its gradient none.
-            share = total / (rows.clamp(min=1) * frames * len(targets)) * float(heard)
+            # A batch that nobody could read has 0 rows, and a recording no longer than the lag no frames; 0 / 1 stays a
+            # number, and its gradient none.
+            share = total / (rows.clamp(min=1) * max(1, frames) * len(targets)) * float(heard)
             # Once a step, not once a micro-batch.
             penalty = 0.0 if trainer.penalty is None else trainer.penalty(step) / rounds
             fabric.backward(share * fabric.world_size + penalty)  # DDP takes the mean over processes

@@ -11,10 +11,16 @@ from .objectives import l1_and_cosine_sums
 from .standardise import Standard
 
 
-def align(predictions: dict[int, Tensor], targets: dict[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """Cut both to the frames they share: Whisper's front end pads its input, HuBERT's does not."""
-    frames = min(next(iter(predictions.values())).shape[1], next(iter(targets.values())).shape[1])
-    return {k: v[:, :frames] for k, v in predictions.items()}, {k: v[:, :frames] for k, v in targets.items()}
+def align(
+    predictions: dict[int, Tensor], targets: dict[int, Tensor], lag_frames: int = 0
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Cut both to the frames they share: Whisper's front end pads its input, HuBERT's does not.
+
+    A student with a lag says at t + `lag_frames` (of the teacher's) what its teacher says at t.
+    """
+    late = {layer: state[:, lag_frames:] for layer, state in predictions.items()}
+    frames = min(next(iter(late.values())).shape[1], next(iter(targets.values())).shape[1])
+    return {k: v[:, :frames] for k, v in late.items()}, {k: v[:, :frames] for k, v in targets.items()}
 
 
 @torch.no_grad()
@@ -25,12 +31,14 @@ def validate(
     waves: list[Tensor],
     chunk_frames: int | None = None,
     standard: Standard | None = None,
+    lag_frames: int = 0,
 ) -> dict[str, dict[str, float]]:
     """Fidelity on held-out clips, each (1, S): {layer: {"cosine", "l1"}}, means over all frames.
 
     Where nothing projects the student onto the teacher's width, they are those of the Gram matrices' rows.
     The teacher always hears the whole clip; the student hears it in chunks, if their size is given. They are in the
     teacher's own scale; with `standard` there are "standard_cosine" and "standard_l1" too, of what training compares.
+    `lag_frames`: see `align`.
     """
     training = distiller.training
     distiller.eval()
@@ -39,7 +47,8 @@ def validate(
     device = next(distiller.parameters()).device
     # One clip at a time: in a batch of different lengths the padding would be heard.
     for wave in (wave.to(device) for wave in waves):
-        predictions, targets = align(distiller(wave, chunk_frames), teacher.hidden_states(wave, layers=layers))
+        states = teacher.hidden_states(wave, layers=layers)
+        predictions, targets = align(distiller(wave, chunk_frames), states, lag_frames)
         parts: dict[int, tuple[Tensor, ...]] = dict(l1_and_cosine_sums(predictions, targets))
         if standard is not None:
             more = l1_and_cosine_sums(standard(predictions), standard(targets))

@@ -135,7 +135,9 @@ def _encoder_kinds() -> dict[str, Any]:
     kinds = typing.get_type_hints(EncoderConfig)
     # One number stands for all layers alike.
     per_layer = {name: kinds[name] | int for name in ("num_heads", "ffn_widths")}
-    return {item.name: kinds[item.name] for item in fields(EncoderConfig)} | per_layer
+    # It follows from match.lag_ms.
+    own = [item.name for item in fields(EncoderConfig) if item.name != "lag_frames"]
+    return {name: kinds[name] for name in own} | per_layer
 
 
 def _check_all_keys(root: Entry) -> None:

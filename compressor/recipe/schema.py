@@ -136,6 +136,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+MAX_LAG_MS = 200
 Compares = Literal["frames", "relations"]
 
 
@@ -210,6 +211,9 @@ class Match:
     )
     mask_prob: float | None = key(None, above=0, high=1, doc="masking distillation: share of frames to hide")
     mask_length: int | None = key(None, low=1, high=1000, doc="mean frames of a hidden span")
+    lag_ms: float | None = key(
+        None, low=0, high=MAX_LAG_MS, doc="streaming: so late the student says what its teacher says"
+    )
     # Absent, not false: what is left out of a recipe stays out of what older runs have saved of theirs.
     standardise: bool | None = key(None, doc="true: targets have zero mean and unit variance in every dimension")
 

@@ -8,11 +8,15 @@ from speechpress.compressor.distill.distill import distill
 from speechpress.compressor.distill.metrics import MetricsLog
 from speechpress.compressor.distill.plan import plan
 from speechpress.compressor.distill.run import RunOptions
+from speechpress.compressor.models.checkpoint import load_encoder, save_encoder
+from speechpress.compressor.models.config import EncoderConfig
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.teachers.load import load_teacher
+from speechpress.runtime.errors import SpeechpressError
 
 QUICK = ["train.steps=4", "train.precision=fp32", "train.batch=4", "train.crop_s=0.5", "train.validate_every=2"]
-KEYS = ["hear.mask_prob=0.3", "hear.mask_length=3", "hear.noise_prob=0.5", "match.standardise=true"]
+KEYS = ["hear.mask_prob=0.3", "hear.mask_length=3", "hear.noise_prob=0.5", "match.standardise=true", "match.lag_ms=40"]
 
 
 class Killed(Exception):
@@ -41,6 +45,8 @@ def test_a_resumed_run_with_all_keys_has_the_very_same_weights(tiny_teacher, few
         distill(loaded, RunOptions((few_clips,), tmp_path / "cut", "cpu"), kill)
     outcome, events = run(loaded, few_clips, tmp_path / "cut", resume=True)
     assert events[1] == {"event": "resumed", "step": 2} and outcome.card["steps"] == 4
+    assert load_encoder(tmp_path / "cut").config.lag_frames == 2 and outcome.card["match"]["lag_ms"] == 40
+    assert outcome.card["streaming"][0]["lag_ms"] == 40
     for file in ("model.safetensors", "heads.safetensors"):
         expected, found = (load_file(tmp_path / name / file) for name in ("whole", "cut"))
         assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
@@ -68,6 +74,17 @@ def test_the_loss_falls_with_all_keys(tiny_teacher, few_clips, tmp_path):
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
     first, last = (event["layers"] for event in events if event["event"] == "valid")
     assert all(last[layer]["cosine"] > first[layer]["cosine"] for layer in first)
+
+
+def test_a_teacher_that_answers_late_is_refused(tmp_path):
+    sizes = {"conv_channels": (16,) * 7, "width": 32, "head_dim": 8, "num_heads": (4,) * 4, "ffn_widths": (64,) * 4}
+    streams = {"conv_norm": "static", "pos_conv_future": 0, "left_context": 12, "lag_frames": 2}
+    config = EncoderConfig(**sizes, **streams, pos_conv_kernel=16, pos_conv_groups=4)
+    teacher = tmp_path / "late"
+    teacher.mkdir()
+    save_encoder(teacher, Encoder(config))
+    with pytest.raises(SpeechpressError, match=r"answers 40 ms late \(match\.lag_ms\)"):
+        plan(recipe(teacher), load_teacher(str(teacher)))
 
 
 def test_gates_and_fewer_bits_go_with_what_only_the_student_hears(tiny_teacher, few_clips, tmp_path):
