@@ -91,6 +91,7 @@ class Bundle:
             hop_samples=audio["hop_samples"],
             receptive_samples=audio["receptive_samples"],
             lookahead_frames=stream["lookahead_frames"],
+            lag_frames=stream.get("lag_frames", 0),
         )
 
     def initial_state(self) -> dict[str, "np.ndarray"]:

@@ -65,7 +65,8 @@ STREAM = Fields(
         "worst_age_ms": MILLISECONDS,
         "silence_samples": COUNT,
         "first_frame": Whole(-FRAMES * 2, 0),
-    }
+    },
+    {"lag_frames": Whole(1, FRAMES), "lag_ms": MILLISECONDS},
 )
 OFFLINE = Fields({"method": METHOD_NAME, "min_samples": SIZE, "max_samples": Whole(0, SAMPLES), "max_s": SECONDS})
 OPERATOR = Fields({"operator": LINES, "layer": LINES, "time_share": SHARE})
@@ -185,7 +186,11 @@ def _check_stream(document: dict[str, Any], entry: dict[str, Any], path: str) ->
         hop_samples=audio["hop_samples"],
         receptive_samples=audio["receptive_samples"],
         lookahead_frames=entry["lookahead_frames"],
+        lag_frames=entry.get("lag_frames", 0),
     )
+    for one, other in (("lag_ms", "lag_frames"), ("lag_frames", "lag_ms")):
+        if one in entry and other not in entry:
+            raise Unfit(f"{path}.{other} is missing, though there is {path}.{one}")
     wanted: dict[str, Any] = {
         "method": f"step_{spec.chunk_frames}",
         "chunk_samples": spec.chunk_samples,

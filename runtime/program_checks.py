@@ -233,6 +233,7 @@ def constants(document: dict[str, Any]) -> dict[str, Any]:
         "hop_samples": audio["hop_samples"],
         "receptive_samples": audio["receptive_samples"],
         "lookahead_frames": streams[0]["lookahead_frames"] if streams else 0,
+        **({"lag_frames": streams[0]["lag_frames"]} if streams and "lag_frames" in streams[0] else {}),
         "width": document["features"]["width"],
         "chunk_frames": [entry["chunk_frames"] for entry in streams],
         "state_sizes": [len(values) for values in initial],

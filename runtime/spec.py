@@ -22,6 +22,8 @@ class StreamSpec:
     hop_samples: int = 320
     receptive_samples: int = 400
     lookahead_frames: int = 0
+    # How long after its time a frame speaks of it: such a student was trained to answer late.
+    lag_frames: int = 0
 
     @property
     def chunk_samples(self) -> int:
@@ -58,21 +60,29 @@ class StreamSpec:
         return 1000 * (self.tail_samples + self.lookahead_frames * self.hop_samples) / self.sample_rate
 
     @property
+    def lag_ms(self) -> float:
+        return 1000 * self.lag_frames * self.hop_samples / self.sample_rate
+
+    @property
     def worst_age_ms(self) -> float:
-        """Age of the oldest sample of a frame's own hop when the frame comes out, without the time to compute it."""
-        return self.chunk_ms + self.lookahead_ms
+        """Age of the oldest sample of the hop that a frame speaks of when it comes out, without the time to compute."""
+        return self.chunk_ms + self.lookahead_ms + self.lag_ms
 
     def frames(self, samples: int) -> int:
         """Frames that `samples` make in all."""
         return max(0, (samples - self.receptive_samples) // self.hop_samples + 1)
 
     def end_s(self, frame: Any) -> Any:
-        """When the audio of a frame (a number, or an array of them) ends, in seconds since the stream began."""
-        return (frame * self.hop_samples + self.receptive_samples) / self.sample_rate
+        """When the audio of which a frame (a number, or an array of them) speaks ends, in seconds of the stream.
+
+        The first `lag_frames` speak of the time before it.
+        """
+        return ((frame - self.lag_frames) * self.hop_samples + self.receptive_samples) / self.sample_rate
 
     def latency(self) -> dict[str, float]:
         """What a user has to know, in milliseconds."""
-        return {"chunk_ms": self.chunk_ms, "lookahead_ms": self.lookahead_ms, "worst_age_ms": self.worst_age_ms}
+        lag = {"lag_ms": self.lag_ms} if self.lag_frames else {}
+        return {"chunk_ms": self.chunk_ms, "lookahead_ms": self.lookahead_ms, **lag, "worst_age_ms": self.worst_age_ms}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -192,10 +192,17 @@ class StreamingExtractor:
                 # Numbers below 0 are frames before the audio; from `end` on they are of our own silence.
                 kept = slice(max(0, -self._next), max(0, min(self.spec.chunk_frames, end - self._next)))
                 parts.append(frames[0, kept])
-                events += [e for one in self._listeners for e in one.hear(answers, kept, self._next + kept.start)]
+                events += self._answers(answers, kept)
                 self._next += self.spec.chunk_frames
         frames = np.concatenate(parts)
         return Output(frames, self.spec.end_s(np.arange(first, first + len(frames))), tuple(events))
+
+    def _answers(self, answers: Mapping[str, Mapping[str, np.ndarray]], kept: slice) -> list[Event]:
+        """What heads say of a chunk; they too speak of `lag_frames` ago, and never of before the stream."""
+        lag = self.spec.lag_frames
+        kept = slice(max(kept.start, min(kept.stop, lag - self._next)), kept.stop)
+        first = self._next + kept.start - lag
+        return [event for one in self._listeners for event in one.hear(answers, kept, first)]
 
     def _read(self, samples: np.ndarray) -> np.ndarray:
         """Any piece as (S,) float32, its bad samples mended and counted."""

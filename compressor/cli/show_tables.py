@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..export.tables import bundle_table, target_rows
+from ..recipe.hear import Hear
 from ..recipe.schema import OBJECTIVES
 from ..views.numbers import giga_macs, megabytes, millions, milliseconds
 from .head import head_rows
@@ -137,9 +138,23 @@ def _recipe_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
         heads = f"projections of {millions(only)} parameters, dropped later" if only else "no heads"
         rows.append(("matched", f"student -> teacher layer {pairs}; {heads}"))
     rows.append(("by", ", ".join(f"{weight:g} x {OBJECTIVES[name].words}" for name, weight in match["terms"].items())))
+    if hear := info["recipe"].get("hear"):
+        rows.append(("student hears", hear_words(hear)))
     batch = f"{train['batch']} x up to {train['crop_s']:g} s"
     rows.append(("training", f"{train['steps']:,} steps of {batch}, lr {train['lr']:g}, {train['precision']}"))
     return [*rows, ("paper", info["paper"])] if info["paper"] else rows
+
+
+def hear_words(section: dict[str, Any]) -> str:
+    """The section `hear` of a recipe, for people."""
+    hear = Hear(**section)
+    parts = [f"{hear.mask_prob:.0%} of the frames hidden from it alone"] if hear.mask_prob is not None else []
+    if hear.noise_prob is not None:
+        low, high = hear.snr_range_db
+        parts.append(
+            f"{', '.join(hear.kinds)} under {hear.noise_prob:.0%} of the recordings, {low:g} to {high:g} dB below"
+        )
+    return "; ".join(parts)
 
 
 def _published_rows(published: dict[str, Any]) -> list[tuple[str, str]]:

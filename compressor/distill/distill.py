@@ -28,12 +28,14 @@ from ..quantize.scheme import Quantization
 from ..recipe.schema import Recipe
 from ..teachers.load import Teacher, load_teacher
 from .loop import Loop
+from .masking import Hearing
 from .plan import Plan, plan
 from .process import Interrupt, keep_freed_memory
 from .pruning import make_distiller, optimizer_of, penalty_of, pruning_of
 from .qat import QuantizedTraining
 from .run import Outcome, Run, RunOptions, check_folder, summary
-from .step import Distiller, Trainer
+from .standardise import Standard
+from .step import Distiller, Trainer, rescale_heads
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Setup:
     distiller: nn.Module
     optimizer: torch.optim.Optimizer
     quantized: QuantizedTraining | None = None
+    hearing: Hearing | None = None
 
     def loop(self, listen: OnEvent) -> Loop:
         """The training loop, at its first step."""
@@ -66,6 +69,9 @@ class Setup:
             draw_chunk=chunk_drawer(self.job),
             penalty=penalty_of(self.module, self.job.recipe),
             before_step=self.quantized.at if self.quantized is not None else lambda step: None,
+            hearing=self.hearing,
+            standard=self.module.standard,
+            lag_frames=self.job.lag_frames,
         )
         return Loop(trainer, listen)
 
@@ -91,6 +97,8 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
     module = make_distiller(job).train()
     # Before fabric.setup, which moves its ranges to the device with the rest of the module.
     quantized = train_quantized(job, module)
+    if job.match.standardise:
+        standardise_targets(job, module, batches, fabric, fresh=not options.resume)
     distiller, optimizer = fabric.setup(module, optimizer_of(module, recipe, fabric))
     return Setup(
         fabric=fabric,
@@ -104,7 +112,30 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
         distiller=distiller,
         optimizer=optimizer,
         quantized=quantized,
+        hearing=student_hearing(job, train_part, fabric),
     )
+
+
+def student_hearing(job: Plan, train_part: Corpus, fabric: Fabric) -> Hearing | None:
+    """What only the student hears, if the recipe says so; babble is made of the speech that is trained on."""
+    recipe = job.recipe
+    if recipe.hear is None:
+        return None
+    return Hearing(recipe.hear, job.student.config, recipe.train.seed, train_part.cuts).to(fabric.device)
+
+
+def standardise_targets(job: Plan, module: Distiller, batches: Batches, fabric: Fabric, *, fresh: bool) -> None:
+    """Measure what targets are standardised by; a run that is resumed has its own statistics, and gets them back."""
+    # No optimizer and no wrapper yet, so heads may still change.
+    module.standard = Standard(job.match.teacher_layers, job.teacher.card.width)
+    job.notes.append("match: targets are standardised, each dimension of a layer by its mean and deviation")
+    if fresh:
+        module.standard.to(fabric.device).measure(job.teacher, batches)
+        module.standard.to("cpu")
+        rescale_heads(module, keep=job.heads_adopted)
+    else:
+        # Placeholders, for the saved heads, which come with their statistics.
+        rescale_heads(module, keep=False)
 
 
 def train_quantized(job: Plan, module: Distiller) -> QuantizedTraining | None:

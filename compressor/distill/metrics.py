@@ -73,6 +73,11 @@ def plot_run(metrics: Path, out: Path) -> None:
 
 
 def _curve(axes: Any, events: list[dict[str, Any]], layer: str, color: str, style: str, label: str) -> None:
-    found = [(event["step"], event["layers"][layer]["cosine"]) for event in events if layer in event["layers"]]
+    # With standardised targets that is what training compares, and so what its own curve shows.
+    found = [(event["step"], _cosine(event["layers"][layer])) for event in events if layer in event["layers"]]
     steps, cosines = [step for step, _ in found], [cosine for _, cosine in found]
     axes.plot(steps, cosines, style, color=color, label=label, ms=4, lw=1.2)
+
+
+def _cosine(layer: dict[str, Any]) -> Any:
+    return layer.get("standard_cosine", layer["cosine"])

@@ -54,6 +54,9 @@ class PredictionHeads(nn.Module):
     "expand-last".
     """
 
+    mean: Tensor | None
+    scale: Tensor | None
+
     def __init__(
         self, layers: Sequence[int], width: int, teacher_width: int, *, factor: int = 1, upsample: str = "repeat"
     ) -> None:
@@ -67,13 +70,41 @@ class PredictionHeads(nn.Module):
         self.bias = nn.Parameter(torch.empty(len(layers), 1, teacher_width).uniform_(-bound, bound))
         self.factor, self.upsample_kind = factor, upsample
         self.upsample = Upsample(width, factor, upsample)
+        # Of standardised targets, see `rescale`; not saved, since they are folded into what is.
+        self.register_buffer("mean", None, persistent=False)
+        self.register_buffer("scale", None, persistent=False)
 
     def forward(self, states: Sequence[Tensor]) -> dict[int, Tensor]:
         """From hidden states (B, T, D) to predictions {teacher layer: (B, T, E)}."""
         last = self.upsample(states[-1])
         x = F.gelu(self.expand(last)).unflatten(-1, (len(self.layers), -1))
         y = torch.matmul(x.movedim(-2, 0).flatten(1, 2), self.weight) + self.bias
+        if self.scale is not None and self.mean is not None:
+            y = y * self.scale + self.mean
         return dict(zip(self.layers, y.unflatten(1, last.shape[:2]), strict=True))
+
+    @torch.no_grad()
+    def rescale(self, mean: Tensor, scale: Tensor, *, keep: bool) -> None:
+        """From now on learn standardised numbers, which are turned into the teacher's scale, by (N, E) each.
+
+        `keep`: the weights predict the teacher's scale already, and go on to predict the same.
+        """
+        mean, scale = mean[:, None].to(self.bias), scale[:, None].to(self.bias)
+        if self.scale is None or self.mean is None:
+            self.mean, self.scale = mean.clone(), scale.clone()
+        # In place: DDP knows the buffers that it found when it was set up.
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
+        if keep:
+            self.weight.div_(scale)
+            self.bias.sub_(mean).div_(scale)
+
+    def folded(self) -> dict[str, Tensor]:
+        """The tensors of heads that yield the same and know of no statistics."""
+        tensors = self.state_dict()
+        if self.scale is not None and self.mean is not None:
+            tensors |= {"weight": self.weight * self.scale, "bias": self.bias * self.scale + self.mean}
+        return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
 class LayerPairs(nn.Module):
@@ -247,7 +278,8 @@ def l1_and_cosine_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, 
 def save_heads(folder: Path, heads: Heads) -> None:
     """Write the heads beside the model; `load_heads` needs no recipe to open them."""
     # Bare pairs have no tensors, but their file has to say which layers they match.
-    tensors = heads.state_dict() or {"none": torch.zeros(1)}
+    tensors = heads.folded() if isinstance(heads, PredictionHeads) else heads.state_dict()
+    tensors = tensors or {"none": torch.zeros(1)}
     write_tensors(folder / HEADS, tensors, heads_metadata(heads))
 
 

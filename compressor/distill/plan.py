@@ -33,9 +33,15 @@ class Plan:
     student: Encoder
     heads: Heads
     statistics_missing: bool = False  # of the front end's static norm
+    heads_adopted: bool = False  # from the checkpoint that it starts from
     parents: list[dict[str, Any]] = field(default_factory=list)  # checkpoints that it starts from, the nearest first
     pruned: dict[str, Any] | None = None  # what was taken out of the student, or of one that it starts from
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def lag_frames(self) -> int:
+        """How late the student's predictions are, in frames of its teacher."""
+        return self.student.config.lag_frames * self.heads.factor
 
 
 def plan(recipe: Recipe, teacher: Teacher) -> Plan:
@@ -45,6 +51,7 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     """
     card = teacher.card
     match, notes = resolve_match(recipe, card.depth)
+    check_no_lag(recipe, card)
     config, more = student_config(recipe, card.encoder, card.width)
     # What init does not fill is random: the same in every process, and with any teacher loaded before.
     torch.manual_seed(recipe.train.seed)
@@ -53,11 +60,14 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     notes = [*notes, *more, *left]
     heads = make_heads(match, config.width, card.width, frame_factor(recipe, config, card))
     # A finished student brings trained heads: random ones would pull it away from what it has learned.
-    notes += adopt_heads(heads, recipe.student.init)
+    adopted, left = adopt_heads(heads, recipe.student.init)
+    notes += left
     if recipe.student.init == "teacher" and isinstance(heads, LayerPairs):
         notes += align_projections(heads, config, teacher)
     if match.mask_prob is not None:
         notes += prepare_masking(recipe, teacher, student)
+    if recipe.hear is not None and recipe.hear.mask_prob is not None:
+        student.masked_spec_embed.requires_grad_(True)
     if config.pre_norm:  # the final norm belongs to no layer, so nothing would train it
         student.encoder.layer_norm.requires_grad_(False)
     student.front_end_grad = recipe.train.front_end_grad
@@ -65,7 +75,18 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     # A teacher with another norm has no such statistics to copy; they are then measured on speech.
     missing = student.static_norm is not None and f"{FIRST_NORM}.mean" not in fitting
     ancestors = ancestry(recipe.student.init)
-    return Plan(recipe, teacher, match, student, heads, missing, ancestors, inherited_pruning(ancestors), notes=notes)
+    pruned = inherited_pruning(ancestors)
+    return Plan(recipe, teacher, match, student, heads, missing, adopted, ancestors, pruned, notes=notes)
+
+
+def check_no_lag(recipe: Recipe, card: TeacherCard) -> None:
+    """Raises SpeechpressError for a teacher that is itself a student that answers late."""
+    if card.encoder is not None and card.encoder.lag_frames:
+        late_ms = 1000 * card.encoder.lag_frames * card.hop_samples / SAMPLE_RATE
+        raise SpeechpressError(
+            f"{recipe.where('teacher')}: {recipe.teacher} answers {late_ms:g} ms late (match.lag_ms), so a student of "
+            "it would be late without saying so. Take a teacher without lag, such as its own"
+        )
 
 
 def frame_factor(recipe: Recipe, config: EncoderConfig, card: TeacherCard) -> int:
@@ -174,16 +195,16 @@ def align_projections(heads: LayerPairs, student: EncoderConfig, teacher: Teache
     return [f"init: projections start as the identity on the {len(pick.places)} dimensions that come from the teacher"]
 
 
-def adopt_heads(heads: Heads, init: str) -> list[str]:
-    """Heads of a finished student go on with it, if they predict the same layers."""
+def adopt_heads(heads: Heads, init: str) -> tuple[bool, list[str]]:
+    """Heads of a finished student go on with it, if they predict the same layers: whether they do, and notes."""
     folder = Path(init)
     if init in ("teacher", "random") or not (folder / HEADS).exists():
-        return []
+        return False, []
     tensors, metadata = read_tensors(folder / HEADS)
     # Only names of these heads: the file of bare pairs holds a placeholder.
     shapes = {name: tensor.shape for name, tensor in heads.state_dict().items()}
     same = shapes == {name: tensor.shape for name, tensor in tensors.items() if name in shapes}
     if not same or not heads_metadata(heads).items() <= metadata.items():
-        return [f"init: the heads of {init!r} predict something else; these start from random weights"]
+        return False, [f"init: the heads of {init!r} predict something else; these start from random weights"]
     heads.load_state_dict({name: tensors[name] for name in shapes})
-    return []
+    return True, []

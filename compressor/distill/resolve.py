@@ -7,10 +7,10 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 
 from ..models import costs
-from ..models.config import EncoderConfig
+from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.encoder_checks import EncoderError
 from ..models.encoder_schema import MAX_PARAMETERS
-from ..recipe.schema import Match, Recipe, Streaming, _guilty
+from ..recipe.schema import MAX_LAG_MS, Match, Recipe, Streaming, _guilty
 
 
 def _built(base: EncoderConfig, changes: Mapping[str, Any]) -> EncoderConfig:
@@ -96,6 +96,7 @@ def student_config(
     try:
         config = _built(base.with_layers(layers), changes)
         config = config if recipe.streaming is None else _streaming(recipe, recipe.streaming, config, notes)
+        config = replace(config, lag_frames=_lag_frames(recipe, config))
     except EncoderError as error:
         raise SpeechpressError(f"{_guilty(recipe, error.keys, 'student')}: {error}") from None
     count = costs.parameters(config)
@@ -122,6 +123,27 @@ def _streaming(recipe: Recipe, streaming: Streaming, config: EncoderConfig, note
         place = _guilty(recipe, [key for key, _ in config.blocking], "streaming")
         raise SpeechpressError(f"{place}: the recipe is for streaming, but {'; '.join(config.blockers)}")
     return config
+
+
+def _lag_frames(recipe: Recipe, config: EncoderConfig) -> int:
+    """`match.lag_ms` in frames of the student; raises SpeechpressError for a part of one, and where nothing streams."""
+    lag_ms, where = recipe.match.lag_ms, recipe.where("match.lag_ms")
+    if not lag_ms:
+        return 0
+    if config.blockers:
+        raise SpeechpressError(
+            f"{where}: match.lag_ms is for a student that streams; this one hears whole recordings, so nothing is "
+            "gained by waiting. Leave it out, or add a streaming section"
+        )
+    frame_ms = 1000 * config.hop_samples / SAMPLE_RATE
+    frames = round(lag_ms / frame_ms)
+    if abs(frames * frame_ms - lag_ms) > 1e-6:
+        nearest = min(max(frames, 1), int(MAX_LAG_MS / frame_ms)) * frame_ms
+        raise SpeechpressError(
+            f"{where}: match.lag_ms is {lag_ms:g}, but must be a multiple of the student's frame of {frame_ms:g} ms; "
+            f"the nearest is {nearest:g}"
+        )
+    return frames
 
 
 def _check_depth(recipe: Recipe, layers: Sequence[int], depth: int) -> None:

@@ -68,7 +68,9 @@ def load_state(
     check(document, DOCUMENT, shown, advice)
     # Through JSON as the saved one went: its tuples are lists now.
     check_identity(folder, document["identity"], json.loads(json_text(identity)))
-    module.load_state_dict({name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")})
+    own = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
+    check_tensors(module, own, shown, advice)
+    module.load_state_dict(own)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
@@ -81,6 +83,20 @@ def load_state(
     # null is what was no number yet: a loss that is still to be bettered.
     known = {name: value for name, value in document["progress"].items() if value is not None}
     return Progress(**known), document["extra"]
+
+
+def check_tensors(module: nn.Module, saved: dict[str, Tensor], shown: str, advice: str) -> None:
+    """Raises SpeechpressError for the first tensor that a saved state lacks, has too much, or has in another shape."""
+    wanted = module.state_dict()
+    for name in sorted(wanted.keys() | saved.keys()):
+        if name not in saved or name not in wanted:
+            what = (
+                f"has no {name}, which this run needs" if name in wanted else f"has {name}, for which there is no place"
+            )
+            raise SpeechpressError(f"{shown}: {what}; {advice}")
+        if saved[name].shape != wanted[name].shape:
+            found, right = list(saved[name].shape), list(wanted[name].shape)
+            raise SpeechpressError(f"{shown}: {name} is {found}, but must be {right}; {advice}")
 
 
 def check_identity(folder: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:

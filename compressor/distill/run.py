@@ -32,7 +32,7 @@ from .objectives import save_heads
 from .plan import Plan
 from .qat import QuantizedTraining
 from .resume import load_state, save_state
-from .step import Distiller
+from .step import Distiller, rescale_heads
 from .validation import validate
 
 
@@ -121,6 +121,7 @@ class Run:
     def restore(self, loop: Loop) -> None:
         loop.progress, extra = load_state(self.out, self.module, self.optimizer, self.fabric, self.identity)
         self.valid = extra["valid"]
+        rescale_heads(self.module, keep=False)
         if self.fabric.is_global_zero:
             self.log.restart(at_step=loop.progress.step)
             self.listen({"event": "resumed", "step": loop.progress.step})
@@ -135,7 +136,9 @@ class Run:
     # On one process: the others wait at the broadcast.
     def validate(self, loop: Loop, name: str) -> None:
         if self.fabric.is_global_zero:
-            measure = partial(validate, self.module, self.job.teacher, self.job.match.teacher_layers, self.waves)
+            layers, standard = self.job.match.teacher_layers, self.module.standard
+            measure = partial(validate, self.module, self.job.teacher, layers, self.waves, standard=standard)
+            measure = partial(measure, lag_frames=self.job.lag_frames)
             self.valid[name] = measure()
             event = {"event": "valid", "step": loop.progress.step, "layers": self.valid[name]}
             if self.recipe.streaming is not None:

@@ -51,7 +51,8 @@ def starting_from(recipe: Recipe, folder: Path, config: EncoderConfig) -> Recipe
     """The same recipe for exactly the encoder in `folder`, without a `prune` section."""
     # With init the folder itself, a size that differs would leave tensors random: all are given.
     values = {item.name: getattr(config, item.name) for item in fields(EncoderConfig)}
-    given = {name: value for name, value in values.items() if value is not None}
+    # The lag stands in `match`, which is the same.
+    given = {name: value for name, value in values.items() if value is not None and name != "lag_frames"}
     return replace(recipe, student=Student(config.num_layers, str(folder), given), prune=None)
 
 

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from ..data.batches import Batch
 from ..models.encoder import Encoder
+from ..recipe.hear import MASK_LENGTH
 from ..recipe.schema import Match, Train
 from ..teachers.load import Teacher
-from .masking import draw_masks, masked_targets
-from .objectives import Heads, Parts, loss_sums
+from .masking import Hearing, draw_masks, masked_targets
+from .objectives import Heads, Parts, PredictionHeads, loss_sums
+from .standardise import Standard
 from .validation import align
-
-MASK_LENGTH = 10  # frames, HuBERT's
 
 
 class Distiller(nn.Module):
@@ -37,6 +37,7 @@ class Distiller(nn.Module):
     def __init__(self, encoder: Encoder, heads: Heads) -> None:
         super().__init__()
         self.encoder, self.heads = encoder, heads
+        self.standard: Standard | None = None  # by which targets are standardised; saved with the rest
 
     def forward(
         self, waves: Tensor, chunk_frames: int | None = None, masked: Tensor | None = None
@@ -46,6 +47,12 @@ class Distiller(nn.Module):
         `masked` (B, frames of the front end) is True on frames that are hidden.
         """
         return self.heads(self.encoder.hidden_states(waves, chunk_frames=chunk_frames, masked=masked))
+
+
+def rescale_heads(module: Distiller, *, keep: bool) -> None:
+    """Let prediction heads learn the numbers that `module.standard` makes of the targets; see `rescale`."""
+    if module.standard is not None and isinstance(module.heads, PredictionHeads):
+        module.heads.rescale(module.standard.mean, module.standard.scale, keep=keep)
 
 
 class Penalty(Protocol):
@@ -65,6 +72,9 @@ class Trainer:
         draw_chunk: step -> frames of the chunks that the student hears; None is the whole recording.
         penalty: is added to the loss.
         before_step: is called with the number of each step, such as to round weights from one on.
+        hearing: what the student hears otherwise than its teacher.
+        lag_frames: of the teacher, by which the student's predictions are late.
+        standard: by which predictions and targets are standardised before they are compared.
     """
 
     fabric: Fabric
@@ -76,6 +86,9 @@ class Trainer:
     draw_chunk: Callable[[int], int | None] = lambda step: None
     penalty: Penalty | None = None
     before_step: Callable[[int], None] = lambda step: None
+    hearing: Hearing | None = None
+    standard: Standard | None = None
+    lag_frames: int = 0
 
 
 @dataclass
@@ -124,14 +137,18 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
         masked = hidden_frames(trainer, waves, micro, step)  # (B, T)
 
         targets = teacher_targets(trainer.teacher, match, waves, masked)  # {layer: (B, T, E)}
+        waves, masked = heard_by_student(trainer, waves, masked, micro, step)
         with _gradients_stay_here(trainer, micro < rounds - 1):
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
-            predictions, targets = align(predictions, targets)
+            predictions, targets = align(predictions, targets, trainer.lag_frames)
+            if trainer.standard is not None:
+                predictions, targets = trainer.standard(predictions), trainer.standard(targets)
             total, parts = loss_sums(predictions, targets, match)
             # After align: both have the frames that they share.
             frames = next(iter(targets.values())).shape[1]
-            # A batch that nobody could read has 0 rows; 0 / 1 stays a number, and its gradient none.
-            share = total / (rows.clamp(min=1) * frames * len(targets)) * float(heard)
+            # A batch that nobody could read has 0 rows, and a recording no longer than the lag no frames; 0 / 1 stays a
+            # number, and its gradient none.
+            share = total / (rows.clamp(min=1) * max(1, frames) * len(targets)) * float(heard)
             # Once a step, not once a micro-batch.
             penalty = 0.0 if trainer.penalty is None else trainer.penalty(step) / rounds
             fabric.backward(share * fabric.world_size + penalty)  # DDP takes the mean over processes
@@ -159,12 +176,31 @@ def teacher_targets(teacher: Teacher, match: Match, waves: Tensor, masked: Tenso
 
 def hidden_frames(trainer: Trainer, waves: Tensor, micro: int, step: int) -> Tensor | None:
     """(B, T): which frames of a micro-batch are hidden from student and teacher; None without masking."""
-    match, fabric, rounds = trainer.match, trainer.fabric, trainer.train.accumulate
+    match, fabric = trainer.match, trainer.fabric
     if match.mask_prob is None:
         return None
-    rows = [fabric.global_rank + fabric.world_size * (micro + rounds * row) for row in range(len(waves))]
     frames, length = int(trainer.teacher.frames(waves.shape[1])), match.mask_length or MASK_LENGTH
-    return draw_masks(rows, frames, match.mask_prob, length, trainer.train.seed, step).to(fabric.device)
+    return draw_masks(
+        row_numbers(trainer, len(waves), micro), frames, match.mask_prob, length, trainer.train.seed, step
+    ).to(fabric.device)
+
+
+def heard_by_student(
+    trainer: Trainer, waves: Tensor, masked: Tensor | None, micro: int, step: int
+) -> tuple[Tensor, Tensor | None]:
+    """(B, S) and (B, T): what the student hears where its teacher hears `waves`, and which frames it does not get."""
+    if trainer.hearing is None:
+        return waves, masked
+    rows = row_numbers(trainer, len(waves), micro)
+    # A recipe has one kind of masks: with these there are none that the teacher shares.
+    own = trainer.hearing.masks(rows, waves.shape[1], step)
+    return trainer.hearing.noisy(waves, rows, step), masked if own is None else own.to(waves.device)
+
+
+def row_numbers(trainer: Trainer, count: int, micro: int) -> list[int]:
+    """Which rows of the global batch the first `count` of a micro-batch are."""
+    fabric, rounds = trainer.fabric, trainer.train.accumulate
+    return [fabric.global_rank + fabric.world_size * (micro + rounds * row) for row in range(count)]
 
 
 def step_seed(seed: int, step: int, rank: int, micro: int) -> int:

@@ -8,12 +8,19 @@ from torch import Tensor, nn
 
 from ..teachers.load import Teacher
 from .objectives import l1_and_cosine_sums
+from .standardise import Standard
 
 
-def align(predictions: dict[int, Tensor], targets: dict[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """Cut both to the frames they share: Whisper's front end pads its input, HuBERT's does not."""
-    frames = min(next(iter(predictions.values())).shape[1], next(iter(targets.values())).shape[1])
-    return {k: v[:, :frames] for k, v in predictions.items()}, {k: v[:, :frames] for k, v in targets.items()}
+def align(
+    predictions: dict[int, Tensor], targets: dict[int, Tensor], lag_frames: int = 0
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Cut both to the frames they share: Whisper's front end pads its input, HuBERT's does not.
+
+    A student with a lag says at t + `lag_frames` (of the teacher's) what its teacher says at t.
+    """
+    late = {layer: state[:, lag_frames:] for layer, state in predictions.items()}
+    frames = min(next(iter(late.values())).shape[1], next(iter(targets.values())).shape[1])
+    return {k: v[:, :frames] for k, v in late.items()}, {k: v[:, :frames] for k, v in targets.items()}
 
 
 @torch.no_grad()
@@ -23,22 +30,31 @@ def validate(
     layers: tuple[int, ...],
     waves: list[Tensor],
     chunk_frames: int | None = None,
+    standard: Standard | None = None,
+    lag_frames: int = 0,
 ) -> dict[str, dict[str, float]]:
     """Fidelity on held-out clips, each (1, S): {layer: {"cosine", "l1"}}, means over all frames.
 
     Where nothing projects the student onto the teacher's width, they are those of the Gram matrices' rows.
-    The teacher always hears the whole clip; the student hears it in chunks, if their size is given.
+    The teacher always hears the whole clip; the student hears it in chunks, if their size is given. They are in the
+    teacher's own scale; with `standard` there are "standard_cosine" and "standard_l1" too, of what training compares.
+    `lag_frames`: see `align`.
     """
     training = distiller.training
     distiller.eval()
-    sums, frames = dict.fromkeys(layers, torch.zeros(2)), 0
+    names = ("l1", "cosine") if standard is None else ("l1", "cosine", "standard_l1", "standard_cosine")
+    sums, frames = dict.fromkeys(layers, torch.zeros(len(names))), 0
     device = next(distiller.parameters()).device
     # One clip at a time: in a batch of different lengths the padding would be heard.
     for wave in (wave.to(device) for wave in waves):
-        predictions, targets = align(distiller(wave, chunk_frames), teacher.hidden_states(wave, layers=layers))
-        parts = l1_and_cosine_sums(predictions, targets)
+        states = teacher.hidden_states(wave, layers=layers)
+        predictions, targets = align(distiller(wave, chunk_frames), states, lag_frames)
+        parts: dict[int, tuple[Tensor, ...]] = dict(l1_and_cosine_sums(predictions, targets))
+        if standard is not None:
+            more = l1_and_cosine_sums(standard(predictions), standard(targets))
+            parts = {layer: (*pair, *more[layer]) for layer, pair in parts.items()}
         frames += next(iter(targets.values())).shape[1]
         sums = {layer: sums[layer] + torch.stack(parts[layer]).cpu() for layer in layers}
     distiller.train(training)
     means = {layer: (total / max(frames, 1)).tolist() for layer, total in sums.items()}
-    return {str(layer): {"cosine": cosine, "l1": l1} for layer, (l1, cosine) in means.items()}
+    return {str(layer): dict(zip(names, values, strict=True)) for layer, values in means.items()}

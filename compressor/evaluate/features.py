@@ -51,6 +51,14 @@ class Upstream:
         # Exact for convolutions without padding, as HuBERT's; front ends that pad give a little more.
         return max(0, (samples - self.receptive_samples) // self.hop_samples + 1)
 
+    def on_time(self, lag_frames: int) -> "Upstream":
+        """The same of a student that answers late, on time: frame t is then the one that speaks of t."""
+        if not lag_frames:
+            return self
+        # What it says of the last frames comes out in the silence after them, as at the end of a sentence.
+        silence, states = lag_frames * self.hop_samples, self.states
+        return replace(self, states=lambda waves: [x[:, lag_frames:] for x in states(F.pad(waves, (0, silence)))])
+
     def row_bytes(self) -> int:
         """Bytes of a frame of all layers in float16."""
         return 2 * self.layers * self.width

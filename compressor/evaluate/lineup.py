@@ -156,7 +156,7 @@ def _add_teacher(comparison: Comparison, named: str | None, source: str, device:
         comparison.upstreams["teacher"] = teacher_upstream(comparison.teacher)
 
 
-class _Heard:
+class Heard:
     """An upstream as `fidelity` wants it."""
 
     def __init__(self, upstream: Upstream) -> None:
@@ -193,7 +193,7 @@ def comparison_fidelity(comparison: Comparison, waves: Sequence[Tensor]) -> dict
         heads = load_heads(comparison.opened.path, student.width, teacher.card.width)
     if heads is None:
         comparison.notes.append("fidelity: there are no heads, so a linear map was fitted to the student's last layer")
-    detail = fidelity(_Heard(student), teacher, None if heads is None else heads.to(waves[0].device), waves, factor)
+    detail = fidelity(Heard(student), teacher, None if heads is None else heads.to(waves[0].device), waves, factor)
     by = "linear" if heads is None else "heads"
     cosines = {layer: parts[by]["cosine"] for layer, parts in detail.items() if parts[by] is not None}
     return {"fidelity": cosines, "fidelity_by": by, "fidelity_detail": detail}

@@ -39,7 +39,7 @@ def encoder_upstream(encoder: Encoder, chunk_frames: int | None = None) -> Upstr
         hop_samples=config.hop_samples,
         receptive_samples=config.receptive_samples,
         size_bytes=FLOAT_BYTES * parameters(encoder),
-    )
+    ).on_time(config.lag_frames)
 
 
 def teacher_upstream(teacher: Teacher) -> Upstream:
@@ -82,7 +82,7 @@ def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
             bundle.stream(chunk_ms)  # says that it does not stream
         chunk, run = None, PteModel(bundle).offline
 
-    layers = len(bundle.output_layers)
+    layers, lag_frames = len(bundle.output_layers), engine.spec.lag_frames if streams else 0
 
     def states(waves: Tensor) -> Sequence[Tensor]:
         # A program takes one recording at a time.
@@ -99,7 +99,7 @@ def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
         receptive_samples=audio["receptive_samples"] if streams else bundle.document["offline"]["min_samples"],
         size_bytes=bundle.program.stat().st_size,
         limit_s=None if streams else bundle.document["offline"]["max_s"],
-    )
+    ).on_time(lag_frames)
 
 
 def _streamed(stream: StreamingExtractor, wave: np.ndarray) -> np.ndarray:

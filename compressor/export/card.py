@@ -147,7 +147,8 @@ def score_lines(scores: dict[str, Any] | None) -> list[str]:
 
 
 def _stream_line(entry: dict[str, Any]) -> str:
+    lag = f"lag {entry['lag_ms']:g} ms, " if "lag_ms" in entry else ""
     return (
-        f"- live in chunks of {entry['chunk_ms']:g} ms: look-ahead {entry['lookahead_ms']:g} ms, a sample is at most "
-        f"{entry['worst_age_ms']:g} ms old when its features come out, besides the time to compute them"
+        f"- live in chunks of {entry['chunk_ms']:g} ms: look-ahead {entry['lookahead_ms']:g} ms, {lag}a sample "
+        f"is at most {entry['worst_age_ms']:g} ms old when its features come out, besides the time to compute them"
     )

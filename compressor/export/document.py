@@ -117,6 +117,8 @@ def _stream(spec: StreamSpec) -> dict[str, Any]:
         "chunk_frames": spec.chunk_frames,
         "chunk_samples": spec.chunk_samples,
         "lookahead_frames": spec.lookahead_frames,
+        # Not as 0: a bundle without lag is read by those who know of none.
+        **({"lag_frames": spec.lag_frames} if spec.lag_frames else {}),
         **spec.latency(),
         "silence_samples": spec.silence_samples,
         "first_frame": spec.first_frame,

@@ -75,7 +75,8 @@ def bundle_rows(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "program", f"{document['files']['encoder.pte']['size_bytes'] / 1e6:.1f} MB"
     yield "features", f"{output_words(features)}, {features['width']} wide"
     for stream in document["streams"]:
-        waits = f"look-ahead {stream['lookahead_ms']:g} ms, worst age of a sample {stream['worst_age_ms']:g} ms"
+        lag = f"lag {stream['lag_ms']:g} ms, " if "lag_ms" in stream else ""
+        waits = f"look-ahead {stream['lookahead_ms']:g} ms, {lag}worst age of a sample {stream['worst_age_ms']:g} ms"
         yield "live", f"chunks of {stream['chunk_ms']:g} ms, {waits}"
     if document["window"]:
         yield "live", f"no; windows of {document['window']['ms']:g} ms"

@@ -33,6 +33,7 @@ class EncoderConfig:
 
     `pos_conv_future` is how many later frames the position convolution sees (None: it is centred, as in HuBERT).
     `left_context` is how many frames before its chunk a frame attends to when the encoder runs in chunks.
+    `lag_frames` is how late its outputs are, as they were trained: frame t speaks of the audio of frame t - lag_frames.
 
     Without `projection` the front end's last channels are the width (fairseq leaves it out where the two are equal).
     `time_reduction` is how many frames of the front end a convolution makes one frame of the layers of (FitHuBERT).
@@ -55,6 +56,7 @@ class EncoderConfig:
     pos_conv_groups: int = 16
     pos_conv_future: int | None = None
     left_context: int | None = None
+    lag_frames: int = 0
     projection: bool = True
     time_reduction: int = 1
     reuse_attention: tuple[bool, ...] = ()
@@ -161,6 +163,7 @@ class EncoderConfig:
             hop_samples=self.hop_samples,
             receptive_samples=self.receptive_samples,
             lookahead_frames=self.future_frames // self.time_reduction,
+            lag_frames=self.lag_frames,
         )
 
     def with_layers(self, layers: int) -> "EncoderConfig":
@@ -176,7 +179,9 @@ class EncoderConfig:
         return replace(self, num_heads=heads, ffn_widths=ffn, reuse_attention=reuse, distinct_layers=shared)
 
     def to_dict(self) -> dict[str, Any]:
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        # Not as 0: what has no lag is read by those who know of none.
+        return {key: value for key, value in plain.items() if key != "lag_frames" or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], shown: str = "encoder config") -> "EncoderConfig":

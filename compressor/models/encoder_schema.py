@@ -40,6 +40,7 @@ ENCODER: Mapping[str, Kind] = {
     "pos_conv_groups": _SIZE,
     "pos_conv_future": Maybe(Whole(0, 8192)),
     "left_context": Maybe(Whole(1, 1_000_000)),
+    "lag_frames": Whole(0, 1000),
     "projection": Flag(),
     "time_reduction": Whole(1, 1000),
     "reuse_attention": Items(Flag(), 0, MAX_LAYERS),

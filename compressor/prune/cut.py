@@ -191,6 +191,6 @@ def _fidelity(made: Setup, small: Encoder, heads: Heads | None) -> dict[str, Any
 
     def measured(job: Plan, encoder: Encoder) -> dict[str, dict[str, float]]:
         whole = Distiller(encoder.to(made.fabric.device), job.heads).eval()
-        return validate(whole, made.teacher, job.match.teacher_layers, waves)
+        return validate(whole, made.teacher, job.match.teacher_layers, waves, lag_frames=made.job.lag_frames)
 
     return {"start": measured(made.job, made.job.student), "end": measured(_with(made, heads).job, small)}

@@ -39,8 +39,10 @@ def batch_loss(made: Setup, waves: Tensor, chunk_frames: int | None, encoder: En
     match = made.job.match
     targets = made.teacher.hidden_states(waves, layers=match.teacher_layers)
     predictions, targets = align(
-        Distiller(encoder.to(waves.device), made.job.heads).eval()(waves, chunk_frames), targets
+        Distiller(encoder.to(waves.device), made.job.heads).eval()(waves, chunk_frames), targets, made.job.lag_frames
     )
+    if (standard := made.module.standard) is not None:
+        predictions, targets = standard(predictions), standard(targets)
     total, _ = loss_sums(predictions, targets, match)
     frames = next(iter(targets.values())).shape[1]
     return total / (len(waves) * frames * len(targets))

@@ -13,6 +13,8 @@ from speechpress.runtime.regular import check_regular
 
 from ..models.config import EncoderConfig
 from ..models.encoder_schema import limits
+from .hear import Hear
+from .hear_checks import check_hear, check_standardise
 from .schema import OBJECTIVES, Final, Match, Prune, Published, Quantize, Recipe, Streaming, Student, Train
 from .strict_yaml import Entry, as_section, check_keys, convert, did_you_mean, fill, override, parse, places
 
@@ -133,13 +135,15 @@ def _encoder_kinds() -> dict[str, Any]:
     kinds = typing.get_type_hints(EncoderConfig)
     # One number stands for all layers alike.
     per_layer = {name: kinds[name] | int for name in ("num_heads", "ffn_widths")}
-    return {item.name: kinds[item.name] for item in fields(EncoderConfig)} | per_layer
+    # It follows from match.lag_ms.
+    own = [item.name for item in fields(EncoderConfig) if item.name != "lag_frames"]
+    return {name: kinds[name] for name in own} | per_layer
 
 
 def _check_all_keys(root: Entry) -> None:
     known = {"student": ["layers", "init", *_encoder_kinds()]}
     # Of a key that two sections have, the advice is for the later one.
-    sections = {"prune": Prune, "quantize": Quantize, "match": Match, "train": Train}
+    sections = {"hear": Hear, "prune": Prune, "quantize": Quantize, "match": Match, "train": Train}
     sections |= {"streaming": Streaming, "published": Published}
     known |= {name: [item.name for item in fields(cls)] for name, cls in sections.items()}
     # Where a misplaced key belongs; the line below settles those that several sections have.
@@ -179,6 +183,8 @@ def _check(recipe: Recipe) -> None:
             raise SpeechpressError(f"{recipe.where(name)}: {name} is empty")
     _check_match(recipe)
     _check_terms(recipe)
+    check_hear(recipe)
+    check_standardise(recipe)
     if recipe.streaming is not None and recipe.streaming.chunk_ms[0] > recipe.streaming.chunk_ms[1]:
         where, chunk = recipe.where("streaming.chunk_ms"), list(recipe.streaming.chunk_ms)
         raise SpeechpressError(f"{where}: streaming.chunk_ms is {chunk}, but must be [smallest, largest]")

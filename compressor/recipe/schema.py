@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from ..models.config import SAMPLE_RATE, EncoderConfig
+from .hear import Hear
 from .strict_yaml import key
 
 
@@ -135,6 +136,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+MAX_LAG_MS = 200
 Compares = Literal["frames", "relations"]
 
 
@@ -209,6 +211,11 @@ class Match:
     )
     mask_prob: float | None = key(None, above=0, high=1, doc="masking distillation: share of frames to hide")
     mask_length: int | None = key(None, low=1, high=1000, doc="mean frames of a hidden span")
+    lag_ms: float | None = key(
+        None, low=0, high=MAX_LAG_MS, doc="streaming: so late the student says what its teacher says"
+    )
+    # Absent, not false: what is left out of a recipe stays out of what older runs have saved of theirs.
+    standardise: bool | None = key(None, doc="true: targets have zero mean and unit variance in every dimension")
 
     @property
     def teacher_layers(self) -> tuple[int, ...]:
@@ -279,6 +286,7 @@ class Recipe:
     teacher: str = key(doc="hub id, folder, file, torchaudio:NAME or starter")
     paper: str = key("", doc="address of the paper")
     about: str = key("", doc="one line for people")
+    hear: Hear | None = None
     streaming: Streaming | None = None
     prune: Prune | None = None
     # Recipes are equal when they do the same, whatever was published and wherever their keys stand.
@@ -297,7 +305,7 @@ class Recipe:
         """
         student = {"layers": self.student.layers, "init": self.student.init} | _lists(self.student.config)
         plain = {name: getattr(self, name) for name in ("name", "paper", "about", "teacher")}
-        names = ("match", "train", "streaming", "prune", "quantize")
+        names = ("match", "train", "hear", "streaming", "prune", "quantize")
         sections = {name: _lists(vars(section)) for name in names if (section := getattr(self, name)) is not None}
         return {name: value for name, value in plain.items() if value} | {"student": student} | sections
 

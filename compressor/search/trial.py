@@ -231,7 +231,8 @@ def program_fidelity(job: Job, outcome: "Outcome", shape: Shape, chunk_ms: float
     _, valid = hold_out(open_corpus(*job.data), train.seed, train.crop_s)
     waves = heldout_waves(valid, train.crop_s)
     layers = tuple(int(layer) for layer in outcome.card["valid"]["end"])
-    found = validate(student, teacher, layers, waves)
+    lag_frames = source.encoder.config.lag_frames * heads.factor
+    found = validate(student, teacher, layers, waves, lag_frames=lag_frames)
     shutil.rmtree(folder / "program")
     return found
 

@@ -24,6 +24,7 @@ from ..distill.resume import check_identity
 from ..distill.run import RunOptions
 from ..evaluate.extract import extract, stores
 from ..evaluate.fidelity import fidelity
+from ..evaluate.lineup import Heard
 from ..evaluate.probes import probe
 from ..evaluate.solve import class_parts
 from ..evaluate.suite import wanted
@@ -230,7 +231,8 @@ def _lineage(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _fidelity(checkpoint: Checkpoint, on: Measuring) -> dict[str, Any]:
     heads = load_heads(checkpoint.path, checkpoint.encoder.config.width, on.teacher.card.width)
-    detail = fidelity(checkpoint.encoder, on.teacher, None if heads is None else heads.to(on.device), on.waves)
+    student = Heard(encoder_upstream(checkpoint.encoder))
+    detail = fidelity(student, on.teacher, None if heads is None else heads.to(on.device), on.waves)
     r2 = [entry["linear"]["r2"] for entry in detail.values()]
     return {"fidelity": detail, "r2": sum(r2) / len(r2)}
 

@@ -56,6 +56,15 @@ def test_show_sets_what_was_published_beside_what_is_counted_here() -> None:
     assert "1 x temporal relations, 1 x temporal relations across layers" in relations and "no heads" in relations
 
 
+def test_show_tells_what_only_the_student_hears(tmp_path: Path) -> None:
+    changed = load_recipe("distilhubert", ["hear.mask_prob=0.4", "hear.noise_prob=0.5", "hear.noise=[pink,babble]"])
+    (tmp_path / "mine.yaml").write_text(changed.text())
+    text = printed(show_table(show(str(tmp_path / "mine.yaml"))))
+    assert "40% of the frames hidden from it alone" in text
+    assert "pink, babble under 50% of the recordings, 5 to 20 dB below" in text
+    assert "student hears" not in printed(show_table(show("distilhubert")))
+
+
 def test_show_the_baselines() -> None:
     same = ("parameters", "macs_per_s", "size_bytes", "encoder", "teacher")
     whole, last, hidden = (show(name) for name in ("distilhubert", "distill-last", "distill-hidden"))

@@ -2,10 +2,12 @@ import random
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechpress.compressor.distill.masking import GAP, draw_mask, draw_masks, masked_targets
+from speechpress.compressor.data.corpus import open_corpus
+from speechpress.compressor.distill.masking import GAP, Hearing, draw_mask, draw_masks, masked_targets
+from speechpress.compressor.recipe.hear import Hear
 
 
 def spans(mask):
@@ -44,3 +46,45 @@ def test_hidden_frames_are_held_against_the_teacher_that_heard_everything():
     plain, hidden = torch.full((1, 4, 2), 1.0), torch.full((1, 4, 2), 2.0)  # the teacher makes a frame less
     found = masked_targets({3: plain, 6: plain + 10}, {3: hidden, 6: hidden + 10}, mask)
     assert found[3][0, :, 0].tolist() == [1, 2, 1, 2] and found[6][0, :, 1].tolist() == [11, 12, 11, 12]
+
+
+@pytest.fixture(scope="module")
+def hearing(tiny_config, few_clips):
+    hear = Hear(mask_prob=0.5, mask_length=3, noise_prob=0.7)
+    return Hearing(hear, tiny_config, 3, open_corpus(few_clips).cuts)
+
+
+@given(world=st.integers(1, 4), rounds=st.integers(1, 4), step=st.integers(0, 50))
+@settings(max_examples=15)
+def test_a_row_sounds_the_same_wherever_it_is_computed(hearing, world, rounds, step):
+    rows, waves = range(8), torch.randn(8, 4000, generator=torch.Generator().manual_seed(0)) * 0.1
+    whole, masks = hearing.noisy(waves, rows, step), hearing.masks(rows, 4000, step)
+    for rank in range(world):
+        for micro in range(rounds):
+            mine = list(rows)[rank::world][micro::rounds]
+            if mine:
+                assert torch.equal(hearing.noisy(waves[mine], mine, step), whole[mine])
+                assert torch.equal(hearing.masks(mine, 4000, step), masks[mine])
+
+
+def test_what_a_student_hears_is_drawn_anew_for_each_step_row_and_seed(hearing, tiny_config):
+    waves = torch.randn(1, 4000).repeat(20, 1) * 0.1
+    first, later = hearing.noisy(waves, range(20), 0), hearing.noisy(waves, range(20), 1)
+    noisy = (first != waves).any(1)
+    assert 8 <= int(noisy.sum()) < 20 and len({tuple(row[:9].tolist()) for row in first[noisy]}) == int(noisy.sum())
+    assert not torch.equal(first, later)
+    kept = hearing.seed
+    hearing.seed = 4
+    assert not torch.equal(hearing.noisy(waves, range(20), 0), first)
+    hearing.seed = kept
+    assert hearing.masks(range(20), 4000, 0).shape == (20, tiny_config.front_frames(4000))
+
+
+def test_a_student_may_hear_only_noise_or_only_gaps(tiny_config):
+    waves = torch.randn(6, 4000) * 0.1
+    gaps = Hearing(Hear(mask_prob=0.5, mask_length=3), tiny_config, 3, [])
+    assert torch.equal(gaps.noisy(waves, range(6), 0), waves) and gaps.masks(range(6), 4000, 0).any()
+    noise = Hearing(Hear(noise_prob=1.0, noise=("pink",), snr_db=(10.0, 10.0)), tiny_config, 3, [])
+    assert noise.masks(range(6), 4000, 0) is None
+    added = noise.noisy(waves, range(6), 0) - waves
+    torch.testing.assert_close(added.square().mean(1) * 10, waves.square().mean(1), rtol=0.02, atol=0)

@@ -12,9 +12,11 @@ from tiny_models import MASKED, ROWS, make_trainer
 
 from speechpress.compressor.data.batches import Batch
 from speechpress.compressor.distill.loop import Loop
+from speechpress.compressor.distill.masking import Hearing
 from speechpress.compressor.distill.process import Interrupt
 from speechpress.compressor.distill.step import hidden_frames, make_optimizer
 from speechpress.compressor.models.events import silent
+from speechpress.compressor.recipe.hear import Hear
 from speechpress.compressor.recipe.schema import Match, Train
 from speechpress.compressor.teachers.load import load_teacher
 
@@ -36,24 +38,34 @@ def steps(trainer, rank, world):
     return {"weights": weights, "facts": facts, "line": loop._log_line()}
 
 
-def worker(rank, world, port, teacher, config, accumulate, out):
+PLAIN = {"match": Match(layers=(2, 4))}
+HEAR = Hear(mask_prob=0.4, mask_length=3, noise_prob=0.6, noise=("pink", "reverb"), snr_db=(0.0, 5.0))
+
+
+def hears(trainer, config):
+    """The same training, of a student that alone has frames hidden from it and hears noise."""
+    return replace(trainer, hearing=Hearing(HEAR, config, 3, []))
+
+
+def worker(rank, world, port, teacher, config, accumulate, out, hear):
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world),
         "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test",
     }  # fmt: skip
     fabric = Fabric(accelerator="cpu", devices=world, strategy="ddp")
     fabric.launch()
-    trainer = make_trainer(load_teacher(str(teacher)), config, fabric, accumulate)
+    trainer = make_trainer(load_teacher(str(teacher)), config, fabric, accumulate, **PLAIN if hear else {})
+    trainer = hears(trainer, config) if hear else trainer
     torch.save(steps(trainer, rank, world), out / f"{rank}.pt")
 
 
-def in_processes(teacher, config, accumulate, out, world):
+def in_processes(teacher, config, accumulate, out, world, hear=False):
     out.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     forked = multiprocessing.get_context("fork")
-    words = (world, port, teacher, config, accumulate, out)
+    words = (world, port, teacher, config, accumulate, out, hear)
     processes = [forked.Process(target=worker, args=(rank, *words)) for rank in range(world)]
     for process in processes:
         process.start()
@@ -87,6 +99,34 @@ def test_processes_follow_the_path_of_one(tiny_teacher, tiny_config, alone, worl
     assert alone["facts"][0][0] != alone["facts"][1][0] and [fact[2] for fact in alone["facts"]] == [7, 5]
     for found in in_processes(tiny_teacher, tiny_config, accumulate, tmp_path / "runs", world):
         require_the_same(found, alone)
+
+
+@pytest.mark.parametrize(("world", "accumulate"), [(2, 2), (1, 3)])
+def test_what_only_the_student_hears_is_the_same_in_any_processes(
+    tiny_teacher, tiny_config, alone, world, accumulate, tmp_path
+):
+    fabric = Fabric(accelerator="cpu", devices=1)
+    trainer = make_trainer(load_teacher(str(tiny_teacher)), tiny_config, fabric, 1, **PLAIN)
+    one = steps(hears(trainer, tiny_config), 0, 1)
+    plain = make_trainer(load_teacher(str(tiny_teacher)), tiny_config, fabric, 1, **PLAIN)
+    assert one["facts"][0][0] != pytest.approx(steps(plain, 0, 1)["facts"][0][0], rel=1e-3)
+    for found in in_processes(tiny_teacher, tiny_config, accumulate, tmp_path / "runs", world, hear=True):
+        require_the_same(found, one)
+
+
+def test_the_teacher_hears_the_clean_whole_recording_whatever_its_student_hears(tiny_teacher, tiny_config):
+    teacher, fabric = load_teacher(str(tiny_teacher)), Fabric(accelerator="cpu", devices=1)
+    heard, listened = [], teacher.hidden_states
+
+    def hidden_states(waves, **words):
+        heard.append((waves.clone(), words.get("masked")))
+        return listened(waves, **words)
+
+    teacher.hidden_states = hidden_states
+    trainer = hears(make_trainer(teacher, tiny_config, fabric, 1, **PLAIN), tiny_config)
+    Loop(trainer, silent).step(Batch(ROWS, [str(row) for row in range(7)], 0, 0, 3.5, 7))
+    ((waves, masked),) = heard
+    assert torch.equal(waves, ROWS) and masked is None
 
 
 @pytest.mark.parametrize("accumulate", [2, 3, 8])

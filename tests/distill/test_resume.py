@@ -4,6 +4,7 @@ from lightning_fabric import Fabric
 
 from speechpress.compressor.distill.loop import Progress
 from speechpress.compressor.distill.resume import check_identity, load_state, save_state
+from speechpress.compressor.models.checkpoint import STATE, read_tensors, write_tensors
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -40,3 +41,22 @@ def test_every_difference_is_named(tmp_path):
     assert "recipe.train.lr" in str(error.value) and "teacher" in str(error.value)
     assert "steps" not in str(error.value)
     check_identity(tmp_path, saved, saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (lambda state: state.pop("module.weight"), r"resume\.safetensors: has no weight, which this run needs; start"),
+        (lambda state: state.update({"module.mean": torch.zeros(2)}), "has mean, for which there is no place;"),
+        (lambda state: state.update({"module.bias": torch.zeros(3)}), r"bias is \[3\], but must be \[2\]; start the"),
+    ],
+)
+def test_a_state_without_a_tensor_or_with_one_of_another_width_is_refused(tmp_path, change, wanted):
+    fabric = Fabric(accelerator="cpu", devices=1)
+    module, optimizer = trained()
+    save_state(tmp_path, module, optimizer, fabric, Progress(step=3), {}, {})
+    tensors, metadata = read_tensors(tmp_path / STATE)
+    change(tensors)
+    write_tensors(tmp_path / STATE, tensors, metadata)
+    with pytest.raises(SpeechpressError, match=wanted):
+        load_state(tmp_path, module, optimizer, fabric, {})

@@ -34,3 +34,22 @@ def test_validation_weighs_clips_by_their_frames(tiny_teacher, tiny_config):
     single = [validate(distiller, teacher, (4,), [wave])["4"]["cosine"] for wave in (short, long)]
     assert both == pytest.approx((10 * single[0] + 30 * single[1]) / 40, abs=1e-5)
     assert distiller.training
+
+
+def test_a_student_that_answers_late_is_held_against_what_its_teacher_said_then(tiny_teacher):
+    teacher = load_teacher(str(tiny_teacher))
+
+    class Late(torch.nn.Linear):
+        """Says what the teacher says, three frames later, and nothing of use before."""
+
+        def forward(self, waves, chunk_frames=None):
+            states = teacher.hidden_states(waves, layers=(2, 4))
+            return {layer: torch.cat([torch.randn(1, 3, 32), x[:, :-3]], 1) for layer, x in states.items()}
+
+    waves = [torch.randn(1, 8000), torch.randn(1, 1040)]  # of the second there are only three frames
+    found = validate(Late(1, 1), teacher, (2, 4), waves, lag_frames=3)
+    for figures in found.values():
+        assert figures["cosine"] == pytest.approx(1, abs=1e-5) and figures["l1"] == pytest.approx(0, abs=1e-5)
+    assert validate(Late(1, 1), teacher, (2, 4), waves)["4"]["cosine"] < 0.99
+    predictions, targets = align({1: torch.zeros(1, 7, 2)}, {1: torch.zeros(1, 6, 3)}, 2)
+    assert predictions[1].shape == (1, 5, 2) and targets[1].shape == (1, 5, 3)

@@ -1,6 +1,7 @@
 """What can be compared: checkpoints, bundles and teachers, each with its layers, sizes and a key of its own."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from speechpress.compressor.evaluate.upstreams import (
     teacher_upstream,
 )
 from speechpress.compressor.models.checkpoint import load_checkpoint, load_encoder, save_encoder, write_json
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.errors import SpeechpressError
@@ -101,3 +103,20 @@ def test_a_teacher_has_the_layers_of_its_card(tiny_teacher):
     assert upstream.key == open_upstream(tiny_teacher).key and upstream.size_bytes > 4000
     with pytest.raises(SpeechpressError, match="was not found"):
         open_upstream("nothing-of-that-name.pt")
+
+
+def test_a_student_that_answers_late_is_heard_on_time(tiny_config):
+    """As many frames as ever, and each is the one that speaks of it."""
+    torch.manual_seed(0)
+    streams = replace(tiny_config, conv_norm="static", pos_conv_future=0, left_context=12)
+    plain = Encoder(streams).eval()
+    late = Encoder(replace(streams, lag_frames=3)).eval()
+    late.load_state_dict(plain.state_dict())
+    waves = torch.randn(2, 8000) * 0.1
+    on_time, as_ever = encoder_upstream(late, 4), encoder_upstream(plain, 4)
+    found, raw = on_time.states(waves), as_ever.states(waves)
+    assert on_time.key != as_ever.key and len(found) == len(raw) == 5
+    for layer, other in zip(found, raw, strict=True):
+        assert layer.shape == other.shape
+        # In chunks a frame does not see what comes later, so that the silence after the end changes nothing before it.
+        torch.testing.assert_close(layer[:, :17], other[:, 3:20])

@@ -139,6 +139,30 @@ def test_a_streaming_recipe_replaces_what_looks_at_the_whole_recording() -> None
     assert len(notes) == 1 and "input_norm utterance" in notes[0]
 
 
+def test_a_lag_is_whole_frames_of_a_student_that_streams() -> None:
+    def config(*settings: str, name: str = "distilhubert-streaming") -> EncoderConfig:
+        return student_config(load_recipe(name, settings), EncoderConfig(), 768)[0]
+
+    late = config("match.lag_ms=100")
+    assert late.lag_frames == 5 and late.stream_spec(1).lag_ms == 100 and late.to_dict()["lag_frames"] == 5
+    assert config("match.lag_ms=0") == config() and "lag_frames" not in config().to_dict()
+    assert config("match.lag_ms=80", "student.time_reduction=2").lag_frames == 2
+    for settings, why in (
+        (
+            ["match.lag_ms=90"],
+            r"--set match\.lag_ms=90: .* the student's frame of 20 ms; the nearest is 80",
+        ),
+        (["match.lag_ms=5"], "the nearest is 20"),
+        (["match.lag_ms=195", "student.time_reduction=3"], "frame of 60 ms; the nearest is 180"),
+        (["match.lag_ms=220"], r"match\.lag_ms is 220\.0, but must be at most 200"),
+        (["student.lag_frames=2"], "unknown key 'student.lag_frames'"),
+    ):
+        with pytest.raises(SpeechpressError, match=why):
+            config(*settings)
+    with pytest.raises(SpeechpressError, match=r"match\.lag_ms is for a student that streams"):
+        config("match.lag_ms=100", name="distilhubert")
+
+
 def test_a_streaming_recipe_keeps_what_it_is_told() -> None:
     def config(*settings: str) -> EncoderConfig:
         return student_config(load_recipe("distilhubert-streaming", settings), EncoderConfig(), 768)[0]

@@ -11,6 +11,7 @@ from speechpress.compressor.models import costs
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import differences, load_recipe, recipe_names, shipped_text
+from speechpress.compressor.recipe.hear import Hear
 from speechpress.compressor.recipe.schema import Final, Match, Prune, Recipe, Streaming, Student, Train
 from speechpress.compressor.teachers.catalogue import known_teacher
 
@@ -164,7 +165,7 @@ def test_dpwavlm_is_dphubert_with_another_teacher() -> None:
 
 
 def test_the_readme_names_every_key_and_its_default() -> None:
-    sections = {"student.": Student, "match.": Match, "train.": Train, "streaming.": Streaming}
+    sections = {"student.": Student, "match.": Match, "train.": Train, "streaming.": Streaming, "hear.": Hear}
     sections |= {"prune.": Prune, "prune.final.": Final}
     for section, cls in {"": Recipe, **sections}.items():
         for item in fields(cls):

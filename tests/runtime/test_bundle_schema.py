@@ -22,10 +22,12 @@ from speechpress.devices.record import begin, settle
 from speechpress.devices.report import build
 from speechpress.devices.scores import scores_of
 from speechpress.runtime.answers.head_spec import HeadSpec
-from speechpress.runtime.bundle import digest, read_bundle
+from speechpress.runtime.bundle import Bundle, digest, read_bundle
+from speechpress.runtime.bundle_schema import check_document
 from speechpress.runtime.choice import SHIPPED, runs_here
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.program_checks import constants
+from speechpress.runtime.schema import Unfit
 
 SCORES = {
     "suite": "mini",
@@ -214,6 +216,27 @@ def test_the_error_names_the_key(original, change, said):
     changed = copy.deepcopy(document)
     change(changed)
     assert said in outcome(folder, changed)
+
+
+def test_a_lag_is_part_of_the_age_and_is_said_twice(original):
+    folder, document = original
+    stream = document["streams"][0]
+    late = stream | {"lag_frames": 2, "lag_ms": 40.0, "worst_age_ms": stream["worst_age_ms"] + 40}
+    spec = Bundle(folder, document | {"streams": [late]}).spec()
+    assert (spec.lag_frames, spec.latency()["lag_ms"]) == (2, 40.0)
+    good = {**document, "streams": [late, *document["streams"][1:]]}
+    check_document(good, ())
+    for change, said in (
+        ({"worst_age_ms": stream["worst_age_ms"]}, "worst_age_ms is"),
+        ({"lag_ms": 20.0}, "lag_ms is 20.0, but must be 40.0"),
+        ({"lag_frames": 0}, "lag_frames"),
+    ):
+        with pytest.raises(Unfit, match=said):
+            check_document({**document, "streams": [late | change]}, ())
+    for name in ("lag_frames", "lag_ms"):
+        half = {key: value for key, value in late.items() if key != name}
+        with pytest.raises(Unfit, match=f"{name} is missing"):
+            check_document({**document, "streams": [half]}, ())
 
 
 def test_json_that_is_nested_deep_or_has_huge_numbers(original):

@@ -26,6 +26,13 @@ def test_end_of_frames():
     assert np.allclose(spec.end_s(np.arange(3)), [0.025, 0.045, 0.065])
 
 
+def test_a_student_that_answers_late_speaks_of_the_time_before():
+    spec = StreamSpec(chunk_frames=4, width=768, lag_frames=5)
+    latency = {"chunk_ms": 80.0, "lookahead_ms": 5.0, "lag_ms": 100.0, "worst_age_ms": 185.0}
+    assert spec.latency() == latency and spec.first_frame == -1
+    assert np.allclose(spec.end_s(np.array([0, 5, 6])), [-0.075, 0.025, 0.045])
+
+
 def test_a_front_end_without_overlap_needs_no_lead():
     spec = StreamSpec(chunk_frames=2, width=8, hop_samples=320, receptive_samples=320)
     assert (spec.tail_samples, spec.lead_frames, spec.silence_samples) == (0, 0, 0)

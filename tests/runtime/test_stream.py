@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import TorchEngine
+from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.samples import LOUDEST
 from speechpress.runtime.spec import NO_END, StreamSpec
@@ -310,3 +311,42 @@ def test_what_is_said_of_a_stream_is_all_of_it(engine):
     extractor.reset()
     assert vars(extractor.counts) == {"samples": 0, "replaced": 0, "clipped": 0, "rate_changes": 0}
     assert extractor.sample_rate == 16_000  # what it was made for
+
+
+class Numbered:
+    """Frame t says t, and its head that it is t."""
+
+    heads = (HeadSpec("talk", "vad", ("talk",), (1,), threshold=0.5),)
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def initial_state(self):
+        return {"end": np.array([NO_END]), "next": np.array([self.spec.first_frame])}
+
+    def step(self, chunk, state):
+        first = int(state["next"][0])
+        numbers = np.arange(first, first + self.spec.chunk_frames, dtype=np.float32)[None, :, None]
+        # Talk from frame 60 to 119.
+        answers = {"talk": {"logits": np.where((numbers >= 60) & (numbers < 120), 9.0, -9.0).astype(np.float32)}}
+        return Step(numbers, {**state, "next": np.array([first + self.spec.chunk_frames])}, answers)
+
+
+def test_what_a_student_says_late_is_of_the_time_that_it_speaks_of():
+    """Frames keep their numbers; their times, and those of events, are so much earlier."""
+    plain, late = (StreamSpec(chunk_frames=4, width=1, lag_frames=lag) for lag in (0, 5))
+    outs = []
+    for spec in (plain, late):
+        extractor = StreamingExtractor(Numbered(spec))
+        one, rest = extractor.push(tone(4.0)), extractor.flush()
+        outs.append((np.concatenate([one.frames, rest.frames]), np.concatenate([one.end_s, rest.end_s]),
+                     list(one.events + rest.events)))  # fmt: skip
+    (frames, end_s, events), (late_frames, late_end_s, late_events) = outs
+    assert np.array_equal(frames, late_frames) and np.allclose(end_s - late_end_s, 0.1)
+    assert len(events) == len(late_events) > 0
+    for one, other in zip(events, late_events, strict=True):
+        assert one.kind == other.kind and one.end_s - other.end_s == pytest.approx(0.1)
+    assert all(event.start_s >= 0 for event in late_events)
+    ages = [StreamingExtractor(Numbered(spec)).latency() for spec in (plain, late)]
+    assert ages[1]["lag_ms"] == 100 and ages[1]["worst_age_ms"] == ages[0]["worst_age_ms"] + 100
+    assert ages[1]["heads"]["talk"]["final_ms"] == ages[0]["heads"]["talk"]["final_ms"] + 100

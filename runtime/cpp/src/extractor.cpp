@@ -103,7 +103,9 @@ void StreamingExtractor::run_chunk(Frames& out) {
     out.values.insert(out.values.end(), row, row + spec().width);
     out.end_s.push_back(spec().end_s(frame));
   }
-  if (first < last) decode(answers, first, last, out.events);
+  // Heads speak of so long ago too, and never of before the stream.
+  const int64_t told = std::max(first, std::min(last, spec().lag_frames));
+  if (told < last) decode(answers, told, last, out.events);
   next_frame_ += spec().chunk_frames;
 }
 
@@ -111,7 +113,7 @@ void StreamingExtractor::decode(const Answers& answers, int64_t first, int64_t l
                                 std::vector<Event>& events) {
   for (size_t head = 0; head < decoders_.size(); ++head) {
     if (engine_->heads()[head].by_chunk()) {
-      decoders_[head]->step(answers[head], last, events);
+      decoders_[head]->step(answers[head], last - spec().lag_frames, events);
       continue;
     }
     std::vector<Rows> kept;
@@ -119,7 +121,7 @@ void StreamingExtractor::decode(const Answers& answers, int64_t first, int64_t l
       kept.push_back({last - first, rows.width,
                       {rows.row(first - next_frame_), rows.row(last - next_frame_)}});
     }
-    decoders_[head]->step(kept, first, events);
+    decoders_[head]->step(kept, first - spec().lag_frames, events);
   }
 }
 

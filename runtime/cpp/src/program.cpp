@@ -116,6 +116,7 @@ ProgramFacts read_facts(Module& module, const std::string& path) {
   facts.spec.hop_samples = constants.integer("hop_samples", 1);
   facts.spec.receptive_samples = constants.integer("receptive_samples", 1);
   facts.spec.lookahead_frames = constants.integer("lookahead_frames", 0);
+  if (constants.has("lag_frames")) facts.spec.lag_frames = constants.integer("lag_frames", 0);
   facts.spec.width = constants.integer("width", 1);
   facts.chunk_frames = constants.integers("chunk_frames");
   facts.state_sizes = constants.integers("state_sizes");

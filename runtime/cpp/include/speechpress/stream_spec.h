@@ -17,6 +17,8 @@ struct StreamSpec {
   int64_t hop_samples = 0;
   int64_t receptive_samples = 0;
   int64_t lookahead_frames = 0;
+  /// How long after its time a frame speaks of it.
+  int64_t lag_frames = 0;
 
   int64_t chunk_samples() const { return chunk_frames * hop_samples; }
 
@@ -34,9 +36,10 @@ struct StreamSpec {
 
   double chunk_ms() const { return 1000.0 * chunk_samples() / sample_rate; }
 
-  /// Age of the oldest sample of a frame's own hop when the frame comes out, without computing it.
+  /// Age of the oldest sample of the hop that a frame speaks of when it comes out, without computing.
   double worst_age_ms() const {
-    return chunk_ms() + 1000.0 * (tail_samples() + lookahead_frames * hop_samples) / sample_rate;
+    const int64_t late_frames = lookahead_frames + lag_frames;
+    return chunk_ms() + 1000.0 * (tail_samples() + late_frames * hop_samples) / sample_rate;
   }
 
   /// Frames that `samples` make in all.
@@ -44,9 +47,10 @@ struct StreamSpec {
     return samples < receptive_samples ? 0 : (samples - receptive_samples) / hop_samples + 1;
   }
 
-  /// When the audio of a frame ends, in seconds since the stream began.
+  /// When the audio of which a frame speaks ends, in seconds since the stream began.
   double end_s(int64_t frame) const {
-    return static_cast<double>(frame * hop_samples + receptive_samples) / sample_rate;
+    return static_cast<double>((frame - lag_frames) * hop_samples + receptive_samples) /
+           sample_rate;
   }
 };
 

@@ -2,6 +2,7 @@ package org.speechpress.core
 
 /** The program's method that says how many tensors a step gives between its frames and its state. */
 internal const val HEAD_OUTPUTS = "head_outputs"
+internal const val LAG_FRAMES = "lag_frames"
 
 private const val MAX_WIDTH = 65_536L
 

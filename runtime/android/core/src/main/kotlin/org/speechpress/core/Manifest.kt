@@ -77,7 +77,9 @@ class Manifest(
             "end_index" to state.indexOfFirst { it.name == END }
         ) + if (streams.isEmpty()) emptyMap() else mapOf("lookahead_frames" to streams[0].spec.lookaheadFrames)
         val ofHeads = if (heads.isEmpty()) emptyMap() else mapOf(HEAD_OUTPUTS to heads.map { it.widths.size }.sum())
-        for ((method, value) in expected + ofHeads) {
+        val lag = streams.firstOrNull()?.spec?.lagFrames ?: 0
+        val ofLag = if (lag == 0) emptyMap() else mapOf(LAG_FRAMES to lag)
+        for ((method, value) in expected + ofHeads + ofLag) {
             val found = constant(method)
             if (found != value.toLong()) {
                 throw SpeechpressException(
@@ -155,7 +157,8 @@ private fun stream(entry: Fields, audio: Fields, width: Int): Stream {
         sampleRate = audio.positive("sample_rate"),
         hopSamples = audio.positive("hop_samples"),
         receptiveSamples = audio.positive("receptive_samples"),
-        lookaheadFrames = entry.int("lookahead_frames")
+        lookaheadFrames = entry.int("lookahead_frames"),
+        lagFrames = if (LAG_FRAMES in entry.names) entry.positive(LAG_FRAMES) else 0
     )
     // These follow from the others; a contradiction means that exporter and app do not cut time in the same way.
     val derived = mapOf(

@@ -16,11 +16,13 @@ data class StreamSpec(
     val sampleRate: Int = 16_000,
     val hopSamples: Int = 320,
     val receptiveSamples: Int = 400,
-    val lookaheadFrames: Int = 0
+    val lookaheadFrames: Int = 0,
+    /** How long after its time a frame speaks of it. */
+    val lagFrames: Int = 0
 ) {
     init {
         require(chunkFrames > 0 && width > 0 && sampleRate > 0) { "a StreamSpec of no frames: $this" }
-        require(hopSamples > 0 && receptiveSamples > 0 && lookaheadFrames >= 0) { "no StreamSpec: $this" }
+        require(hopSamples > 0 && receptiveSamples > 0 && lookaheadFrames >= 0 && lagFrames >= 0) { "no StreamSpec: $this" }
     }
 
     val chunkSamples: Int get() = chunkFrames * hopSamples
@@ -42,14 +44,16 @@ data class StreamSpec(
     /** Audio after a frame's own hop that it is made from. */
     val lookaheadMs: Double get() = ms(tailSamples + lookaheadFrames * hopSamples)
 
-    /** Age of the oldest sample of a frame's own hop when the frame comes out, without the time to compute it. */
-    val worstAgeMs: Double get() = chunkMs + lookaheadMs
+    val lagMs: Double get() = ms(lagFrames * hopSamples)
+
+    /** Age of the oldest sample of the hop that a frame speaks of when it comes out, without the time to compute it. */
+    val worstAgeMs: Double get() = chunkMs + lookaheadMs + lagMs
 
     /** Frames that [samples] make in all. */
     fun frames(samples: Long): Long = maxOf(0, Math.floorDiv(samples - receptiveSamples, hopSamples.toLong()) + 1)
 
-    /** When the audio of a frame ends, in seconds since the stream began. */
-    fun endS(frame: Long): Double = (frame * hopSamples + receptiveSamples).toDouble() / sampleRate
+    /** When the audio of which a frame speaks ends, in seconds since the stream began. */
+    fun endS(frame: Long): Double = ((frame - lagFrames) * hopSamples + receptiveSamples).toDouble() / sampleRate
 
     fun ms(samples: Int): Double = 1000.0 * samples / sampleRate
 }

@@ -87,16 +87,20 @@ class StreamingExtractor(private val engine: Engine) {
         check(step.frames.size == spec.chunkFrames * spec.width) { "a step gave ${step.frames.size} numbers" }
         state = step.state
         out.add(step.frames, nextFrame, row(0), row(endFrame), tookMs)
-        if (row(0) < row(endFrame)) for ((head, decoder) in heads) out.addEvents(decode(head, decoder, step))
+        if (firstTold() < row(endFrame)) for ((head, decoder) in heads) out.addEvents(decode(head, decoder, step))
         nextFrame += spec.chunkFrames
     }
 
     private fun decode(head: HeadSpec, decoder: Decoder, step: Step): List<Event> {
         val outputs = step.answers[head.name] ?: throw SpeechpressException("the engine gives no outputs of head ${head.name}")
-        val (from, to) = row(0) to row(endFrame)
-        if (head.byChunk) return decoder.step(outputs, nextFrame + to)
-        return decoder.step(outputs.map { it.slice(from, to) }, nextFrame + from)
+        val (from, to) = firstTold() to row(endFrame)
+        val first = nextFrame - spec.lagFrames
+        if (head.byChunk) return decoder.step(outputs, first + to)
+        return decoder.step(outputs.map { it.slice(from, to) }, first + from)
     }
+
+    /** Heads speak of so long ago as frames do, and never of before the stream. */
+    private fun firstTold(): Int = maxOf(row(0), row(spec.lagFrames.toLong()))
 
     private fun row(frame: Long): Int = (frame - nextFrame).coerceIn(0, spec.chunkFrames.toLong()).toInt()
 }
