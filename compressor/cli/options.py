@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 # One definition for all commands: scripts rely on --json meaning the same everywhere.
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; words for people on stderr.")]
-
+KeepTargets = Annotated[
+    Path | None,
+    typer.Option(help="Folder for what the teacher says of each clip, so that it is heard once (train.crops=fixed)."),
+]
+KeepTargetsGb = Annotated[float, typer.Option(help="Most that --keep-targets may fill, in GB.")]
 
 RUNS, BUNDLES, PROFILES = Path("runs"), Path("bundles"), Path("profiles")
 

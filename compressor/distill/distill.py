@@ -5,6 +5,7 @@
 """
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -15,9 +16,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from speechpress.runtime.errors import SpeechpressError
+
 from ..data.batches import Batch, Batches
 from ..data.corpus import Corpus, open_corpus
 from ..data.heldout import heldout_waves, hold_out, left_out
+from ..lessons.told import KeptTeacher
 from ..models.checkpoint import parameters
 from ..models.costs import macs_per_s
 from ..models.describe import describe_encoder
@@ -53,6 +57,7 @@ class Setup:
     distiller: nn.Module
     optimizer: torch.optim.Optimizer
     quantized: QuantizedTraining | None = None
+    kept: KeptTeacher | None = None
 
     def loop(self, listen: OnEvent) -> Loop:
         """The training loop, at its first step."""
@@ -65,6 +70,7 @@ class Setup:
             train=self.job.recipe.train,
             draw_chunk=chunk_drawer(self.job),
             penalty=penalty_of(self.module, self.job.recipe),
+            kept=self.kept,
             before_step=self.quantized.at if self.quantized is not None else lambda step: None,
         )
         return Loop(trainer, listen)
@@ -104,6 +110,7 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
         distiller=distiller,
         optimizer=optimizer,
         quantized=quantized,
+        kept=keeping(job, teacher, options),
     )
 
 
@@ -132,6 +139,7 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     keep_freed_memory()
     # First what costs nothing: set_up loads a teacher and reads the corpus.
     check_folder(options)
+    check_keeping(recipe, options)
     made = set_up(recipe, options)
     listen = listen if made.fabric.is_global_zero else silent
     listen({"event": "plan", **describe(made)})
@@ -169,12 +177,15 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     # A run that was interrupted keeps its gates: only a finished student is cut.
     if finished:
         run.job = pruning.finish(run.job)
+    if made.kept is not None:
+        listen({"event": "kept", **made.kept.facts()})
     return run.end(loop, finished, made.corpus)
 
 
 def try_out(recipe: Recipe, options: RunOptions) -> dict[str, Any]:
     """A dry run: build everything, take one batch forward and backward, write nothing, and say what it takes."""
-    made = set_up(recipe, options)
+    # It writes nothing, so nothing is kept either.
+    made = set_up(recipe, replace(options, keep_targets=None))
     batch, loop = first_batch(made.batches), made.loop(silent)
     loss = float(loop.step(batch))
     # Also fails for a gradient that is no number, which the loss does not show.
@@ -211,6 +222,33 @@ def describe(made: Setup) -> dict[str, Any]:
         "device": str(made.fabric.device),
         "processes": made.fabric.world_size,
     }
+
+
+def check_keeping(recipe: Recipe, options: RunOptions) -> None:
+    """Raises SpeechpressError for a recipe with which what a teacher says of a clip differs from epoch to epoch."""
+    if options.keep_targets is None:
+        return
+    if recipe.match.mask_prob is not None:
+        raise SpeechpressError(
+            f"{recipe.where('match.mask_prob')}: with match.mask_prob the teacher hears other frames hidden at every "
+            "step, so its targets cannot be kept; leave out --keep-targets, or --set match.mask_prob=null"
+        )
+    if recipe.train.crops != "fixed":
+        raise SpeechpressError(
+            f"{recipe.where('train.crops', 'train')}: targets can be kept only where a clip is cropped alike in every "
+            "epoch; set train.crops to fixed"
+        )
+    if not 0 < options.keep_targets_gb < math.inf:
+        raise SpeechpressError(f"--keep-targets-gb {options.keep_targets_gb:g}: must be a size in GB, above 0")
+
+
+def keeping(job: Plan, teacher: Teacher, options: RunOptions) -> KeptTeacher | None:
+    """The folder of --keep-targets, opened; raises SpeechpressError when it belongs to something else."""
+    if options.keep_targets is None:
+        return None
+    kept = KeptTeacher(teacher, job.match.teacher_layers, options.keep_targets, options.keep_targets_gb)
+    job.notes.append("teacher: what it says of each clip is rounded to float16 and kept")
+    return kept
 
 
 def make_fabric(recipe: Recipe, options: RunOptions) -> Fabric:
@@ -263,7 +301,13 @@ def first_batch(batches: Batches) -> Batch:
 def make_batches(recipe: Recipe, train_part: Corpus, workers: int) -> Batches:
     train = recipe.train
     return Batches(
-        train_part.cuts, batch=train.batch, crop_s=train.crop_s, batch_s=train.batch_s, seed=train.seed, workers=workers
+        train_part.cuts,
+        batch=train.batch,
+        crop_s=train.crop_s,
+        batch_s=train.batch_s,
+        seed=train.seed,
+        workers=workers,
+        fixed_crops=train.crops == "fixed",
     )
 
 

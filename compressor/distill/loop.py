@@ -60,6 +60,8 @@ class Loop:
         """Train to the end (True) or until interrupted (False). `after_step` saves and validates when it is due."""
         fabric, train, progress = self.trainer.fabric, self.trainer.train, self.progress
         stream = batches.start(progress.step, fabric.global_rank, fabric.world_size)
+        if self.trainer.kept is not None:
+            stream = self.trainer.kept.ahead(stream)
         try:
             while progress.step < train.steps:
                 started = time.perf_counter()

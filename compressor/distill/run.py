@@ -18,6 +18,7 @@ from speechpress.runtime.parts import clear, entries
 
 from ..data.batches import Batches
 from ..data.corpus import Corpus
+from ..lessons.keep import DEFAULT_GB
 from ..models.checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder
 from ..models.costs import macs_per_s
 from ..models.describe import describe_encoder
@@ -46,6 +47,8 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     workers: int = 1
+    keep_targets: Path | None = None  # a folder for what the teacher says
+    keep_targets_gb: float = DEFAULT_GB
 
 
 @dataclass

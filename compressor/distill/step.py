@@ -21,6 +21,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from ..data.batches import Batch
+from ..lessons.told import KeptTeacher
 from ..models.encoder import Encoder
 from ..recipe.schema import Match, Train
 from ..teachers.load import Teacher
@@ -64,6 +65,7 @@ class Trainer:
         distiller: a `Distiller` in Fabric's wrapper.
         draw_chunk: step -> frames of the chunks that the student hears; None is the whole recording.
         penalty: is added to the loss.
+        kept: gives what the teacher says of a clip without hearing it again.
         before_step: is called with the number of each step, such as to round weights from one on.
     """
 
@@ -75,6 +77,7 @@ class Trainer:
     train: Train
     draw_chunk: Callable[[int], int | None] = lambda step: None
     penalty: Penalty | None = None
+    kept: KeptTeacher | None = None
     before_step: Callable[[int], None] = lambda step: None
 
 
@@ -123,7 +126,7 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
         waves = waves.to(fabric.device, non_blocking=True)  # (B, S)
         masked = hidden_frames(trainer, waves, micro, step)  # (B, T)
 
-        targets = teacher_targets(trainer.teacher, match, waves, masked)  # {layer: (B, T, E)}
+        targets = targets_of(trainer, batch, micro, waves, masked)  # {layer: (B, T, E)}
         with _gradients_stay_here(trainer, micro < rounds - 1):
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
             predictions, targets = align(predictions, targets)
@@ -146,6 +149,13 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
     return Taken(summed(fabric, loss), _tensor(norm), rows, sums)
+
+
+def targets_of(trainer: Trainer, batch: Batch, micro: int, waves: Tensor, masked: Tensor | None) -> dict[int, Tensor]:
+    """What the student is held against, {layer: (B, T, E)}, from what is kept of the batch where something is."""
+    if trainer.kept is not None:
+        return trainer.kept.targets(batch, micro, trainer.train.accumulate, waves.device)
+    return teacher_targets(trainer.teacher, trainer.match, waves, masked)
 
 
 def teacher_targets(teacher: Teacher, match: Match, waves: Tensor, masked: Tensor | None) -> dict[int, Tensor]:

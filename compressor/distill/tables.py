@@ -55,6 +55,13 @@ class RunView(BarView):
         if not self.live:
             self.screen.say(f"saved at step {event['step']}")
 
+    def _kept(self, event: dict[str, Any]) -> None:
+        damaged = f", {event['damaged']} damaged ones computed again" if event["damaged"] else ""
+        room = f", no room for {event['left_out']}" if event["left_out"] else ""
+        self.screen.say(
+            f"targets in {event['folder']}: {event['written']} written, {event['read']} read{damaged}{room}"
+        )
+
     def _end(self, event: dict[str, Any]) -> None:
         if event["finished"]:
             self.bar.update(self.task, completed=self.steps)

@@ -42,6 +42,9 @@ class Train:
     batch_s: float | None = key(None, above=0, high=1e6, doc="most seconds of audio per step; absent: no such limit")
     # 250,000 samples, as in DistilHuBERT's own recipe.
     crop_s: float = key(15.625, above=0, high=3600, doc="a longer recording is cut at random to this many seconds")
+    crops: str | None = key(
+        None, choices=("random", "fixed"), doc="drawn anew in every epoch, or once, so that targets can be kept"
+    )
     precision: str = key(
         "fp16", choices=("fp32", "bf16", "fp16"), doc="arithmetic of the forward passes on an accelerator"
     )
