@@ -20,7 +20,7 @@ from .eval import evaluate
 from .extract import extract
 from .failures import fail, refused
 from .head import head
-from .options import BUNDLES, RUNS, Json, KeepTargets, KeepTargetsGb, resume_words
+from .options import BUNDLES, RUNS, Json, KeepTargets, KeepTargetsGb, distill_settings, resume_words
 from .prune import prune
 from .quantize import quantize
 from .search import search
@@ -154,15 +154,8 @@ def distill(
     from ..teachers.hub_folder import check_at_hand
     from ..views.screen import Screen
 
-    settings = list(sets or [])
-    if teacher:
-        settings.append(f"teacher={teacher}")
-    if keep_targets:
-        settings.insert(0, "train.crops=fixed")  # in front: one of the user's own is then refused
-    if starter:
-        # In front, so that the user's own --set wins.
-        settings = at_hand.settings(teacher) + settings
-        data = data or [at_hand.SPEECH]
+    settings = distill_settings(sets or [], teacher, starter, keep_targets)
+    data = data or ([at_hand.SPEECH] if starter else None)
     if not data:
         raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
     loaded = load_recipe(recipe, settings)

@@ -98,8 +98,8 @@ class Batches:
     before.
 
     With `fixed_crops` a crop is drawn from (seed, id) alone, and is the same in every epoch. Its length may then not
-    depend on its company, so it is the longest that fits of a row of lengths, in steps of 8 % down from the longest crop
-    of all (about 4 % of the audio are lost), and only crops of equal length meet in a batch.
+    depend on its company, so it is the longest that fits of a row of lengths, in steps of 8 % down from the
+    longest crop of all (about 4 % of the audio are lost), and only crops of equal length meet in a batch.
 
     Attributes:
         skipped: recordings that turned out unreadable so far; their rows are missing from their batches.
