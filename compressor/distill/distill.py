@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..data.batches import Batch, Batches
 from ..data.corpus import Corpus, open_corpus
 from ..data.heldout import heldout_waves, hold_out, left_out
 from ..lessons.told import KeptTeacher
+from ..lessons.units import Centres, find_centres
 from ..models.checkpoint import parameters
 from ..models.costs import macs_per_s
 from ..models.describe import describe_encoder
@@ -71,6 +73,7 @@ class Setup:
             draw_chunk=chunk_drawer(self.job),
             penalty=penalty_of(self.module, self.job.recipe),
             kept=self.kept,
+            centres=self.job.centres,
             before_step=self.quantized.at if self.quantized is not None else lambda step: None,
         )
         return Loop(trainer, listen)
@@ -91,6 +94,7 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
     batches = make_batches(recipe, train_part, options.workers)
     if job.statistics_missing:
         measure_statistics(job, batches)
+    job.centres = centres_for(job, batches, options, fabric)
     # Gates start from random noise: it must not depend on what plan() has drawn before.
     fabric.seed_everything(recipe.train.seed, verbose=False)
     teacher = teacher.to(fabric.device)
@@ -146,6 +150,8 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     waves = heldout_waves(made.valid_part, recipe.train.crop_s)
     # With another recipe, teacher or corpus a resumed run would be made of two halves.
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
+    if made.job.centres is not None:
+        identity["clusters"] = made.job.centres.hashes()
     run = Run(
         out=options.out,
         recipe=recipe,
@@ -224,6 +230,27 @@ def describe(made: Setup) -> dict[str, Any]:
     }
 
 
+def centres_for(job: Plan, batches: Batches, options: RunOptions, fabric: Fabric) -> Centres | None:
+    """The clusters that the recipe asks for: found on training speech, or those that a resumed run was begun with."""
+    asked = job.match.clusters
+    if asked is None:
+        return None
+    if options.resume:
+        return Centres.load(options.out)
+    found = None
+    if fabric.is_global_zero:
+        with closing(batches.start(0)) as stream:
+            found = find_centres(job.recipe, asked, job.teacher, stream, fabric.device)
+    # From one process: others might round differently, and would have other units.
+    found = fabric.broadcast(found)
+    assert found is not None
+    job.notes.append(
+        f"units: {asked.count} clusters of teacher layer {', '.join(map(str, asked.layers))}, found on "
+        f"{found.heard_s / 60:.1f} minutes of the training speech"
+    )
+    return found
+
+
 def check_keeping(recipe: Recipe, options: RunOptions) -> None:
     """Raises SpeechpressError for a recipe with which what a teacher says of a clip differs from epoch to epoch."""
     if options.keep_targets is None:
@@ -246,7 +273,7 @@ def keeping(job: Plan, teacher: Teacher, options: RunOptions) -> KeptTeacher | N
     """The folder of --keep-targets, opened; raises SpeechpressError when it belongs to something else."""
     if options.keep_targets is None:
         return None
-    kept = KeptTeacher(teacher, job.match.teacher_layers, options.keep_targets, options.keep_targets_gb)
+    kept = KeptTeacher(teacher, job.match.teacher_layers, options.keep_targets, options.keep_targets_gb, job.centres)
     job.notes.append("teacher: what it says of each clip is rounded to float16 and kept")
     return kept
 

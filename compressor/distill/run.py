@@ -34,7 +34,7 @@ from .plan import Plan
 from .qat import QuantizedTraining
 from .resume import load_state, save_state
 from .step import Distiller
-from .validation import validate
+from .validation import validate, validate_units
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ class Run:
             clear(self.out.parent)
             write_text(self.out / "recipe.yaml", self.recipe.text())
             self.log.restart(at_step=-1)
+            if self.job.centres is not None:
+                self.job.centres.save(self.out)
         self.validate(loop, "start")
 
     def restore(self, loop: Loop) -> None:
@@ -146,6 +148,9 @@ class Run:
                 smallest, _ = self.recipe.streaming.chunk_range(config)
                 self.valid["chunk_ms"] = config.stream_spec(smallest).chunk_ms
                 event["chunked"] = self.valid[f"{name}_chunked"] = measure(smallest)
+            if self.job.centres is not None:
+                told = validate_units(self.module, self.job.teacher, self.job.centres, self.waves)
+                self.valid.setdefault("units", {})[name] = event["units"] = told
             self.hear(event)
         # Every process returns the card, and with it these figures.
         self.valid = self.fabric.broadcast(self.valid)
@@ -166,6 +171,8 @@ class Run:
             with filled(self.out, SEAL) as part:
                 save_encoder(part, self.job.student)
                 save_heads(part, self.job.heads)
+                if self.job.centres is not None:
+                    self.job.centres.save(part, self.job.units)
                 if self.quantized is not None:
                     save_quantization(part, self.quantized.learned())
                 write_json(part / CARD, card)

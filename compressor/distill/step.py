@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..data.batches import Batch
 from ..lessons.told import KeptTeacher
+from ..lessons.units import Centres, UnitHeads, layers_in, unit_sums
 from ..models.encoder import Encoder
 from ..recipe.schema import Match, Train
 from ..teachers.load import Teacher
@@ -35,18 +36,20 @@ MASK_LENGTH = 10  # frames, HuBERT's
 class Distiller(nn.Module):
     """Student and heads as one module, so that the forward pass goes through DDP's wrapper."""
 
-    def __init__(self, encoder: Encoder, heads: Heads) -> None:
+    def __init__(self, encoder: Encoder, heads: Heads, units: UnitHeads | None = None) -> None:
         super().__init__()
-        self.encoder, self.heads = encoder, heads
+        self.encoder, self.heads, self.units = encoder, heads, units
 
     def forward(
         self, waves: Tensor, chunk_frames: int | None = None, masked: Tensor | None = None
     ) -> dict[int, Tensor]:
         """(B, S) -> predictions {teacher layer: (B, T, E)}, as if the audio came in chunks, if given.
 
-        `masked` (B, frames of the front end) is True on frames that are hidden.
+        `masked` (B, frames of the front end) is True on frames that are hidden. With heads of units also their scores,
+        {~layer: (B, T, K)}.
         """
-        return self.heads(self.encoder.hidden_states(waves, chunk_frames=chunk_frames, masked=masked))
+        states = self.encoder.hidden_states(waves, chunk_frames=chunk_frames, masked=masked)
+        return self.heads(states) if self.units is None else {**self.heads(states), **self.units(states[-1])}
 
 
 class Penalty(Protocol):
@@ -65,6 +68,7 @@ class Trainer:
         distiller: a `Distiller` in Fabric's wrapper.
         draw_chunk: step -> frames of the chunks that the student hears; None is the whole recording.
         penalty: is added to the loss.
+        centres: of the teacher's clusters, whose units the student tells.
         kept: gives what the teacher says of a clip without hearing it again.
         before_step: is called with the number of each step, such as to round weights from one on.
     """
@@ -78,6 +82,7 @@ class Trainer:
     draw_chunk: Callable[[int], int | None] = lambda step: None
     penalty: Penalty | None = None
     kept: KeptTeacher | None = None
+    centres: Centres | None = None
     before_step: Callable[[int], None] = lambda step: None
 
 
@@ -130,17 +135,21 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
         with _gradients_stay_here(trainer, micro < rounds - 1):
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
             predictions, targets = align(predictions, targets)
-            total, parts = loss_sums(predictions, targets, match)
+            layers = layers_in(targets)
+            total, parts = loss_sums(predictions, layers, match)
             # After align: both have the frames that they share.
-            frames = next(iter(targets.values())).shape[1]
+            frames, total = next(iter(targets.values())).shape[1], total / max(1, len(layers))
+            if match.clusters is not None:
+                more, also = unit_sums(predictions, targets, match.clusters, masked)
+                total, parts = total + more, {**parts, **also}
             # A batch that nobody could read has 0 rows; 0 / 1 stays a number, and its gradient none.
-            share = total / (rows.clamp(min=1) * frames * len(targets)) * float(heard)
+            share = total / (rows.clamp(min=1) * frames) * float(heard)
             # Once a step, not once a micro-batch.
             penalty = 0.0 if trainer.penalty is None else trainer.penalty(step) / rounds
             fabric.backward(share * fabric.world_size + penalty)  # DDP takes the mean over processes
         loss = loss + share.detach()
         if heard:
-            sums.add(total.detach() / len(targets), frames * len(waves), _stacked(parts))
+            sums.add(total.detach(), frames * len(waves), _stacked(parts))
 
     # Without a limit the norm is still wanted: it is how gradients that are no numbers are noticed.
     norm = fabric.clip_gradients(
@@ -155,16 +164,24 @@ def targets_of(trainer: Trainer, batch: Batch, micro: int, waves: Tensor, masked
     """What the student is held against, {layer: (B, T, E)}, from what is kept of the batch where something is."""
     if trainer.kept is not None:
         return trainer.kept.targets(batch, micro, trainer.train.accumulate, waves.device)
-    return teacher_targets(trainer.teacher, trainer.match, waves, masked)
+    return teacher_targets(trainer.teacher, trainer.match, waves, masked, trainer.centres)
 
 
-def teacher_targets(teacher: Teacher, match: Match, waves: Tensor, masked: Tensor | None) -> dict[int, Tensor]:
-    """What the student is held against, {layer: (B, T, E)}; see `masking` for what `masked` (B, T) does to it."""
-    plain = teacher.hidden_states(waves, layers=match.teacher_layers)
-    if masked is None:
-        return plain
+def teacher_targets(
+    teacher: Teacher, match: Match, waves: Tensor, masked: Tensor | None, centres: Centres | None = None
+) -> dict[int, Tensor]:
+    """What the student is held against, {layer: (B, T, E)}; see `masking` for what `masked` (B, T) does to it.
+
+    With `centres` also units, {~layer: (B, T)}, of the teacher that heard everything.
+    """
+    clustered = () if centres is None else centres.layers
+    heard = teacher.hidden_states(waves, layers=(*match.teacher_layers, *clustered))
+    units = {} if centres is None else centres.units(heard)
+    plain = {layer: heard[layer] for layer in sorted(set(match.teacher_layers))}
+    if masked is None or not plain:
+        return plain | units
     hidden = teacher.hidden_states(waves, layers=match.teacher_layers, masked=masked)
-    return masked_targets(plain, hidden, masked)
+    return masked_targets(plain, hidden, masked) | units
 
 
 def hidden_frames(trainer: Trainer, waves: Tensor, micro: int, step: int) -> Tensor | None:

@@ -6,6 +6,7 @@ Shapes: B batch, S samples, T frames, D width.
 import torch
 from torch import Tensor, nn
 
+from ..lessons.units import Centres
 from ..teachers.load import Teacher
 from .objectives import l1_and_cosine_sums
 
@@ -29,6 +30,8 @@ def validate(
     Where nothing projects the student onto the teacher's width, they are those of the Gram matrices' rows.
     The teacher always hears the whole clip; the student hears it in chunks, if their size is given.
     """
+    if not layers:
+        return {}  # clusters alone, see validate_units
     training = distiller.training
     distiller.eval()
     sums, frames = dict.fromkeys(layers, torch.zeros(2)), 0
@@ -42,3 +45,22 @@ def validate(
     distiller.train(training)
     means = {layer: (total / max(frames, 1)).tolist() for layer, total in sums.items()}
     return {str(layer): {"cosine": cosine, "l1": l1} for layer, (l1, cosine) in means.items()}
+
+
+@torch.no_grad()
+def validate_units(
+    distiller: nn.Module, teacher: Teacher, centres: Centres, waves: list[Tensor], chunk_frames: int | None = None
+) -> dict[str, dict[str, float]]:
+    """How often the student tells the unit of a frame of held-out clips, each (1, S): {layer: {"accuracy"}}."""
+    training = distiller.training
+    distiller.eval()
+    right, frames = dict.fromkeys(centres.layers, 0.0), 0
+    device = next(distiller.parameters()).device
+    for wave in (wave.to(device) for wave in waves):
+        units = centres.units(teacher.hidden_states(wave, layers=centres.layers))
+        predictions, units = align(distiller(wave, chunk_frames), units)
+        frames += next(iter(units.values())).shape[1]
+        for layer in centres.layers:
+            right[layer] += float((predictions[~layer].argmax(-1) == units[~layer]).sum())
+    distiller.train(training)
+    return {str(layer): {"accuracy": count / max(frames, 1)} for layer, count in right.items()}

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..data.batches import Batch
 from ..teachers.load import Teacher
 from .keep import Shelf, key_of
+from .units import Centres
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +38,14 @@ class _Rows:
     Attributes:
         keys: what each row is found by.
         states: (N, B, T, E) float16.
+        units: (U, B, T), of the clustered layers; two bytes each on disk.
         have: which rows of `states` are filled.
         exact: rows with values beyond float16, (N, T, E) float32 each.
     """
 
     keys: list[bytes]
     states: Tensor
+    units: Tensor
     have: list[bool]
     exact: dict[int, Tensor]
 
@@ -50,10 +53,13 @@ class _Rows:
 class KeptTeacher:
     """Gives the targets of `layers` for batches: from the folder where it has them, else from the teacher."""
 
-    def __init__(self, teacher: Teacher, layers: Sequence[int], folder: Path, limit_gb: float) -> None:
+    def __init__(
+        self, teacher: Teacher, layers: Sequence[int], folder: Path, limit_gb: float, centres: Centres | None = None
+    ) -> None:
         """Raises SpeechpressError when the folder holds those of another teacher or of other layers."""
         self.teacher, self.layers = teacher, tuple(sorted(set(layers)))
-        self.shelf = Shelf(folder, binding(teacher, self.layers), limit_gb)
+        self.centres = Centres({}) if centres is None else centres
+        self.shelf = Shelf(folder, binding(teacher, self.layers, self.centres), limit_gb)
         self._current: tuple[Batch, _Rows] | None = None
 
     def ahead(self, stream: Generator[Batch, None, None]) -> Generator[Batch, None, None]:
@@ -74,11 +80,12 @@ class KeptTeacher:
             stream.close()
 
     def targets(self, batch: Batch, micro: int, rounds: int, device: torch.device) -> dict[int, Tensor]:
-        """{layer: (B, T, E)} float32 for the rows micro, micro + rounds, ... of a batch."""
+        """{layer: (B, T, E)} float32, and {~layer: (B, T)} of units, for rows micro, micro + rounds, ... of a batch."""
         if micro >= len(batch.waves):
             # Where there is no row, the step goes through one of zeros that does not count.
             zeros = torch.zeros(1, batch.waves.shape[1], device=device)
-            return self.teacher.hidden_states(zeros, layers=self.layers)
+            said = self.teacher.hidden_states(zeros, layers=(*self.layers, *self.centres.layers))
+            return {layer: said[layer] for layer in self.layers} | self.centres.units(said)
         rows = self._rows(batch)
         wanted = range(micro, len(batch.waves), rounds)
         for number in wanted:
@@ -88,7 +95,9 @@ class KeptTeacher:
         for place, number in enumerate(wanted):
             if number in rows.exact:
                 states[:, place] = rows.exact[number]
-        return dict(zip(self.layers, states, strict=True))
+        units = rows.units[:, micro::rounds].to(device, non_blocking=True)
+        keys = (*self.layers, *(~layer for layer in self.centres.layers))
+        return dict(zip(keys, (*states, *units), strict=True))
 
     def facts(self) -> dict[str, Any]:
         """What was kept and read, for the log and the card."""
@@ -111,14 +120,16 @@ class KeptTeacher:
     def _empty(self, batch: Batch) -> _Rows:
         count, frames = len(batch.waves), int(self.teacher.frames(batch.waves.shape[1]))
         shape = (len(self.layers), count, frames, self.teacher.card.width)
-        return _Rows([b""] * count, torch.empty(shape, dtype=torch.float16), [False] * count, {})
+        units = torch.empty((len(self.centres.layers), count, frames), dtype=torch.long)
+        return _Rows([b""] * count, torch.empty(shape, dtype=torch.float16), units, [False] * count, {})
 
     def _fill(self, batch: Batch, rows: _Rows, number: int) -> None:
         rows.keys[number] = key_of(batch.waves[number].numpy())
-        place = rows.states[:, number]
-        found = self.shelf.read(rows.keys[number], 2 * place.numel())
+        states, units = rows.states[:, number].numpy(), rows.units[:, number].numpy()
+        found = self.shelf.read(rows.keys[number], 2 * (states.size + units.size))
         if found is not None:
-            place.copy_(torch.from_numpy(np.frombuffer(found, np.float16).reshape(place.shape).copy()))
+            states[:] = np.frombuffer(found, np.float16, states.size).reshape(states.shape)
+            units[:] = np.frombuffer(found, np.uint16, units.size, 2 * states.size).reshape(units.shape)
             rows.have[number] = True
 
     def _hear(self, batch: Batch, rows: _Rows, number: int, device: torch.device) -> None:
@@ -127,18 +138,24 @@ class KeptTeacher:
         self._fill(batch, rows, number)
         if rows.have[number]:
             return
-        said = self.teacher.hidden_states(batch.waves[number : number + 1].to(device), layers=self.layers)
-        states = torch.cat([said[layer] for layer in self.layers]).float()  # (N, T, E)
+        wave = batch.waves[number : number + 1].to(device)
+        said = self.teacher.hidden_states(wave, layers=(*self.layers, *self.centres.layers))
+        for place, units in enumerate(self.centres.units(said).values()):
+            rows.units[place, number] = units[0].cpu()
+        states = rows.states[:, number].float().to(device)  # (N, T, E)
+        for place, layer in enumerate(self.layers):
+            states[place] = said[layer][0]
         rounded = states.half().cpu()
         if not rounded.isfinite().all():
             rows.exact[number] = states
             return
         rows.states[:, number] = rounded
         rows.have[number] = True
-        self.shelf.write(rows.keys[number], rounded.numpy().tobytes())
+        units = rows.units[:, number].numpy().astype(np.uint16)
+        self.shelf.write(rows.keys[number], rounded.numpy().tobytes() + units.tobytes())
 
 
-def binding(teacher: Teacher, layers: Sequence[int]) -> dict[str, Any]:
+def binding(teacher: Teacher, layers: Sequence[int], centres: Centres) -> dict[str, Any]:
     """What a folder of targets is bound to: all that decides what this teacher says of a clip."""
     card = teacher.card
     names = ("family", "depth", "width", "normalize_input", "input_norm_eps", "hop_samples", "parameters")
@@ -148,6 +165,7 @@ def binding(teacher: Teacher, layers: Sequence[int]) -> dict[str, Any]:
         # Of equal weights, another number of attention heads or another norm is another teacher.
         "encoder": card.encoder.to_dict() if card.encoder else None,
         "layers": list(layers),
+        "units": centres.hashes(),
         "computed_in": f"float32, matmul {torch.get_float32_matmul_precision()}",
         "kept_in": "float16",
     }

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from ..models.config import SAMPLE_RATE, EncoderConfig
+from .clusters import Clusters
 from .strict_yaml import key
 
 
@@ -212,6 +213,7 @@ class Match:
     )
     mask_prob: float | None = key(None, above=0, high=1, doc="masking distillation: share of frames to hide")
     mask_length: int | None = key(None, low=1, high=1000, doc="mean frames of a hidden span")
+    clusters: Clusters | None = None
 
     @property
     def teacher_layers(self) -> tuple[int, ...]:
