@@ -135,13 +135,9 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
         with _gradients_stay_here(trainer, micro < rounds - 1):
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
             predictions, targets = align(predictions, targets)
-            layers = layers_in(targets)
-            total, parts = loss_sums(predictions, layers, match)
+            total, parts = summed_loss(predictions, targets, match, masked)
             # After align: both have the frames that they share.
-            frames, total = next(iter(targets.values())).shape[1], total / max(1, len(layers))
-            if match.clusters is not None:
-                more, also = unit_sums(predictions, targets, match.clusters, masked)
-                total, parts = total + more, {**parts, **also}
+            frames = next(iter(targets.values())).shape[1]
             # A batch that nobody could read has 0 rows; 0 / 1 stays a number, and its gradient none.
             share = total / (rows.clamp(min=1) * frames) * float(heard)
             # Once a step, not once a micro-batch.
@@ -158,6 +154,22 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
     return Taken(summed(fabric, loss), _tensor(norm), rows, sums)
+
+
+def summed_loss(
+    predictions: dict[int, Tensor], targets: dict[int, Tensor], match: Match, masked: Tensor | None = None
+) -> tuple[Tensor, Parts]:
+    """Sum over frames of the loss: the mean over matched layers, and what units add; per key its two sums for the log.
+
+    `masked` (B, T) is True on frames that are hidden from the student.
+    """
+    layers = layers_in(targets)
+    total, parts = loss_sums(predictions, layers, match)
+    total = total / max(1, len(layers))
+    if match.clusters is None:
+        return total, parts
+    more, also = unit_sums(predictions, targets, match.clusters, masked)
+    return total.to(more.device) + more, {**parts, **also}
 
 
 def targets_of(trainer: Trainer, batch: Batch, micro: int, waves: Tensor, masked: Tensor | None) -> dict[int, Tensor]:
