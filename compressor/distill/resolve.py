@@ -58,7 +58,8 @@ def resolve_match(recipe: Recipe, teacher_depth: int) -> tuple[Match, list[str]]
         return replace(match, depth=teacher_depth), []
     asked, clustered = match.clusters, tuple[int, ...]()
     if asked is not None:
-        clustered = tuple(dict.fromkeys(_same_fraction(layer, match.depth, teacher_depth) for layer in asked.layers))
+        moved = [_same_fraction(layer, match.depth, teacher_depth) for layer in asked.layers]
+        clustered = tuple(dict.fromkeys(moved))
         match = replace(match, clusters=replace(asked, layers=clustered))
     taken = tuple(_same_fraction(layer, match.depth, teacher_depth) for layer in meant)
     notes = [f"match: layers {_list(meant)} of {match.depth} -> {_list(taken)} of {teacher_depth}"] if meant else []
