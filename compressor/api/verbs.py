@@ -36,6 +36,8 @@ def distill(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    keep_targets: PathLike | None = None,
+    keep_targets_gb: float = 20.0,
     on_event: OnEvent = silent,
 ) -> dict[str, Any]:
     """Train a student and write its checkpoint folder.
@@ -49,6 +51,9 @@ def distill(
         device: auto, cpu, cuda or mps.
         resume: go on with an interrupted run in `out`.
         overwrite: replace the run in `out`.
+        keep_targets: folder for what the teacher says of each clip, so that it is heard once; sets train.crops to
+            fixed, which a `Recipe` must have.
+        keep_targets_gb: the most that it may fill.
         on_event: hears the run's events.
 
     Raises SpeechpressError for bad input, a folder in use, or a run that was interrupted.
@@ -67,8 +72,11 @@ def distill(
             raise SpeechpressError("teacher and changes are for a recipe's name or file; change the Recipe itself")
         loaded = recipe
     else:
-        loaded = load_recipe(str(recipe), settings)
-    options = RunOptions(paths_of(data), Path(out), device, resume, overwrite)
+        loaded = load_recipe(str(recipe), [*(["train.crops=fixed"] if keep_targets else []), *settings])
+    kept = None if keep_targets is None else Path(keep_targets)
+    options = RunOptions(
+        paths_of(data), Path(out), device, resume, overwrite, keep_targets=kept, keep_targets_gb=keep_targets_gb
+    )
     outcome = distill_in_stages(loaded, options, on_event)
     # An error and not a result: a caller that goes on would take half a training for a whole one.
     if not outcome.finished:

@@ -20,7 +20,7 @@ from .eval import evaluate
 from .extract import extract
 from .failures import fail, refused
 from .head import head
-from .options import BUNDLES, RUNS, Json, resume_words
+from .options import BUNDLES, RUNS, Json, KeepTargets, KeepTargetsGb, distill_settings, resume_words
 from .prune import prune
 from .quantize import quantize
 from .search import search
@@ -141,6 +141,8 @@ def distill(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the newest one).")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    keep_targets: KeepTargets = None,
+    keep_targets_gb: KeepTargetsGb = 20.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build, touch one batch, write nothing.")] = False,
     json: Json = False,
 ) -> None:
@@ -152,13 +154,8 @@ def distill(
     from ..teachers.hub_folder import check_at_hand
     from ..views.screen import Screen
 
-    settings = list(sets or [])
-    if teacher:
-        settings.append(f"teacher={teacher}")
-    if starter:
-        # In front, so that the user's own --set wins.
-        settings = at_hand.settings(teacher) + settings
-        data = data or [at_hand.SPEECH]
+    settings = distill_settings(sets or [], teacher, starter, keep_targets)
+    data = data or ([at_hand.SPEECH] if starter else None)
     if not data:
         raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
     loaded = load_recipe(recipe, settings)
@@ -170,7 +167,7 @@ def distill(
     from ..distill.run import RunOptions
     from ..distill.stages import distill_in_stages
 
-    options = RunOptions(tuple(data), folder, device, resume, overwrite)
+    options = RunOptions(tuple(data), folder, device, resume, overwrite, 1, keep_targets, keep_targets_gb)
     if dry_run:
         document = try_out(loaded, options)
         return screen.result(document, dry_run_table(document))

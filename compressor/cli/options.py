@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
 
 # One definition for all commands: scripts rely on --json meaning the same everywhere.
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; words for people on stderr.")]
-
+KeepTargets = Annotated[
+    Path | None,
+    typer.Option(help="Folder for what the teacher says of each clip, so that it is heard once (train.crops=fixed)."),
+]
+KeepTargetsGb = Annotated[float, typer.Option(help="Most that --keep-targets may fill, in GB.")]
 
 RUNS, BUNDLES, PROFILES = Path("runs"), Path("bundles"), Path("profiles")
 
@@ -25,6 +30,16 @@ def resume_words(out: Path) -> str:
     # A folder that was chosen for the user is not in the words yet.
     named = [] if any(word == "--out" or word.startswith("--out=") for word in words) else ["--out", str(out)]
     return shlex.join([*words, *named, "--resume"])
+
+
+def distill_settings(sets: Sequence[str], teacher: str | None, starter: bool, keep_targets: Path | None) -> list[str]:
+    """The changes to a recipe that the options of `compress distill` stand for; the user's own --set wins."""
+    from .. import starter as at_hand
+
+    # What cannot be kept is refused later, so that a --set against it is not overruled in silence.
+    kept = ["train.crops=fixed"] if keep_targets else []
+    named = [f"teacher={teacher}"] if teacher else []
+    return [*(at_hand.settings(teacher) if starter else []), *kept, *sets, *named]
 
 
 BUNDLES = Path("bundles")

@@ -3,6 +3,7 @@
 Milliseconds and bytes are null where there is no limit, or nothing is known before a teacher is loaded.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
             "pairs": [list(pair) for pair in match.pairs],
             "terms": match.terms,
             "weights": list(match.weights),
+            "clusters": None if match.clusters is None else asdict(match.clusters),
         },
         "recipe": recipe.to_dict(),
         "notes": [*notes, *more, *said],
@@ -105,6 +107,8 @@ def training_parts(match: Match, config: EncoderConfig, teacher_width: int, fact
     """What is dropped after training: the prediction heads together, or each projection of a hidden state."""
     upsamples = match.upsample == "conv" and factor > 1
     up = costs.upsample_part(config, factor) if upsamples else costs.Part()
+    if not match.teacher_layers:
+        return []
     if match.style == "heads":
         return [up + costs.Part(costs.head_parameters(config.width, teacher_width, len(match.layers)))]
     # Relations between frames have the same size whatever the width, so they need no projection.

@@ -129,7 +129,13 @@ def _recipe_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     teacher, match, train = info["teacher"], info["match"], info["recipe"]["train"]
     rows = _published_rows(info["published"]) if info["published"] else []
     rows += [("teacher", teacher["source"]), *(_teacher_rows(teacher) if "parameters" in teacher else [])]
-    if match["style"] == "heads":
+    if match["clusters"]:
+        asked = match["clusters"]
+        words = f"{asked['count']} clusters of teacher layer {_join(asked['layers'])}, weight {asked['weight']:g}"
+        rows.append(("units", f"{words}, told by the last layer"))
+    if not match["layers"] and not match["pairs"]:
+        rows.append(("matched", "no layers"))
+    elif match["style"] == "heads":
         heads = millions(info["training_only_parameters"])
         rows.append(("matched", f"teacher layers {_join(match['layers'])}; heads of {heads} parameters, dropped later"))
     else:
@@ -137,7 +143,10 @@ def _recipe_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
         only = info["training_only_parameters"]
         heads = f"projections of {millions(only)} parameters, dropped later" if only else "no heads"
         rows.append(("matched", f"student -> teacher layer {pairs}; {heads}"))
-    rows.append(("by", ", ".join(f"{weight:g} x {OBJECTIVES[name].words}" for name, weight in match["terms"].items())))
+    if match["layers"] or match["pairs"]:
+        rows.append(
+            ("by", ", ".join(f"{weight:g} x {OBJECTIVES[name].words}" for name, weight in match["terms"].items()))
+        )
     if hear := info["recipe"].get("hear"):
         rows.append(("student hears", hear_words(hear)))
     batch = f"{train['batch']} x up to {train['crop_s']:g} s"

@@ -44,6 +44,8 @@ Result = TypeVar("Result")
 HOP_SAMPLES = 320
 OVERLAP_SAMPLES = 80  # 320 k + 80 samples make exactly k frames with a receptive field of 400 and a hop of 320
 _BLUR = 0.01
+# Of crops that are fixed: each class of lengths is this much longer than the one below it.
+_STEP, _STEP_SPREAD = 1.08, 1.04
 _SPREAD = 1.25  # a batch ends where the next recording is this much longer than its shortest
 _FAILED_BATCHES = 3
 
@@ -95,6 +97,10 @@ class Batches:
     and crops are drawn from (seed, epoch, id) alone: they depend neither on the order of the cuts nor on what was read
     before.
 
+    With `fixed_crops` a crop is drawn from (seed, id) alone, and is the same in every epoch. Its length may then not
+    depend on its company, so it is the longest that fits of a row of lengths, in steps of 8 % down from the
+    longest crop of all (about 4 % of the audio are lost), and only crops of equal length meet in a batch.
+
     Attributes:
         skipped: recordings that turned out unreadable so far; their rows are missing from their batches.
     """
@@ -107,6 +113,7 @@ class Batches:
         batch_s: float | None = None,
         seed: int = 0,
         workers: int = 2,
+        fixed_crops: bool = False,
     ) -> None:
         """Plan batches of at most `batch` rows and `batch_s` seconds; `workers` threads decode ahead (0: none).
 
@@ -119,7 +126,7 @@ class Batches:
                 f"training batches of {batch} rows, crops of {crop_s} s and at most {batch_s} s in all cannot be made: "
                 f"at least 1 row of {MIN_DURATION_S} s is needed (train.batch, train.crop_s, train.batch_s)"
             )
-        self.batch, self.seed, self.workers = batch, seed, workers
+        self.batch, self.seed, self.workers, self.fixed_crops = batch, seed, workers, fixed_crops
         self.crop_samples = whole_frames(int(longest_s * SAMPLE_RATE))
         self.batch_samples = int(batch_s * SAMPLE_RATE) if batch_s else batch * self.crop_samples
         pieces = [piece for cut in cuts for piece in self._pieces(cut)]
@@ -128,6 +135,8 @@ class Batches:
         if not self.pieces:
             raise SpeechpressError("there is no audio to train on")
         self._lengths = np.array([min(piece.samples, self.crop_samples) for piece in self.pieces])
+        if fixed_crops:
+            self._lengths = rounded_down(self._lengths)
         self._digests = np.array([_digest(piece.id) for piece in self.pieces], dtype=np.uint64)
         self.skipped: list[Skipped] = []
         # On the instance: a cache on the method would keep every Batches alive. Two, as reading ahead crosses epochs.
@@ -177,11 +186,11 @@ class Batches:
         keys = self._lengths * (1 + _BLUR * (2 * self._draw(epoch, "company", self._digests) - 1))
         order = np.argsort(keys, kind="stable")
         lengths, keys = self._lengths[order], keys[order]
-        plan, begin = [], 0
+        plan, begin, spread = [], 0, _STEP_SPREAD if self.fixed_crops else _SPREAD
         while begin < len(order):
             samples = whole_frames(int(lengths[begin]))
             rows = min(self.batch, max(1, self.batch_samples // samples))
-            end = min(begin + rows, int(np.searchsorted(keys, _SPREAD * keys[begin], side="right")))
+            end = min(begin + rows, int(np.searchsorted(keys, spread * keys[begin], side="right")))
             # By the blurred order the first of a batch need not be its shortest.
             plan.append(_Planned(order[begin:end], whole_frames(int(lengths[begin:end].min()))))
             begin = end
@@ -191,7 +200,7 @@ class Batches:
 
     def _read(self, planned: _Planned, epoch: int, rank: int, world: int) -> _Read:
         rows = planned.rows[rank::world]
-        shifts = self._draw(epoch, "crop", self._digests[rows])
+        shifts = self._draw(0 if self.fixed_crops else epoch, "crop", self._digests[rows])
         parts = []
         for row, shift in zip(rows, shifts, strict=True):
             piece = self.pieces[row]
@@ -216,6 +225,15 @@ class Batches:
 def whole_frames(samples: int) -> int:
     """The longest length of at most `samples` that ends with a whole frame: a multiple of 320 samples, and 80."""
     return (samples - OVERLAP_SAMPLES) // HOP_SAMPLES * HOP_SAMPLES + OVERLAP_SAMPLES
+
+
+def rounded_down(samples: np.ndarray) -> np.ndarray:
+    """Each length as the longest of the lengths that fixed crops may have, counted down from the longest given."""
+    steps = [(int(samples.max()) - OVERLAP_SAMPLES) // HOP_SAMPLES]
+    while steps[-1] > 1:
+        steps.append(int(steps[-1] / _STEP))
+    lengths = HOP_SAMPLES * np.array(steps[::-1]) + OVERLAP_SAMPLES
+    return lengths[np.searchsorted(lengths, samples, side="right") - 1]
 
 
 def _read_rows(parts: list[tuple[Cut, str, int]], samples: int) -> _Read:

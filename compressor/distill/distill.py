@@ -18,6 +18,7 @@ from torch import nn
 from ..data.batches import Batch, Batches
 from ..data.corpus import Corpus, open_corpus
 from ..data.heldout import heldout_waves, hold_out, left_out
+from ..lessons.told import KeptTeacher
 from ..models.checkpoint import parameters
 from ..models.costs import macs_per_s
 from ..models.describe import describe_encoder
@@ -33,7 +34,7 @@ from .plan import Plan, plan
 from .process import Interrupt, keep_freed_memory
 from .pruning import make_distiller, optimizer_of, penalty_of, pruning_of
 from .qat import QuantizedTraining
-from .run import Outcome, Run, RunOptions, check_folder, summary
+from .run import Outcome, Run, RunOptions, centres_for, check_folder, check_keeping, keeping, summary
 from .standardise import Standard
 from .step import Distiller, Trainer, rescale_heads
 
@@ -56,6 +57,7 @@ class Setup:
     optimizer: torch.optim.Optimizer
     quantized: QuantizedTraining | None = None
     hearing: Hearing | None = None
+    kept: KeptTeacher | None = None
 
     def loop(self, listen: OnEvent) -> Loop:
         """The training loop, at its first step."""
@@ -68,6 +70,8 @@ class Setup:
             train=self.job.recipe.train,
             draw_chunk=chunk_drawer(self.job),
             penalty=penalty_of(self.module, self.job.recipe),
+            kept=self.kept,
+            centres=self.job.centres,
             before_step=self.quantized.at if self.quantized is not None else lambda step: None,
             hearing=self.hearing,
             standard=self.module.standard,
@@ -91,6 +95,7 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
     batches = make_batches(recipe, train_part, options.workers)
     if job.statistics_missing:
         measure_statistics(job, batches)
+    job.centres = centres_for(job, batches, options, fabric)
     # Gates start from random noise: it must not depend on what plan() has drawn before.
     fabric.seed_everything(recipe.train.seed, verbose=False)
     teacher = teacher.to(fabric.device)
@@ -113,6 +118,7 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
         optimizer=optimizer,
         quantized=quantized,
         hearing=student_hearing(job, train_part, fabric),
+        kept=keeping(job, teacher, options),
     )
 
 
@@ -163,12 +169,15 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     keep_freed_memory()
     # First what costs nothing: set_up loads a teacher and reads the corpus.
     check_folder(options)
+    check_keeping(recipe, options)
     made = set_up(recipe, options)
     listen = listen if made.fabric.is_global_zero else silent
     listen({"event": "plan", **describe(made)})
     waves = heldout_waves(made.valid_part, recipe.train.crop_s)
     # With another recipe, teacher or corpus a resumed run would be made of two halves.
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
+    if made.job.centres is not None:
+        identity["clusters"] = made.job.centres.hashes()
     run = Run(
         out=options.out,
         recipe=recipe,
@@ -200,12 +209,15 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     # A run that was interrupted keeps its gates: only a finished student is cut.
     if finished:
         run.job = pruning.finish(run.job)
+    if made.kept is not None:
+        listen({"event": "kept", **made.kept.facts()})
     return run.end(loop, finished, made.corpus)
 
 
 def try_out(recipe: Recipe, options: RunOptions) -> dict[str, Any]:
     """A dry run: build everything, take one batch forward and backward, write nothing, and say what it takes."""
-    made = set_up(recipe, options)
+    # It writes nothing, so nothing is kept either.
+    made = set_up(recipe, replace(options, keep_targets=None))
     batch, loop = first_batch(made.batches), made.loop(silent)
     loss = float(loop.step(batch))
     # Also fails for a gradient that is no number, which the loss does not show.
@@ -294,7 +306,13 @@ def first_batch(batches: Batches) -> Batch:
 def make_batches(recipe: Recipe, train_part: Corpus, workers: int) -> Batches:
     train = recipe.train
     return Batches(
-        train_part.cuts, batch=train.batch, crop_s=train.crop_s, batch_s=train.batch_s, seed=train.seed, workers=workers
+        train_part.cuts,
+        batch=train.batch,
+        crop_s=train.crop_s,
+        batch_s=train.batch_s,
+        seed=train.seed,
+        workers=workers,
+        fixed_crops=train.crops == "fixed",
     )
 
 

@@ -60,6 +60,8 @@ class Loop:
         """Train to the end (True) or until interrupted (False). `after_step` saves and validates when it is due."""
         fabric, train, progress = self.trainer.fabric, self.trainer.train, self.progress
         stream = batches.start(progress.step, fabric.global_rank, fabric.world_size)
+        if self.trainer.kept is not None:
+            stream = self.trainer.kept.ahead(stream)
         try:
             while progress.step < train.steps:
                 started = time.perf_counter()
@@ -141,10 +143,16 @@ class Loop:
                 scaled=scales_gradients(self.trainer.fabric),
             )
 
+    def _told(self) -> list[int]:
+        """The keys of what the student is held against: matched layers, and below 0 those of units."""
+        match = self.trainer.match
+        units = () if match.clusters is None else match.clusters.layers
+        return [*sorted(set(match.teacher_layers)), *(~layer for layer in units)]
+
     def _log_line(self) -> Event | None:
         """Means since the last line, over all processes; None when nothing could be read since then."""
         since, self.since = self.since, self._nothing()
-        sums, layers, penalty = since.sums, sorted(set(self.trainer.match.teacher_layers)), self.trainer.penalty
+        sums, layers, penalty = since.sums, self._told(), self.trainer.penalty
         nothing = sums.loss.new_zeros(2)  # so that processes add up the same layers, whatever each of them heard
         flat = torch.stack([sums.loss, torch.tensor(float(sums.frames), device=sums.loss.device)])
         flat = torch.cat([flat, *(sums.layers.get(layer, nothing).float() for layer in layers)])
@@ -152,12 +160,14 @@ class Loop:
         if not flat[1]:
             return None
         values = (flat / flat[1]).tolist()
-        pairs = zip(values[2::2], values[3::2], strict=True)
+        pairs = dict(zip(layers, zip(values[2::2], values[3::2], strict=True), strict=True))
+        units = {str(~key): {"loss": loss, "accuracy": right} for key, (loss, right) in pairs.items() if key < 0}
         return {
             "event": "train",
             "step": self.progress.step,
             "loss": values[0],
-            "layers": {str(n): {"l1": l1, "cosine": cos} for n, (l1, cos) in zip(layers, pairs, strict=True)},
+            "layers": {str(n): {"l1": l1, "cosine": cos} for n, (l1, cos) in pairs.items() if n >= 0},
+            **({"units": units} if units else {}),
             "lr": self.trainer.optimizer.param_groups[0]["lr"],
             "grad_norm": since.grad_norm,
             "audio_s": self.progress.audio_s,

@@ -60,7 +60,7 @@ def plot_run(metrics: Path, out: Path) -> None:
         _curve(right, train, layer, color, "-", f"layer {layer}, training")
         _curve(right, valid, layer, color, "o--", f"layer {layer}, held out")
     right.set(title="cosine to the teacher", xlabel="step", ylabel="cosine similarity")
-    if valid:
+    if valid and valid[0]["layers"]:
         right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.grid(alpha=0.3)

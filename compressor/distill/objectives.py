@@ -161,6 +161,8 @@ Heads = PredictionHeads | LayerPairs
 def make_heads(match: Match, width: int, teacher_width: int, factor: int = 1) -> Heads:
     """The heads that a recipe asks for; a student's frame lasts as long as `factor` of the teacher's."""
     upsample = match.upsample or "repeat"
+    if not match.teacher_layers:
+        return LayerPairs((), width, teacher_width, bare=True)
     if match.style == "heads":
         return PredictionHeads(match.teacher_layers, width, teacher_width, factor=factor, upsample=upsample)
     bare = match.relations_only and not match.projections
@@ -253,7 +255,7 @@ def loss_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, Tensor], 
     Sums, not means: divided by the frames of the whole global batch, they give the same gradient for any number of
     processes and micro-batches.
     """
-    total = torch.zeros((), device=next(iter(targets.values())).device)
+    total = torch.zeros((), device=next(iter(targets.values())).device) if targets else torch.zeros(())
     parts, weights = {}, match.layer_weights
     layers = sorted(targets)
     for index, layer in enumerate(layers):
@@ -303,7 +305,7 @@ def load_heads(folder: Path, width: int, teacher_width: int) -> Heads | None:
     if not (folder / HEADS).exists():
         return None
     tensors, metadata = read_tensors(folder / HEADS)
-    numbers = [int(number) for number in metadata["layers"].split(",")]
+    numbers = [int(number) for number in metadata["layers"].split(",") if number]
     kind, _, factor = metadata.get("upsample", "repeat:1").partition(":")
     heads: Heads
     if metadata["style"] == "heads":

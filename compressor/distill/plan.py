@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..lessons.units import Centres, UnitHeads
 from ..models.checkpoint import HEADS, ancestry, inherited_pruning, load_encoder, read_tensors
 from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.encoder import Encoder
@@ -32,6 +33,8 @@ class Plan:
     match: Match
     student: Encoder
     heads: Heads
+    units: UnitHeads | None = None
+    centres: Centres | None = None  # found before the first step
     statistics_missing: bool = False  # of the front end's static norm
     heads_adopted: bool = False  # from the checkpoint that it starts from
     parents: list[dict[str, Any]] = field(default_factory=list)  # checkpoints that it starts from, the nearest first
@@ -64,6 +67,9 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     notes += left
     if recipe.student.init == "teacher" and isinstance(heads, LayerPairs):
         notes += align_projections(heads, config, teacher)
+    asked = match.clusters
+    factor = frame_factor(recipe, config, card)
+    units = None if asked is None else UnitHeads(asked, asked.layers, config.width, factor)
     if match.mask_prob is not None:
         notes += prepare_masking(recipe, teacher, student)
     if recipe.hear is not None and recipe.hear.mask_prob is not None:
@@ -75,8 +81,19 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
     # A teacher with another norm has no such statistics to copy; they are then measured on speech.
     missing = student.static_norm is not None and f"{FIRST_NORM}.mean" not in fitting
     ancestors = ancestry(recipe.student.init)
-    pruned = inherited_pruning(ancestors)
-    return Plan(recipe, teacher, match, student, heads, missing, adopted, ancestors, pruned, notes=notes)
+    return Plan(
+        recipe=recipe,
+        teacher=teacher,
+        match=match,
+        student=student,
+        heads=heads,
+        units=units,
+        statistics_missing=missing,
+        heads_adopted=adopted,
+        parents=ancestors,
+        pruned=inherited_pruning(ancestors),
+        notes=notes,
+    )
 
 
 def check_no_lag(recipe: Recipe, card: TeacherCard) -> None:

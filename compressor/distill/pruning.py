@@ -80,7 +80,7 @@ def make_distiller(job: Plan) -> Distiller:
     """
     prune = job.recipe.prune
     if prune is None or not prune.by_gates:
-        return Distiller(job.student, job.heads)
+        return Distiller(job.student, job.heads, job.units)
     check_prunable(job.student.config)
     # Before training: a sparsity that cannot be had would show after hours, as a penalty that only grows.
     check_reachable(job.recipe, job.student.config)

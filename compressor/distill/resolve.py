@@ -54,9 +54,19 @@ def resolve_match(recipe: Recipe, teacher_depth: int) -> tuple[Match, list[str]]
     meant = match.teacher_layers
     if match.depth is None or match.depth == teacher_depth:
         _check_depth(recipe, meant, teacher_depth)
+        _check_depth(recipe, match.clusters.layers if match.clusters else (), teacher_depth, "match.clusters.layers")
         return replace(match, depth=teacher_depth), []
+    asked, clustered = match.clusters, tuple[int, ...]()
+    if asked is not None:
+        moved = [_same_fraction(layer, match.depth, teacher_depth) for layer in asked.layers]
+        clustered = tuple(dict.fromkeys(moved))
+        match = replace(match, clusters=replace(asked, layers=clustered))
     taken = tuple(_same_fraction(layer, match.depth, teacher_depth) for layer in meant)
-    notes = [f"match: layers {_list(meant)} of {match.depth} -> {_list(taken)} of {teacher_depth}"]
+    notes = [f"match: layers {_list(meant)} of {match.depth} -> {_list(taken)} of {teacher_depth}"] if meant else []
+    if asked is not None:
+        notes.append(
+            f"match: clusters of layers {_list(asked.layers)} of {match.depth} -> {_list(clustered)} of {teacher_depth}"
+        )
     # Of those that fall together, heads predict one layer, and of pairs the last is kept.
     kept = {layer: index for index, layer in enumerate(taken)}
     layers = tuple(kept) if match.layers else ()
@@ -146,14 +156,14 @@ def _lag_frames(recipe: Recipe, config: EncoderConfig) -> int:
     return frames
 
 
-def _check_depth(recipe: Recipe, layers: Sequence[int], depth: int) -> None:
+def _check_depth(recipe: Recipe, layers: Sequence[int], depth: int, name: str = "") -> None:
     beyond = [layer for layer in layers if layer > depth]
     if not beyond:
         return
-    name = "match.layers" if recipe.match.style == "heads" else "match.pairs"
+    name = name or ("match.layers" if recipe.match.style == "heads" else "match.pairs")
     text = f"{name} has {_list(beyond)}, but the teacher has {depth} layers (0 = input of the first layer)"
     fix = f"Use values 0–{depth}, or say with match.depth how deep a teacher they are meant for"
-    raise SpeechpressError(f"{recipe.where(name, 'match')}: {text}. {fix}.")
+    raise SpeechpressError(f"{recipe.where(name, name.rpartition('.')[0], 'match')}: {text}. {fix}.")
 
 
 def _waveform_base(recipe: Recipe, width: int, notes: list[str]) -> EncoderConfig:

@@ -1,7 +1,9 @@
 """The folder of a run: whether it may be used, what is written to it and when, and its lineage."""
 
+import math
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -18,6 +20,9 @@ from speechpress.runtime.parts import clear, entries
 
 from ..data.batches import Batches
 from ..data.corpus import Corpus
+from ..lessons.keep import DEFAULT_GB
+from ..lessons.told import KeptTeacher
+from ..lessons.units import Centres, find_centres
 from ..models.checkpoint import CARD, SCHEMA, SEAL, STATE, is_remains, parameters, save_encoder
 from ..models.costs import macs_per_s
 from ..models.describe import describe_encoder
@@ -25,6 +30,7 @@ from ..models.document_schema import Card
 from ..models.events import Event, OnEvent
 from ..quantize.scheme import save_quantization
 from ..recipe.schema import Recipe
+from ..teachers.load import Teacher
 from ..views.warned import attempt
 from .loop import Loop
 from .metrics import MetricsLog, plot_run
@@ -33,7 +39,7 @@ from .plan import Plan
 from .qat import QuantizedTraining
 from .resume import load_state, save_state
 from .step import Distiller, rescale_heads
-from .validation import validate
+from .validation import validate, validate_units
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     workers: int = 1
+    keep_targets: Path | None = None  # a folder for what the teacher says
+    keep_targets_gb: float = DEFAULT_GB
 
 
 @dataclass
@@ -116,6 +124,8 @@ class Run:
             clear(self.out.parent)
             write_text(self.out / "recipe.yaml", self.recipe.text())
             self.log.restart(at_step=-1)
+            if self.job.centres is not None:
+                self.job.centres.save(self.out)
         self.validate(loop, "start")
 
     def restore(self, loop: Loop) -> None:
@@ -146,6 +156,11 @@ class Run:
                 smallest, _ = self.recipe.streaming.chunk_range(config)
                 self.valid["chunk_ms"] = config.stream_spec(smallest).chunk_ms
                 event["chunked"] = self.valid[f"{name}_chunked"] = measure(smallest)
+            if self.job.centres is not None:
+                told = validate_units(
+                    self.module, self.job.teacher, self.job.centres, self.waves, lag_frames=self.job.lag_frames
+                )
+                self.valid.setdefault("units", {})[name] = event["units"] = told
             self.hear(event)
         # Every process returns the card, and with it these figures.
         self.valid = self.fabric.broadcast(self.valid)
@@ -166,6 +181,8 @@ class Run:
             with filled(self.out, SEAL) as part:
                 save_encoder(part, self.job.student)
                 save_heads(part, self.job.heads)
+                if self.job.centres is not None:
+                    self.job.centres.save(part, self.job.units)
                 if self.quantized is not None:
                     save_quantization(part, self.quantized.learned())
                 write_json(part / CARD, card)
@@ -215,3 +232,51 @@ def summary(corpus: Corpus) -> dict[str, Any]:
         "speakers": len(corpus.speakers),
         "skipped": len(corpus.skipped),
     }
+
+
+def centres_for(job: Plan, batches: Batches, options: RunOptions, fabric: Fabric) -> Centres | None:
+    """The clusters that the recipe asks for: found on training speech, or those that a resumed run was begun with."""
+    asked = job.match.clusters
+    if asked is None:
+        return None
+    if options.resume:
+        return Centres.load(options.out)
+    found = None
+    if fabric.is_global_zero:
+        with closing(batches.start(0)) as stream:
+            found = find_centres(job.recipe, asked, job.teacher, stream, fabric.device)
+    # From one process: others might round differently, and would have other units.
+    found = fabric.broadcast(found)
+    assert found is not None
+    job.notes.append(
+        f"units: {asked.count} clusters of teacher layer {', '.join(map(str, asked.layers))}, found on "
+        f"{found.heard_s / 60:.1f} minutes of the training speech"
+    )
+    return found
+
+
+def check_keeping(recipe: Recipe, options: RunOptions) -> None:
+    """Raises SpeechpressError for a recipe with which what a teacher says of a clip differs from epoch to epoch."""
+    if options.keep_targets is None:
+        return
+    if recipe.match.mask_prob is not None:
+        raise SpeechpressError(
+            f"{recipe.where('match.mask_prob')}: with match.mask_prob the teacher hears other frames hidden at every "
+            "step, so its targets cannot be kept; leave out --keep-targets, or --set match.mask_prob=null"
+        )
+    if recipe.train.crops != "fixed":
+        raise SpeechpressError(
+            f"{recipe.where('train.crops', 'train')}: targets can be kept only where a clip is cropped alike in every "
+            "epoch; set train.crops to fixed"
+        )
+    if not 0 < options.keep_targets_gb < math.inf:
+        raise SpeechpressError(f"--keep-targets-gb {options.keep_targets_gb:g}: must be a size in GB, above 0")
+
+
+def keeping(job: Plan, teacher: Teacher, options: RunOptions) -> KeptTeacher | None:
+    """The folder of --keep-targets, opened; raises SpeechpressError when it belongs to something else."""
+    if options.keep_targets is None:
+        return None
+    kept = KeptTeacher(teacher, job.match.teacher_layers, options.keep_targets, options.keep_targets_gb, job.centres)
+    job.notes.append("teacher: what it says of each clip is rounded to float16 and kept")
+    return kept

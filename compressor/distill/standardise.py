@@ -39,9 +39,11 @@ class Standard(nn.Module):
         self.register_buffer("scale", torch.ones(len(layers), width))
 
     def forward(self, states: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """{layer: (B, T, E)} in the teacher's scale -> the same, standardised, in float32."""
+        """{layer: (B, T, E)} in the teacher's scale -> the same, standardised, in float32; units stay as they are."""
         return {
             layer: (state.float() - self.mean[self.rows[layer]]) / self.scale[self.rows[layer]]
+            if layer in self.rows
+            else state
             for layer, state in states.items()
         }
 

@@ -21,6 +21,8 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from ..data.batches import Batch
+from ..lessons.told import KeptTeacher
+from ..lessons.units import Centres, UnitHeads, layers_in, unit_sums
 from ..models.encoder import Encoder
 from ..recipe.hear import MASK_LENGTH
 from ..recipe.schema import Match, Train
@@ -34,9 +36,9 @@ from .validation import align
 class Distiller(nn.Module):
     """Student and heads as one module, so that the forward pass goes through DDP's wrapper."""
 
-    def __init__(self, encoder: Encoder, heads: Heads) -> None:
+    def __init__(self, encoder: Encoder, heads: Heads, units: UnitHeads | None = None) -> None:
         super().__init__()
-        self.encoder, self.heads = encoder, heads
+        self.encoder, self.heads, self.units = encoder, heads, units
         self.standard: Standard | None = None  # by which targets are standardised; saved with the rest
 
     def forward(
@@ -44,9 +46,11 @@ class Distiller(nn.Module):
     ) -> dict[int, Tensor]:
         """(B, S) -> predictions {teacher layer: (B, T, E)}, as if the audio came in chunks, if given.
 
-        `masked` (B, frames of the front end) is True on frames that are hidden.
+        `masked` (B, frames of the front end) is True on frames that are hidden. With heads of units also their scores,
+        {~layer: (B, T, K)}.
         """
-        return self.heads(self.encoder.hidden_states(waves, chunk_frames=chunk_frames, masked=masked))
+        states = self.encoder.hidden_states(waves, chunk_frames=chunk_frames, masked=masked)
+        return self.heads(states) if self.units is None else {**self.heads(states), **self.units(states[-1])}
 
 
 def rescale_heads(module: Distiller, *, keep: bool) -> None:
@@ -71,6 +75,8 @@ class Trainer:
         distiller: a `Distiller` in Fabric's wrapper.
         draw_chunk: step -> frames of the chunks that the student hears; None is the whole recording.
         penalty: is added to the loss.
+        centres: of the teacher's clusters, whose units the student tells.
+        kept: gives what the teacher says of a clip without hearing it again.
         before_step: is called with the number of each step, such as to round weights from one on.
         hearing: what the student hears otherwise than its teacher.
         lag_frames: of the teacher, by which the student's predictions are late.
@@ -85,6 +91,8 @@ class Trainer:
     train: Train
     draw_chunk: Callable[[int], int | None] = lambda step: None
     penalty: Penalty | None = None
+    kept: KeptTeacher | None = None
+    centres: Centres | None = None
     before_step: Callable[[int], None] = lambda step: None
     hearing: Hearing | None = None
     standard: Standard | None = None
@@ -136,25 +144,25 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
         waves = waves.to(fabric.device, non_blocking=True)  # (B, S)
         masked = hidden_frames(trainer, waves, micro, step)  # (B, T)
 
-        targets = teacher_targets(trainer.teacher, match, waves, masked)  # {layer: (B, T, E)}
+        targets = targets_of(trainer, batch, micro, waves, masked)  # {layer: (B, T, E)}
         waves, masked = heard_by_student(trainer, waves, masked, micro, step)
         with _gradients_stay_here(trainer, micro < rounds - 1):
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
             predictions, targets = align(predictions, targets, trainer.lag_frames)
             if trainer.standard is not None:
                 predictions, targets = trainer.standard(predictions), trainer.standard(targets)
-            total, parts = loss_sums(predictions, targets, match)
+            total, parts = summed_loss(predictions, targets, match, masked)
             # After align: both have the frames that they share.
             frames = next(iter(targets.values())).shape[1]
             # A batch that nobody could read has 0 rows, and a recording no longer than the lag no frames; 0 / 1 stays a
             # number, and its gradient none.
-            share = total / (rows.clamp(min=1) * max(1, frames) * len(targets)) * float(heard)
+            share = total / (rows.clamp(min=1) * max(1, frames)) * float(heard)
             # Once a step, not once a micro-batch.
             penalty = 0.0 if trainer.penalty is None else trainer.penalty(step) / rounds
             fabric.backward(share * fabric.world_size + penalty)  # DDP takes the mean over processes
         loss = loss + share.detach()
         if heard:
-            sums.add(total.detach() / len(targets), frames * len(waves), _stacked(parts))
+            sums.add(total.detach(), frames * len(waves), _stacked(parts))
 
     # Without a limit the norm is still wanted: it is how gradients that are no numbers are noticed.
     norm = fabric.clip_gradients(
@@ -165,13 +173,44 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
     return Taken(summed(fabric, loss), _tensor(norm), rows, sums)
 
 
-def teacher_targets(teacher: Teacher, match: Match, waves: Tensor, masked: Tensor | None) -> dict[int, Tensor]:
-    """What the student is held against, {layer: (B, T, E)}; see `masking` for what `masked` (B, T) does to it."""
-    plain = teacher.hidden_states(waves, layers=match.teacher_layers)
-    if masked is None:
-        return plain
+def summed_loss(
+    predictions: dict[int, Tensor], targets: dict[int, Tensor], match: Match, masked: Tensor | None = None
+) -> tuple[Tensor, Parts]:
+    """Sum over frames of the loss: the mean over matched layers, and what units add; per key its two sums for the log.
+
+    `masked` (B, T) is True on frames that are hidden from the student.
+    """
+    layers = layers_in(targets)
+    total, parts = loss_sums(predictions, layers, match)
+    total = total / max(1, len(layers))
+    if match.clusters is None:
+        return total, parts
+    more, also = unit_sums(predictions, targets, match.clusters, masked)
+    return total.to(more.device) + more, {**parts, **also}
+
+
+def targets_of(trainer: Trainer, batch: Batch, micro: int, waves: Tensor, masked: Tensor | None) -> dict[int, Tensor]:
+    """What the student is held against, {layer: (B, T, E)}, from what is kept of the batch where something is."""
+    if trainer.kept is not None:
+        return trainer.kept.targets(batch, micro, trainer.train.accumulate, waves.device)
+    return teacher_targets(trainer.teacher, trainer.match, waves, masked, trainer.centres)
+
+
+def teacher_targets(
+    teacher: Teacher, match: Match, waves: Tensor, masked: Tensor | None, centres: Centres | None = None
+) -> dict[int, Tensor]:
+    """What the student is held against, {layer: (B, T, E)}; see `masking` for what `masked` (B, T) does to it.
+
+    With `centres` also units, {~layer: (B, T)}, of the teacher that heard everything.
+    """
+    clustered = () if centres is None else centres.layers
+    heard = teacher.hidden_states(waves, layers=(*match.teacher_layers, *clustered))
+    units = {} if centres is None else centres.units(heard)
+    plain = {layer: heard[layer] for layer in sorted(set(match.teacher_layers))}
+    if masked is None or not plain:
+        return plain | units
     hidden = teacher.hidden_states(waves, layers=match.teacher_layers, masked=masked)
-    return masked_targets(plain, hidden, masked)
+    return masked_targets(plain, hidden, masked) | units
 
 
 def hidden_frames(trainer: Trainer, waves: Tensor, micro: int, step: int) -> Tensor | None:

@@ -49,11 +49,19 @@ class RunView(BarView):
 
     def _valid(self, event: dict[str, Any]) -> None:
         layers = "  ".join(f"layer {n} cos {v['cosine']:.3f} L1 {v['l1']:.3f}" for n, v in event["layers"].items())
-        self.screen.say(f"held out, step {event['step']}:  {layers}")
+        units = "  ".join(f"units of layer {n} {v['accuracy']:.1%}" for n, v in event.get("units", {}).items())
+        self.screen.say(f"held out, step {event['step']}:  {'  '.join(filter(None, (layers, units)))}")
 
     def _saved(self, event: dict[str, Any]) -> None:
         if not self.live:
             self.screen.say(f"saved at step {event['step']}")
+
+    def _kept(self, event: dict[str, Any]) -> None:
+        damaged = f", {event['damaged']} damaged ones computed again" if event["damaged"] else ""
+        room = f", no room for {event['left_out']}" if event["left_out"] else ""
+        self.screen.say(
+            f"targets in {event['folder']}: {event['written']} written, {event['read']} read{damaged}{room}"
+        )
 
     def _end(self, event: dict[str, Any]) -> None:
         if event["finished"]:
@@ -107,6 +115,10 @@ def fidelity_table(valid: dict[str, Any]) -> Table:
         if chunked is not None:
             numbers.append(chunked[layer]["cosine"])
         table.add_row(layer, *(f"{number:.3f}" for number in numbers))
+    told = valid.get("units", {})
+    for layer, after in told.get("end", told.get("start", {})).items():
+        before = told["start"][layer]["accuracy"]
+        table.add_row(f"{layer}: units told", f"{before:.1%}", f"{after['accuracy']:.1%}")
     return table
 
 

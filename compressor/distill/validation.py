@@ -6,6 +6,7 @@ Shapes: B batch, S samples, T frames, D width.
 import torch
 from torch import Tensor, nn
 
+from ..lessons.units import Centres
 from ..teachers.load import Teacher
 from .objectives import l1_and_cosine_sums
 from .standardise import Standard
@@ -40,6 +41,8 @@ def validate(
     teacher's own scale; with `standard` there are "standard_cosine" and "standard_l1" too, of what training compares.
     `lag_frames`: see `align`.
     """
+    if not layers:
+        return {}  # clusters alone, see validate_units
     training = distiller.training
     distiller.eval()
     names = ("l1", "cosine") if standard is None else ("l1", "cosine", "standard_l1", "standard_cosine")
@@ -58,3 +61,27 @@ def validate(
     distiller.train(training)
     means = {layer: (total / max(frames, 1)).tolist() for layer, total in sums.items()}
     return {str(layer): dict(zip(names, values, strict=True)) for layer, values in means.items()}
+
+
+@torch.no_grad()
+def validate_units(
+    distiller: nn.Module,
+    teacher: Teacher,
+    centres: Centres,
+    waves: list[Tensor],
+    chunk_frames: int | None = None,
+    lag_frames: int = 0,
+) -> dict[str, dict[str, float]]:
+    """How often the student tells the unit of a frame of held-out clips, each (1, S): {layer: {"accuracy"}}."""
+    training = distiller.training
+    distiller.eval()
+    right, frames = dict.fromkeys(centres.layers, 0.0), 0
+    device = next(distiller.parameters()).device
+    for wave in (wave.to(device) for wave in waves):
+        units = centres.units(teacher.hidden_states(wave, layers=centres.layers))
+        predictions, units = align(distiller(wave, chunk_frames), units, lag_frames)
+        frames += next(iter(units.values())).shape[1]
+        for layer in centres.layers:
+            right[layer] += float((predictions[~layer].argmax(-1) == units[~layer]).sum())
+    distiller.train(training)
+    return {str(layer): {"accuracy": count / max(frames, 1)} for layer, count in right.items()}

@@ -15,6 +15,7 @@ from speechpress.runtime.errors import SpeechpressError
 from ..data.sounds import Sound, identity
 from ..evaluate.heads import Frames
 from ..evaluate.store import Features
+from ..lessons.kmeans import centres_of, require_sklearn
 from ..models.checkpoint import WEIGHTS, Checkpoint, parameters, sha256
 from ..models.events import OnText
 from ..tasks.align import SILENCE, aligned
@@ -29,17 +30,6 @@ from .place import put
 from .units import Units
 
 MOST_FRAMES = 200_000  # as float32 of width 768: 0.6 GB
-BATCH = 4096
-
-
-def require_sklearn() -> None:
-    """Raises SpeechpressError where scikit-learn is not installed."""
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise SpeechpressError(
-            "units are found by k-means, which needs scikit-learn: pip install 'speechpress[heads]'"
-        ) from error
 
 
 def fitted(items: Sequence[Item], store: Features, layer: int, clusters: int, seed: int) -> Units:
@@ -47,8 +37,6 @@ def fitted(items: Sequence[Item], store: Features, layer: int, clusters: int, se
 
     Raises SpeechpressError for more clusters than frames, or a layer that there is not.
     """
-    from sklearn.cluster import MiniBatchKMeans
-
     names = [identity(item.sound) for item in items]
     frames = Frames(lambda number: torch.from_numpy(np.array(store.frames(names[number]))), range(len(names)))
     if not 0 <= layer < frames.layers:
@@ -64,20 +52,13 @@ def fitted(items: Sequence[Item], store: Features, layer: int, clusters: int, se
     for number in range(len(names)):
         one = frames.one(number)[:, layer].numpy()
         rows.append(one if share == 1.0 else one[draw.random(len(one)) < share])
-    means = MiniBatchKMeans(
-        clusters,
-        batch_size=max(BATCH, 4 * clusters),
-        n_init=3,
-        max_iter=100,
-        random_state=seed,
-    )
     # Fewer than clusters could be left by the draw only if there were hardly more than clusters to begin with.
-    found = means.fit(np.concatenate(rows))
+    found = centres_of(np.concatenate(rows), clusters, seed)
     head = Units(frames.layers, frames.width, clusters, layer)
     with torch.no_grad():
         head.sum.scale.copy_(frames.scale)
         head.sum.shift.copy_(frames.shift)
-        head.set_centres(torch.from_numpy(np.asarray(found.cluster_centers_, np.float32)))
+        head.set_centres(torch.from_numpy(found))
     return head.eval()
 
 

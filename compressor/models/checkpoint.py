@@ -62,13 +62,16 @@ __all__ = ["SpeechpressConfig", "SpeechpressModel"]
 STATE = "resume.safetensors"  # of a run that is not finished, see `resume`
 
 
+CLUSTERS = "clusters.safetensors"  # of a run that was taught units: their centres, and the heads that tell them
+
+
 SEAL = (CONFIG, CARD)  # written after all else, in this order
 
 
 OURS = frozenset(
     [
         *(WEIGHTS, CONFIG, CARD, MODEL_CODE, "preprocessor_config.json", "heads.safetensors", "quantize.json"),
-        *("recipe.yaml", "metrics.jsonl", "loss.png", STATE, "eval.json"),
+        *("recipe.yaml", "metrics.jsonl", "loss.png", STATE, CLUSTERS, "eval.json"),
     ]
 )
 

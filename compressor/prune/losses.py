@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ..distill.distill import Setup, chunk_drawer
-from ..distill.objectives import loss_sums
-from ..distill.step import Distiller
+from ..distill.step import Distiller, summed_loss, teacher_targets
 from ..distill.validation import align
 from ..models.encoder import Encoder
 from ..models.events import OnText
@@ -37,15 +36,14 @@ def losses(made: Setup) -> Iterator[Loss]:
 def batch_loss(made: Setup, waves: Tensor, chunk_frames: int | None, encoder: Encoder) -> Tensor:
     """The mean distillation loss of an encoder on (B, S), as it is trained with."""
     match = made.job.match
-    targets = made.teacher.hidden_states(waves, layers=match.teacher_layers)
-    predictions, targets = align(
-        Distiller(encoder.to(waves.device), made.job.heads).eval()(waves, chunk_frames), targets, made.job.lag_frames
-    )
+    targets = teacher_targets(made.teacher, match, waves, None, made.job.centres)
+    distiller = Distiller(encoder.to(waves.device), made.job.heads, made.job.units).eval()
+    predictions, targets = align(distiller(waves, chunk_frames), targets, made.job.lag_frames)
     if (standard := made.module.standard) is not None:
         predictions, targets = standard(predictions), standard(targets)
-    total, _ = loss_sums(predictions, targets, match)
+    total, _ = summed_loss(predictions, targets, match)
     frames = next(iter(targets.values())).shape[1]
-    return total / (len(waves) * frames * len(targets))
+    return total / (len(waves) * frames)
 
 
 @torch.no_grad()

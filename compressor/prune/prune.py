@@ -62,7 +62,7 @@ def prune(plan: PrunePlan, options: RunOptions, listen: OnEvent, say: OnText) ->
     # A resumed run keeps its cut: chosen anew it might be another, and the recovery would not fit it.
     if not (options.resume and (cut_folder / CARD).exists()):
         check_cut(plan, opened.encoder)
-        made = set_up(recipe_of(opened, plan), replace(options, out=cut_folder)) if options.data else None
+        made = set_up(recipe_of(opened, plan), replace(options, out=cut_folder, resume=False)) if options.data else None
         write_cut(plan, opened, cut_folder, cut_down(plan, opened, made, say), made)
     # Also after --resume, where the folder may be that of another call.
     check_same(plan, opened, cut_folder)

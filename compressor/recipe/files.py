@@ -13,6 +13,7 @@ from speechpress.runtime.regular import check_regular
 
 from ..models.config import EncoderConfig
 from ..models.encoder_schema import limits
+from .clusters import Clusters, check_clusters
 from .hear import Hear
 from .hear_checks import check_hear, check_standardise
 from .schema import OBJECTIVES, Final, Match, Prune, Published, Quantize, Recipe, Streaming, Student, Train
@@ -153,9 +154,12 @@ def _check_all_keys(root: Entry) -> None:
     for name, words in known.items():
         if name in root.value:
             check_keys(as_section(root.value[name], name), words, name, homes)
-    if "prune" in root.value and "final" in as_section(root.value["prune"], "prune"):
-        final = root.value["prune"].value["final"]
-        check_keys(as_section(final, "prune.final"), [item.name for item in fields(Final)], "prune.final", {})
+    for outer, inner, cls in (("prune", "final", Final), ("match", "clusters", Clusters)):
+        if outer in root.value and inner in as_section(root.value[outer], outer):
+            section, path = root.value[outer].value[inner], f"{outer}.{inner}"
+            # null is no section, as an override that takes it away.
+            if section.value is not None:
+                check_keys(as_section(section, path), [item.name for item in fields(cls)], path, {})
 
 
 def _student(section: Entry) -> Student:
@@ -239,7 +243,11 @@ def _check_match(recipe: Recipe) -> None:
         raise SpeechpressError(
             f"{place}: match.{unused} is not used by style {match.style}. Use match.{used} and remove it"
         )
+    check_clusters(recipe)
     if not getattr(match, used):
+        # Clusters alone: nothing is matched layer by layer.
+        if match.clusters is not None and match.style == "heads":
+            return
         sample = "[4, 8, 12]" if used == "layers" else "[[1, 6], [2, 12]] (student layer, teacher layer)"
         raise SpeechpressError(f"{where}: match.{used} is missing: style {match.style} needs it, such as {sample}")
     if any(len(pair) != 2 for pair in match.pairs):
@@ -262,10 +270,13 @@ def _check_match(recipe: Recipe) -> None:
 def _check_terms(recipe: Recipe) -> None:
     match = recipe.match
     count = len(match.teacher_layers)
+    if match.clusters is not None and not match.teacher_layers:
+        return
     if not match.terms:
         where = recipe.where("match.cosine", "match.l1", "match")
         raise SpeechpressError(
             f"{where}: match.l1 and match.cosine are both 0 and there is no other term, so there is nothing to learn"
+            + (" from match.layers; leave them empty ([]) for clusters alone" if match.clusters else "")
         )
     if match.weights and (len(match.weights) != count or not any(match.weights)):
         where, what = recipe.where("match.weights"), f"{len(match.weights)} values for {count} matched layers"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from ..models.config import SAMPLE_RATE, EncoderConfig
+from .clusters import Clusters
 from .hear import Hear
 from .strict_yaml import key
 
@@ -43,6 +44,9 @@ class Train:
     batch_s: float | None = key(None, above=0, high=1e6, doc="most seconds of audio per step; absent: no such limit")
     # 250,000 samples, as in DistilHuBERT's own recipe.
     crop_s: float = key(15.625, above=0, high=3600, doc="a longer recording is cut at random to this many seconds")
+    crops: str | None = key(
+        None, choices=("random", "fixed"), doc="drawn anew in every epoch, or once, so that targets can be kept"
+    )
     precision: str = key(
         "fp16", choices=("fp32", "bf16", "fp16"), doc="arithmetic of the forward passes on an accelerator"
     )
@@ -216,6 +220,7 @@ class Match:
     )
     # Absent, not false: what is left out of a recipe stays out of what older runs have saved of theirs.
     standardise: bool | None = key(None, doc="true: targets have zero mean and unit variance in every dimension")
+    clusters: Clusters | None = None
 
     @property
     def teacher_layers(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from lhotse.testing.dummies import dummy_recording
 from sounds import voice, write
 
 from speechpress.compressor.data.audio import cut_samples, read_cut
-from speechpress.compressor.data.batches import Batches, whole_frames
+from speechpress.compressor.data.batches import Batches, rounded_down, whole_frames
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.runtime.errors import SpeechpressError
@@ -246,3 +246,45 @@ def test_the_length_of_the_papers_crop_is_kept_whole():
     for samples in (1_600, 1_679, 1_680, 1_681, 16_000):
         kept = whole_frames(samples)
         assert config.frames(kept) == config.frames(samples) and config.frames(kept - 1) == config.frames(samples) - 1
+
+
+def test_fixed_crops_are_the_same_in_every_epoch_and_company_is_not(corpus):
+    batches = Batches(corpus.cuts, batch=3, crop_s=1.0, seed=1, workers=0, fixed_crops=True)
+    seen, company = {}, {}
+    for batch in takewhile(lambda batch: batch.epoch < 3, take(batches, 60)):
+        for name, wave in zip(batch.ids, batch.waves, strict=True):
+            seen.setdefault(name, []).append(wave)
+            company.setdefault(name, set()).add(tuple(sorted(batch.ids)))
+    assert len(seen) == len(batches.pieces)
+    for waves in seen.values():
+        assert len(waves) == 3 and all(torch.equal(wave, waves[0]) for wave in waves)
+    assert max(map(len, company.values())) == 3
+    # Another number of rows, another order, other processes: the same crops.
+    other = Batches(list(corpus.cuts)[::-1], batch=7, crop_s=1.0, seed=1, workers=2, fixed_crops=True)
+    for batch in take(other, 3, 0, 1, 2):
+        assert all(torch.equal(wave, seen[name][0]) for name, wave in zip(batch.ids, batch.waves, strict=True))
+    moved = Batches(corpus.cuts, batch=3, crop_s=1.0, seed=2, workers=0, fixed_crops=True)
+    assert any(
+        not torch.equal(wave, seen[n][0]) for b in take(moved, 5) for n, wave in zip(b.ids, b.waves, strict=True)
+    )
+
+
+@given(st.lists(st.floats(0.1, 30), min_size=1, max_size=200), st.floats(0.5, 20))
+@settings(max_examples=50, deadline=None)
+def test_fixed_crops_lose_a_step_at_most_and_only_equals_meet(seconds, crop_s):
+    batches = Batches(unread(*seconds), batch=8, crop_s=crop_s, workers=0, fixed_crops=True)
+    plan = batches._plan_epoch(0)
+    assert sorted(row for part in plan for row in part.rows) == list(range(len(batches.pieces)))
+    for part in plan:
+        assert {int(batches._lengths[row]) for row in part.rows} == {part.samples}
+        for row in part.rows:
+            longest = whole_frames(min(batches.pieces[row].samples, batches.crop_samples))
+            # At most 8 %, and the frame that rounding takes.
+            assert part.samples <= longest and longest / 1.08 - part.samples < 2 * 320
+
+
+def test_lengths_of_fixed_crops_are_whole_frames_in_steps_from_the_longest():
+    lengths = rounded_down(np.array([16_000, 15_900, 15_700, 400]))
+    # 49 frames, the same, 49 / 1.08 = 45 frames, one frame.
+    assert lengths.tolist() == [15_760, 15_760, 14_480, 400]
+    assert all(whole_frames(int(length)) == length for length in lengths)

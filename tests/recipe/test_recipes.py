@@ -10,6 +10,7 @@ from speechpress.compressor.distill.objectives import make_heads
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.recipe.clusters import Clusters
 from speechpress.compressor.recipe.files import differences, load_recipe, recipe_names, shipped_text
 from speechpress.compressor.recipe.hear import Hear
 from speechpress.compressor.recipe.schema import Final, Match, Prune, Recipe, Streaming, Student, Train
@@ -28,7 +29,7 @@ def test_every_shipped_recipe_loads_and_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_says_each_training_choice(name: str) -> None:
-    optional = {"batch_s", "layer_grads"}
+    optional = {"batch_s", "layer_grads", "crops"}
     for item in fields(Train):
         assert item.name in optional or f"train.{item.name}" in load_recipe(name).places
 
@@ -166,7 +167,7 @@ def test_dpwavlm_is_dphubert_with_another_teacher() -> None:
 
 def test_the_readme_names_every_key_and_its_default() -> None:
     sections = {"student.": Student, "match.": Match, "train.": Train, "streaming.": Streaming, "hear.": Hear}
-    sections |= {"prune.": Prune, "prune.final.": Final}
+    sections |= {"prune.": Prune, "prune.final.": Final, "match.clusters.": Clusters}
     for section, cls in {"": Recipe, **sections}.items():
         for item in fields(cls):
             if item.name not in ("places", "config", "student", "match", "train"):
