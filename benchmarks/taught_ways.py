@@ -54,6 +54,7 @@ def head_way(folder: Path, chunk_frames: int, paths: bool = False, name: str = "
         (outputs,), _ = head(layers, torch.ones(layers.shape[:2], dtype=torch.bool), head.initial_state())
         return outputs[0].numpy()
 
+    # Without the weight, as `dtw.EmbeddingSpace` has it.
     return Way(lambda wave: extract(wave)[:, :-1]) if paths else Way(extract, VectorSpace())
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speechpress.runtime.answers.words import VectorSpace
 from speechpress.runtime.bundle import Bundle
+from speechpress.runtime.demo.dtw import EmbeddingSpace
 from speechpress.runtime.demo.enrol import stream_frames
 from speechpress.runtime.demo.head_engine import HeadEngine
 from speechpress.runtime.demo.spotting import Background
@@ -68,7 +68,8 @@ def background_of(bundle: Bundle, engine: Engine, say: OnText) -> Background:
         say(f"listening once to {DURATION_S / 60:g} minutes of other speech, from which taught words are told")
         frames = stream_frames(engine, with_pauses(background_clips()))
         _keep(path, frames)
-    return Background(frames, spec.hop_samples / spec.sample_rate, VectorSpace() if head else None, head)
+    way = EmbeddingSpace.of(frames) if head else None
+    return Background(frames, spec.hop_samples / spec.sample_rate, way, head)
 
 
 def cache_folder() -> Path:

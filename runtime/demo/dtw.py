@@ -47,6 +47,20 @@ class Space:
         return Search(examples)
 
 
+@dataclass(frozen=True)
+class EmbeddingSpace(Space):
+    """The same for what a `words` head gives, (T, E + 1): a frame's weight, the last column, is not compared."""
+
+    @classmethod
+    def of(cls, speech: np.ndarray) -> "EmbeddingSpace":
+        found = Space.of(speech[:, :-1])
+        return cls(found.mean, found.scale)
+
+    def unit(self, frames: np.ndarray) -> np.ndarray:
+        """(T, E + 1) -> (T, E) of length one."""
+        return super().unit(frames[:, :-1])
+
+
 class Search:
     """One stream that is searched for Q examples while it comes in.
 

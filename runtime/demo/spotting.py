@@ -3,8 +3,8 @@
 Shapes: T frames of the stream, n frames of an example, K examples of a word, D width of what is compared.
 
 How a frame of the stream is compared with an example is a `Way`: by the best path through the example that ends there
-(`dtw.Space`, on features), or by the nearest vector of a window that ends there (`answers.words.VectorSpace`, on what a
-`words` head gives). Either gives a cost.
+(`dtw.Space`, on features, or `dtw.EmbeddingSpace`, on what a `words` head gives), or by the nearest vector of a window
+that ends there (`answers.words.VectorSpace`). Either gives a cost.
 
 A word's score in a frame says by how many standard deviations that cost is lower than it is in speech without the word
 (the background), averaged over the examples that fit best. So scores of short and of long words, of clear and of

@@ -8,8 +8,8 @@ from sounds import voice
 from speechpress.compressor.data.background import background_of
 from speechpress.compressor.heads.words import WordsHead
 from speechpress.runtime.answers.head_spec import HeadSpec
-from speechpress.runtime.answers.words import VectorSpace
 from speechpress.runtime.bundle import read_bundle
+from speechpress.runtime.demo.dtw import EmbeddingSpace
 from speechpress.runtime.demo.enrol import stream_frames
 from speechpress.runtime.demo.head_engine import HeadEngine, words_head
 from speechpress.runtime.demo.sources import Block
@@ -89,7 +89,7 @@ def test_the_worker_shows_features_and_looks_for_words_by_the_head(engine):
             return super().push(frames, end_s)
 
     frames = stream_frames(HeadEngine(both, words_head(both)), [voice(20, seed=1).astype(np.float32)])
-    spotter = Listening([], Background(frames, way=VectorSpace(), head="mine"))
+    spotter = Listening([], Background(frames, way=EmbeddingSpace.of(frames), head="mine"))
     shown = np.concatenate([chunk.frames for chunk in listen(Recording(WAVE), both, spotter)])
     np.testing.assert_array_equal(shown, stream_frames(engine, [WAVE]))
     np.testing.assert_array_equal(np.concatenate(found), stream_frames(HeadEngine(both, words_head(both)), [WAVE]))
@@ -102,6 +102,6 @@ def test_the_background_of_a_head_is_kept_apart(small_bundle, engine, tmp_path, 
     bundle = read_bundle(small_bundle)
     plain = background_of(bundle, both, said.append)
     by_head = background_of(bundle, HeadEngine(both, words_head(both)), said.append)
-    assert (plain.head, by_head.head) == ("", "mine") and by_head.frames.shape[1] == 7 != plain.frames.shape[1]
+    assert (plain.head, by_head.head) == ("", "mine") and by_head.frames.shape[1] == 6 != plain.frames.shape[1]
     assert len(list((tmp_path / "speechpress").iterdir())) == 2 == len(said)
     assert background_of(bundle, HeadEngine(both, words_head(both)), said.append).head == "mine" and len(said) == 2

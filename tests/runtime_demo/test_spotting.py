@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from speechpress.runtime.answers.words import VectorSpace
+from speechpress.runtime.demo.dtw import EmbeddingSpace
 from speechpress.runtime.demo.spotting import Background, Spotter, learn, peaks, word_scores
 from speechpress.runtime.errors import SpeechpressError
 
@@ -136,14 +137,16 @@ def test_scores_with_counter_examples_do_not_depend_on_the_pieces(background):
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def test_words_are_found_by_vectors_as_well():
+@pytest.mark.parametrize("space", [VectorSpace, EmbeddingSpace])
+def test_words_are_found_in_what_a_head_gives(space):
     """What a words head gives has the shape of these frames: an embedding, and the weight as the last column."""
 
     def even(frames):
         """Every frame counts the same."""
         return np.concatenate([frames[:, :-1], 0 * frames[:, -1:]], 1)
 
-    background = Background(even(speech(6000, 3)), way=VectorSpace(), head="words")
+    heard = even(speech(6000, 3))
+    background = Background(heard, way=VectorSpace() if space is VectorSpace else space.of(heard), head="words")
     taught = [learn(name, [even(noisy(frames, k)) for k in range(3)], background) for name, frames in WORDS.items()]
     said = [even(noisy(WORDS[name], 8)) for name in ("one", "two")]
     other = even(speech(600, 5))
