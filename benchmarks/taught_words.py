@@ -1,7 +1,7 @@
 """Words taught by three examples of one speaker: how many are found at one false alarm per hour of other speech?
 
     python benchmarks/taught_words.py CORPORA [--bundle FOLDER] [--head CHECKPOINT] [--wheels FOLDER] [--work FOLDER]
-        [--ways head google] [--tests digits] [--cells clean pink-10] [--hours 1] [--tune]
+        [--ways head google] [--tests digits] [--cells clean pink-10] [--hours 1] [--every 1] [--results NAME] [--tune]
 
 The same detector (`speechpress.runtime.demo.spotting`) on several kinds of frames, 50 per second each: `ours`, those of
 the bundle, streamed, by paths; `head`, the vectors of a checkpoint's words head, and `head by paths`, its frames'
@@ -21,8 +21,8 @@ noise: a device in use has one threshold, whatever room it stands in. Also count
 A cell is a test in some noise: `clean`, or one of pink, babble (of the tuning speakers), hum and reverberation at 20,
 10, 5 or 0 dB, as `babble-5`; words are taught without noise, and every second clip is heard in it (`noises.py`).
 
-Writes results/taught_words.json cell by cell; a cell that is there is not measured again, unless with --again. WORK
-keeps frames of other speech.
+Writes results/taught_words.json (or --results NAME: one file holds what was measured on the same clips) cell by cell; a
+cell that is there is not measured again, unless with --again. WORK keeps frames of other speech.
 """
 
 import argparse
@@ -271,9 +271,9 @@ def measure(name: str, tests: list[Test], given: argparse.Namespace, found: dict
 
 def keep(way: str, test: str, cell: str, row: dict[str, Any], given: argparse.Namespace) -> None:
     """Into the results as they are now: another process may measure another way."""
-    found = read("taught_words").get("ways", {})
+    found = read(given.results).get("ways", {})
     found.setdefault(way, {}).setdefault(test, {})[cell] = row
-    write("taught_words", {"chunk_ms": given.chunk_ms, "ways": found})
+    write(given.results, {"chunk_ms": given.chunk_ms, "ways": found})
 
 
 def main() -> None:
@@ -288,6 +288,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--draws", type=int, help="of three clips per word; else 4 of wake words, 2 of others")
     parser.add_argument("--every", type=int, default=1, help="of so many clips only one is heard, where time is short")
+    parser.add_argument("--results", default="taught_words")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--tests", nargs="+", default=["commands", "digits", "wake words"])
@@ -307,7 +308,7 @@ def main() -> None:
         for name, clips in words_of(given.corpora, given.tune).items()
         if name in given.tests
     ]
-    found = read("taught_words").get("ways", {})
+    found = read(given.results).get("ways", {})
     for name in given.ways:
         measure(name, tests, given, found)
 
