@@ -108,7 +108,10 @@ def hear(record: Record, event: dict[str, Any]) -> None:
     if kind == "start":
         record["device"]["versions"] = event["versions"]
     elif kind == "engine":
-        record["device"]["engine"] = _without(event, "event")
+        record["device"]["engine"] = {key: event[key] for key in ("name", "about")}
+        # The library that computes brings its own, whatever else is installed beside it.
+        if "executorch" in event:
+            record["device"]["versions"]["executorch"] = event["executorch"]
     elif kind == "golden":
         record["golden"] = _without(event, "event")
     elif kind == "load":

@@ -2,9 +2,10 @@
 
     python -m speechpress.runtime.measure golden|time|trace SETTINGS.json
 
-Needs numpy, and speechpress-runtime's native engine or else torch and ExecuTorch. Prints one JSON object a line as it goes, so that whoever listens has everything that
-was measured when the connection breaks. Each phase is a process of its own, because what one loads would count as the
-other's memory. It ends early when its standard input ends: then nobody listens any more, or has enough.
+Needs numpy, and speechpress-runtime's native engine or else torch and ExecuTorch. Prints one JSON object a line as it
+goes, so that whoever listens has everything that was measured when the connection breaks. Each phase is a process of
+its own, because what one loads would count as the other's memory. It ends early when its standard input ends: then
+nobody listens any more, or has enough.
 
 Settings: bundle (folder), chunk_ms, threads, cores (list or null), paces ("real", "flat"), chunks ({pace: count}),
 duration_s (of each pace, instead of chunks), warmup (chunks), trace (file to write).
@@ -57,7 +58,7 @@ class Model:
             # An engine loads its method by itself; without this the first window would pay for it.
             self.program.load(self.method)
         library = self.program.library
-        emit("engine", name=library.name, about=library.about)
+        emit("engine", name=library.name, about=library.about, executorch=library.executorch)
 
     @property
     def chunk_s(self) -> float:

@@ -22,8 +22,12 @@ class Bindings:
         self.library = import_executorch()
 
     @property
+    def executorch(self) -> str:
+        return _version("executorch")
+
+    @property
     def about(self) -> str:
-        return f"ExecuTorch {_version('executorch')}, its Python bindings, with torch {_version('torch')}"
+        return f"ExecuTorch {self.executorch}, its Python bindings, with torch {_version('torch')}"
 
     def backends(self) -> list[str]:
         return list(self.library._get_registered_backend_names())

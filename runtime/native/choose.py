@@ -32,6 +32,10 @@ class Library(Protocol):
     name: str
 
     @property
+    def executorch(self) -> str:
+        """Its version."""
+
+    @property
     def about(self) -> str: ...
 
     def backends(self) -> list[str]: ...

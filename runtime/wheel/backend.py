@@ -1,4 +1,4 @@
-"""Builds the wheel of `speechpress-runtime` (PEP 517), for `pip install ./runtime`; by hand, also for another processor:
+"""Builds the wheel of `speechpress-runtime` (PEP 517), for `pip install ./runtime`; by hand for any processor:
 
     python runtime/wheel/backend.py OUT [--arch aarch64 --compiler aarch64-linux-gnu-g++]
 
@@ -35,6 +35,7 @@ LEFT_OUT = {
     *("devices/report.py", "devices/report_charts.py", "devices/baseline.py"),
 }
 ROOMS = ("", "answers", "demo", "native", "sound")
+WHEEL = "Wheel-Version: 1.0\nGenerator: speechpress\nRoot-Is-Purelib: false\nTag: {tag}\n"
 OLDEST = (1980, 1, 1, 0, 0, 0)  # of a zip; always the same, so that a wheel can be built twice
 
 
@@ -75,7 +76,7 @@ def build(folder: Path, target: Target) -> str:
         files |= {f"{info}/licenses/{path}": data for path, data in licenses(package)}
         files |= {
             f"{info}/METADATA": metadata(facts).encode(),
-            f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: speechpress\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
+            f"{info}/WHEEL": WHEEL.format(tag=tag).encode(),
             f"{info}/entry_points.txt": scripts(facts["scripts"]).encode(),
         }
         path = folder / f"{name}-{facts['version']}-{tag}.whl"

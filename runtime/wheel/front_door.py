@@ -9,9 +9,20 @@
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .runtime.native.pairing import warn_of_other_versions
+
+# For type checkers and editors, which cannot follow `__getattr__`.
+if TYPE_CHECKING:
+    from .devices.profile import profile
+    from .runtime.bundle import read_bundle
+    from .runtime.engine import load_bundle
+    from .runtime.errors import SpeechpressError
+    from .runtime.stream import StreamingExtractor
+    from .runtime.verify import verify
+
+    __version__: str
 
 __all__ = ["SpeechpressError", "StreamingExtractor", "__version__", "load_bundle", "profile", "read_bundle", "verify"]
 

@@ -59,7 +59,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         *("runtime/demo/picture.py", "runtime/demo/strips.py", "runtime/demo/view_terminal.py"),
     ),
     "typer": ("compressor/cli/",),
-    "executorch": ("compressor/export/", "devices/etdump.py", "runtime/engine.py"),
+    "executorch": ("compressor/export/", "devices/etdump.py", "runtime/native/bindings.py"),
     "lightning_fabric": ("compressor/distill/",),
     "transformers": ("compressor/teachers/", "compressor/evaluate/features.py"),
 }
@@ -266,6 +266,6 @@ def test_runtime_never_loads_the_compressor():
 def test_a_bundle_is_read_without_torch_and_run_without_the_exporter():
     reading = loaded_after("import speechpress.runtime.bundle, speechpress.runtime.stream")
     assert not [name for name in reading if name.split(".")[0] in ("torch", "executorch")]
-    running = loaded_after("from speechpress.runtime.engine import import_executorch; import_executorch()")
+    running = loaded_after("from speechpress.runtime.native.choose import bindings; bindings()")
     assert "executorch.extension.pybindings._C" in running
     assert not running & {"executorch.exir", "executorch.runtime", "torchao", "transformers", "speechpress.compressor"}
