@@ -351,6 +351,7 @@ ELSEWHERE = {
     "| option | does |": "defaults",
     "| figure | is |": "no figures of a measurement",
     "| field | is |": "no figures of a measurement",
+    "| it says | what it is |": "versions of systems",
     "| method | value |": "no figures of a measurement",
     "| method | takes | gives |": "no figures of a measurement",
     "| task | corpus | answers | held out |": "facts of corpora",

@@ -140,6 +140,15 @@ def test_the_runtime_and_the_devices_stand_below_the_compressor():
         assert not [m for m, _ in imports_of(path) if m.startswith("speechpress.compressor")], path
 
 
+def test_what_speechpress_runtime_is_built_of_names_its_own_package_nowhere():
+    """The same files lie in two distributions, under two names; and there, nothing but numpy and soxr is installed."""
+    for path in sources("runtime", "devices"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+        named += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        assert not [name for name in named if name and name.split(".")[0] == "speechpress"], path
+
+
 def test_the_core_of_the_runtime_does_not_import_the_demo():
     for path in (ROOT / "runtime").glob("*.py"):
         assert not [m for m, _ in imports_of(path) if m.startswith("speechpress.runtime.demo")], path
