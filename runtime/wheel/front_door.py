@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .runtime.native.pairing import warn_of_other_versions
+from .runtime.native.processor import check_processor
 
 # For type checkers and editors, which cannot follow `__getattr__`.
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _HOMES = {
     "profile": ".devices.profile",
 }
 
+check_processor()
 warn_of_other_versions()
 
 
