@@ -1,6 +1,6 @@
 """The light runtime on arm64, emulated: its wheel, cross-built, in Debian's own Python for arm64 under QEMU.
 
-    python benchmarks/light_arm64.py [--cpus cortex-a76,neoverse-v1] [--scratch FOLDER] [--bundle FOLDER ...]
+    python benchmarks/light_arm64.py [--cpu cortex-a76 ...] [--scratch FOLDER] [--bundle FOLDER ...]
 
 Needs g++-aarch64-linux-gnu, qemu-user-static and apt-get (nothing is installed: packages are unpacked into the scratch
 folder). Each processor runs the golden clip of each bundle (the shipped one, int8, unless others are named), held
@@ -26,6 +26,7 @@ PACKAGES = (
     *("python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "zlib1g", "libssl3", "libexpat1"),
     *("libffi8", "libbz2-1.0", "liblzma5", "libc6", "libstdc++6", "libgcc-s1", "libuuid1", "libcrypt1"),
 )
+CPUS = ("cortex-a53", "cortex-a76", "max,sme=off")
 WHEELS = ("numpy", "soxr")
 PROGRAM = """
 import json, platform, sys
@@ -101,7 +102,7 @@ def emulated(root: Path, place: Path, cpu: str) -> list[object]:
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--cpus", default="cortex-a53,cortex-a76,neoverse-v1")
+    words.add_argument("--cpu", action="append", help="as QEMU knows them; a53, a76 and one with SVE unless named")
     words.add_argument("--scratch", type=Path, help="kept, and used again")
     words.add_argument("--bundle", type=Path, action="append")
     given = words.parse_args()
@@ -118,7 +119,7 @@ def main() -> None:
         for bundle in given.bundle or [SHIPPED]:
             here = PROGRAM.format(package="speechpress.runtime.")
             run(sys.executable, "-c", here, bundle, folder / "here.npy")
-            for cpu in given.cpus.split(","):
+            for cpu in given.cpu or CPUS:
                 started, code = time.perf_counter(), PROGRAM.format(package="speechpress_runtime.runtime.")
                 found = json.loads(run(*emulated(root, place, cpu), "-c", code, bundle, folder / "there.npy"))
                 ours, theirs = np.load(folder / "here.npy"), np.load(folder / "there.npy")

@@ -410,6 +410,13 @@ def test_no_table_with_figures_is_without_its_file(page):
         )
 
 
+def light():
+    found = result("light")
+    sides = [found[name] for name in ("native", "bindings")]
+    first = [side["first_ms"] / 1e3 for side in sides]
+    return [*first, *(side["rss_bytes"] / 1e6 for side in sides), found["installed_bytes"] / 1e6]
+
+
 def startup():
     python, cpp = result("startup")["python"], result("startup")["c++"]
     return [cpp["process_ms"] / 1e3, python["total_ms"] / 1e3, python["torch_ms"] / 1e3]
@@ -495,6 +502,12 @@ def unheard_speakers():
 
 
 SENTENCES = [
+    (
+        "docs/runtime.md",
+        "A cold process has its first frames after {} s with the native engine and after {} s with the bindings, and "
+        "then holds {} MB and {} MB of memory, the model included. Without numpy {} MB are installed.",
+        light,
+    ),
     (
         "docs/heads.md",
         "In int8 they take {} ms of {} in chunks of {} ms ({} %), and {} of {} in chunks of {} ms ({} %); in float32 "
