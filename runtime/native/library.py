@@ -22,7 +22,7 @@ FILE = "libspeechpress.dylib" if sys.platform == "darwin" else "libspeechpress.s
 ABI, DIMENSIONS = 1, 8  # as in speechpress_c.h
 TENSOR, INTEGER, NUMBER, TRUTH = range(4)
 # ExecuTorch's ScalarType; bfloat16 is no type of numpy's.
-DTYPES = {
+DTYPES: dict[int, np.dtype[Any]] = {
     0: np.dtype(np.uint8),
     1: np.dtype(np.int8),
     2: np.dtype(np.int16),
@@ -33,7 +33,7 @@ DTYPES = {
     7: np.dtype(np.float64),
     11: np.dtype(np.bool_),
 }
-CODES = {dtype: code for code, dtype in DTYPES.items()}
+CODES: dict[Any, int] = {dtype: code for code, dtype in DTYPES.items()}
 
 
 class Value(ctypes.Structure):
