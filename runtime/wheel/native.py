@@ -5,6 +5,7 @@ import importlib.util
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -99,7 +100,8 @@ def libraries(target: Target, package: Path) -> list[Path]:
 
 def compiled(target: Target, package: Path, version: str, cpp: Path, scratch: Path) -> Path:
     """Our library, linked with ExecuTorch's, which it looks for in its own folder."""
-    if shutil.which(target.compiler) is None:
+    compiler = shlex.split(target.compiler)  # CXX may be "ccache g++"
+    if not compiler or shutil.which(compiler[0]) is None:
         raise SystemExit(f"{target.compiler} is not here: on Debian, sudo apt-get install g++, or name one with CXX")
     made, include = scratch / f"libspeechpress{target.suffix}", package / "include"
     flags = ["-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden"]
@@ -110,7 +112,7 @@ def compiled(target: Target, package: Path, version: str, cpp: Path, scratch: Pa
     link += ["-Wl,-rpath,@loader_path"] if target.mac else ["-Wl,-rpath,$ORIGIN", "-Wl,--no-as-needed"]
     # Kernels and backends announce themselves when they are loaded; nothing refers to them by name.
     named = [f"-l{name}" for name in LINKED]
-    words = [target.compiler, *flags, *(str(cpp / source) for source in SOURCES), "-o", str(made), *link, *named]
+    words = [*compiler, *flags, *(str(cpp / source) for source in SOURCES), "-o", str(made), *link, *named]
     if subprocess.run(words, check=False).returncode:
         raise SystemExit(f"{target.compiler} cannot build the library (see above); it needs C++17")
     return made

@@ -139,6 +139,21 @@ def test_nothing_heavy_is_loaded_where_it_could_be(bundles, site):
     assert not set(done.stdout.split()) & set(HEAVY)
 
 
+def test_every_module_of_the_wheel_can_be_imported_by_itself(site):
+    """What a module needs is in the wheel, or is only for who has the extra libraries."""
+    code = (
+        "import importlib, pkgutil, speechpress_runtime as top\n"
+        "for found in pkgutil.walk_packages(top.__path__, top.__name__ + '.'):\n"
+        "    try: importlib.import_module(found.name)\n"
+        "    except ImportError as error: print(found.name, error.name)\n"
+        "    else: print(found.name)"
+    )
+    done = light(site, code)
+    failed = [line for line in done.stdout.splitlines() if " " in line]
+    assert failed == ["speechpress_runtime.runtime.sound.sound_file soundfile"], done.stderr
+    assert {"speechpress_runtime.runtime.demo.worker", "speechpress_runtime.devices.ssh"} <= {*done.stdout.split()}
+
+
 def test_speechpress_runs_it_where_it_is_installed_and_the_bindings_where_it_is_asked_to(
     bundles, natively, monkeypatch, cli
 ):
