@@ -2,12 +2,14 @@
 
     python benchmarks/light.py [--rounds 9] [--bundle FOLDER] [--scheme int8]
 
-Both sides run the same bundle, of `pocket`'s shape with random weights, which are as fast as trained ones, in chunks of
-320 ms with one thread. `speechpress-runtime` is built with `pip install ./runtime` into a fresh environment that has
-nothing else; the bindings are those of this environment. Every round starts one new process of each side, in turn.
-`process_ms` is the whole process as its parent sees it, up to its end; `first_ms` up to the first frames, measured from
-the moment at which the parent started it. Memory is what the process itself holds when the first frames are there
-(`rss_bytes`), after 20 more chunks, and at its peak. Goals: 150 ms, 60 MB, 30 MB. Writes results/light.json.
+Both sides run the same bundle, of `pocket`'s shape with random weights, which are as fast as trained ones, in chunks
+of 320 ms with one thread, without the method for whole recordings. `speechpress-runtime` is built with `pip install
+./runtime` into a fresh environment that has nothing else; the bindings are those of this environment. Every round
+starts one new process of each side, in turn. `process_ms` is the whole process as its parent sees it, up to its end;
+`first_ms` up to the first frames, measured from the moment at which the parent started it; `cpu_ms` is the
+processor's time in it, which other programs disturb less. Memory is what the process itself holds when the first
+frames are there (`rss_bytes`), after 20 more chunks, and at its peak. Goals: 150 ms, 60 MB, 30 MB. Writes
+results/light.json.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 import venv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,7 @@ stream, piece = StreamingExtractor(engine), np.zeros(engine.spec.chunk_samples, 
 frames = stream.push(piece).frames
 while not len(frames):
     frames = stream.push(piece).frames
-first = time.time()
+first, cpu_ms = time.time(), 1000 * time.process_time()
 def status():
     lines = open("/proc/self/status").read().splitlines()
     return {{line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "VmHWM"))}}
@@ -50,7 +53,8 @@ heavy = [name for name in ("torch", "transformers", "sympy", "executorch") if na
 import json
 print(json.dumps(dict(
     started_s=float(sys.argv[2]), import_ms=1000 * (imported - float(sys.argv[2])), load_ms=1000 * (loaded - imported),
-    chunk1_ms=1000 * (first - loaded), first_ms=1000 * (first - float(sys.argv[2])), rss_bytes=early["VmRSS"],
+    chunk1_ms=1000 * (first - loaded), cpu_ms=cpu_ms, first_ms=1000 * (first - float(sys.argv[2])),
+    rss_bytes=early["VmRSS"],
     later_rss_bytes=late["VmRSS"], peak_rss_bytes=late["VmHWM"], chunk_ms=1000 * sorted(times)[len(times) // 2],
     engine=engine.program.library.name, heavy=heavy)))
 """
@@ -67,7 +71,10 @@ def make_bundle(folder: Path, scheme: str) -> Path:
 
     save_encoder(folder / "student", student())
     write_json(folder / "student" / "card.json", {"recipe": {"name": "pocket"}})
-    order = plan(open_source(folder / "student"), target_of("host"), scheme, (CHUNK_MS,))
+    host = target_of("host")
+    # Random weights have outliers that trained ones have not, and 8 bits suit them less; their speed is the same.
+    loose = replace(host, tolerances={**host.tolerances, scheme: {"cosine": 0.9}})
+    order = plan(open_source(folder / "student"), loose, scheme, (CHUNK_MS,), offline_s=0)
     export(order, folder / "bundle", allow_fallback=True)
     return folder / "bundle"
 

@@ -78,7 +78,7 @@ def site(wheel, tmp_path_factory):
 def light(site, code, *words):
     """Run code where only the wheel, numpy and soxr can be imported."""
     command = [sys.executable, "-P", "-c", BARE + code, *map(str, words)]
-    env = {**os.environ, "PYTHONPATH": str(site)}
+    env = {name: value for name, value in os.environ.items() if name != choose.VARIABLE} | {"PYTHONPATH": str(site)}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
