@@ -113,10 +113,18 @@ def once(python: str | Path, package: str, bundle: Path, engine: str) -> dict[st
     return {**found, "process_ms": 1000 * (time.time() - started)}
 
 
+def numpy_alone() -> dict[str, Any]:
+    """A cold process that imports numpy and nothing else: what both sides pay on this machine at this moment."""
+    code = "import sys, time, numpy; print(1000 * (time.time() - float(sys.argv[1])), 1000 * time.process_time())"
+    words = [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}; {code}", repr(time.time())]
+    first_ms, cpu_ms = subprocess.run(words, capture_output=True, text=True, check=True, cwd="/").stdout.split()
+    return {"first_ms": float(first_ms), "cpu_ms": float(cpu_ms), "heavy": []}
+
+
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     names = [name for name in rows[0] if name != "heavy"]
     medians = {name: statistics.median(row[name] for row in rows) for name in names}
-    return {**medians, "first_ms_all": [row["first_ms"] for row in rows], "heavy": rows[0]["heavy"]}
+    return {**medians, "first_ms_all": [round(row["first_ms"]) for row in rows], "heavy": rows[0]["heavy"]}
 
 
 def main() -> None:
@@ -129,13 +137,14 @@ def main() -> None:
         bundle = (given.bundle or make_bundle(Path(scratch), given.scheme)).resolve()
         python, installed = install(Path(scratch) / "venv")
         sides = {"bindings": (sys.executable, "speechpress"), "native": (python, "speechpress_runtime")}
-        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*sides, "numpy_alone")}
         busy, began = busy_s(), time.perf_counter()
         for number in range(given.rounds + 1):
             for name, (interpreter, package) in sides.items():
                 found = once(interpreter, package, bundle, name)
                 # The first one reads files from the disk and compiles Python's.
                 rows[name] += [found] if number else []
+            rows["numpy_alone"] += [numpy_alone()] if number else []
         cores_busy = (busy_s() - busy) / (time.perf_counter() - began)
         program_bytes = (bundle / "encoder.pte").stat().st_size
     own = {name: size for name, size in installed.items() if not name.startswith("numpy")}
@@ -149,7 +158,7 @@ def main() -> None:
         "installed": installed,
         **{name: summary(found) for name, found in rows.items()},
     }
-    for name in sides:
+    for name in rows:
         print(name, {key: round(value) for key, value in document[name].items() if isinstance(value, float | int)})
     print("installed without numpy:", document["installed_bytes"])
     write("light", document)
