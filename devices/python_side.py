@@ -75,7 +75,8 @@ class PythonSide:
             # -u: lines must come at once, or a lost connection loses what was measured.
             # What PYTHONPATH held stays: `missing` looked there as well.
             f"PYTHONPATH={there}/{ZIP}${{PYTHONPATH:+:$PYTHONPATH}} "
-            f"exec {shlex.quote(self.device.python or 'python3')} -u -m speechpress.runtime.measure {phase} settings.json"
+            f"exec {shlex.quote(self.device.python or 'python3')} -u "
+            f"-m speechpress.runtime.measure {phase} settings.json"
         )
         return Events(self.device, self.device.start(script, self.silence_s))
 
