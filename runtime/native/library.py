@@ -197,6 +197,9 @@ def _copied(value: Value) -> np.ndarray:
     return np.frombuffer(ctypes.string_at(value.data, value.bytes), dtype).reshape(shape).copy()
 
 
+_FOREIGN = f"it is for another processor or system; install {DISTRIBUTION} again, on this machine"
+
+
 def advice(error: str) -> str:
     """What to do about a library that the system's loader refuses."""
     if "GLIBC" in error and "not found" in error:
@@ -206,12 +209,14 @@ def advice(error: str) -> str:
         )
     if "cannot open shared object file" in error:
         missing = error.split(":", maxsplit=1)[0]
+        if Path(missing).exists():  # so the loader speaks of one whose head names another processor
+            return _FOREIGN
         packages = {"libgomp.so.1": "libgomp1", "libstdc++.so.6": "libstdc++6", "libgcc_s.so.1": "libgcc-s1"}
         if missing in packages:
             return f"install what is missing, on Debian with: sudo apt-get install {packages[missing]}"
         return f"{missing} is missing; install {DISTRIBUTION} again"
     if "ELF" in error or "mach-o" in error.lower() or "wrong architecture" in error:
-        return f"it is for another processor or system; install {DISTRIBUTION} again, on this machine"
+        return _FOREIGN
     return f"install {DISTRIBUTION} again"
 
 
