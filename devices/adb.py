@@ -4,8 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from speechpress.runtime.errors import SpeechpressError
-
+from ..runtime.errors import SpeechpressError
 from .device import DeviceError
 from .process import Done, Lines, TimedOut, run
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from speechpress.runtime.errors import SpeechpressError
-
+from ..runtime.errors import SpeechpressError
 from .process import Done, Lines
 
 # An IPv6 address needs brackets, as its colons would be taken for a port's.

@@ -15,7 +15,7 @@ from statistics import median
 from subprocess import SubprocessError
 from typing import Any, NamedTuple
 
-from speechpress.runtime.errors import SpeechpressError
+from ..runtime.errors import SpeechpressError
 
 # As XNNPACK names them; all else that it runs is cheap beside them.
 PRODUCTS = ("Convolution", "Fully Connected", "Batch Matrix Multiply", "Deconvolution")
@@ -65,7 +65,7 @@ def operators(trace: Path, layers: dict[str, Any] | None) -> dict[str, Any]:
 
 def read_events(trace: Path) -> list[Event]:
     """The operators of the traced method in order; raises SpeechpressError when the file is no trace."""
-    from speechpress.runtime.engine import quiet  # with numpy, which a report does without
+    from ..runtime.engine import quiet  # with numpy, which a report does without
 
     # The Inspector logs and warns of what it misses in traces without debug data.
     previous = logging.root.manager.disable

@@ -1,10 +1,9 @@
 """Devices of which facts ship, one YAML each. An unknown one works as well: what is here only chooses cores better."""
 
+import json
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
-
-import yaml
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,12 @@ def big_cores(cores: list[dict[str, Any]], known: Known | None) -> list[int]:
 
 
 def _read(name: str, text: str) -> Known:
-    value = yaml.safe_load(text)
+    try:
+        # As speechpress-runtime has them, which brings no reader of YAML.
+        value = json.loads(text)
+    except ValueError:
+        import yaml
+
+        value = yaml.safe_load(text)
     lists = {key: tuple(value[key]) for key in ("models", "big_cores")}
     return Known(name=name.removesuffix(".yaml"), **{**value, **lists})

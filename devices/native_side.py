@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speechpress.runtime.bundle import DOCUMENT, PROGRAM, Bundle
-from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.parity import compare_layers, within
-
+from ..runtime.bundle import DOCUMENT, PROGRAM, Bundle
+from ..runtime.errors import SpeechpressError
+from ..runtime.parity import compare_layers, within
 from .device import Device
 from .process import Lines, TimedOut
 from .workspace import check_end
@@ -122,6 +121,7 @@ class NativeRun:
         finite = {name: value if abs(value) < float("inf") else None for name, value in parity.items()}
         versions = {"runner": self.side.runner.name}
         yield {"event": "start", "phase": "golden", "versions": versions}
+        yield {"event": "engine", "name": "runner", "about": f"ExecuTorch in {self.side.runner.name}, without Python"}
         ok = within(parity, tolerance)
         yield {"event": "golden", "method": self.settings["method"], **finite, "ok": ok, "tolerance": tolerance}
 

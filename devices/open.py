@@ -3,8 +3,7 @@
 import shutil
 from typing import Any
 
-from speechpress.runtime.errors import SpeechpressError
-
+from ..runtime.errors import SpeechpressError
 from . import adb
 from .device import Device, parse
 from .host import HostDevice

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from speechpress.runtime.errors import SpeechpressError
+from ..runtime.errors import SpeechpressError
 
 # Enough for the end of a traceback; a program that complains for ever fills no memory.
 LAST_LINES = 40

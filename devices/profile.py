@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from speechpress.runtime.bundle import Bundle
-from speechpress.runtime.errors import CheckFailed, SpeechpressError
-from speechpress.runtime.parity import describe
-
+from ..runtime.bundle import Bundle
+from ..runtime.errors import CheckFailed, SpeechpressError
+from ..runtime.parity import describe
 from . import native_side, python_side
 from .caveats import caveats
 from .device import Device
@@ -199,8 +198,9 @@ def choose_side(device: Device, bundle: Bundle, options: ProfileOptions, facts: 
     lacking = python_side.missing(device)
     if lacking is not None:
         raise SpeechpressError(
-            f"{device.address}: {lacking}. Install them there (pip install numpy torch executorch=="
-            f"{bundle.document['versions']['executorch'].split('+')[0]}), name another interpreter with --python, such "
+            f"{device.address}: {lacking}. Install there what runs bundles (pip install speechpress-runtime, or numpy "
+            f"torch executorch=={bundle.document['versions']['executorch'].split('+')[0]}), name another interpreter "
+            "with --python, such "
             "as --python /home/pi/venv/bin/python, or give a native runner with --runner (docs/cpp.md)"
         )
     return python_side.PythonSide(device, options.silence_s)

@@ -1,4 +1,7 @@
-"""The far side where Python with ExecuTorch is: our `runtime` in a zip, and its measuring program."""
+"""The far side where Python with an engine is: our `runtime` in a zip, and its measuring program.
+
+The engine there is speechpress-runtime's native one, or else ExecuTorch's Python bindings with torch.
+"""
 
 import json
 import shlex
@@ -8,20 +11,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from speechpress.runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, Bundle
-from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import json_text
-
+from .. import runtime
+from ..runtime.bundle import DOCUMENT, GOLDEN, PROGRAM, Bundle
+from ..runtime.errors import SpeechpressError
+from ..runtime.json_file import json_text
 from .device import Device
 from .process import Lines, TimedOut
 from .workspace import check_end
 
 ZIP = "speechpress-runtime.zip"
-NEEDED = ("numpy", "torch", "executorch")
+LIGHT, NEEDED = "speechpress_runtime", ("numpy", "torch", "executorch")
 # find_spec and not an import: importing torch is slow on a board.
 LOOK = (
-    "import sys, importlib.util as u; "
-    f"print('.'.join(map(str, sys.version_info[:2])), *[n for n in {NEEDED!r} if u.find_spec(n) is None])"
+    f"import sys, importlib.util as u; n = ['numpy'] if u.find_spec({LIGHT!r}) else {NEEDED!r}; "
+    "print('.'.join(map(str, sys.version_info[:2])), *[m for m in n if u.find_spec(m) is None])"
 )
 SAYING = "If it happens again, try --threads 1, and run `compress verify` on the bundle here"
 
@@ -43,8 +46,8 @@ def pack(folder: Path) -> Path:
     path = folder / ZIP
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("speechpress/__init__.py", "")  # without it the zip holds no package of this name
-        core = resources.files("speechpress.runtime")
-        for inside in ("", "answers/"):
+        core = resources.files(runtime.__name__)  # under which this package is installed: speechpress or its light half
+        for inside in ("", "answers/", "native/"):
             for file in sorted(core.joinpath(inside).iterdir(), key=lambda item: item.name):
                 # The core only: the demo beside it needs libraries that no board has.
                 if file.name.endswith(".py"):
@@ -70,7 +73,9 @@ class PythonSide:
         script = (
             f"cd {there} || exit 1; printf %s {text} > settings.json; echo $$ > pid; "
             # -u: lines must come at once, or a lost connection loses what was measured.
-            f"PYTHONPATH={there}/{ZIP} exec {shlex.quote(self.device.python or 'python3')} -u "
+            # What PYTHONPATH held stays: `missing` looked there as well.
+            f"PYTHONPATH={there}/{ZIP}${{PYTHONPATH:+:$PYTHONPATH}} "
+            f"exec {shlex.quote(self.device.python or 'python3')} -u "
             f"-m speechpress.runtime.measure {phase} settings.json"
         )
         return Events(self.device, self.device.start(script, self.silence_s))

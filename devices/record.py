@@ -6,7 +6,8 @@ schema 1. Times in ms, memory in bytes, clocks in kHz; null where something is n
     bundle      {name, path, digest, program_sha256, size_bytes, target, backend, quantize, method, lineage, versions}
     accuracy    {parity, tolerance, delegated_time, fidelity}: what the bundle's own document says of the method, and
                 scores, see scores.scores_of
-    device      facts, see probe.facts, and {address, known, versions, after}
+    device      facts, see probe.facts, and {address, known, versions, after, engine {name, about}}; the engine is what
+                computed there: native, bindings or runner (older records have none)
     settings    {chunk_ms, threads, cores, paces, chunks, duration_s, budget_ms, warmup, per_op, side}
     golden      {method, max_abs, snr_db, cosine, ok, tolerance}, as computed on the device
     load        {load_ms, first_chunk_ms, base_rss_bytes, peak_rss_bytes}
@@ -20,11 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from speechpress.runtime.bundle import PROGRAM, Bundle
-from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import read_json
-from speechpress.runtime.schema import shown_value
-
+from ..runtime.bundle import PROGRAM, Bundle
+from ..runtime.errors import SpeechpressError
+from ..runtime.json_file import read_json
+from ..runtime.schema import shown_value
 from .record_schema import check_record
 
 SCHEMA, KIND = 1, "speechpress-profile"
@@ -107,6 +107,11 @@ def hear(record: Record, event: dict[str, Any]) -> None:
     kind = event["event"]
     if kind == "start":
         record["device"]["versions"] = event["versions"]
+    elif kind == "engine":
+        record["device"]["engine"] = {key: event[key] for key in ("name", "about")}
+        # The library that computes brings its own, whatever else is installed beside it.
+        if "executorch" in event:
+            record["device"]["versions"]["executorch"] = event["executorch"]
     elif kind == "golden":
         record["golden"] = _without(event, "event")
     elif kind == "load":

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.schema import Anything, Fields, Flag, Items, Kind, Maybe, Real, Table, Text, Whole, check
+from ..runtime.errors import SpeechpressError
+from ..runtime.schema import Anything, Fields, Flag, Items, Kind, Maybe, Real, Table, Text, Whole, check
 
 _COUNT, _BYTES = Whole(), Maybe(Real(0, 1e18))  # bounds: sums and drawings of them stay finite
 
@@ -68,7 +68,11 @@ _CORE = Fields({}, {"name": _SOME_LINE, "max_khz": Maybe(Real(0, 1e12)), "govern
 
 _DEVICE = Fields(
     {"address": _LINE, "model": _SOME_LINE, "chipset": _SOME_LINE, "cores": Items(_CORE)},
-    {"known": _SOME_LINE, "os": _SOME_LINE, "kernel": _SOME_LINE, "abi": _SOME_LINE, "versions": Maybe(_VERSIONS)},
+    {
+        **dict.fromkeys(("known", "os", "kernel", "abi"), _SOME_LINE),
+        "versions": Maybe(_VERSIONS),
+        "engine": Maybe(Fields({"name": _LINE, "about": _LINE})),
+    },
 )
 
 

@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from speechpress.runtime.atomic import write_text
-from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.escape import csv_cell, markdown_text
-
+from ..runtime.atomic import write_text
+from ..runtime.errors import SpeechpressError
+from ..runtime.escape import csv_cell, markdown_text
 from .baseline import Change, changes
 from .record import Record, read_record
 from .report_charts import COLOURS, Bar, Point, bars, histogram, scatter, timeline

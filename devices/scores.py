@@ -6,11 +6,10 @@ A quality is a task's score on a scale on which 1 is perfect and more is better.
 from collections.abc import Sequence
 from typing import Any
 
-from speechpress.runtime.bundle import Bundle
-from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.json_file import read_json
-from speechpress.runtime.schema import Fields, Maybe, Real, Table, Text, fits
-
+from ..runtime.bundle import Bundle
+from ..runtime.errors import SpeechpressError
+from ..runtime.json_file import read_json
+from ..runtime.schema import Fields, Maybe, Real, Table, Text, fits
 from .record import Record
 
 EVAL = "eval.json"  # what `compress eval BUNDLE` leaves in the bundle's folder

@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from speechpress.runtime.errors import SpeechpressError
-
+from ..runtime.errors import SpeechpressError
 from .device import Device, DeviceError
 
 # A watcher on the device ends what still runs and removes the folder when we cannot: after the connection broke, say.

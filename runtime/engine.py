@@ -1,15 +1,11 @@
-"""Runs a bundle's program through ExecuTorch; the only file that touches it, and torch, which it needs itself.
+"""Runs a bundle's program through ExecuTorch, by the library that `native.choose` finds.
 
 Shapes: S samples, C frames of a chunk, T frames, D width.
 """
 
-import contextlib
-import os
 import re
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,8 @@ import numpy as np
 from .answers.head_spec import HeadSpec
 from .bundle import PROGRAM, Bundle, check_hash, read_bundle
 from .errors import SpeechpressError
+from .native.choose import XNNPACK, Library, Loaded, library
+from .native.quiet import quiet as quiet
 from .regular import check_regular
 from .samples import mono
 from .spec import StreamSpec
@@ -25,7 +23,7 @@ from .stream import State, Step
 
 Answers = dict[str, dict[str, np.ndarray]]  # by head and output
 MOST_THREADS = 256  # more than a device has, and far from what ends a process for want of memory
-BACKENDS = {"xnnpack": "XnnpackBackend", "coreml": "CoreMLBackend", "vulkan": "VulkanBackend"}
+BACKENDS = {"xnnpack": XNNPACK, "coreml": "CoreMLBackend", "vulkan": "VulkanBackend"}
 
 
 class Program:
@@ -35,33 +33,31 @@ class Program:
         path: of the file.
         threads: that ExecuTorch computes with, in the whole process; None leaves them as they are.
         trace: keep the time of every operator, see `write_trace`.
+        backend: ExecuTorch's name of what it was lowered for.
 
     Raises:
         SpeechpressError: ExecuTorch cannot be imported, or the file is no program that it can read.
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None, trace: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, threads: int | None = None, trace: bool = False, backend: str = XNNPACK
+    ) -> None:
         started = time.perf_counter()
         self.path = Path(path)
-        self._library = import_executorch()
+        self.library: Library = library(backend)
         if threads is not None:
-            set_threads(threads)
+            set_threads(threads, self.library)
         check_regular(path)
-        # The minimal check looks at the head only, and a damaged body ends the process when it is run.
-        whole = self._library.Verification.InternalConsistency
         try:
-            with quiet():
-                self._program = self._library._load_program(
-                    str(path), enable_etdump=trace, debug_buffer_size=0, program_verification=whole
-                )
+            self._program: Loaded = self.library.load(self.path, trace)
         except RuntimeError as error:
             raise SpeechpressError(f"{path}: ExecuTorch cannot read it ({_short(error)}); is it complete?") from error
-        self._methods: dict[str, Any] = {}
+        self._methods: set[str] = set()
         self.load_s = time.perf_counter() - started
 
     @property
     def method_names(self) -> list[str]:
-        return [self._program.get_method_name(index) for index in range(self._program.num_methods())]
+        return self._program.method_names
 
     def load(self, method: str) -> None:
         """Load a method before its first call, which is then as fast as the others.
@@ -74,10 +70,14 @@ class Program:
         if method not in self.method_names:
             raise SpeechpressError(f"{self.path}: has no method {method!r}, only {', '.join(self.method_names)}")
         try:
-            with quiet():
-                self._methods[method] = self._program.load_method(method)
+            self._program.load_method(method)
         except RuntimeError as error:
-            raise SpeechpressError(f"{self.path}: its method {method} cannot be loaded ({_short(error)})") from error
+            raise SpeechpressError(
+                f"{self.path}: its method {method} cannot be loaded ({_short(error)}); {self.library.about} may lack "
+                "an operator or a backend that it was exported for: upgrade it, or export the bundle again with the "
+                "version that is here"
+            ) from error
+        self._methods.add(method)
         self.load_s += time.perf_counter() - started
 
     def run(self, method: str, *arrays: np.ndarray) -> list[Any]:
@@ -85,26 +85,27 @@ class Program:
 
         Raises SpeechpressError when the inputs are not what it takes.
         """
-        import torch
-
         self.load(method)
-        # A slice of an array has strides, which the program was not lowered for.
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
         try:
-            outputs = self._methods[method].call(tensors)
+            # A slice of an array has strides, which the program was not lowered for.
+            return self._program.run(method, [np.ascontiguousarray(array) for array in arrays])
         except RuntimeError as error:
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise SpeechpressError(f"{self.path}: {method} cannot run inputs of {shapes} ({_short(error)})") from error
-        return [output.numpy() if isinstance(output, torch.Tensor) else output for output in outputs]
 
     def constants(self, method: str) -> list[float]:
         """The numbers that a method without inputs returns."""
         return self.run(method)
 
     def write_trace(self, path: str | Path) -> None:
-        """Write the times of all calls as an ETDump; needs `trace`."""
-        with quiet():
-            self._program.write_etdump_result_to_file(str(path), None)
+        """Write the times of all calls as an ETDump; needs `trace`.
+
+        Raises SpeechpressError when it cannot be written.
+        """
+        try:
+            self._program.write_trace(str(path))
+        except RuntimeError as error:
+            raise SpeechpressError(f"{path}: the trace cannot be written ({_short(error)})") from error
 
 
 class PteModel:
@@ -124,7 +125,7 @@ class PteModel:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         check_backend(self.bundle)
         check_hash(self.bundle, PROGRAM)
-        self.program = Program(self.bundle.program, threads, trace)
+        self.program = Program(self.bundle.program, threads, trace, backend_of(self.bundle))
         self.heads: tuple[HeadSpec, ...] = self.bundle.heads  # whose outputs come beside frames
 
     @property
@@ -233,8 +234,14 @@ def check_backend(bundle: Bundle) -> None:
 
 def has_backend(bundle: Bundle) -> bool:
     """Whether this installation can run the bundle's backend; raises SpeechpressError when it is none at all."""
-    backend = BACKENDS.get(bundle.document["target"]["backend"])
-    return backend in import_executorch()._get_registered_backend_names()
+    backend = backend_of(bundle)
+    return backend in library(backend).backends()
+
+
+def backend_of(bundle: Bundle) -> str:
+    """ExecuTorch's name of the bundle's backend; one that nothing has when it is unknown."""
+    name = bundle.document["target"]["backend"]
+    return BACKENDS.get(name, name)
 
 
 def load_bundle(folder: str | Path, chunk_ms: float | None = None, threads: int | None = None) -> "PteModel":
@@ -248,59 +255,15 @@ def load_bundle(folder: str | Path, chunk_ms: float | None = None, threads: int 
     return PteEngine(bundle, chunk_ms, threads)
 
 
-def import_executorch() -> Any:
-    """ExecuTorch's library.
-
-    Not `executorch.runtime`: its import takes the whole exporter with it.
-
-    Raises SpeechpressError when it is not installed or does not fit torch.
-    """
-    try:
-        import torch  # noqa: F401  loads the libraries that the next line needs
-
-        with quiet():
-            from executorch.extension.pybindings import _C
-    except ImportError as error:
-        raise SpeechpressError(
-            f"ExecuTorch cannot be imported ({error}); install it with: pip install 'executorch>=1.5.1,<1.6'"
-        ) from error
-    return _C
-
-
-def set_threads(threads: int) -> None:
+def set_threads(threads: int, of: Library | None = None) -> None:
     """Threads that ExecuTorch computes with, in the whole process; not to be called while a program runs."""
     if not 1 <= threads <= MOST_THREADS:
         raise SpeechpressError(f"threads is {threads}, but must be at least 1 and at most {MOST_THREADS}")
-    library = import_executorch()
-    with quiet():
-        # A reset makes new threads, also for the same count.
-        if library._threadpool_get_thread_count() != threads:
-            library._unsafe_reset_threadpool(threads)
+    (of or library()).set_threads(threads)
 
 
 def threads() -> int:
-    return import_executorch()._threadpool_get_thread_count()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what native code writes to stderr (notes on processor files) from people; on an error it is shown."""
-    # What Python has buffered was said before, and must not land in the file.
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        # The descriptor and not sys.stderr, which native code does not know.
-        saved = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            if failed and os.environ.get("SPEECHPRESS_DEBUG"):
-                kept.seek(0)
-                os.write(2, kept.read())
+    return library().threads()
 
 
 def _short(error: Exception) -> str:

@@ -2,9 +2,10 @@
 
     python -m speechpress.runtime.measure golden|time|trace SETTINGS.json
 
-Needs numpy, torch and ExecuTorch. Prints one JSON object a line as it goes, so that whoever listens has everything that
-was measured when the connection breaks. Each phase is a process of its own, because what one loads would count as the
-other's memory. It ends early when its standard input ends: then nobody listens any more, or has enough.
+Needs numpy, and speechpress-runtime's native engine or else torch and ExecuTorch. Prints one JSON object a line as it
+goes, so that whoever listens has everything that was measured when the connection breaks. Each phase is a process of
+its own, because what one loads would count as the other's memory. It ends early when its standard input ends: then
+nobody listens any more, or has enough.
 
 Settings: bundle (folder), chunk_ms, threads, cores (list or null), paces ("real", "flat"), chunks ({pace: count}),
 duration_s (of each pace, instead of chunks), warmup (chunks), trace (file to write).
@@ -37,7 +38,7 @@ TRACED_CHUNKS = 30
 class Model:
     """A bundle as something that is fed one chunk at a time: chunks of a stream, or windows when it does not stream."""
 
-    def __init__(self, settings: Settings, trace: bool = False) -> None:
+    def __init__(self, settings: Settings, emit: Emit, trace: bool = False) -> None:
         from .bundle import read_bundle
         from .engine import PteEngine, PteModel
         from .stream import StreamingExtractor
@@ -56,6 +57,8 @@ class Model:
             self.program, self.push = self.engine.program, self.engine.window
             # An engine loads its method by itself; without this the first window would pay for it.
             self.program.load(self.method)
+        library = self.program.library
+        emit("engine", name=library.name, about=library.about, executorch=library.executorch)
 
     @property
     def chunk_s(self) -> float:
@@ -78,7 +81,7 @@ def golden(settings: Settings, emit: Emit, stop: threading.Event) -> None:
     from .parity import within
     from .program_checks import Heard, against_golden, far, heard
 
-    model = Model(settings)
+    model = Model(settings, emit)
     check_hashes(model.bundle)
     audio, tolerance = model.bundle.golden["audio"], model.bundle.document["tolerance"]
     if isinstance(model.engine, PteEngine):
@@ -100,7 +103,7 @@ def timing(settings: Settings, emit: Emit, stop: threading.Event) -> None:
     # First, so that the memory of torch and ExecuTorch is not taken for the model's.
     import_runtime()
     base_rss_bytes = resident_bytes()
-    model = Model(settings)
+    model = Model(settings, emit)
     chunks = model.chunks()
     first_ms = _timed_ms(model.push, next(chunks))
     emit("load", load_ms=1000 * model.engine.load_s, first_chunk_ms=first_ms, base_rss_bytes=base_rss_bytes)
@@ -146,7 +149,7 @@ def run_pace(pace: str, model: Model, settings: Settings, emit: Emit, stop: thre
 
 def trace(settings: Settings, emit: Emit, stop: threading.Event) -> None:
     """Run some chunks with ExecuTorch's own clock on every operator; never those that are timed."""
-    model = Model(settings, trace=True)
+    model = Model(settings, emit, trace=True)
     for chunk in itertools.islice(model.chunks(), TRACED_CHUNKS):
         if not stop.is_set():
             model.push(chunk)
@@ -155,9 +158,9 @@ def trace(settings: Settings, emit: Emit, stop: threading.Event) -> None:
 
 
 def import_runtime() -> None:
-    from .engine import import_executorch
+    from .native.choose import library
 
-    import_executorch()
+    library()
 
 
 def pin(cores: list[int] | None) -> None:
@@ -175,11 +178,11 @@ def pin(cores: list[int] | None) -> None:
 
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for name in ("executorch", "torch", "numpy"):
+    for name in ("executorch", "torch", "numpy", "speechpress-runtime"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
+            found[name] = "not installed"
     return found
 
 

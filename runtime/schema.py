@@ -6,7 +6,6 @@
 Nothing is converted: what passes has the types that it is said to have, every number is finite and within its bounds.
 """
 
-import difflib
 import math
 import re
 import unicodedata
@@ -209,6 +208,8 @@ class Fields:
         return self._unknown(unknown[0], path) if self.closed and unknown else None
 
     def _unknown(self, name: Any, path: str) -> Wrong:
+        import difflib  # only who mistypes a key pays for its import
+
         near = difflib.get_close_matches(str(name), [*self.required, *self.optional], n=1)
         return Wrong(_join(path, f"{name!r:.60}"), f"is not known{f'; did you mean {near[0]!r}?' if near else ''}")
 

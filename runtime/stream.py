@@ -8,22 +8,21 @@ chunk to fill up and for the look-ahead, and then for the model to run (and, at 
 resampler).
 """
 
-import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .answers.event import Event
 from .answers.head_spec import HeadSpec
-from .answers.listener import Listener
 from .errors import SpeechpressError
 from .samples import read_piece
 from .spec import NO_END, StreamSpec
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from .answers.listener import Listener
 
 State = dict[str, np.ndarray]
 QUALITY = "HQ"
@@ -85,7 +84,7 @@ class StreamingExtractor:
 
     def __init__(self, engine: Engine, sample_rate: int | None = None) -> None:
         self.engine, self.spec = engine, engine.spec
-        self._listeners = [Listener(spec) for spec in engine.heads]
+        self._listeners = _listeners(engine.heads)
         self._first_rate = self.spec.sample_rate if sample_rate is None else sample_rate
         _check_rate(self._first_rate)
         self.reset()
@@ -209,10 +208,22 @@ class StreamingExtractor:
         piece = read_piece(samples)
         # Once a stream: a broken driver would fill the log with every piece.
         if piece.replaced and not self.counts.replaced:
-            logger.warning("the audio holds samples that are NaN or infinite; they are taken as silence")
+            import logging  # as with decoders: whoever needs none starts sooner
+
+            logging.getLogger(__name__).warning(
+                "the audio holds samples that are NaN or infinite; they are taken as silence"
+            )
         self.counts.replaced += piece.replaced
         self.counts.clipped += piece.clipped
         return piece.wave
+
+
+def _listeners(heads: Sequence[HeadSpec]) -> "list[Listener]":
+    if not heads:
+        return []
+    from .answers.listener import Listener
+
+    return [Listener(spec) for spec in heads]
 
 
 def resampler_delay_ms(rate: int, to_rate: int) -> float:

@@ -12,6 +12,8 @@ Every name is imported when it is first used, so that importing the package load
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from speechpress.runtime.native.pairing import warn_of_other_versions
+
 # For type checkers and editors, which cannot follow `__getattr__`.
 if TYPE_CHECKING:
     from speechpress.compressor.models.checkpoint import load_encoder
@@ -57,6 +59,9 @@ _HOMES = {
     **dict.fromkeys(("distill", "export", "head", "prune", "quantize"), "speechpress.verbs"),
     **dict.fromkeys(("evaluate", "extract", "profile"), "speechpress.uses"),
 }
+
+
+warn_of_other_versions()
 
 
 # Only called for what the module does not have yet (PEP 562), so that submodules are found as ever.

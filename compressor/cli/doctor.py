@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +26,7 @@ def examine() -> list[Check]:
         python(),
         torch(),
         executorch(),
+        engine(),
         golden_clip(),
         torchaudio(),
         on_path(),
@@ -56,7 +58,7 @@ def executorch() -> Check:
     from speechpress.runtime.engine import BACKENDS as registered
 
     fix = "pip install 'executorch>=1.5.1,<1.6' 'torch>=2.13,<2.14'"
-    code = "from speechpress.runtime.engine import import_executorch as i; print(i()._get_registered_backend_names())"
+    code = "from speechpress.runtime.native.choose import bindings; print(bindings().backends())"
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if tried.returncode:
         reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
@@ -66,6 +68,23 @@ def executorch() -> Check:
     lacking = [name for name in here if registered[name] not in tried.stdout]
     detail = f"lacks {', '.join(lacking)}" if lacking else f"{version('executorch')}, runs {', '.join(here)}"
     return _check("executorch", not lacking, detail, fix)
+
+
+def engine() -> Check:
+    """Which of the two runs bundles; in a process of its own, which a library for another processor may end."""
+    # Marked, because native code may write to stdout as well; loaded, because a library runs code when it is.
+    code = "from speechpress.runtime.native.choose import library; print('ENGINE', library().about)"
+    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = [line.removeprefix("ENGINE ") for line in tried.stdout.splitlines() if line.startswith("ENGINE ")]
+    if tried.returncode == 0 and said:
+        return _check("engine", True, said[-1], "")
+    fix = (
+        "pip uninstall speechpress-runtime, or set SPEECHPRESS_ENGINE=bindings; or build it here: pip install ./runtime"
+    )
+    if tried.returncode == -signal.SIGILL:
+        return _check("engine", False, "this processor lacks instructions that the library was built with", fix)
+    reason = (tried.stderr.strip().splitlines() or [f"ended with code {tried.returncode}"])[-1]
+    return _check("engine", False, f"cannot be loaded: {reason}", fix)
 
 
 def golden_clip() -> Check:

@@ -99,6 +99,7 @@ def summary(record: Record, out: Path) -> dict[str, Any]:
         "chunk_ms": settings["chunk_ms"],
         **record["result"],
         "golden": record["golden"],
+        "engine": record["device"].get("engine"),
         "outside_share": operators["outside_share"] if operators else None,
         "warnings": record["warnings"],
         "finished": record["finished"],
@@ -120,6 +121,8 @@ def profile_table(record: Record) -> RenderableType:
             table.add_row(PACE_WORDS[name], str(len(pace["ms"])), *figures)
     # Text, not str: rich would take brackets in a message for markup.
     lines = [Text(line) for line in _lines(result)] if result["p50_ms"] is not None else []
+    engine = record["device"].get("engine")  # older records have none
+    lines += [Text(f"engine: {engine['about']}")] if engine else []
     warnings = [Text(f"warning: {item['text']}", style="yellow") for item in record["warnings"]]
     return Group(table, *lines, *_operator_tables(record["operators"]), *warnings)
 

@@ -38,6 +38,8 @@ def import_sounddevice() -> Any:
     try:
         with quiet():  # ALSA complains on stderr of every kind of device that it does not find
             import sounddevice
+    except ModuleNotFoundError as error:
+        raise SpeechpressError("microphones need sounddevice; install it with: pip install sounddevice") from error
     except (ImportError, OSError) as error:
         raise SpeechpressError(f"microphones need PortAudio, which cannot be loaded ({error}); {HOW_TO_INSTALL}") from (
             error

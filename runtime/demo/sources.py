@@ -7,8 +7,9 @@ import os
 import select
 import time
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
@@ -60,15 +61,10 @@ class WavSource:
     """
 
     def __init__(self, path: str | Path, paced: bool = False) -> None:
-        from ..sound.sound_file import UnreadableAudio, open_sound  # soundfile, which a board need not have
-
         if not Path(path).is_file():
             raise SpeechpressError(f"{path}: there is no such file; give an audio file with --wav")
         self._open = ExitStack()
-        try:
-            self._file = self._open.enter_context(open_sound(str(path), str(path)))
-        except UnreadableAudio as error:
-            raise SpeechpressError(f"{path}: is no audio file that can be read ({error.skipped.reason})") from error
+        self._file = _opened(str(path), self._open)
         if not self._file.frames:
             self.close()
             raise SpeechpressError(f"{path}: holds no samples; record it again")
@@ -89,6 +85,20 @@ class WavSource:
 
     def close(self) -> None:
         self._open.close()
+
+
+def _opened(path: str, stack: ExitStack) -> Any:
+    """A sound file; without soundfile, which a board need not have, a plain WAV."""
+    if find_spec("soundfile") is None:
+        from ..sound.plain_wav import open_plain_wav
+
+        return stack.enter_context(open_plain_wav(path))
+    from ..sound.sound_file import UnreadableAudio, open_sound
+
+    try:
+        return stack.enter_context(open_sound(path, path))
+    except UnreadableAudio as error:
+        raise SpeechpressError(f"{path}: is no audio file that can be read ({error.skipped.reason})") from error
 
 
 class PcmSource:

@@ -27,6 +27,7 @@ PAGES = (
     "docs/heads.md",
     "docs/pruning.md",
     "docs/quantisation.md",
+    "docs/runtime.md",
     "docs/search.md",
     "docs/study.md",
 )

@@ -351,6 +351,7 @@ ELSEWHERE = {
     "| option | does |": "defaults",
     "| figure | is |": "no figures of a measurement",
     "| field | is |": "no figures of a measurement",
+    "| it says | what it is |": "versions of systems",
     "| method | value |": "no figures of a measurement",
     "| method | takes | gives |": "no figures of a measurement",
     "| task | corpus | answers | held out |": "facts of corpora",
@@ -407,6 +408,13 @@ def test_no_table_with_figures_is_without_its_file(page):
         assert not figures, (
             f"{page}: the table {head} holds {figures[:3]}; name its results file in COVERED or ELSEWHERE"
         )
+
+
+def light():
+    found = result("light")
+    sides = [found[name] for name in ("native", "bindings")]
+    first = [side["first_ms"] / 1e3 for side in (*sides, found["numpy_alone"])]
+    return [*first, *(side["rss_bytes"] / 1e6 for side in sides), found["installed_bytes"] / 1e6]
 
 
 def startup():
@@ -494,6 +502,13 @@ def unheard_speakers():
 
 
 SENTENCES = [
+    (
+        "docs/runtime.md",
+        "A cold process has its first frames after {} s with the native engine and after {} s with the bindings, of "
+        "which the import of numpy alone takes {} s, and then holds {} MB and {} MB of memory, the model included. "
+        "Without numpy {} MB are installed.",
+        light,
+    ),
     (
         "docs/heads.md",
         "In int8 they take {} ms of {} in chunks of {} ms ({} %), and {} of {} in chunks of {} ms ({} %); in float32 "

@@ -60,7 +60,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         *("runtime/demo/picture.py", "runtime/demo/strips.py", "runtime/demo/view_terminal.py"),
     ),
     "typer": ("compressor/cli/",),
-    "executorch": ("compressor/export/", "devices/etdump.py", "runtime/engine.py"),
+    "executorch": ("compressor/export/", "devices/etdump.py", "runtime/native/bindings.py"),
     "lightning_fabric": ("compressor/distill/",),
     "transformers": ("compressor/teachers/", "compressor/evaluate/features.py"),
 }
@@ -139,6 +139,15 @@ def test_the_runtime_and_the_devices_stand_below_the_compressor():
         assert {room_of(module) for module, _ in imports_of(path)} <= {None, "runtime"}, path
     for path in sources("devices"):
         assert not [m for m, _ in imports_of(path) if m.startswith("speechpress.compressor")], path
+
+
+def test_what_speechpress_runtime_is_built_of_names_its_own_package_nowhere():
+    """The same files lie in two distributions, under two names; and there, nothing but numpy and soxr is installed."""
+    for path in sources("runtime", "devices"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+        named += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        assert not [name for name in named if name and name.split(".")[0] == "speechpress"], path
 
 
 def test_the_core_of_the_runtime_does_not_import_the_demo():
@@ -267,6 +276,6 @@ def test_runtime_never_loads_the_compressor():
 def test_a_bundle_is_read_without_torch_and_run_without_the_exporter():
     reading = loaded_after("import speechpress.runtime.bundle, speechpress.runtime.stream")
     assert not [name for name in reading if name.split(".")[0] in ("torch", "executorch")]
-    running = loaded_after("from speechpress.runtime.engine import import_executorch; import_executorch()")
+    running = loaded_after("from speechpress.runtime.native.choose import bindings; bindings()")
     assert "executorch.extension.pybindings._C" in running
     assert not running & {"executorch.exir", "executorch.runtime", "torchao", "transformers", "speechpress.compressor"}

@@ -41,24 +41,36 @@ Claims& claims() {
   return claims;
 }
 
-int pool_threads() {
-  return static_cast<int>(get_threadpool()->get_thread_count());
-}
-
-}  // namespace
-
-ThreadPoolClaim::ThreadPoolClaim(int threads) {
+void check_threads(int threads) {
   if (threads < 0 || threads > kMostThreads) {
     throw Error("the number of threads is " + std::to_string(threads) + ", but must be at most " +
                 std::to_string(kMostThreads));
   }
+}
+
+}  // namespace
+
+int pool_threads() {
+  return static_cast<int>(get_threadpool()->get_thread_count());
+}
+
+void reset_pool(int threads) {
+  check_threads(threads);
+  // A reset makes new threads, also for the same count.
+  if (threads > 0 && threads != pool_threads()) {
+    get_threadpool()->_unsafe_reset_threadpool(static_cast<uint32_t>(threads));
+  }
+}
+
+ThreadPoolClaim::ThreadPoolClaim(int threads) {
+  check_threads(threads);
   const std::lock_guard<std::mutex> lock(claims().mutex);
   if (threads > 0 && threads != pool_threads()) {
     if (claims().alive > 0) {
       throw Error("ExecuTorch's pool has " + std::to_string(pool_threads()) +
                   " threads and is in use, " + "so it cannot be given " + std::to_string(threads));
     }
-    get_threadpool()->_unsafe_reset_threadpool(static_cast<uint32_t>(threads));
+    reset_pool(threads);
   }
   threads_ = pool_threads();
   ++claims().alive;
