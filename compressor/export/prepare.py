@@ -270,16 +270,14 @@ class WrittenAttention(nn.Module):
         self, x: Tensor, mask: Tensor | None, cache: Cache | None = None, weights: Tensor | None = None
     ) -> tuple[Tensor, Cache | None, Tensor | None]:
         projections = (self.v_proj,) if self.reuses else (self.q_proj, self.k_proj, self.v_proj)
-        *queries, values = (
-            # -1 for the frames: XNNPACK takes no computed sizes.
-            project(x).view(-1, self.heads, project.out_features // self.heads).transpose(0, 1)
-            for project in projections
-        )
+        *queries, values = (self._by_head(project(x), project.out_features) for project in projections)
         rest = [*queries[1:], values]
         if cache is not None:
-            past, shape = cache[0].shape[2], cache[0].shape
-            rest = [torch.cat([old.view(shape[1:]), new], 1) for old, new in zip(cache, rest, strict=True)]
-            cache = tuple(new[:, -past:].view(shape) for new in rest)
+            # Put together with their axis of one stream, so that what comes out as the next cache needs no copy for it.
+            past, whole = cache[0].shape[2], (self.heads, cache[0].shape[2] + values.shape[1])
+            rest = [torch.cat([old, new.view(1, *new.shape)], 2) for old, new in zip(cache, rest, strict=True)]
+            cache = tuple(new[:, :, -past:] for new in rest)
+            rest = [new.view(*whole, -1) for new in rest]
         if not self.reuses:
             scores = torch.bmm(queries[0], rest[0].transpose(1, 2))
             if mask is not None:
@@ -290,3 +288,8 @@ class WrittenAttention(nn.Module):
         # Not y[None]: to XNNPACK a change of shape is no reason to end a call, but a new axis in front is.
         y = y.contiguous().view(*(1,) * (x.dim() - 2), -1, self.out_proj.in_features)
         return self.out_proj(y), cache, weights if self.reuses or self.kept else None
+
+    def _by_head(self, x: Tensor, inner: int) -> Tensor:
+        """(1, T, inner) or (T, inner) -> (H, T, head_dim)."""
+        # -1 for the frames: XNNPACK takes no computed sizes.
+        return x.view(-1, self.heads, inner // self.heads).transpose(0, 1)
