@@ -3,15 +3,16 @@
     python benchmarks/calls.py make FOLDER [--recipe pocket] [--schemes int8 none]
     python benchmarks/calls.py measure BEFORE NOW [--rounds 300]
 
-`make` lowers the student of a recipe, with random weights of a seed and with what every checkout before this one has,
-so that it can be run from an older checkout too; one program per scheme, chunks of 80, 160 and 320 ms. `measure` runs the
-programs of both folders in turn, so that both meet the same machine, through `runtime.engine.Program`: what Python and
-copies of the state cost is in the time. Closeness is that of frames of 5 s of noise with the loudness of speech to those
-of the encoder in PyTorch. Writes results/calls.json.
+`make` lowers the student of a recipe, with random weights of a seed and with what every checkout before this one has, so
+that it can be run from an older checkout too; a program for each scheme and for chunks of 80, 160 and 320 ms. `measure`
+runs the programs of both folders in turn, so that both meet the same machine, through `runtime.engine.Program`: what
+Python and copies of the state cost is in the time. Closeness is that of frames of 5 s of noise, as loud as speech, to
+those of the encoder in PyTorch. Writes results/calls.json.
 """
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,7 @@ def measure(folders: dict[str, Path], rounds: int) -> dict[str, Any]:
         step = StreamingEncoder(encoder, chunk)
         inputs = [np.zeros((1, step.spec.chunk_samples), np.float32)]
         inputs += [tensor.numpy() for tensor in step.initial_state().values()]
-        sides = {
-            side: lambda program=program: program.run(f"step_{chunk}", *inputs) for side, program in programs.items()
-        }
+        sides = {side: partial(program.run, f"step_{chunk}", *inputs) for side, program in programs.items()}
         times = alternate(sides, rounds, warmup=5)
         found[name] = {"others_cpu_share": times["others_cpu_share"], "chunk_ms": 20 * chunk}
         for side, program in programs.items():
