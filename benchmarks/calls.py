@@ -3,8 +3,8 @@
     python benchmarks/calls.py make FOLDER [--recipe pocket] [--schemes int8 none]
     python benchmarks/calls.py measure BEFORE NOW [--rounds 300]
 
-`make` lowers the student of a recipe, with random weights of a seed and with what every checkout before this one has, so
-that it can be run from an older checkout too; a program for each scheme and for chunks of 80, 160 and 320 ms. `measure`
+`make` lowers the student of a recipe, with random weights of a seed: a program for each scheme and for chunks of 80,
+160 and 320 ms. It needs only what older checkouts have as well, so it can be copied to one and run there. `measure`
 runs the programs of both folders in turn, so that both meet the same machine, through `runtime.engine.Program`: what
 Python and copies of the state cost is in the time. Closeness is that of frames of 5 s of noise, as loud as speech, to
 those of the encoder in PyTorch. Writes results/calls.json.
@@ -66,7 +66,7 @@ def closeness(program: Program, chunk: int, encoder: Encoder) -> dict[str, float
     wanted, ours, theirs = step.initial_state(), [], []
     for _ in range(SECONDS * 50 // chunk):
         audio = generator.normal(0, 0.05, (1, step.spec.chunk_samples)).astype(np.float32)
-        frames, *rest = program.run(f"step_{chunk}", audio, *given.values())
+        frames, *rest = program.run(program.method_names[0], audio, *given.values())
         given = dict(zip(given, rest, strict=True))
         with torch.no_grad():
             expected, wanted = step.step(torch.from_numpy(audio), wanted)
@@ -90,7 +90,7 @@ def measure(folders: dict[str, Path], rounds: int) -> dict[str, Any]:
         step = StreamingEncoder(encoder, chunk)
         inputs = [np.zeros((1, step.spec.chunk_samples), np.float32)]
         inputs += [tensor.numpy() for tensor in step.initial_state().values()]
-        sides = {side: partial(program.run, f"step_{chunk}", *inputs) for side, program in programs.items()}
+        sides = {side: partial(program.run, program.method_names[0], *inputs) for side, program in programs.items()}
         times = alternate(sides, rounds, warmup=5)
         found[name] = {"others_cpu_share": times["others_cpu_share"], "chunk_ms": 20 * chunk}
         for side, program in programs.items():

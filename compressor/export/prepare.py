@@ -22,8 +22,10 @@ from ..models.attention import Attention, Cache
 from ..models.config import EncoderConfig
 from ..models.encoder import ConvLayer, ConvPositionalEmbedding, Encoder, FeatureExtractor, TimeReduction
 from ..models.input_norm import initial_sums, real_samples, running_blocks
+from ..models.norms import RmsNorm
 from ..models.streaming import folded
-from .prepare_heads import INNER, FrameNorm, prepared_heads, two_dimensional
+from .prepare_heads import INNER, FrameNorm, FrameRms, prepared_heads, two_dimensional
+from .prepare_patch import PatchFrontEnd
 
 
 def prepared(encoder: Encoder, own_norms: bool = False) -> Encoder:
@@ -31,8 +33,9 @@ def prepared(encoder: Encoder, own_norms: bool = False) -> Encoder:
     encoder = folded(encoder)
     context = encoder.encoder
     for parent, name, norm in [] if own_norms else _layer_norms(encoder):
-        swap(parent, name, FrameNorm(norm))
-    swap(encoder, "feature_extractor", TimeMajorFrontEnd(encoder.feature_extractor))
+        swap(parent, name, FrameRms(norm) if isinstance(norm, RmsNorm) else FrameNorm(norm))
+    front = PatchFrontEnd if encoder.config.front_end == "patch" else TimeMajorFrontEnd
+    swap(encoder, "feature_extractor", front(encoder.feature_extractor))
     swap(context, "pos_conv_embed", FlatPositionConv(context.pos_conv_embed))
     for layer in context.layers:
         swap(layer, "attention", WrittenAttention(layer.get_submodule("attention")))  # type: ignore[arg-type]
@@ -162,11 +165,11 @@ class ChannelNorm(nn.Module):
         return x * deviation.rsqrt() * self.weight + self.bias
 
 
-def _layer_norms(encoder: Encoder) -> list[tuple[nn.Module, str, nn.LayerNorm]]:
-    """Those over frames: (parent, name, norm)."""
+def _layer_norms(encoder: Encoder) -> list[tuple[nn.Module, str, nn.LayerNorm | RmsNorm]]:
+    """Those over frames that have statistics: (parent, name, norm)."""
     parents = [encoder.feature_projection, encoder.encoder, *encoder.encoder.layers]
     named = ((parent, *child) for parent in parents for child in parent.named_children())
-    return [(parent, name, norm) for parent, name, norm in named if isinstance(norm, nn.LayerNorm)]
+    return [(parent, name, norm) for parent, name, norm in named if isinstance(norm, nn.LayerNorm | RmsNorm)]
 
 
 class TimeMajorFrontEnd(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..heads.module import EPS, LayerSum
 from ..models.answering import Heads
+from ..models.norms import RmsNorm
 
 NORM = "_norm"  # no head can be called so
 INNER = "flat"  # of a rewritten convolution, under the name of the one that it takes the place of
@@ -138,6 +139,21 @@ class FrameNorm(nn.Module):
         mean, x = self.get_buffer("mean"), x.contiguous()
         x = x - F.linear(x, mean)
         return x * F.linear(x * x, mean, self.get_buffer("eps")).rsqrt() * self.weight + self.bias
+
+
+class FrameRms(nn.Module):
+    """RmsNorm over the width, whose mean is a product: (..., D) -> the same."""
+
+    def __init__(self, norm: RmsNorm) -> None:
+        super().__init__()
+        width = norm.weight.numel()
+        self.weight = norm.weight
+        self.register_buffer("mean", torch.full((1, width), 1 / width), persistent=False)
+        self.register_buffer("eps", torch.full((1,), norm.eps), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        return x * F.linear(x * x, self.get_buffer("mean"), self.get_buffer("eps")).rsqrt() * self.weight
 
 
 class PlainFrameNorm(nn.Module):

@@ -27,6 +27,18 @@ STREAMING = {
         reuse_attention=(False, True) * 2,
         time_reduction=2,
     ),
+    "patches and rms": replace(
+        SMALL, front_end="patch", conv_kernels=(400, 1), conv_strides=(320, 1), norm="rms", pre_norm=True
+    ),
+    "patches of a hop and dyt": replace(
+        SMALL,
+        front_end="patch",
+        conv_kernels=(320, 1),
+        conv_strides=(320, 1),
+        norm="dyt",
+        conv_norm="layer",
+        conv_bias=True,
+    ),
     "heads that do not fill the width": replace(SMALL, num_heads=(3,), head_dim=4),
 }
 WHOLE = {
