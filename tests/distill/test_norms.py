@@ -21,5 +21,5 @@ def test_a_student_with_parts_of_its_own_learns(name, tiny_teacher, few_clips, t
     recipe = load_recipe("distilhubert", [f"teacher={tiny_teacher}", "train.precision=fp32", *TRAIN, *own])
     events = []
     distill(recipe, RunOptions((few_clips,), tmp_path / "out", "cpu"), events.append)
-    first, *_, last = (event["loss"] for event in events if event["event"] == "valid")
-    assert last < 0.95 * first
+    losses = [event["loss"] for event in events if event["event"] == "train"]
+    assert len(losses) > 1 and losses[-1] < 0.95 * losses[0]
