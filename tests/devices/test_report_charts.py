@@ -3,7 +3,20 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from speechpress.devices.report_charts import WIDTH, Axis, Bar, Point, bars, histogram, pareto, scatter, timeline
+from speechpress.devices.report_charts import (
+    BOTTOM,
+    HEIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    Bar,
+    Point,
+    bars,
+    histogram,
+    pareto,
+    scatter,
+    timeline,
+)
 
 
 def point(letter, x, y):
@@ -63,5 +76,5 @@ def test_axes_are_labelled_with_round_numbers():
 def test_a_curve_lies_within_its_frame_whether_or_not_the_budget_is_kept(budget_ms):
     paces = {"real": ([1.0, 2.0, 3.0], [30.0, 50.0, 40.0]), "flat": ([1.0, 2.0, 3.0], [20.0, 25.0, 22.0])}
     svg = timeline(paces, budget_ms, 0, "number of the chunk")
-    places = [float(word.split()[1]) for path in re.findall(r'd="M([^"]+)"', svg) for word in path.split("L")]
-    assert len(places) == 6 and TOP <= min(places) and max(places) <= HEIGHT - BOTTOM
+    heights = [float(word.split()[1]) for path in re.findall(r'd="M([^"]+)"', svg) for word in path.split("L")]
+    assert len(heights) == 6 and min(heights) >= TOP and max(heights) <= HEIGHT - BOTTOM
