@@ -4,7 +4,7 @@ import pytest
 from profiled import made
 
 from speechpress.devices import energy
-from speechpress.devices.host import HostDevice
+from speechpress.devices.open import HostDevice
 from speechpress.devices.record import settle
 from speechpress.devices.record_schema import check_record
 
