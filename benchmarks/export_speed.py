@@ -31,7 +31,8 @@ from common import Parts, alternate, stamp
 
 from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.export.lower import Method, hushed, lower
-from speechpress.compressor.export.prepare import Offline, prepared_step
+from speechpress.compressor.export.prepare import Offline
+from speechpress.compressor.export.prepare_step import prepared_step
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.costs import attention_macs_per_s, macs_per_s, stream_costs
 from speechpress.compressor.models.encoder import Encoder

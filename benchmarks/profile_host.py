@@ -18,7 +18,7 @@ from typing import Any
 from common import write
 from profile_models import export_random
 
-from speechpress.devices.host import HostDevice
+from speechpress.devices.open import HostDevice
 from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.devices.report import build, write_html
 from speechpress.runtime.atomic import write_json

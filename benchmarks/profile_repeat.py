@@ -24,7 +24,7 @@ from typing import Any
 from common import busy_s, write
 from profile_models import export_random
 
-from speechpress.devices.host import HostDevice
+from speechpress.devices.open import HostDevice
 from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.runtime.bundle import Bundle, read_bundle
 from speechpress.runtime.measure import Model, run_pace

@@ -33,7 +33,7 @@ from speechpress.compressor.evaluate.features import LOG_MEL, of_model, random_c
 from speechpress.compressor.evaluate.heads import Budget
 from speechpress.compressor.evaluate.suite import score_tasks
 from speechpress.compressor.export.lower import Method, lower
-from speechpress.compressor.export.prepare import prepared_step
+from speechpress.compressor.export.prepare_step import prepared_step
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_encoder, read_json
 from speechpress.compressor.models.encoder import Encoder

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..runtime.bundle import Bundle
 from ..runtime.errors import CheckFailed, SpeechpressError
 from ..runtime.parity import describe
-from . import native_side, python_side
+from . import energy, native_side, python_side
 from .caveats import caveats
 from .device import Device
 from .etdump import operators
@@ -42,6 +42,7 @@ class ProfileOptions:
     per_op: bool = False
     silence_s: float = 120.0
     runner: Path | None = None
+    sys_root: str = energy.ROOT  # of what the device tells about its energy
 
 
 class Side(Protocol):
@@ -72,7 +73,9 @@ class Session:
     side: Side
     record: Record
     listen: OnEvent
+    sys_root: str = energy.ROOT
     interrupted: bool = field(default=False)
+    readings: list[energy.Reading] = field(default_factory=list)  # of the pace that is being timed
 
     def phase(self, folder: str, name: str, settings: dict[str, Any]) -> None:
         """Hear a phase to its end; an interrupt (Ctrl-C) ends it early, and what it still says is kept."""
@@ -89,7 +92,17 @@ class Session:
     def _hear(self, running: Iterable[dict[str, Any]]) -> None:
         for event in running:
             hear(self.record, event)
+            self._read_energy(event)
             self.listen(event)
+
+    def _read_energy(self, event: dict[str, Any]) -> None:
+        """While a pace lasts: at its beginning, with each sample of the machine, and at its end."""
+        if event["event"] == "pace":
+            self.readings = []
+        if event["event"] in ("pace", "sample", "paced"):
+            self.readings.append(energy.read(self.device, self.sys_root))
+        if event["event"] == "paced":
+            self.record["paces"][event["pace"]]["energy"] = energy.used(self.readings)
 
 
 def profile(bundle: Bundle, device: Device, options: ProfileOptions, listen: OnEvent) -> Record:
@@ -115,7 +128,7 @@ def profile(bundle: Bundle, device: Device, options: ProfileOptions, listen: OnE
     record = begin(bundle, settings, {"address": device.address, "known": known.name if known else None, **facts})
     record["accuracy"]["scores"] = scores_of(bundle)
     listen({"event": "begin", "record": record})
-    session = Session(device, bundle, side, record, listen)
+    session = Session(device, bundle, side, record, listen, options.sys_root)
     with tempfile.TemporaryDirectory() as own:
         files = side.files(bundle, Path(own))
         size_bytes = sum(path.stat().st_size for path in files)

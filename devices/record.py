@@ -11,7 +11,8 @@ schema 1. Times in ms, memory in bytes, clocks in kHz; null where something is n
     settings    {chunk_ms, threads, cores, paces, chunks, duration_s, budget_ms, warmup, per_op, side}
     golden      {method, max_abs, snr_db, cosine, ok, tolerance}, as computed on the device
     load        {load_ms, first_chunk_ms, base_rss_bytes, peak_rss_bytes}
-    paces       {"real", "flat": {start_s, ms, p50_ms, p90_ms, p99_ms, max_ms, wall_s, cpu_s, late, samples}}
+    paces       {"real", "flat": {start_s, ms, p50_ms, p90_ms, p99_ms, max_ms, wall_s, cpu_s, late, samples, energy}},
+                energy as `energy.used` gives it, null where the device does not tell
     result      the figures that one looks at first, see `result_of`
     operators   see etdump.py; null without --per-op
     warnings    [{name, text}]
@@ -172,15 +173,17 @@ def result_of(record: Record) -> dict[str, Any]:
     """The figures that one looks at first.
 
     Latency is that at the pace of real audio, where it was measured, because a processor that rests between chunks is
-    slower than one that does not. Throughput is that of chunks one right after the other. `streams_per_core` divides a
-    chunk by the CPU time that it takes on all cores together.
+    slower than one that does not. Throughput is that of chunks one right after the other: `rtf` is the wall time that a
+    second of audio takes, `cpu_rtf` the CPU time on all cores together, and `streams_per_core` is one over that. A
+    process that has to wait for others uses less CPU time than wall time, one of several threads more.
+    `joules_per_h` is the energy of an hour of audio, of the whole machine, at the pace of the latency.
     """
     paces, settings = record["paces"], record["settings"]
     empty: dict[str, Any] = {}
     main = next((paces[name] for name in ("real", "flat") if paces.get(name, {}).get("ms")), empty)
     fast = next((paces[name] for name in ("flat", "real") if paces.get(name, {}).get("ms")), empty)
     chunk_ms, budget_ms = settings["chunk_ms"], settings["budget_ms"] or settings["chunk_ms"]
-    cpu_ms = _cpu_ms(fast, settings["threads"])
+    cpu_rtf = _cpu_rtf(fast, chunk_ms)
     load = record["load"] or {}  # null when it ended before anything was loaded
     p99_ms = main.get("p99_ms")  # not the median: a live stream suffers from its slow chunks
     return {
@@ -192,18 +195,21 @@ def result_of(record: Record) -> dict[str, Any]:
         "budget_ms": budget_ms,
         "budget_share": p99_ms / budget_ms if p99_ms is not None else None,
         "over_budget": p99_ms > budget_ms if p99_ms is not None else None,
-        "streams_per_core": chunk_ms / cpu_ms if cpu_ms else None,
+        "cpu_rtf": cpu_rtf,
+        "streams_per_core": 1 / cpu_rtf if cpu_rtf else None,
+        "joules_per_h": _joules_per_h(main, chunk_ms),
         "chunks": len(main.get("ms", [])),
     }
 
 
-def _cpu_ms(pace: dict[str, Any], threads: int) -> float | None:
-    """CPU time of a chunk; without a count of it, as much as all threads could have used."""
-    if not pace:
-        return None
-    if pace["cpu_s"]:
-        return 1000 * pace["cpu_s"] / len(pace["ms"])
-    return threads * sum(pace["ms"]) / len(pace["ms"])
+def _cpu_rtf(pace: dict[str, Any], chunk_ms: float) -> float | None:
+    """CPU seconds that a second of audio takes; None where they were not counted."""
+    return 1000 * pace["cpu_s"] / (len(pace["ms"]) * chunk_ms) if pace and pace["cpu_s"] else None
+
+
+def _joules_per_h(pace: dict[str, Any], chunk_ms: float) -> float | None:
+    found = pace.get("energy")
+    return found["joules"] * 3_600_000 / (len(pace["ms"]) * chunk_ms) if found else None
 
 
 def read_record(path: Path) -> Record:

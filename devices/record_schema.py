@@ -91,12 +91,16 @@ _SETTINGS = Fields(
 )
 
 
+_ENERGY = Fields({"source": _LINE, **dict.fromkeys(("joules", "watts", "seconds"), Real(0, 1e12))})
+
+
 _PACE = Fields(
     {"start_s": Items(Real(0, 1e12), most=_MOST_CHUNKS), "ms": Items(_TIME, most=_MOST_CHUNKS)},
     {
         "samples": Items(Fields({}), most=_MOST_CHUNKS),
         **dict.fromkeys(("wall_s", "cpu_s", "p50_ms", "p90_ms", "p99_ms", "max_ms"), _SOME_TIME),
         "late": Maybe(_COUNT),
+        "energy": Maybe(_ENERGY),
     },
 )
 
@@ -108,7 +112,8 @@ _RESULT = Fields(
         "over_budget": Maybe(Flag()),
         **dict.fromkeys(("load_ms", "first_chunk_ms", "rtf", "budget_share", "streams_per_core"), _SOME_TIME),
     },
-    {"chunks": _COUNT},
+    # Absent in profiles of before.
+    {"chunks": _COUNT, "cpu_rtf": _SOME_TIME, "joules_per_h": _SOME_TIME},
 )
 
 

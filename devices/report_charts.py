@@ -113,8 +113,8 @@ def timeline(paces: dict[str, tuple[list[float], list[float]]], budget_ms: float
     """
     end_s = max(start[-1] for start, ms in paces.values() if ms)
     highest = max(max(ms) for _, ms in paces.values() if ms)
-    # A budget far above would flatten the curve to a line at the bottom.
-    shown = budget_ms if budget_ms < 1.6 * highest else highest
+    # A budget far above would flatten the curve to a line at the bottom; one far below must not cut the curve off.
+    shown = max(budget_ms, highest) if budget_ms < 1.6 * highest else highest
     x = Axis(0, end_s * 1.02 or 1.0, LEFT, WIDTH - RIGHT)
     y = Axis(0, shown * 1.15, HEIGHT - BOTTOM, TOP)
     body = []

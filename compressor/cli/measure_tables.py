@@ -130,10 +130,12 @@ def profile_table(record: Record) -> RenderableType:
 def _lines(result: dict[str, Any]) -> list[str]:
     peak = result["peak_rss_bytes"]
     memory = f", peak memory {megabytes(peak)}" if peak else ""
-    streams = result["streams_per_core"]
+    streams, energy = result["streams_per_core"], result.get("joules_per_h")
     return [
         f"p99 is {result['budget_share']:.1%} of the budget of {result['budget_ms']:g} ms; real-time factor "
-        f"{result['rtf']:.4f}" + (f"; {streams:.0f} streams fit on one core" if streams else ""),
+        f"{result['rtf']:.4f} by the clock"
+        + (f", {1 / streams:.4f} of CPU time; {streams:.0f} streams keep one core busy" if streams else ""),
+        *([f"{energy:.0f} J for an hour of audio, of the whole machine"] if energy else []),
         f"loaded in {result['load_ms']:.0f} ms, first chunk {result['first_chunk_ms']:.1f} ms{memory}",
     ]
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .partition import calls
+
 
 def partitioner(backend: str) -> Any:
     """A new partitioner; raises SpeechpressError when the compiler of the backend is not installed."""
@@ -23,8 +25,16 @@ def partitioner(backend: str) -> Any:
 
 def _xnnpack() -> Any:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from torch.fx.passes.infra.partitioner import Partition
 
-    return XnnpackPartitioner()
+    class FewCalls(XnnpackPartitioner):
+        def generate_partitions(self, ep: Any) -> list[Any]:
+            found = calls(ep.graph_module.graph, self.get_matched_nodes_from_configs(ep))
+            if found is None:
+                return list(super().generate_partitions(ep))
+            return [Partition(id=number, nodes=nodes) for number, nodes in enumerate(found)]
+
+    return FewCalls()
 
 
 def _coreml() -> Any:
@@ -38,6 +48,8 @@ def _vulkan() -> Any:
 
     return VulkanPartitioner()
 
+
+OWN_NORMS = ("coreml", "vulkan")  # that have a LayerNorm of their own, which XNNPACK lacks
 
 # Functions, so that a compiler is imported only when its backend is asked for: not every platform has all.
 PARTITIONERS: dict[str, Callable[[], Any]] = {"xnnpack": _xnnpack, "coreml": _coreml, "vulkan": _vulkan}

@@ -28,13 +28,15 @@ from ..quantize.scheme import Quantization, by_scheme
 from ..targets import MIN_DELEGATED, WINDOW_MS, Target, check_scheme
 from . import delegation
 from .answers import NONE, choose_heads, judge, together, with_parity
+from .backends import OWN_NORMS
 from .card import write_card
 from .closeness import GOLDEN_S, golden, inputs, noise, on_noise
 from .document import ExportPlan, facts, min_samples, summary
 from .half import HalfOffline, HalfStep
 from .head_loss import TOLERANCE, head_losses, judge_losses
 from .lower import Lowered, Method, lower
-from .prepare import Offline, prepared_step
+from .prepare import Offline
+from .prepare_step import prepared_step
 from .pt2e import as_prepared
 from .source import Source
 
@@ -168,8 +170,9 @@ def export(
 def _program(planned: ExportPlan) -> tuple[dict[str, Method], dict[str, Any]]:
     """The methods and constants of the program."""
     encoder, half, layers = planned.encoder, planned.scheme == "fp16", planned.layers
-    methods = {f"step_{chunk}": step_method(encoder, chunk, half, layers) for chunk in planned.chunks}
-    offline = offline_module(encoder, half, layers)
+    norms = planned.target.backend in OWN_NORMS
+    methods = {f"step_{chunk}": step_method(encoder, chunk, half, layers, norms) for chunk in planned.chunks}
+    offline = offline_module(encoder, half, layers, norms)
     if planned.max_samples:
         samples = torch.export.Dim("samples", min=min_samples(planned), max=planned.max_samples)
         methods["offline"] = Method(offline, (noise(32_000),), ({1: samples},), heads=bool(planned.heads))
@@ -178,16 +181,20 @@ def _program(planned: ExportPlan) -> tuple[dict[str, Method], dict[str, Any]]:
     return methods, constants(facts(planned))
 
 
-def step_method(encoder: Encoder, chunk: int, half: bool, layers: tuple[int, ...] = ()) -> Method:
-    """The streaming step, in chunks of so many frames."""
-    step = prepared_step(encoder, chunk, layers)
+def step_method(
+    encoder: Encoder, chunk: int, half: bool, layers: tuple[int, ...] = (), own_norms: bool = False
+) -> Method:
+    """The streaming step, in chunks of so many frames; `own_norms`: see `prepare.prepared`."""
+    step = prepared_step(encoder, chunk, layers, own_norms)
     example = (torch.zeros(1, step.spec.chunk_samples), *step.initial_state().values())
     return Method(HalfStep(step) if half else step, example)
 
 
-def offline_module(encoder: Encoder, half: bool, layers: tuple[int, ...] = ()) -> torch.nn.Module:
-    """Whole recordings."""
-    offline = Offline(encoder, layers)
+def offline_module(
+    encoder: Encoder, half: bool, layers: tuple[int, ...] = (), own_norms: bool = False
+) -> torch.nn.Module:
+    """Whole recordings; `own_norms`: see `prepare.prepared`."""
+    offline = Offline(encoder, layers, own_norms)
     return HalfOffline(offline) if half else offline
 
 

@@ -22,17 +22,20 @@ from ..models.attention import Attention, Cache
 from ..models.config import EncoderConfig
 from ..models.encoder import ConvLayer, ConvPositionalEmbedding, Encoder, FeatureExtractor, TimeReduction
 from ..models.input_norm import initial_sums, real_samples, running_blocks
-from ..models.streaming import StreamingEncoder, folded
-from .prepare_heads import INNER, FrameNorm, prepared_heads, two_dimensional
+from ..models.norms import RmsNorm
+from ..models.streaming import folded
+from .prepare_heads import INNER, FrameNorm, FrameRms, prepared_heads, two_dimensional
+from .prepare_patch import PatchFrontEnd
 
 
-def prepared(encoder: Encoder) -> Encoder:
-    """A copy for inference with every part rewritten."""
+def prepared(encoder: Encoder, own_norms: bool = False) -> Encoder:
+    """A copy for inference with every part rewritten; LayerNorms over frames stay for a backend with `own_norms`."""
     encoder = folded(encoder)
     context = encoder.encoder
-    for parent, name, norm in _layer_norms(encoder):
-        swap(parent, name, FrameNorm(norm))
-    swap(encoder, "feature_extractor", TimeMajorFrontEnd(encoder.feature_extractor))
+    for parent, name, norm in [] if own_norms else _layer_norms(encoder):
+        swap(parent, name, FrameRms(norm) if isinstance(norm, RmsNorm) else FrameNorm(norm))
+    front = PatchFrontEnd if encoder.config.front_end == "patch" else TimeMajorFrontEnd
+    swap(encoder, "feature_extractor", front(encoder.feature_extractor))
     swap(context, "pos_conv_embed", FlatPositionConv(context.pos_conv_embed))
     for layer in context.layers:
         swap(layer, "attention", WrittenAttention(layer.get_submodule("attention")))  # type: ignore[arg-type]
@@ -40,18 +43,8 @@ def prepared(encoder: Encoder) -> Encoder:
         swap(context, "time_reduction", FlatTimeReduction(context.time_reduction))
     heads = heads_of(encoder)
     if heads is not None:
-        swap(encoder, "heads", prepared_heads(heads))
+        swap(encoder, "heads", prepared_heads(heads, own_norms))
     return encoder.eval().requires_grad_(False)
-
-
-def prepared_step(encoder: Encoder, chunk_frames: int, layers: Sequence[int] = ()) -> StreamingEncoder:
-    """The streaming step over prepared parts: takes a chunk (1, C x hop) and the state, flat.
-
-    Raises SpeechpressError for an encoder that does not stream.
-    """
-    step = StreamingEncoder(encoder, chunk_frames, layers)
-    step.encoder = prepared(encoder)
-    return step.eval()
 
 
 def query_scale(head_dim: int) -> float:
@@ -80,9 +73,9 @@ class Offline(nn.Module):
     Where the encoder carries heads, their outputs come after the frames.
     """
 
-    def __init__(self, encoder: Encoder, layers: Sequence[int] = ()) -> None:
+    def __init__(self, encoder: Encoder, layers: Sequence[int] = (), own_norms: bool = False) -> None:
         super().__init__()
-        self.encoder = prepared(encoder)
+        self.encoder = prepared(encoder, own_norms)
         self.config, self.layers = encoder.config, tuple(layers)
 
     def forward(self, waves: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -172,11 +165,11 @@ class ChannelNorm(nn.Module):
         return x * deviation.rsqrt() * self.weight + self.bias
 
 
-def _layer_norms(encoder: Encoder) -> list[tuple[nn.Module, str, nn.LayerNorm]]:
-    """Those over frames: (parent, name, norm)."""
+def _layer_norms(encoder: Encoder) -> list[tuple[nn.Module, str, nn.LayerNorm | RmsNorm]]:
+    """Those over frames that have statistics: (parent, name, norm)."""
     parents = [encoder.feature_projection, encoder.encoder, *encoder.encoder.layers]
     named = ((parent, *child) for parent in parents for child in parent.named_children())
-    return [(parent, name, norm) for parent, name, norm in named if isinstance(norm, nn.LayerNorm)]
+    return [(parent, name, norm) for parent, name, norm in named if isinstance(norm, nn.LayerNorm | RmsNorm)]
 
 
 class TimeMajorFrontEnd(nn.Module):
@@ -190,7 +183,7 @@ class TimeMajorFrontEnd(nn.Module):
         x = waves.view(1, 1, -1, 1)
         for layer in self.conv_layers:
             x = layer(x)
-        return x.squeeze(-1).transpose(1, 2)
+        return channels_last(x)
 
 
 def _front_layer(layer: nn.Module) -> nn.Sequential:
@@ -225,12 +218,21 @@ class FlatPositionConv(nn.Module):
         return self._convolved(torch.cat([y[:, :, :1], y[:, :, 1:]], 2) if y.shape[2] > 1 else y)
 
     def _convolved(self, x: Tensor) -> Tensor:
-        return F.gelu(self.conv(x)).squeeze(-1).transpose(1, 2)
+        return channels_last(F.gelu(self.conv(x)))
 
 
 def channels_first(x: Tensor) -> Tensor:
     """(1, T, D) -> (1, D, T, 1)."""
     return x.transpose(1, 2).unsqueeze(-1)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(1, C, T, 1) -> (1, T, C).
+
+    A change of shape and not a squeeze, which XNNPACK does not take: it would end one call of the backend and start
+    another. -1 for the frames, because it takes no computed sizes either.
+    """
+    return x.view(1, x.shape[1], -1).transpose(1, 2)
 
 
 class FlatTimeReduction(nn.Module):
@@ -246,7 +248,7 @@ class FlatTimeReduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = self.linear(x.contiguous().view(-1, self.linear.in_features))
-        return flat if x.dim() == 2 else flat[None]
+        return flat if x.dim() == 2 else flat.view(1, -1, self.linear.out_features)
 
 
 class WrittenAttention(nn.Module):
@@ -271,22 +273,26 @@ class WrittenAttention(nn.Module):
         self, x: Tensor, mask: Tensor | None, cache: Cache | None = None, weights: Tensor | None = None
     ) -> tuple[Tensor, Cache | None, Tensor | None]:
         projections = (self.v_proj,) if self.reuses else (self.q_proj, self.k_proj, self.v_proj)
-        *queries, values = (
-            # -1 for the frames: XNNPACK takes no computed sizes.
-            project(x).view(-1, self.heads, project.out_features // self.heads).transpose(0, 1)
-            for project in projections
-        )
+        *queries, values = (self._by_head(project(x), project.out_features) for project in projections)
         rest = [*queries[1:], values]
         if cache is not None:
-            past, shape = cache[0].shape[2], cache[0].shape
-            rest = [torch.cat([old.view(shape[1:]), new], 1) for old, new in zip(cache, rest, strict=True)]
-            cache = tuple(new[:, -past:].view(shape) for new in rest)
+            # Put together with their axis of one stream, so that what comes out as the next cache needs no copy for it.
+            past, whole = cache[0].shape[2], (self.heads, cache[0].shape[2] + values.shape[1])
+            rest = [torch.cat([old, new.view(1, *new.shape)], 2) for old, new in zip(cache, rest, strict=True)]
+            cache = tuple(new[:, :, -past:] for new in rest)
+            rest = [new.view(*whole, -1) for new in rest]
         if not self.reuses:
             scores = torch.bmm(queries[0], rest[0].transpose(1, 2))
             if mask is not None:
-                scores = scores + mask[0]
+                scores = scores + mask
             weights = scores.softmax(-1)
         assert weights is not None
         y = torch.bmm(weights, rest[-1]).transpose(0, 1)
-        y = y.contiguous().view(-1, self.out_proj.in_features)
-        return self.out_proj(y if x.dim() == 2 else y[None]), cache, weights if self.reuses or self.kept else None
+        # Not y[None]: to XNNPACK a change of shape is no reason to end a call, but a new axis in front is.
+        y = y.contiguous().view(*(1,) * (x.dim() - 2), -1, self.out_proj.in_features)
+        return self.out_proj(y), cache, weights if self.reuses or self.kept else None
+
+    def _by_head(self, x: Tensor, inner: int) -> Tensor:
+        """(1, T, inner) or (T, inner) -> (H, T, head_dim)."""
+        # -1 for the frames: XNNPACK takes no computed sizes.
+        return x.view(-1, self.heads, inner // self.heads).transpose(0, 1)

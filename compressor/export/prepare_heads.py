@@ -14,27 +14,28 @@ from torch import Tensor, nn
 
 from ..heads.module import EPS, LayerSum
 from ..models.answering import Heads
+from ..models.norms import RmsNorm
 
 NORM = "_norm"  # no head can be called so
 INNER = "flat"  # of a rewritten convolution, under the name of the one that it takes the place of
 
 
-def prepared_heads(heads: Heads) -> "PreparedHeads":
-    """The same heads from operations that a backend runs fast; changes them."""
+def prepared_heads(heads: Heads, own_norms: bool = False) -> "PreparedHeads":
+    """The same heads from operations that a backend runs fast; changes them. `own_norms`: LayerNorms are such."""
     for name, part in [(path, part) for path, part in heads.named_modules() if path]:
         parent, _, own = name.rpartition(".")
-        new = _rewritten(part)
+        new = _rewritten(part, own_norms)
         if new is not None:
             heads.get_submodule(parent).register_module(own, new)
-    return PreparedHeads(heads)
+    return PreparedHeads(heads, own_norms)
 
 
-def _rewritten(part: nn.Module) -> nn.Module | None:
+def _rewritten(part: nn.Module, own_norms: bool) -> nn.Module | None:
     """What takes a part's place; None where it stays."""
     if isinstance(part, LayerSum):
         return FoldedSum(part)
     if isinstance(part, nn.LayerNorm) and len(part.normalized_shape) == 1:
-        return FrameNorm(part)
+        return None if own_norms else FrameNorm(part)
     # Those that pad in another way are seen to by the compiler itself.
     if isinstance(part, nn.Conv1d) and part.padding_mode == "zeros" and not isinstance(part.padding, str):
         return FlatConv(part)
@@ -49,12 +50,13 @@ def products(heads: nn.Module) -> list[nn.Module]:
 class PreparedHeads(Heads):
     """Heads that take a list of normalised layers (1, T, D) each, and what makes it."""
 
-    def __init__(self, heads: Heads) -> None:
+    def __init__(self, heads: Heads, own_norms: bool = False) -> None:
         super().__init__(dict(heads.items()), heads.specs)
         sums = [part for part in heads.modules() if isinstance(part, FoldedSum)]
         self.heard = sorted({layer for part in sums for layer in part.places})
         width = len(sums[0].get_buffer("shift"))
-        self.add_module(NORM, PlainFrameNorm(width))
+        plain = nn.LayerNorm(width, EPS, elementwise_affine=False) if own_norms else PlainFrameNorm(width)
+        self.add_module(NORM, plain)
 
     def items(self) -> ItemsView[str, nn.Module]:
         """The heads, and not the norm beside them."""
@@ -137,6 +139,21 @@ class FrameNorm(nn.Module):
         mean, x = self.get_buffer("mean"), x.contiguous()
         x = x - F.linear(x, mean)
         return x * F.linear(x * x, mean, self.get_buffer("eps")).rsqrt() * self.weight + self.bias
+
+
+class FrameRms(nn.Module):
+    """RmsNorm over the width, whose mean is a product: (..., D) -> the same."""
+
+    def __init__(self, norm: RmsNorm) -> None:
+        super().__init__()
+        width = norm.weight.numel()
+        self.weight = norm.weight
+        self.register_buffer("mean", torch.full((1, width), 1 / width), persistent=False)
+        self.register_buffer("eps", torch.full((1,), norm.eps), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        return x * F.linear(x * x, self.get_buffer("mean"), self.get_buffer("eps")).rsqrt() * self.weight
 
 
 class PlainFrameNorm(nn.Module):

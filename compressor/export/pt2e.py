@@ -19,7 +19,7 @@ from .prepare import checkpoint_name, query_scale
 CONVOLUTION, LINEAR = torch.ops.aten.conv2d.default, torch.ops.aten.linear.default
 
 
-NORMS = ("ChannelNorm", "FrameNorm")  # whose means are products, but no weights
+NORMS = ("ChannelNorm", "FrameNorm", "FrameRms", "RunningScale")  # whose means are products, but no weights
 
 
 def quantized(

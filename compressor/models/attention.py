@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import EncoderConfig
+from .norms import norm_of
 
 Cache = tuple[Tensor, ...]  # keys and values of the past, or values alone where attention is taken over
 
@@ -95,9 +96,9 @@ class TransformerLayer(nn.Module):
         self.attention = Attention(config, config.num_heads[index], reuses, kept)
         # HubertModel has these two names in both orders: layer_norm goes with attention, final_layer_norm with the
         # feed-forward block, whether they stand before or after it.
-        self.layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.layer_norm = norm_of(config)
         self.feed_forward = FeedForward(config, config.ffn_widths[index])
-        self.final_layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.final_layer_norm = norm_of(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(

@@ -31,6 +31,10 @@ class EncoderConfig:
     the statistics of the whole "utterance" (the large models) or of its past ("running"), or not ("none").
     `input_norm_eps` is added to the variance of the utterance; quiet ones come out weaker the larger it is.
 
+    `norm` is that of the Transformer layers and of the one before or after them: "layer" (LayerNorm), "rms" or "dyt"
+    (`norms`). A `front_end` "patch" is a network over patches of the waveform, each by itself: the first of the
+    convolutions sees one hop and up to as many samples before it, the others one frame, so all are matrix products.
+
     `pos_conv_future` is how many later frames the position convolution sees (None: it is centred, as in HuBERT).
     `left_context` is how many frames before its chunk a frame attends to when the encoder runs in chunks.
     `lag_frames` is how late its outputs are, as they were trained: frame t speaks of the audio of frame t - lag_frames.
@@ -42,6 +46,7 @@ class EncoderConfig:
     repeated in turn (ALBERT: with 2 of 12, layers 1, 3, 5, ... are the first of the two). None: all.
     """
 
+    front_end: str = "conv"
     conv_channels: tuple[int, ...] = (512,) * 7
     conv_kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
     conv_strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
@@ -61,6 +66,7 @@ class EncoderConfig:
     time_reduction: int = 1
     reuse_attention: tuple[bool, ...] = ()
     distinct_layers: int | None = None
+    norm: str = "layer"
     pre_norm: bool = False
     input_norm: str = "none"
     dropout: float = 0.1
@@ -110,6 +116,8 @@ class EncoderConfig:
         """Parts that HuBERT lacks and that are no matter of streaming, for people."""
         parts = {
             "projection false": not self.projection,
+            f"norm {self.norm}": self.norm != "layer",
+            f"front_end {self.front_end}": self.front_end != "conv",
             f"time_reduction {self.time_reduction}": self.time_reduction > 1,
             "reuse_attention": any(self.reuse_attention),
             f"distinct_layers {self.distinct_layers}": self.distinct_layers not in (None, self.num_layers),

@@ -7,6 +7,7 @@ grow with the length of the recording and are given apart (`attention_macs_per_s
 from dataclasses import dataclass
 
 from .config import SAMPLE_RATE, EncoderConfig
+from .norms import norm_parameters
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,10 @@ def _projection(config: EncoderConfig) -> Part:
 def _position_conv(config: EncoderConfig) -> Part:
     width, kernel = config.width, config.pos_conv_kernel
     weights = width * (width // config.pos_conv_groups) * kernel
-    # The kernel is kept as a direction and one length per tap (weight norm); its LayerNorm stands beside it.
-    return Part(weights + width + kernel + 2 * width, weights, width, weights * front_frames_per_s(config))
+    # The kernel is kept as a direction and one length per tap (weight norm); its norm stands beside it.
+    return Part(
+        weights + width + kernel + norm_parameters(config), weights, width, weights * front_frames_per_s(config)
+    )
 
 
 def _time_reduction(config: EncoderConfig) -> Part:
@@ -211,6 +214,6 @@ def _layer(config: EncoderConfig, index: int) -> Part:
     width, inner, ffn = config.width, config.num_heads[index] * config.head_dim, config.ffn_widths[index]
     inputs = 1 if config.reuses(index) else 3  # values, or queries, keys and values
     weights = (inputs + 1) * width * inner + 2 * width * ffn
-    # One bias per output channel of every Linear; the 4 x width below are the two LayerNorms.
+    # One bias per output channel of every Linear; what is added below is the two norms.
     channels = inputs * inner + width + ffn + width
-    return Part(weights + channels + 4 * width, weights, channels, weights * frames_per_s(config))
+    return Part(weights + channels + 2 * norm_parameters(config), weights, channels, weights * frames_per_s(config))

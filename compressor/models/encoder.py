@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .attention import Attention, Cache, FeedForward, TransformerLayer
 from .config import EncoderConfig
 from .input_norm import normalize, running_normalize
+from .norms import norm_of
 
 __all__ = [
     "Attention",
@@ -173,7 +174,7 @@ class TransformerEncoder(nn.Module):
         self.pre_norm, self.depth = config.pre_norm, config.num_layers
         self.scale_layer_grads = False
         self.pos_conv_embed = ConvPositionalEmbedding(config)
-        self.layer_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.layer_norm = norm_of(config)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
             TransformerLayer(config, i) for i in range(config.distinct_layers or config.num_layers)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .encoder_schema import CONV_NORMS, INPUT_NORMS, MAX_HOP_SAMPLES
+from .encoder_schema import CONV_NORMS, FRONT_ENDS, INPUT_NORMS, MAX_HOP_SAMPLES, NORMS
 
 # config imports this module: at run time this would be a circle.
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def check_encoder(config: "EncoderConfig") -> None:
         raise EncoderError(
             f"{text}, not {len(config.num_heads)} and {len(config.ffn_widths)}", "ffn_widths", "num_heads"
         )
-    for name, choices in (("conv_norm", CONV_NORMS), ("input_norm", INPUT_NORMS)):
+    known = {"conv_norm": CONV_NORMS, "input_norm": INPUT_NORMS, "norm": NORMS, "front_end": FRONT_ENDS}
+    for name, choices in known.items():
         if getattr(config, name) not in choices:
             raise EncoderError(f"{name} is {getattr(config, name)!r}, but must be one of {', '.join(choices)}", name)
     for name in (*LISTS, "width", "head_dim", "pos_conv_kernel", "pos_conv_groups", "time_reduction"):
@@ -51,6 +52,7 @@ def check_encoder(config: "EncoderConfig") -> None:
     # 0 would not mean none: `Attention` cuts its cache with [-P:], which for 0 is all of it.
     if config.left_context is not None and config.left_context < 1:
         raise EncoderError(f"left_context is {config.left_context}, but must be at least 1 frame", "left_context")
+    _check_patches(config)
     _check_distinct_layers(config)
     _check_reuse(config)
 
@@ -69,6 +71,28 @@ def _check_front_end(config: "EncoderConfig") -> None:
             "projection",
             "width",
             "conv_channels",
+        )
+
+
+def _check_patches(config: "EncoderConfig") -> None:
+    if config.front_end != "patch":
+        return
+    kernel, stride = config.conv_kernels[0], config.conv_strides[0]
+    # Its own samples and as many before them at most: a patch is put together of two hops.
+    if not stride <= kernel <= 2 * stride:
+        text = f"a patch is the first of conv_strides, {stride}, to twice as many samples, but conv_kernels begins with"
+        raise EncoderError(f"{text} {kernel}", "conv_kernels", "conv_strides")
+    for name in ("conv_kernels", "conv_strides"):
+        if any(value != 1 for value in getattr(config, name)[1:]):
+            values = list(getattr(config, name))
+            text = f"front_end is patch, whose layers after the first see one patch each, but {name} is {values}"
+            raise EncoderError(f"{text}: all but the first must be 1", name, "front_end")
+    if config.conv_norm == "group":
+        raise EncoderError(
+            "front_end is patch, which has no norm over the whole recording, but conv_norm is group. Set it to static, "
+            "frame or layer",
+            "conv_norm",
+            "front_end",
         )
 
 

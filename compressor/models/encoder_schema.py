@@ -10,6 +10,8 @@ from speechpress.runtime.schema import Fields, Flag, Items, Kind, Maybe, Real, T
 
 CONV_NORMS = ("group", "layer", "frame", "static")
 INPUT_NORMS = ("none", "utterance", "running")
+NORMS = ("layer", "rms", "dyt")
+FRONT_ENDS = ("conv", "patch")
 MAX_LAYERS, MAX_CONV_LAYERS = 1000, 64
 MAX_WIDTH = 65_536
 MAX_PARAMETERS = 4_000_000_000  # 16 GB; twice the largest speech encoder that is published
@@ -26,6 +28,7 @@ def _front_end(kind: Kind) -> Items:
 
 # The fields of EncoderConfig.
 ENCODER: Mapping[str, Kind] = {
+    "front_end": Text(choices=FRONT_ENDS),
     "conv_channels": _front_end(_SIZE),
     "conv_kernels": _front_end(_KERNEL),
     "conv_strides": _front_end(Whole(1, MAX_HOP_SAMPLES)),
@@ -45,6 +48,7 @@ ENCODER: Mapping[str, Kind] = {
     "time_reduction": Whole(1, 1000),
     "reuse_attention": Items(Flag(), 0, MAX_LAYERS),
     "distinct_layers": Maybe(Whole(1, MAX_LAYERS)),
+    "norm": Text(choices=NORMS),
     "pre_norm": Flag(),
     "input_norm": Text(choices=INPUT_NORMS),
     "dropout": _DROPOUT,

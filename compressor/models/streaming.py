@@ -142,8 +142,9 @@ class StreamingEncoder(nn.Module):
         audio = torch.cat([state["audio"], chunk], 1)
         new["audio"] = audio[:, chunk.shape[1] :]
         x = self.encoder.feature_projection(self.encoder.feature_extractor(audio))
+        heard, exists, mask = self.presence(state)
         # Biases and norms make numbers of silence; before the first sample there are zeros, as a recording's padding.
-        x = x * self._exists(state, 0, x.shape[1], config.time_reduction)[..., None]
+        x = x * heard
         features = x
         if "features" in state:
             features = torch.cat([state["features"], x], 1)
@@ -153,9 +154,6 @@ class StreamingEncoder(nn.Module):
         # Of frame `past` all neighbours on both sides are there by now; the later ones wait for the next chunk.
         x = context.first(features[:, past : past + x.shape[1]] + context.pos_conv_embed.inside(features))
         x, left, weights = context.reduced(x), config.left_context or 0, None
-        # Frames come out late by the look-ahead, and the cache holds `left` older ones in front of them.
-        exists = self._exists(state, -self.spec.lookahead_frames - left, left + x.shape[1])
-        mask = torch.where(exists, 0.0, HIDDEN)[:, None, None]
         states = [x]
         for index, layer in enumerate(context.in_order()):
             names = self._cache_names(index)
@@ -169,6 +167,19 @@ class StreamingEncoder(nn.Module):
             answers, after = heads(layers_of(context, states), exists[:, left:], state)
             new |= after
         return context.outputs(states, self.layers), answers, new
+
+    def presence(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        """Where there is audio.
+
+        Returns:
+            numbers (B, C x time_reduction, 1) that are 1 for frames of the front end with audio and 0 for others,
+            booleans (B, N + C) for all frames that a frame may attend to, and what is added to their scores.
+        """
+        config, chunk, left = self.config, self.spec.chunk_frames, self.config.left_context or 0
+        heard = self._exists(state, 0, chunk * config.time_reduction, config.time_reduction)
+        # Frames come out late by the look-ahead, and the cache holds `left` older ones in front of them.
+        exists = self._exists(state, -self.spec.lookahead_frames - left, left + chunk)
+        return heard[..., None], exists, torch.where(exists, 0.0, HIDDEN)[:, None, None]
 
     def _exists(self, state: State, offset: int, frames: int, rate: int = 1) -> Tensor:
         """(B, frames): whether there is audio for the frames from `rate * count + offset` on."""

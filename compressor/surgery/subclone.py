@@ -48,6 +48,7 @@ _KINDS: list[tuple[str, tuple[str, ...]]] = [
     (_LAYER + r"feed_forward\.intermediate_dense\.weight", ("ffn", "width")),
     (_LAYER + r"feed_forward\.intermediate_dense\.bias", ("ffn",)),
     (_LAYER + r"feed_forward\.output_dense\.weight", ("width", "ffn")),
+    (r".*layer_norm\.alpha()", ()),  # one number for all of the width
     (
         r"(?:.*\.)?(?:\w*layer_norm|projection|out_proj|output_dense|conv|masked_spec_embed)(?:\.weight|\.bias)?()",
         ("width",),

@@ -37,8 +37,9 @@ Masks = dict[Group, Tensor]
 
 def check_prunable(config: EncoderConfig) -> None:
     """Raises SpeechpressError for an encoder in which units of several layers, or units and the width, are one."""
-    # A time reduction maps the width onto itself, and no unit lies in it.
-    tied = [part for part in config.own_parts if not part.startswith("time_reduction")]
+    # A time reduction maps the width onto itself, and no unit lies in it; norms and patches tie no units together.
+    free = ("time_reduction", "norm", "front_end")
+    tied = [part for part in config.own_parts if not part.startswith(free)]
     if tied:
         raise SpeechpressError(
             f"units cannot be taken out of this encoder: with {' and '.join(tied)} they belong to several parts at "

@@ -2,8 +2,7 @@ import pytest
 
 from speechpress.devices.adb import AdbDevice
 from speechpress.devices.device import Address, parse
-from speechpress.devices.host import HostDevice
-from speechpress.devices.open import open_device
+from speechpress.devices.open import HostDevice, open_device
 from speechpress.devices.ssh import SshDevice
 from speechpress.runtime.errors import SpeechpressError
 

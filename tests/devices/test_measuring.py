@@ -8,9 +8,8 @@ from bundled import CHUNK_MS, copied
 from profiled import program
 
 from speechpress.devices import profile as measuring
-from speechpress.devices.host import HostDevice
 from speechpress.devices.known import match
-from speechpress.devices.open import open_device
+from speechpress.devices.open import HostDevice, open_device
 from speechpress.devices.profile import ProfileOptions, chosen_cores, profile, settled
 from speechpress.devices.record import read_record
 from speechpress.runtime.atomic import write_json

@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechpress.devices.host import HostDevice
+from speechpress.devices.open import HostDevice
 from speechpress.devices.probe import facts, probe
 
 PI_5 = """== uname

@@ -37,12 +37,21 @@ def test_chunks_that_came_too_late_are_counted():
     assert record["paces"]["real"]["late"] == 2  # nothing waits for the last one
 
 
-def test_without_cpu_time_all_threads_are_counted():
+def test_without_cpu_time_nothing_is_said_of_it():
     record = made(10.0)
-    record["settings"]["threads"] = 2
     record["paces"]["flat"]["cpu_s"] = None
     settle(record)
-    assert record["result"]["streams_per_core"] == pytest.approx(320 / 16, rel=0.02)
+    assert record["result"]["streams_per_core"] is record["result"]["cpu_rtf"] is None
+    assert record["result"]["rtf"] == pytest.approx(8 / 320, rel=0.02)
+
+
+def test_streams_per_core_are_one_over_the_share_of_a_core():
+    record = made(21.0)
+    record["paces"]["flat"]["cpu_s"] = 0.4 * record["paces"]["flat"]["wall_s"]
+    settle(record)
+    result = record["result"]
+    assert result["cpu_rtf"] == pytest.approx(0.4 * result["rtf"])
+    assert result["streams_per_core"] * result["cpu_rtf"] == pytest.approx(1.0)
 
 
 def test_a_record_begins_with_what_the_bundle_says(small_bundle):

@@ -3,7 +3,20 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from speechpress.devices.report_charts import WIDTH, Axis, Bar, Point, bars, histogram, pareto, scatter, timeline
+from speechpress.devices.report_charts import (
+    BOTTOM,
+    HEIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    Bar,
+    Point,
+    bars,
+    histogram,
+    pareto,
+    scatter,
+    timeline,
+)
 
 
 def point(letter, x, y):
@@ -57,3 +70,11 @@ def test_axes_are_labelled_with_round_numbers():
     assert Axis(0.0, 10.0, 0, 100).ticks() == [0, 2, 4, 6, 8, 10]
     assert Axis(0.9, 120.0, 0, 100, log=True).ticks() == [1, 2, 5, 10, 20, 50, 100]
     assert Axis(1.0, 100.0, 0, 100, log=True).at(10.0) == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize("budget_ms", [10.0, 45.0, 60.0, 500.0])
+def test_a_curve_lies_within_its_frame_whether_or_not_the_budget_is_kept(budget_ms):
+    paces = {"real": ([1.0, 2.0, 3.0], [30.0, 50.0, 40.0]), "flat": ([1.0, 2.0, 3.0], [20.0, 25.0, 22.0])}
+    svg = timeline(paces, budget_ms, 0, "number of the chunk")
+    heights = [float(word.split()[1]) for path in re.findall(r'd="M([^"]+)"', svg) for word in path.split("L")]
+    assert len(heights) == 6 and min(heights) >= TOP and max(heights) <= HEIGHT - BOTTOM

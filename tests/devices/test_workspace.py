@@ -6,7 +6,7 @@ from profiled import first_on_path, program
 
 from speechpress.devices import workspace as module
 from speechpress.devices.device import DeviceError
-from speechpress.devices.host import HostDevice
+from speechpress.devices.open import HostDevice
 from speechpress.devices.workspace import check_end, workspace
 from speechpress.runtime.errors import SpeechpressError
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from bundled import BASE, SMALL, make, speech_like
 
-from speechpress.compressor.export.prepare import Offline, prepared, prepared_step
+from speechpress.compressor.export.prepare import Offline, prepared
+from speechpress.compressor.export.prepare_step import prepared_step
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.runtime.errors import SpeechpressError
@@ -25,6 +26,18 @@ STREAMING = {
         distinct_layers=2,
         reuse_attention=(False, True) * 2,
         time_reduction=2,
+    ),
+    "patches and rms": replace(
+        SMALL, front_end="patch", conv_kernels=(400, 1), conv_strides=(320, 1), norm="rms", pre_norm=True
+    ),
+    "patches of a hop and dyt": replace(
+        SMALL,
+        front_end="patch",
+        conv_kernels=(320, 1),
+        conv_strides=(320, 1),
+        norm="dyt",
+        conv_norm="layer",
+        conv_bias=True,
     ),
     "heads that do not fill the width": replace(SMALL, num_heads=(3,), head_dim=4),
 }
@@ -48,7 +61,32 @@ def test_the_prepared_step_is_the_step(name):
         chunk = wave(wanted.spec.chunk_samples, number)
         (frames, *mine), (expected, *theirs) = ours(chunk, *mine), wanted(chunk, *theirs)
         assert (frames - expected).abs().max() <= CLOSE
-        assert all(torch.allclose(a, b, rtol=0, atol=CLOSE) for a, b in zip(mine, theirs, strict=True))
+        # Sums of a running norm count thousands of samples.
+        assert all(torch.allclose(a, b, rtol=1e-6, atol=CLOSE) for a, b in zip(mine, theirs, strict=True))
+
+
+@torch.no_grad()
+def test_a_stream_that_ends_is_hidden_behind_its_end():
+    encoder = make(STREAMING["layer, pre-norm"])
+    ours, wanted = prepared_step(encoder, 4), StreamingEncoder(encoder, 4)
+    state = wanted.initial_state() | {"end": torch.tensor([6])}
+    mine = theirs = tuple(state.values())
+    for number in range(3):
+        chunk = wave(wanted.spec.chunk_samples, number)
+        (frames, *mine), (expected, *theirs) = ours(chunk, *mine), wanted(chunk, *theirs)
+        assert (frames - expected).abs().max() <= CLOSE
+
+
+def test_a_backend_with_norms_of_its_own_keeps_them():
+    encoder = make(SMALL)
+    kept, written = (
+        [part for part in step.modules() if isinstance(part, torch.nn.LayerNorm)]
+        for step in (prepared_step(encoder, 4, own_norms=True), prepared_step(encoder, 4))
+    )
+    assert len(kept) == 2 + 2 * SMALL.num_layers and not written
+    chunk = (wave(4 * SMALL.hop_samples), *StreamingEncoder(encoder, 4).initial_state().values())
+    frames = [prepared_step(encoder, 4, own_norms=own)(*chunk)[0] for own in (True, False)]
+    assert (frames[0] - frames[1]).abs().max() <= CLOSE
 
 
 @pytest.mark.parametrize("samples", [880, 5_000, 16_001, 40_000])

@@ -9,8 +9,9 @@ from carried import OUTPUTS, kept_heads
 from speechpress.compressor.export.export import offline_module, step_method
 from speechpress.compressor.export.half import without_gelu
 from speechpress.compressor.export.lower import Method, lower
-from speechpress.compressor.export.prepare import Offline, checkpoint_name, prepared_step
+from speechpress.compressor.export.prepare import Offline, checkpoint_name
 from speechpress.compressor.export.prepare_heads import FoldedSum
+from speechpress.compressor.export.prepare_step import prepared_step
 from speechpress.compressor.heads.module import LayerSum
 from speechpress.compressor.models.answering import flat, hear, with_heads
 from speechpress.compressor.models.streaming import StreamingEncoder

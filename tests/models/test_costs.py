@@ -34,6 +34,11 @@ VARIANTS = {
     "time reduction": replace(SMALL, time_reduction=2),
     "reused attention": replace(SMALL, num_heads=(4, 4, 2), reuse_attention=(False, True, False)),
     "shared layers": replace(SMALL, num_heads=(4, 1) * 2, ffn_widths=(64, 16) * 2, distinct_layers=2),
+    "rms": replace(SMALL, norm="rms"),
+    "dyt": replace(SMALL, norm="dyt"),
+    "patches": replace(
+        SMALL, front_end="patch", conv_norm="frame", conv_kernels=(30, 1, 1), conv_strides=(20, 1, 1), conv_bias=True
+    ),
     "all of it": replace(
         SMALL,
         num_heads=(4, 4) * 2,

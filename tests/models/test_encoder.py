@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -149,11 +150,20 @@ def test_a_config_that_needs_what_the_encoder_lacks_is_refused():
         EncoderConfig.from_dict({**EncoderConfig().to_dict(), "streaming": 1})
 
 
+PATCHES = {
+    "front_end": "patch",
+    "conv_channels": (16, 16),
+    "conv_kernels": (30, 1),
+    "conv_strides": (20, 1),
+    "conv_norm": "frame",
+}
 PEERS = {
     "time reduction": {"time_reduction": 2},
     "reused attention": {"reuse_attention": (False, True, False, True)},
     "shared layers": {"distinct_layers": 2},
     "no projection": {"conv_channels": (16,) * 6 + (32,), "projection": False},
+    "rms": {"norm": "rms"},
+    "dyt": {"norm": "dyt"},
 }
 
 
@@ -179,7 +189,7 @@ def test_what_hubert_lacks_comes_back_from_its_folder_and_is_refused_elsewhere(c
 
 def test_old_configs_are_those_without_the_parts_that_came_later(tiny_config):
     values = tiny_config.to_dict()
-    for name in ("projection", "time_reduction", "reuse_attention", "distinct_layers"):
+    for name in ("projection", "time_reduction", "reuse_attention", "distinct_layers", "norm", "front_end"):
         del values[name]
     assert EncoderConfig.from_dict(values) == tiny_config and tiny_config.own_parts == ()
 
@@ -280,8 +290,34 @@ def test_gradients_scaled_by_depth_leave_the_states_as_they_are(tiny_config):
         ({"distinct_layers": 2, "reuse_attention": (False, True, False, False)}, "reuse_attention must repeat"),
         ({"projection": False}, "the last of conv_channels, 16, must be the width, 32"),
         ({"time_reduction": 0}, "at least 1, but time_reduction is 0"),
+        ({"norm": "batch"}, "norm is 'batch', but must be one of layer, rms, dyt"),
+        ({**PATCHES, "conv_kernels": (50, 1)}, "20, to twice as many samples, but conv_kernels begins with 50"),
+        ({**PATCHES, "conv_kernels": (30, 2)}, r"conv_kernels is \[30, 2\]: all but the first must be 1"),
+        ({**PATCHES, "conv_norm": "group"}, "but conv_norm is group. Set it to static, frame or layer"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(changes, message, tiny_config):
     with pytest.raises(SpeechpressError, match=message):
         dataclasses.replace(tiny_config, **changes)
+
+
+@torch.no_grad()
+def test_rms_is_pytorchs_own_and_dyt_is_its_formula(tiny_config):
+    x = torch.randn(3, 7, tiny_config.width) * 3
+    rms = shaken(dataclasses.replace(tiny_config, norm="rms")).encoder.layer_norm
+    wanted = torch.nn.functional.rms_norm(x, x.shape[-1:], rms.weight, tiny_config.layer_norm_eps)
+    torch.testing.assert_close(rms(x), wanted, atol=1e-6, rtol=1e-6)
+    dyt = shaken(dataclasses.replace(tiny_config, norm="dyt")).encoder.layer_norm
+    a, w, b = (tensor.numpy() for tensor in (dyt.alpha, dyt.weight, dyt.bias))
+    torch.testing.assert_close(dyt(x), torch.from_numpy(w * np.tanh(a * x.numpy()) + b), atol=1e-6, rtol=1e-6)
+    assert a.shape == (1,)
+
+
+@torch.no_grad()
+def test_a_patch_hears_its_own_samples_and_no_others(tiny_config):
+    encoder = shaken(dataclasses.replace(tiny_config, **PATCHES))
+    wave = torch.randn(1, 200)
+    before, wave[0, 100:120] = encoder.feature_extractor(wave), 0.0
+    moved = (encoder.feature_extractor(wave) != before).any(-1)[0].nonzero().flatten().tolist()
+    # Patch k is the samples from 20 k to 20 k + 30.
+    assert moved == [4, 5]

@@ -47,6 +47,10 @@ CONFIGS = {
     "other front end": replace(
         BASE, conv_channels=(16, 16), conv_kernels=(400, 3), conv_strides=(80, 4), conv_norm="layer"
     ),
+    "patches and rms": replace(
+        BASE, front_end="patch", conv_channels=(16, 24), conv_kernels=(400, 1), conv_strides=(320, 1), norm="rms"
+    ),
+    "dyt, pre-norm": replace(BASE, norm="dyt", pre_norm=True),
 }
 CHUNKS = (1, 2, 4, 8, 16, 32, 500)
 

@@ -29,7 +29,7 @@ from toolchain import CPP, Toolchain, package_folder, sign
 from speechpress.compressor.export.document import facts
 from speechpress.compressor.export.export import plan
 from speechpress.compressor.export.lower import Method, lower
-from speechpress.compressor.export.prepare import prepared_step
+from speechpress.compressor.export.prepare_step import prepared_step
 from speechpress.compressor.export.source import Source
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.starter import SPEECH

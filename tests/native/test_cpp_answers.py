@@ -16,7 +16,7 @@ from toolchain import Toolchain, package_folder, sign
 from speechpress.compressor.export.document import facts
 from speechpress.compressor.export.export import plan
 from speechpress.compressor.export.lower import Method, lower
-from speechpress.compressor.export.prepare import prepared_step
+from speechpress.compressor.export.prepare_step import prepared_step
 from speechpress.compressor.export.source import Source
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.targets import target_of

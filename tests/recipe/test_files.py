@@ -291,5 +291,5 @@ heavy = {"torch", "transformers", "numpy", "lhotse", "matplotlib", "lightning_fa
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    own = {"distilhubert", "distilhubert-streaming", "distill-hidden", "distill-last", "pocket"}
+    own = {"distilhubert", "distilhubert-streaming", "distill-hidden", "distill-last", "pocket", "pocket-patch"}
     assert own < set(recipe_names()) and recipe_names() == sorted(recipe_names())

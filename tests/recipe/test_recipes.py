@@ -79,6 +79,16 @@ def test_pocket_keeps_its_budget() -> None:
     assert all(row["macs_per_s"] <= 1.0e9 for row in info["streaming"])
 
 
+def test_patches_take_the_place_of_pockets_convolutions_alone() -> None:
+    whole, patches = show("pocket"), show("pocket-patch")
+    (front, other), rest = ((info["parts"].pop("front_end") for info in (whole, patches)), (whole, patches))
+    assert rest[0]["parts"] == rest[1]["parts"] and not patches["blockers"]
+    sizes = [(400, 512), (512, 512), (512, 384)]
+    assert other["macs_per_s"] == 50 * sum(a * b for a, b in sizes) < front["macs_per_s"] / 6
+    assert other["parameters"] == sum(a * b for a, b in sizes) + 2 * 512
+    assert patches["hop_ms"] == 20 and patches["sight"]["front_end"] == whole["sight"]["front_end"]
+
+
 # What the papers and their repositories print: parameters in millions, GMAC per second of audio where there are any.
 # FitHuBERT's and ARMHuBERT's figures hold the projections named in their recipes; those in GMAC/s are plotted, but for
 # ARMHuBERT-S, whose 449.4 G is SUPERB's count where HuBERT base has 1669 G.

@@ -9,6 +9,7 @@ from bundled import BASE, SMALL, make
 from speechpress.compressor.distill.objectives import LayerPairs, PredictionHeads, load_heads, save_heads
 from speechpress.compressor.models.checkpoint import load_encoder, save_encoder
 from speechpress.compressor.models.encoder import Encoder
+from speechpress.compressor.models.norms import RmsNorm
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.prune.heads import narrow_heads
 from speechpress.compressor.surgery.masks import masked_layer_norm
@@ -22,6 +23,8 @@ VARIANTS = {
     "large": replace(CONFIG, conv_norm="layer", conv_bias=True, pre_norm=True, input_norm="utterance"),
     "static": STREAMS,
     "reduced": replace(CONFIG, time_reduction=2),
+    "rms": replace(STREAMS, norm="rms"),
+    "dyt": replace(CONFIG, norm="dyt"),
     "no position conv": replace(STREAMS, pos_conv_kernel=1, pos_conv_future=0),
 }
 KEPT = torch.tensor([0, 2, 5, 7, 8, 9, 12, 15, 17, 18, 19, 23, 24, 26, 29, 30])  # of every group of eight, four
@@ -43,8 +46,17 @@ def masked(encoder, kept):
         writer.register_forward_hook(lambda module, inputs, output: output * mask)
     norms = [context.layer_norm, *(n for layer in context.layers for n in (layer.layer_norm, layer.final_layer_norm))]
     for norm in norms:
-        norm.register_forward_hook(lambda m, inputs, output: masked_layer_norm(inputs[0], m, mask != 0) * mask)
+        norm.register_forward_hook(lambda m, inputs, output: counted(m, inputs[0], output, mask) * mask)
     return encoder
+
+
+def counted(norm, x, output, mask):
+    """What a norm gives when it counts the dimensions that are kept only."""
+    if isinstance(norm, torch.nn.LayerNorm):
+        return masked_layer_norm(x, norm, mask != 0)
+    if isinstance(norm, RmsNorm):
+        return x * ((x * mask).square().sum(-1, keepdim=True) / mask.sum() + norm.eps).rsqrt() * norm.weight
+    return output
 
 
 @pytest.mark.parametrize("name", VARIANTS)
