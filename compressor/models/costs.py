@@ -7,7 +7,6 @@ grow with the length of the recording and are given apart (`attention_macs_per_s
 from dataclasses import dataclass
 
 from .config import SAMPLE_RATE, EncoderConfig
-from .norms import norm_parameters
 
 
 @dataclass(frozen=True)
@@ -217,3 +216,8 @@ def _layer(config: EncoderConfig, index: int) -> Part:
     # One bias per output channel of every Linear; what is added below is the two norms.
     channels = inputs * inner + width + ffn + width
     return Part(weights + channels + 2 * norm_parameters(config), weights, channels, weights * frames_per_s(config))
+
+
+def norm_parameters(config: EncoderConfig) -> int:
+    """Numbers that a norm over the width holds."""
+    return {"layer": 2 * config.width, "rms": config.width, "dyt": 2 * config.width + 1}[config.norm]

@@ -47,8 +47,3 @@ def norm_of(config: "EncoderConfig") -> nn.Module:
     if config.norm == "rms":
         return RmsNorm(config.width, config.layer_norm_eps)
     return DyT(config.width) if config.norm == "dyt" else nn.LayerNorm(config.width, eps=config.layer_norm_eps)
-
-
-def norm_parameters(config: "EncoderConfig") -> int:
-    """Numbers that one of them holds."""
-    return {"layer": 2 * config.width, "rms": config.width, "dyt": 2 * config.width + 1}[config.norm]

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,8 @@ def test_python_blocks_run(page, pocket, microphone):
         compile(block, page, "exec")
         if "Microphone(" in block and microphone is None:
             continue
+        if "speechpress_runtime" in block and find_spec("speechpress_runtime") is None:
+            continue  # another distribution; `.ci/run` builds it and runs it elsewhere
         done = subprocess.run(
             [sys.executable, "-c", block], cwd=pocket, env=microphone, capture_output=True, text=True, check=False
         )
