@@ -212,11 +212,13 @@ class Run:
         write_json(folder / CARD, card | {"moved_by": "benchmarks/make_words_head.py, after the recipe was done"})
         about = {
             "task": "words of many speakers, by metric learning",
-            "data": [
-                "speechocean762 (train), word times by the acoustic model of pocketsphinx",
-                "arabic_speech_commands (train speakers, half of the words)",
-                "asterisk_en_allison",
-            ],
+            "data": {
+                "corpora": [
+                    "speechocean762 (train), word times by the acoustic model of pocketsphinx",
+                    "arabic_speech_commands (train speakers, half of the words)",
+                    "asterisk_en_allison",
+                ]
+            },
             "learned_from": ["google speech_embedding (Apache-2.0)"] if self.told else [],
             "steps": self.step,
             "cpu_s": round(self.spent_s),

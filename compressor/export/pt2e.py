@@ -67,7 +67,15 @@ def _operator(node: torch.fx.Node, quantization: Quantization) -> Operator | Non
     if any(norm in kind for kind in kinds for norm in NORMS):
         return None
     name = checkpoint_name(layer_of(node))
-    return quantization.of(name, node.target is CONVOLUTION or name.endswith(".conv"))
+    found = quantization.of(name, node.target is CONVOLUTION or name.endswith(".conv"))
+    # XNNPACK has no such operator whose range is found in every call; it is small, as each channel has one kernel.
+    return replace(found, how="float") if found.how == "dynamic" and _depthwise(node) else found
+
+
+def _depthwise(node: torch.fx.Node) -> bool:
+    """Whether a convolution hears one channel for each that it gives."""
+    groups = node.args[6] if len(node.args) > 6 else 1
+    return groups != 1 and groups == node.meta["val"].shape[1]
 
 
 def _annotator(quantization: Quantization) -> Any:

@@ -92,6 +92,17 @@ def test_its_int8_answers_are_close_and_verified(bundle):
     assert {"golden answers, step_4", "golden answers, offline"} <= {check["name"] for check in found["checks"]}
 
 
+def test_a_words_head_goes_along_in_int8(student, tmp_path):
+    """Its convolution hears each channel by itself: XNNPACK has none in 8 bits that finds its range in each call."""
+    folder = save_heads(copied(student, tmp_path), ("words",))
+    order = plan(open_source(folder), HOST, "int8", (CHUNK_MS,), heads="words")
+    export(order, tmp_path / "b", allow_fallback=True)
+    made = PteEngine(read_bundle(tmp_path / "b"), threads=1)
+    (spec,) = made.heads
+    said = made.step(np.zeros((1, made.spec.chunk_samples), np.float32), made.initial_state()).answers["words"]
+    assert spec.kind == "words" and said["vectors"].shape == (1, made.spec.chunk_frames, sum(spec.widths))
+
+
 def test_both_engines_give_the_same_answers_in_the_same_form(bundle, student):
     kept = choose_heads(open_source(student), "units,phones,who")
     engines = PteEngine(bundle, CHUNK_MS), TorchEngine(load_checkpoint(student).encoder, 4, heads=kept)

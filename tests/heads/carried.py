@@ -11,6 +11,7 @@ from speechpress.compressor.models.checkpoint import WEIGHTS, load_checkpoint, s
 
 KIND_OF = {"phones": ("ctc", 1), "letters": ("ctc", 0), "vad": ("vad", 0), "command": ("classify", 0)}
 KIND_OF |= {"units": ("units", 0), "voice": ("speaker", 0), "turns": ("segment", 0)}
+WORDS = ("words", -1)  # gives an app vectors, and says nothing by itself: no part of what is compared above
 OUTPUTS = 8  # of all of them together: units have two
 
 
@@ -18,7 +19,7 @@ def kept_heads(config, names=tuple(KIND_OF), student_sha256=""):
     """{name: KeptHead}; on an encoder of any number of layers, `units` listens to the last but one."""
     found = {}
     for name in names:
-        kind, variant = KIND_OF[name]
+        kind, variant = WORDS if name == "words" else KIND_OF[name]
         module = tiny_head(kind, variant, layers=config.num_layers + 1, width=config.width)
         labels = LABELS.get(kind, KINDS[kind].labels)
         decoder = dict(KINDS[kind].decoder)

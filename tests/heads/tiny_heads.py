@@ -13,6 +13,7 @@ ARGUMENTS = {
     "speaker": [{"hidden": 8, "embedding": 6}],
     "vad": [{"hidden": 6, "kernel": 5}],
     "segment": [{"hidden": 6, "kernel": 3, "depth": 3}],
+    "words": [{"embedding": 6, "hidden": 8, "kernel": 3}],
 }
 LABELS = {"classify": ("a", "b", "c", "d"), "ctc": ("", "p", "t", "k", "s")}
 
