@@ -15,6 +15,7 @@ import typer
 from speechpress.runtime.errors import SpeechpressError
 
 from . import measure as cli_measure
+from .data import data as data_command
 from .demo import demo
 from .eval import evaluate
 from .extract import extract
@@ -294,6 +295,7 @@ def verify_bundle(
         raise typer.Exit(3)
 
 
+app.command("data")(data_command)
 app.command("eval")(evaluate)
 app.command("extract")(extract)
 app.command("head")(head)

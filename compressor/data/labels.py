@@ -1,4 +1,4 @@
-"""Labels: `labels.tsv`, or Hugging Face's `metadata.csv` or `metadata.jsonl` beside the audio; LibriSpeech's folders."""
+"""Labels: `labels.tsv`, Hugging Face's `metadata.csv` or `metadata.jsonl` beside the audio, LibriSpeech's folders."""
 
 from __future__ import annotations
 

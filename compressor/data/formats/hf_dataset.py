@@ -22,7 +22,6 @@ from speechpress.runtime.regular import check_regular
 from speechpress.runtime.sound.sound_file import Skipped, UnreadableAudio, readable_name
 
 from ..audio import probe
-from ..labels import Labels
 from .cells import CELL, cell_place, check_group, pyarrow
 from .entries import Found, by_part, checked_path, chosen, held_cut, labelled
 

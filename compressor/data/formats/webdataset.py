@@ -54,11 +54,8 @@ def webdataset_cuts(path: Path, part: str | None) -> Iterator[Found]:
     Raises:
         SpeechpressError: no such part, or a file that is no tar.
     """
-    if path.is_dir():
-        files = chosen(by_part(tars(path)), part, readable_name(path), "webdataset")
-    else:
-        files = [path]
-    for file in files:
+    is_folder = path.is_dir()
+    for file in chosen(by_part(tars(path)), part, readable_name(path), "webdataset") if is_folder else [path]:
         yield from _tar_cuts(file)
 
 
