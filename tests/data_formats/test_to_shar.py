@@ -10,13 +10,16 @@ import soundfile
 from killing import changes
 from lhotse import CutSet
 from sounds import voice, write
-from written import FORMATS, kaldi
+from written import FORMATS, kaldi, nemo
 
 from speechpress.compressor.data.audio import cut_samples, read_cut
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.formats.shards import shard_id
 from speechpress.compressor.data.labels import label
 from speechpress.compressor.data.to_shar import SKIPPED, SUMMARY, SharOptions, write_shar
+from speechpress.compressor.distill.distill import distill
+from speechpress.compressor.distill.run import RunOptions
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.runtime.errors import SpeechpressError
 
 STEP = 0.5 / 32_768  # half a step of 16 bits
@@ -125,6 +128,31 @@ def test_a_folder_of_something_else_is_left_alone(speech, tmp_path):
         write_shar([speech], SharOptions(out, per_shard=4))
     assert write_shar([speech], SharOptions(out, per_shard=4, overwrite=True))["shards"] == 2
     assert not list(out.glob("*.000002.*"))
+
+
+def test_a_student_is_trained_from_the_shards(tiny_teacher, few_clips, tmp_path):
+    write_shar([few_clips], SharOptions(tmp_path / "shar", per_shard=5))
+    settings = ("train.steps=3", "train.precision=fp32", "train.batch=4", "train.crop_s=0.5", "train.validate_every=3")
+    recipe = load_recipe("distilhubert", [f"teacher={tiny_teacher}", *settings])
+    events = []
+    outcome = distill(recipe, RunOptions((tmp_path / "shar",), tmp_path / "run", "cpu"), events.append)
+    assert outcome.finished and outcome.card["steps"] == 3
+    assert open_corpus(tmp_path / "shar").hours == pytest.approx(open_corpus(few_clips).hours, rel=1e-3)
+
+
+def test_the_command(cli, tmp_path):
+    nemo(tmp_path)
+    (tmp_path / "bad.wav").write_text("no sound")
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write('{"audio_filepath": "bad.wav", "duration": 1.0}\n')
+    done = cli("data", "nemo:train.jsonl", "--out", "shar", "--per-shard", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["recordings"] == 3 and document["shards"] == 2 and document["skipped"][0]["path"].endswith(":4")
+    again = cli("data", "train.jsonl", "--out", "shar", "--per-shard", 2, "--shard", "2/2")
+    assert again.returncode == 0 and "0 written now, 1 kept" in again.stdout and "bad.wav" in again.stdout
+    wrong = cli("data", "train.jsonl", "--out", "shar", "--per-shard", 1)
+    assert wrong.returncode == 1 and "per_shard differ" in wrong.stderr
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))

@@ -28,7 +28,8 @@ T = TypeVar("T")
 _TEXTS = ("text", "sentence", "transcription", "transcript", "normalized_text")
 _SPEAKERS = ("speaker", "speaker_id", "client_id")
 _PATH_LETTERS = 4096
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|pipe:")
+# One slash too: two are one in a path that was put together.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|pipe:")
 
 
 @dataclass(frozen=True)
