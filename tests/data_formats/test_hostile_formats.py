@@ -81,11 +81,13 @@ def test_no_place_runs_connects_waits_or_leads_out(name, tmp_path):
 
 
 def test_lhotse_itself_would_run_it(tmp_path):
-    """The danger is real: Lhotse runs the same line to learn how long it lasts."""
+    """The danger is real: Lhotse takes over the same line, and runs it to get the audio."""
     source = with_place("kaldi", tmp_path, f"touch {tmp_path / MARK} |")
-    with pytest.raises(Exception, match=r"."):
-        load_kaldi_data_dir(source, 16_000)
-    assert (tmp_path / MARK).exists()
+    (source / "reco2dur").write_text("u1 0.8\nu2 1.1\nu3 1.4\n")
+    recordings, _, _ = load_kaldi_data_dir(source, 16_000)
+    with listening() as heard, pytest.raises(Exception, match=r"."):
+        recordings["u1"].load_audio()
+    assert "subprocess.Popen" in heard and (tmp_path / MARK).exists()
 
 
 def test_a_command_is_refused_by_name_and_line(tmp_path):
