@@ -132,10 +132,7 @@ def distill(
         str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")
     ] = None,
     data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Folder of audio, Lhotse manifest, Shar, or another toolkit's (docs/data.md); may be repeated."
-        ),
+        list[Path] | None, typer.Option(help="Folder, manifest, Shar or another toolkit's corpus; may be repeated.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one under ./runs.")] = None,
     starter: Annotated[
