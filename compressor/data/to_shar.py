@@ -63,6 +63,9 @@ class SharOptions:
     def __post_init__(self) -> None:
         if self.per_shard < 1 or self.workers < 0 or not 1 <= self.number <= self.count:
             raise SpeechpressError("--per-shard must be at least 1, --workers at least 0, and --shard K/N with K to N")
+        # Beside other processes of the same call nothing may be thrown away.
+        if self.overwrite and self.count > 1:
+            raise SpeechpressError("--overwrite: not beside --shard K/N, whose parts share a folder; remove it first")
 
 
 def write_shar(data: Sequence[str | Path], options: SharOptions, listen: Listen = lambda event: None) -> dict[str, Any]:
@@ -132,8 +135,7 @@ def _begin(document: dict[str, Any], options: SharOptions) -> None:
             f"{options.out}: was made of another corpus or in another way ({', '.join(words) or 'hash'} differ); use "
             "--overwrite or another --out"
         )
-    # Beside other processes of the same call nothing may be thrown away.
-    if options.overwrite and options.count == 1 and options.out.exists():
+    if options.overwrite and options.out.exists():
         discard(options.out)
     if found is None:
         write_json(place, document)

@@ -138,12 +138,8 @@ def test_lines_of_kaldi_that_are_none(file, line, words, tmp_path):
 def test_frames_of_fairseq_that_are_none(frames, tmp_path):
     made = fairseq(tmp_path)
     edit(made.source, lambda lines: [*lines[:2], f"deep/b.wav\t{frames}"])
-    try:
-        corpus = open_corpus(f"fairseq:{made.source}")
-    except SpeechpressError as error:
-        assert "train.tsv:3: not a line of a fairseq manifest" in str(error)
-    else:
-        assert frames == "١٢" and corpus.notes  # digits all the same
+    with pytest.raises(SpeechpressError, match=r"train\.tsv:3: not a line of a fairseq manifest"):
+        open_corpus(f"fairseq:{made.source}")
 
 
 def test_names_that_are_no_utf8(tmp_path):

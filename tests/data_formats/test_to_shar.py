@@ -128,6 +128,8 @@ def test_a_folder_of_something_else_is_left_alone(speech, tmp_path):
         write_shar([speech], SharOptions(out, per_shard=4))
     assert write_shar([speech], SharOptions(out, per_shard=4, overwrite=True))["shards"] == 2
     assert not list(out.glob("*.000002.*"))
+    with pytest.raises(SpeechpressError, match="not beside --shard"):
+        SharOptions(out, number=1, count=2, overwrite=True)
 
 
 def test_a_student_is_trained_from_the_shards(tiny_teacher, few_clips, tmp_path):
