@@ -15,6 +15,7 @@ import typer
 from speechpress.runtime.errors import SpeechpressError
 
 from . import measure as cli_measure
+from .data import data as data_command
 from .demo import demo
 from .eval import evaluate
 from .extract import extract
@@ -131,7 +132,7 @@ def distill(
         str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")
     ] = None,
     data: Annotated[
-        list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
+        list[Path] | None, typer.Option(help="Folder, manifest, Shar or another toolkit's corpus; may be repeated.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one under ./runs.")] = None,
     starter: Annotated[
@@ -291,6 +292,7 @@ def verify_bundle(
         raise typer.Exit(3)
 
 
+app.command("data")(data_command)
 app.command("eval")(evaluate)
 app.command("extract")(extract)
 app.command("head")(head)

@@ -8,10 +8,12 @@ parts differ by some 50 dB below the speech, rarely 26; but the same part is the
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import soundfile
 import soxr
 from lhotse import AudioSource, MonoCut, MultiCut, Recording
 
@@ -22,6 +24,7 @@ from speechpress.runtime.sound.sound_file import MAX_WHOLE_SAMPLES, UnreadableAu
 from speechpress.runtime.sound.sound_file import Skipped as Skipped
 
 from ..models.config import SAMPLE_RATE
+from .formats.cells import CELL, read_cell
 from .transforms import RefusedTransform, Transform, apply, file_rate, parse_transforms, speed
 
 MIN_DURATION_S = 0.1  # four receptive fields of a HuBERT front end
@@ -86,16 +89,28 @@ def cut_place(cut: Cut) -> str:
 def probe(path: str, recording_id: str) -> Recording:
     """Look at a file's header and its first 0.1 s, and describe it. Raises UnreadableAudio if it cannot be used."""
     with open_sound(path, path) as file:
-        frames, rate, channels = file.frames, file.samplerate, file.channels
-        # A header alone proves nothing: the first samples show whether the decoder can do anything with the rest.
-        head = read_mono(file, path, int(_HEAD_S * rate))
+        return _described(file, path, recording_id, Path(path).stat().st_size, AudioSource("file", [], path))
+
+
+def probe_bytes(content: bytes, place: str, recording_id: str, source: AudioSource) -> Recording:
+    """The same of a sound that lies inside another file, where `source` finds it again."""
+    with open_sound(content, place) as file:
+        return _described(file, place, recording_id, len(content), source)
+
+
+def _described(
+    file: soundfile.SoundFile, place: str, recording_id: str, size_bytes: int, source: AudioSource
+) -> Recording:
+    frames, rate = file.frames, file.samplerate
+    # A header alone proves nothing: the first samples show whether the decoder can do anything with the rest.
+    head = read_mono(file, place, int(_HEAD_S * rate))
     if not 0 <= frames < _UNKNOWN_FRAMES:
-        raise UnreadableAudio(path, "its header does not say how long it is (rewrite it with any converter)")
-    check_duration(path, frames / rate)
-    if len(head) < int(_HEAD_S * rate) or frames > _DENSEST * Path(path).stat().st_size:
-        raise UnreadableAudio(path, "damaged: the header promises samples that are not there")
-    _finite(head, path)
-    source = AudioSource(type="file", channels=list(range(channels)), source=path)
+        raise UnreadableAudio(place, "its header does not say how long it is (rewrite it with any converter)")
+    check_duration(place, frames / rate)
+    if len(head) < int(_HEAD_S * rate) or frames > _DENSEST * size_bytes:
+        raise UnreadableAudio(place, "damaged: the header promises samples that are not there")
+    _finite(head, place)
+    source = replace(source, channels=list(range(file.channels)))
     return Recording(id=recording_id, sources=[source], sampling_rate=rate, num_samples=frames, duration=frames / rate)
 
 
@@ -194,11 +209,13 @@ def _place(source: AudioSource, recording_id: str) -> str:
 
 
 def _opened(source: AudioSource, place: str) -> str | bytes:
-    """A path, or bytes. A manifest never makes anything run or connect: only these three kinds are read."""
+    """A path, or bytes. A manifest never makes anything run or connect: only these four kinds are read."""
     if source.type == "file":
         return str(source.source)
     if source.type == "memory" and isinstance(source.source, bytes):
         return source.source
+    if source.type == CELL:
+        return read_cell(str(source.source), place)
     if source.type != "shar" or not source.source:
         raise UnreadableAudio(place, f"its audio is a {source.type}, which is never opened")
     # From the right, because the path of a tar file may hold colons itself.

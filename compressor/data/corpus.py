@@ -21,9 +21,11 @@ from speechpress.runtime.sound.sound_file import readable_name, wrong_length
 
 from ..models.config import SAMPLE_RATE
 from .audio import Cut, Skipped, UnreadableAudio, check_duration, cut_place, cut_samples, held_samples, read_samples
+from .formats.cells import CELL
+from .formats.choose import AUDIO, LHOTSE, SHAR, Source, other_cuts, parse_source, reading_of
 from .labels import label, speakers
 from .manifest import TOLERANCE_S, BadValue, parse_json, read_cut_line, text_lines
-from .shar import is_shar, shar_cuts
+from .shar import shar_cuts
 from .speech_folder import THREADS, read_files, read_folder
 
 logger = logging.getLogger(__name__)
@@ -83,9 +85,10 @@ def open_corpus(*sources: str | Path, check: bool = False) -> Corpus:
     """Open one or several sources as one corpus, ordered by id.
 
     A source is a folder of audio (searched recursively, names that start with a dot left out; what is audio is decided
-    by content), one audio file, a Lhotse cuts manifest (.jsonl, .jsonl.gz) or a folder of Lhotse Shar shards (read at
-    random from their tar files). Labels of a folder come from every `labels.tsv` or `metadata.csv` in it. Of several
-    sources, ids and speakers get the source's name in front.
+    by content), one audio file, a Lhotse cuts manifest (.jsonl, .jsonl.gz), a folder of Lhotse Shar shards (read at
+    random from their tar files), or a corpus in one of the formats of `formats.choose`, which may be named in front
+    (`kaldi:PATH`, `commonvoice:PATH#train`). Labels of a folder come from every `labels.tsv`, `metadata.csv` or
+    `metadata.jsonl` in it. Of several sources, ids and speakers get the source's name in front.
 
     Args:
         sources: what to open.
@@ -94,7 +97,7 @@ def open_corpus(*sources: str | Path, check: bool = False) -> Corpus:
     Raises:
         SpeechpressError: nothing usable there, or a manifest or label file that is not well formed.
     """
-    corpora = [_open_one(Path(source).expanduser()) for source in sources]
+    corpora = [_open_one(parse_source(source)) for source in sources]
     corpus = corpora[0] if len(corpora) == 1 else _join(corpora)
     if check:
         corpus = _decode_all(corpus)
@@ -122,20 +125,25 @@ def resampling_note(corpus: Corpus) -> str:
     return f"{sum(corpus.resampled.values())} of {len(corpus.cuts)} recordings are resampled to 16 kHz ({rates})"
 
 
-def _open_one(source: Path) -> Corpus:
-    name = readable_name(source)
+def _open_one(named: Source) -> Corpus:
+    source, name = named.path, readable_name(named.path)
     try:
         mode = source.stat().st_mode
     # stat raises ValueError at a name with a NUL byte in it.
     except (OSError, ValueError) as error:
-        wanted = "Give a folder of audio, a Lhotse manifest or Shar shards"
+        wanted = "Give a folder of audio, a Lhotse manifest, Shar shards, or a corpus of another toolkit"
         found = isinstance(error, OSError) and error.strerror
         absent = not found or isinstance(error, FileNotFoundError)
         raise SpeechpressError(f"{name}: {'no such file or folder' if absent else found}. {wanted}") from error
+    reading = reading_of(named)
+    if reading == SHAR:
+        return _of_manifest(named.name, shar_cuts(source))
+    if reading == LHOTSE:
+        return _of_manifest(named.name, _manifest_cuts(source))
+    if reading != AUDIO:
+        return _read_as(reading, named)
     if stat.S_ISDIR(mode):
-        return _of_manifest(source, shar_cuts(source)) if is_shar(source) else _of_files(source, *read_folder(source))
-    if source.name.endswith((".jsonl", ".jsonl.gz")):
-        return _of_manifest(source, _manifest_cuts(source))
+        return _of_files(source, *read_folder(source))
     cuts, skipped = read_files(source.parent, [source], {})
     # Other reasons (too short, no samples) are about sound, and better than a list of what might be opened.
     if skipped and "not readable" in skipped[0].reason:
@@ -144,6 +152,14 @@ def _open_one(source: Path) -> Corpus:
             f"{skipped[0].reason}"
         )
     return _of_files(source, cuts, skipped)
+
+
+def _read_as(reading: str, named: Source) -> Corpus:
+    """A corpus of another toolkit, with a note on how it is read where that was not said."""
+    corpus = _of_manifest(named.name, other_cuts(named, reading))
+    if named.reading is None:
+        logger.info("%s: read as %s, by its layout and content", corpus.source, reading)
+    return corpus
 
 
 def _of_files(source: Path, cuts: list[Cut], skipped: Sequence[Skipped]) -> Corpus:
@@ -156,7 +172,7 @@ def _of_files(source: Path, cuts: list[Cut], skipped: Sequence[Skipped]) -> Corp
             f"{len(wrong)} mp3 files say that they last {claimed_s:.1f} s and hold {held_s:.1f} s, all of which is "
             f"read; the first is {min(item.path for item in wrong)}",
         )
-    return _sorted(source, cuts, skipped, notes)
+    return _sorted(readable_name(source), cuts, skipped, notes)
 
 
 def _manifest_cuts(path: Path) -> Iterator[tuple[str, Cut | Skipped]]:
@@ -171,7 +187,7 @@ def _manifest_cuts(path: Path) -> Iterator[tuple[str, Cut | Skipped]]:
             raise SpeechpressError(f"{where}: not a line of a Lhotse cuts manifest ({error})") from error
 
 
-def _of_manifest(source: Path, items: Iterator[tuple[str, Cut | Skipped]]) -> Corpus:
+def _of_manifest(name: str, items: Iterator[tuple[str, Cut | Skipped]]) -> Corpus:
     """Check what a manifest says against the files that it names."""
     cuts: dict[str, Cut] = {}
     skipped = []
@@ -184,9 +200,9 @@ def _of_manifest(source: Path, items: Iterator[tuple[str, Cut | Skipped]]) -> Co
             raise SpeechpressError(f"{where}: the id {item.id!r} occurs twice; ids must be unique")
         cuts[item.id] = item
     if not cuts and not skipped:
-        raise SpeechpressError(f"{readable_name(source)}: holds no cuts")
+        raise SpeechpressError(f"{name}: holds no cuts")
     kept, bad, notes = _fitted(list(cuts.values()))
-    return _sorted(source, kept, [*skipped, *bad], notes)
+    return _sorted(name, kept, [*skipped, *bad], notes)
 
 
 def _fitted(cuts: list[Cut]) -> tuple[list[Cut], list[Skipped], tuple[str, ...]]:
@@ -242,10 +258,13 @@ def _sound_of(cut: Cut) -> _Sound:
 
 
 def _lengths(cuts: Sequence[Cut]) -> dict[_Sound, int | Skipped]:
-    """Samples that recordings really have; as they say in Shar shards, which Lhotse wrote after decoding them."""
+    """Samples that recordings really have; as they say inside of tars and tables, where they were just looked at.
+
+    In Shar shards Lhotse wrote the lengths after decoding.
+    """
 
     def look(recording: Recording) -> int | Skipped:
-        if any(source.type == "shar" for source in recording.sources):
+        if any(source.type in ("shar", CELL) for source in recording.sources):
             return int(recording.num_samples)
         try:
             return held_samples(recording)
@@ -258,9 +277,9 @@ def _lengths(cuts: Sequence[Cut]) -> dict[_Sound, int | Skipped]:
         return dict(zip(recordings, pool.map(look, recordings.values()), strict=True))
 
 
-def _sorted(source: Path, cuts: list[Cut], skipped: Sequence[Skipped], notes: tuple[str, ...] = ()) -> Corpus:
+def _sorted(name: str, cuts: list[Cut], skipped: Sequence[Skipped], notes: tuple[str, ...] = ()) -> Corpus:
     ordered = CutSet.from_cuts(sorted(cuts, key=lambda cut: cut.id))
-    return Corpus(readable_name(source), ordered, tuple(sorted(skipped, key=lambda item: item.path)), notes)
+    return Corpus(name, ordered, tuple(sorted(skipped, key=lambda item: item.path)), notes)
 
 
 def _join(corpora: Sequence[Corpus]) -> Corpus:
@@ -279,7 +298,7 @@ def _join(corpora: Sequence[Corpus]) -> Corpus:
     cuts = [cut for corpus in corpora for cut in corpus.cuts]
     skipped = [item for corpus in corpora for item in corpus.skipped]
     notes = tuple(f"{corpus.source}: {note}" for corpus in corpora for note in corpus.notes)
-    return replace(_sorted(Path(), cuts, skipped, notes), source=" + ".join(corpus.source for corpus in corpora))
+    return replace(_sorted("", cuts, skipped, notes), source=" + ".join(corpus.source for corpus in corpora))
 
 
 def _decode_all(corpus: Corpus) -> Corpus:
@@ -308,6 +327,6 @@ def _fingerprint_line(cut: Cut) -> str:
 def _size_bytes(kind: str, source: Any) -> int:
     if kind == "file":
         return Path(source).stat().st_size
-    if kind == "shar":
+    if kind in ("shar", CELL):
         return int(str(source).rsplit(":", 1)[1])
     return len(source)

@@ -1,4 +1,4 @@
-"""Labels: `labels.tsv` or Hugging Face's `metadata.csv` beside the audio, and the layout of LibriSpeech's folders."""
+"""Labels: `labels.tsv`, Hugging Face's `metadata.csv` or `metadata.jsonl` beside the audio, LibriSpeech's folders."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from lhotse import MonoCut, MultiCut, SupervisionSegment
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.sound.sound_file import readable_name
 
+from .manifest import BadValue, parse_json, path_at, text_at, text_lines
+
 logger = logging.getLogger(__name__)
 
-LABEL_FILES = {"labels.tsv": ("path", "\t"), "metadata.csv": ("file_name", ",")}
+_JSONL = "metadata.jsonl"
+LABEL_FILES = {"labels.tsv": ("path", "\t"), "metadata.csv": ("file_name", ","), _JSONL: ("file_name", "")}
 _LINE_LETTERS = 1 << 20
 _LIBRISPEECH = re.compile(r"(?:^|/)(\d+)/(\d+)/\1-\2-\d+\.\w+$")
 
@@ -33,6 +36,8 @@ def read_labels(path: Path) -> dict[str, Labels]:
     Raises:
         SpeechpressError: with file:line, for a missing column, a row of the wrong length, or a path given twice.
     """
+    if path.name == _JSONL:
+        return _read_jsonl(path)
     key, delimiter = LABEL_FILES.get(path.name, ("path", "," if path.suffix.lower() == ".csv" else "\t"))
     said = readable_name(path)
     # A transcript between tabs may hold a lone quotation mark, which would swallow all rows up to the next one.
@@ -61,6 +66,29 @@ def read_labels(path: Path) -> dict[str, Labels]:
     return rows
 
 
+def _read_jsonl(path: Path) -> dict[str, Labels]:
+    """The same of AudioFolder's other table: an object a line; what is no text or number is no label."""
+    said, key = readable_name(path), LABEL_FILES[_JSONL][0]
+    rows: dict[str, Labels] = {}
+    for number, line in text_lines(path):
+        where = f"{said}:{number}"
+        try:
+            data = parse_json(line)
+            if key not in data and not rows:
+                return _no_column(path, key, list(data))
+            place = str(path.parent / path_at(data, key, ""))
+            plain = [name for name in data if name != key and isinstance(data[name], str | int | float)]
+            labels = {
+                name: text_at(data, name, "") if isinstance(data[name], str) else str(data[name]) for name in plain
+            }
+        except BadValue as error:
+            raise SpeechpressError(f"{where}: not a line of labels ({error})") from error
+        if place in rows:
+            raise SpeechpressError(f"{where}: {readable_name(place)} has two rows; keep one of them")
+        rows[place] = {name: value for name, value in labels.items() if value}
+    return rows
+
+
 def _lines(path: Path, said: str) -> Iterator[str]:
     """Lines of text, none so long that it fills the memory."""
     # A pipe would be waited for without end.
@@ -80,12 +108,12 @@ def _lines(path: Path, said: str) -> Iterator[str]:
 
 
 def _no_column(path: Path, key: str, header: list[str]) -> dict[str, Labels]:
-    if path.name != "metadata.csv":
+    if path.name not in ("metadata.csv", _JSONL):
         cut = "comma" if path.suffix.lower() == ".csv" else "tab"
         raise SpeechpressError(
             f"{readable_name(path)}:1: no column {key!r} ({cut}-separated columns found: {', '.join(header) or 'none'})"
         )
-    # metadata.csv is a common name, so a table of something else is no mistake; labels.tsv is ours alone.
+    # metadata is a common name, so a table of something else is no mistake; labels.tsv is ours alone.
     logger.warning("%s has no column %r, so it is not read as labels", readable_name(path), key)
     return {}
 

@@ -166,18 +166,18 @@ def read_recording(data: dict[str, Any], key: str, where: str, folder: Path | No
     ]
     rate = _whole(data, "sampling_rate", key, MIN_RATE, MAX_RATE)
     samples = _whole(data, "num_samples", key, 0, _MAX_SAMPLES)
-    duration_s = _number(data, "duration", key, 0, MAX_S)
+    duration_s = number_at(data, "duration", key, 0, MAX_S)
     if abs(duration_s - samples / rate) > TOLERANCE_S:
         raise BadValue(f"{key}duration: {duration_s} s, but {samples} samples at {rate} Hz are {samples / rate:.3f} s")
     channels = [channel for source in sources for channel in source.channels]
     if len(set(channels)) < len(channels):
         raise BadValue(f"{key}sources: channel {max(channels, key=channels.count)} occurs twice")
     kept = data["transforms"] if transforms else None
-    return Recording(_text(data, "id", key), sources, rate, samples, samples / rate, transforms=kept)
+    return Recording(text_at(data, "id", key), sources, rate, samples, samples / rate, transforms=kept)
 
 
 def _source(data: dict[str, Any], key: str, where: str, folder: Path | None) -> AudioSource:
-    kind, channels = _text(data, "type", key), _channels(data, "channels", key)
+    kind, channels = text_at(data, "type", key), _channels(data, "channels", key)
     if folder is None:
         return AudioSource("shar", channels, "")
     if kind == "shar":
@@ -186,10 +186,10 @@ def _source(data: dict[str, Any], key: str, where: str, folder: Path | None) -> 
         raise UnreadableAudio(where, "has its audio in memory, which JSON cannot hold: save it to files")
     if kind != "file":
         raise BadValue(f"{key}type: {kind[:60]!r} is no kind of source")
-    return AudioSource("file", channels, _beside(_path(data, "source", key), folder))
+    return AudioSource("file", channels, beside(path_at(data, "source", key), folder))
 
 
-def _beside(source: str, folder: Path) -> str:
+def beside(source: str, folder: Path) -> str:
     """Files may be named relative to the manifest; Lhotse itself names them relative to the working folder."""
     # Lhotse's way first, so that a manifest that works there means the same here.
     beside = folder / source
@@ -197,7 +197,7 @@ def _beside(source: str, folder: Path) -> str:
 
 
 def _cut(data: dict[str, Any], recording: Recording | None, several: bool) -> Cut:
-    start, duration = _number(data, "start", "", 0, MAX_S), _number(data, "duration", "", 0, MAX_S)
+    start, duration = number_at(data, "start", "", 0, MAX_S), number_at(data, "duration", "", 0, MAX_S)
     listed = isinstance(data.get("channel"), list)
     if listed and not several:
         raise BadValue("channel: a list, but a MonoCut has one channel")
@@ -211,7 +211,7 @@ def _cut(data: dict[str, Any], recording: Recording | None, several: bool) -> Cu
         for index, item in enumerate(_list(data, "supervisions", "", empty=True) if given is not None else ())
     ]
     kind = MultiCut if several else MonoCut
-    return kind(_text(data, "id", ""), start, duration, channel, supervisions=supervisions, recording=recording)
+    return kind(text_at(data, "id", ""), start, duration, channel, supervisions=supervisions, recording=recording)
 
 
 def check_inside(recording: Recording, channels: list[int], end_s: float) -> None:
@@ -229,14 +229,14 @@ def _supervision(data: dict[str, Any], key: str, channel: Any) -> SupervisionSeg
         data = {**data, "speaker": str(speaker)}  # corpora that count their speakers
     custom = data.get("custom")
     return SupervisionSegment(
-        id=_text(data, "id", key),
-        recording_id=_text(data, "recording_id", key),
+        id=text_at(data, "id", key),
+        recording_id=text_at(data, "recording_id", key),
         # Counted from the cut's start, before which a supervision may begin.
-        start=_number(data, "start", key, -MAX_S, MAX_S),
-        duration=_number(data, "duration", key, -MAX_S, MAX_S),
+        start=number_at(data, "start", key, -MAX_S, MAX_S),
+        duration=number_at(data, "duration", key, -MAX_S, MAX_S),
         channel=channel,
         custom=None if custom is None else _plain(_object(custom, f"{key}custom")),
-        **{name: _text(data, name, key) for name in _SAID if data.get(name) is not None},
+        **{name: text_at(data, name, key) for name in _SAID if data.get(name) is not None},
     )
 
 
@@ -264,7 +264,7 @@ def _kind(value: Any) -> str:
     return json_text(value)[:60]
 
 
-def _text(data: dict[str, Any], name: str, key: str) -> str:
+def text_at(data: dict[str, Any], name: str, key: str) -> str:
     return str(_get(data, name, key, _is_text, f"text of at most {_TEXT_LETTERS} letters, without half characters"))
 
 
@@ -275,7 +275,7 @@ def _is_text(value: Any) -> bool:
     )
 
 
-def _path(data: dict[str, Any], name: str, key: str) -> str:
+def path_at(data: dict[str, Any], name: str, key: str) -> str:
     return str(_get(data, name, key, _is_path, "the path of a file"))
 
 
@@ -297,7 +297,7 @@ def _is_whole(value: Any, least: int, most: int) -> bool:
     return _is_number(value, least, most) and value == int(value)
 
 
-def _number(data: dict[str, Any], name: str, key: str, least: float, most: float) -> float:
+def number_at(data: dict[str, Any], name: str, key: str, least: float, most: float) -> float:
     wanted = f"a number from {least:g} to {most:g}"
     return float(_get(data, name, key, lambda value: _is_number(value, least, most), wanted))
 

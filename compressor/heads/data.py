@@ -17,6 +17,7 @@ from speechpress.runtime.json_file import json_text
 
 from ..data.audio import UnreadableAudio
 from ..data.corpus import open_corpus
+from ..data.formats.choose import AUDIO, Source, reading_of
 from ..data.labels import label, read_labels
 from ..data.sounds import Noise, Sound, clip, durations_s, read_sound
 from ..models.config import SAMPLE_RATE
@@ -131,7 +132,7 @@ def _own(task: str, data: Path) -> Path:
 
 def read_rows(source: Path) -> list[Row]:
     """Every recording of a source. Raises SpeechpressError when it cannot be read, or holds none."""
-    if source.suffix.lower() in TABLES and source.is_file():
+    if source.suffix.lower() in TABLES and source.is_file() and reading_of(Source(source)) == AUDIO:
         rows = [Row(clip(path), labels, path) for path, labels in read_labels(source).items()]
         if not rows:
             raise SpeechpressError(f"{source}: names no recordings")

@@ -14,6 +14,7 @@ from torch import Tensor
 from speechpress.runtime.answers.words import vector_of
 from speechpress.runtime.errors import SpeechpressError
 
+from ..data.formats.choose import parse_source
 from ..data.sounds import identity, read_sound
 from ..evaluate.experts import trials
 from ..evaluate.heads import greedy
@@ -180,7 +181,7 @@ def held_out(head: KeptHead, shortest: int) -> HeldOut:
         raise SpeechpressError("its card names no speech that it was tested on")
     if head.kind == "units":
         raise SpeechpressError("units have no right answers")
-    if not Path(source).exists():
+    if not parse_source(source).path.exists():
         raise SpeechpressError(f"its speech is not at hand ({source})")
     task = open_task(str(card["task"]), Path(source))
     if told.get("fingerprint") != fingerprint(task.items):

@@ -24,6 +24,7 @@ PAGES = (
     "docs/answers.md",
     "docs/demo.md",
     "docs/evaluation.md",
+    "docs/data.md",
     "docs/extract.md",
     "docs/heads.md",
     "docs/pruning.md",

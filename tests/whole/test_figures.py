@@ -356,6 +356,7 @@ ELSEWHERE = {
     "| method | takes | gives |": "no figures of a measurement",
     "| task | corpus | answers | held out |": "facts of corpora",
     "| task | folder | what is read |": "facts of corpora",
+    "| reading | what is opened | what is taken from it | what the reader was tested on |": "names of files",
     "| file | holds |": "no figures of a measurement",
     "| unit | what is taken out with it |": "no figures of a measurement",
     "| recipe | student | what is matched |": "shapes, which tests/recipe checks",

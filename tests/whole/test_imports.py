@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         *("distill", "export", "evaluate", "targets", "views"),
     },
 }
+INNER_ROOMS = {"compressor/data/formats"}  # readers of the formats of other toolkits, one a file
 FLOORS = {"cli", "api"}  # they may import every room, and no room imports them
 
 # Where a library may be imported: rooms, or single files.
@@ -207,11 +208,15 @@ def test_each_room_says_what_it_is_for_what_goes_in_and_out_and_where_to_start(r
 
 
 def test_files_stay_readable():
-    """House style: files up to 350 lines, functions up to 60, folders up to 20 files, two levels of folders."""
+    """House style: files up to 350 lines, functions up to 60, folders up to 20 files, two levels of folders.
+
+    A room may have one room inside, where it holds many files of one kind.
+    """
     for path in sources("compressor", "runtime", "devices"):
         text = path.read_text(encoding="utf-8")
         assert text.count("\n") <= 350, path
-        assert len(path.relative_to(ROOT).parts) <= 3, path
+        inside = path.parent.relative_to(ROOT).as_posix() in INNER_ROOMS
+        assert len(path.relative_to(ROOT).parts) <= 3 + inside, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 assert (node.end_lineno or 0) - node.lineno < 60, f"{path}:{node.lineno} {node.name}"
