@@ -18,6 +18,8 @@ import numpy as np
 from .answers.head_spec import HeadSpec
 from .bundle import PROGRAM, Bundle, check_hash, read_bundle
 from .errors import SpeechpressError
+from .hub.fetch import local_folder
+from .hub.manifest import BUNDLE
 from .regular import check_regular
 from .samples import mono
 from .spec import StreamSpec
@@ -240,9 +242,11 @@ def has_backend(bundle: Bundle) -> bool:
 def load_bundle(folder: str | Path, chunk_ms: float | None = None, threads: int | None = None) -> "PteModel":
     """A bundle, loaded: a `PteEngine` for `stream.StreamingExtractor` where it streams, else a `PteModel`.
 
+    `folder` may also name one that was pushed to the Hugging Face Hub, as USER/NAME or USER/NAME@REVISION.
+
     Raises SpeechpressError as they do: what is no bundle, was changed, or cannot be run here.
     """
-    bundle = read_bundle(folder)
+    bundle = read_bundle(local_folder(folder, BUNDLE))
     if not bundle.document["streams"]:
         return PteModel(bundle, threads)
     return PteEngine(bundle, chunk_ms, threads)

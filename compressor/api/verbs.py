@@ -36,6 +36,7 @@ def distill(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
+    track: str = "none",
     on_event: OnEvent = silent,
 ) -> dict[str, Any]:
     """Train a student and write its checkpoint folder.
@@ -49,6 +50,7 @@ def distill(
         device: auto, cpu, cuda or mps.
         resume: go on with an interrupted run in `out`.
         overwrite: replace the run in `out`.
+        track: tensorboard, wandb or trackio, which get the numbers of metrics.jsonl as well.
         on_event: hears the run's events.
 
     Raises SpeechpressError for bad input, a folder in use, or a run that was interrupted.
@@ -56,8 +58,10 @@ def distill(
     # Imported here, as everywhere in this file: reading what there is must not load torch.
     from speechpress.compressor.distill.run import RunOptions
     from speechpress.compressor.distill.stages import distill_in_stages
+    from speechpress.compressor.models.events import to_all
     from speechpress.compressor.recipe.files import load_recipe
     from speechpress.compressor.recipe.schema import Recipe
+    from speechpress.compressor.track.tracker import tracker
     from speechpress.runtime.errors import SpeechpressError
 
     settings = [*([f"teacher={teacher}"] if teacher else []), *changes]
@@ -69,7 +73,8 @@ def distill(
     else:
         loaded = load_recipe(str(recipe), settings)
     options = RunOptions(paths_of(data), Path(out), device, resume, overwrite)
-    outcome = distill_in_stages(loaded, options, on_event)
+    with tracker(track) as curves:
+        outcome = distill_in_stages(loaded, options, to_all(on_event, curves))
     # An error and not a result: a caller that goes on would take half a training for a whole one.
     if not outcome.finished:
         raise SpeechpressError(f"{out}: was interrupted; call distill again with resume=True")

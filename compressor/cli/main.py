@@ -24,6 +24,7 @@ from .options import BUNDLES, RUNS, Json, resume_words
 from .prune import prune
 from .quantize import quantize
 from .search import search
+from .share import convert, push
 from .study import study
 
 app = typer.Typer(
@@ -142,6 +143,7 @@ def distill(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build, touch one batch, write nothing.")] = False,
+    track: Annotated[str, typer.Option(help="Curves as well in: tensorboard, wandb or trackio; offline.")] = "none",
     json: Json = False,
 ) -> None:
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
@@ -169,13 +171,15 @@ def distill(
     from ..distill.distill import try_out
     from ..distill.run import RunOptions
     from ..distill.stages import distill_in_stages
+    from ..models.events import to_all
+    from ..track.tracker import tracker
 
     options = RunOptions(tuple(data), folder, device, resume, overwrite)
     if dry_run:
         document = try_out(loaded, options)
         return screen.result(document, dry_run_table(document))
-    with RunView(screen) as view:
-        outcome = distill_in_stages(loaded, options, view)
+    with RunView(screen) as view, tracker(track) as curves:
+        outcome = distill_in_stages(loaded, options, to_all(view, curves))
     if not outcome.finished:
         screen.say(f"interrupted; go on with: compress {resume_words(outcome.out)}")
         raise typer.Exit(130)
@@ -184,30 +188,6 @@ def distill(
         fidelity_table(outcome.card["valid"]),
         f"checkpoint: {outcome.out}   next: compress eval {outcome.out}",
     )
-
-
-@app.command()
-def convert(
-    source: Annotated[str, typer.Argument(help="Folder of a checkpoint, or a checkpoint of another toolkit.")],
-    out: Annotated[Path, typer.Argument(help="The file (or, for transformers, the folder) to write.")],
-    to: Annotated[
-        str | None,
-        typer.Option(help="s3prl, s3prl-hubert or transformers; without it, the first of them that can hold it."),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Write a checkpoint in the form that s3prl or transformers opens."""
-    from dataclasses import asdict
-
-    from ..teachers.hub_folder import check_at_hand
-
-    check_at_hand(source)
-    from ..teachers.convert import convert
-    from ..views.screen import Screen
-
-    converted = convert(source, out, to)
-    document = {**asdict(converted), "out": str(converted.out)}
-    Screen(json).result(document, f"{converted.out}: open it with {converted.open_with}", *converted.notes)
 
 
 @app.command("export")
@@ -274,7 +254,9 @@ def export_bundle(
 def verify_bundle(
     bundle: Annotated[
         Path | None,
-        typer.Argument(help="Folder of a bundle; the newest under ./bundles that runs here, else the shipped."),
+        typer.Argument(
+            help="Folder of a bundle, or USER/NAME on the Hub; else the newest under ./bundles, else the shipped."
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to run with.")] = None,
     json: Json = False,
@@ -294,6 +276,8 @@ def verify_bundle(
         raise typer.Exit(3)
 
 
+app.command("convert")(convert)
+app.command("push")(push)
 app.command("eval")(evaluate)
 app.command("extract")(extract)
 app.command("head")(head)

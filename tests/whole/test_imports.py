@@ -28,10 +28,12 @@ ALLOWED: dict[str, set[str]] = {
     "starter": set(),
     "models": set(),
     "views": set(),
+    "track": set(),
     "recipe": {"models"},
     "surgery": {"models"},
     "data": {"models"},
     "teachers": {"models"},
+    "hub": {"models", "teachers"},
     "tasks": {"models", "data"},
     "quantize": {"models", "data", "targets", "views"},
     "distill": {"models", "recipe", "surgery", "data", "teachers", "quantize", "views"},
@@ -61,6 +63,10 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "typer": ("compressor/cli/",),
     "executorch": ("compressor/export/", "devices/etdump.py", "runtime/engine.py"),
     "lightning_fabric": ("compressor/distill/",),
+    "tensorboard": (),
+    "wandb": (),
+    "trackio": (),
+    "huggingface_hub": ("runtime/hub/", "compressor/teachers/hub_folder.py"),
     "transformers": ("compressor/teachers/", "compressor/evaluate/features.py"),
 }
 
