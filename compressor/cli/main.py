@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from .quantize import quantize
 from .search import search
 from .share import convert, push
 from .study import study
+
+if TYPE_CHECKING:
+    from ..targets import Target
 
 app = typer.Typer(
     name="compress",
@@ -247,7 +250,13 @@ def export_bundle(
         document = export(order, folder, overwrite, allow_fallback, say, head_tolerance)
     if not place.runs_here:
         screen.say(f"{place.backend} does not run here: check the golden clip on the device")
-    screen.result(document, export_table(document), f"bundle: {folder}   next: compress verify {folder}")
+    screen.result(document, export_table(document), _made(place, folder))
+
+
+def _made(place: "Target", folder: Path) -> str:
+    if place.runtime != "executorch":
+        return f"models: {folder}   next: {folder}/README.md"
+    return f"bundle: {folder}   next: compress verify {folder}"
 
 
 @app.command("verify")

@@ -11,7 +11,11 @@ from speechpress.runtime.errors import SpeechpressError
 
 
 def partitioner(backend: str) -> Any:
-    """A new partitioner; raises SpeechpressError when the compiler of the backend is not installed."""
+    """A new partitioner; raises SpeechpressError when the compiler of the backend is not installed, or it has none."""
+    if backend not in PARTITIONERS:
+        raise SpeechpressError(
+            f"the backend {backend} runs no ExecuTorch programs; only `compress export` makes something for it"
+        )
     try:
         return PARTITIONERS[backend]()
     except ImportError as error:

@@ -17,7 +17,16 @@ from speechpress.runtime.bundle import GOLDEN
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 from speechpress.runtime.hub.manifest import facts_of
 from speechpress.runtime.json_file import json_text
-from speechpress.runtime.onnx.engine import DOCUMENT, MODEL_TYPE, SCHEMA, OnnxEngine, import_onnxruntime, session
+from speechpress.runtime.onnx.engine import (
+    CHUNK,
+    DOCUMENT,
+    MODEL_TYPE,
+    SCHEMA,
+    WAVE,
+    OnnxEngine,
+    import_onnxruntime,
+    session,
+)
 from speechpress.runtime.parity import Parity, compare_layers, describe, within, worst
 from speechpress.runtime.stream import StreamingExtractor
 
@@ -75,8 +84,9 @@ def export_onnx(
         for name, found in parity.items():
             if not within(found, planned.target.tolerances[planned.scheme]):
                 raise CheckFailed(
-                    f"{name}.onnx is too far from the checkpoint: {describe(found)}, but quantisation {planned.scheme!r} "
-                    f"must keep {describe(planned.target.tolerances[planned.scheme])}. Nothing was written"
+                    f"{name}.onnx is too far from the checkpoint: {describe(found)}, but quantisation "
+                    f"{planned.scheme!r} must keep {describe(planned.target.tolerances[planned.scheme])}. "
+                    "Nothing was written"
                 )
         document = _document(planned, methods, folder, parity)
         write_json(folder / DOCUMENT, document)
@@ -100,7 +110,8 @@ def _check(planned: ExportPlan, out: Path, overwrite: bool) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise SpeechpressError(
-            f"--target onnx: {error.name} cannot be imported ({error}); install it with: pip install 'speechpress[onnx]'"
+            f"--target onnx: {error.name} cannot be imported ({error}); install it with: "
+            "pip install 'speechpress[onnx]'"
         ) from error
 
 
@@ -115,7 +126,7 @@ def _write_model(planned: ExportPlan, name: str, method: Method, path: Path) -> 
             )
             written = torch.onnx.export(
                 traced,
-                input_names=["audio", *states],
+                input_names=[CHUNK if states else WAVE, *states],
                 output_names=["frames", *(f"new_{state}" for state in states)],
                 opset_version=OPSET,
                 dynamo=True,
@@ -209,11 +220,11 @@ def _whole(
     """(what the model gives, what it should) for the clip, and for noise: the shortest and the longest it takes."""
     window = planned.window_samples
     lengths = (window,) if name == "window" else (min_samples(planned), planned.max_samples)
-    pairs = [(opened.run(None, {"audio": clip["audio"][None, -window:]})[0][0], clip[key])]
+    pairs = [(opened.run(None, {WAVE: clip["audio"][None, -window:]})[0][0], clip[key])]
     for samples in lengths:
         wave = loud_and_soft(samples)
         wanted = hear(planned.encoder, wave[None], None, planned.layers)[0][0].numpy()
-        pairs.append((opened.run(None, {"audio": wave.numpy()[None]})[0][0], wanted))
+        pairs.append((opened.run(None, {WAVE: wave.numpy()[None]})[0][0], wanted))
     return pairs
 
 

@@ -17,6 +17,8 @@ from ..stream import State, Step
 
 MODEL_TYPE, SCHEMA = "speechpress", 1
 DOCUMENT = "onnx.json"
+# Inputs beside the state, which has an "audio" of its own.
+CHUNK, WAVE = "chunk", "wave"
 _SIZE, _NUMBER = Whole(0, 2**31 - 1), Real()
 METADATA = Fields(
     {
@@ -83,7 +85,7 @@ class OnnxEngine:
         self.spec = StreamSpec(**{name: told[name] for name in names})
         self.layers, self.state_names = tuple(told["layers"]), list(told["state_names"])
         given = {one.name: one for one in self.session.get_inputs()}
-        if list(given) != ["audio", *self.state_names]:
+        if list(given) != [CHUNK, *self.state_names]:
             raise SpeechpressError(f"{self.path}: its inputs are not those that its metadata names; export it again")
         self._initial = {name: _filled(given[name], told["state_initial"].get(name, 0)) for name in self.state_names}
 
@@ -92,7 +94,7 @@ class OnnxEngine:
 
     def step(self, chunk: np.ndarray, state: State) -> Step:
         """(1, chunk_samples) float32 -> frames (1, C, D) and the next state."""
-        frames, *new = self.session.run(None, {"audio": chunk, **state})
+        frames, *new = self.session.run(None, {CHUNK: chunk, **state})
         return Step(frames, dict(zip(self.state_names, new, strict=True)))
 
 

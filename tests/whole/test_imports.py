@@ -63,6 +63,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "typer": ("compressor/cli/",),
     "executorch": ("compressor/export/", "devices/etdump.py", "runtime/engine.py"),
     "lightning_fabric": ("compressor/distill/",),
+    "onnx": ("compressor/export/onnx_program.py",),
+    "onnxruntime": ("compressor/export/onnx_program.py", "runtime/onnx/"),
     "tensorboard": (),
     "wandb": (),
     "trackio": (),
