@@ -25,6 +25,7 @@ PAGES = (
     "docs/evaluation.md",
     "docs/extract.md",
     "docs/heads.md",
+    "docs/hub.md",
     "docs/pruning.md",
     "docs/quantisation.md",
     "docs/search.md",
