@@ -157,9 +157,7 @@ def distill(
     from ..teachers.hub_folder import check_at_hand
     from ..views.screen import Screen
 
-    settings = list(sets or [])
-    if teacher:
-        settings.append(f"teacher={teacher}")
+    settings = [*(sets or []), *([f"teacher={teacher}"] if teacher else [])]
     if starter:
         # In front, so that the user's own --set wins.
         settings = at_hand.settings(teacher) + settings
