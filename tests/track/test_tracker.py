@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from speechpress.compressor.cli.main import main
 from speechpress.compressor.distill.run import RunOptions
 from speechpress.compressor.distill.stages import distill_in_stages
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.track.tracker import identity, scalars, tracker
 from speechpress.runtime.errors import SpeechpressError
@@ -43,8 +44,10 @@ def test_every_number_of_an_event_has_its_path():
 
 
 def test_tensorboard_has_the_numbers_of_metrics_jsonl_and_no_audio(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(tiny_recipe("hubert-mini"))
+    recipe = load_recipe(str(tmp_path / "tiny.yaml"), ["train.steps=4", "train.validate_every=2"])
     with tracker("tensorboard") as curves:
-        distill_in_stages(tiny_recipe("hubert-mini"), RunOptions((SPEECH,), tmp_path / "run"), curves)
+        distill_in_stages(recipe, RunOptions((SPEECH,), tmp_path / "run"), curves)
     wanted = {}
     for _, event in read_json_lines(tmp_path / "run" / "metrics.jsonl"):
         for name, value in scalars(event).items():
