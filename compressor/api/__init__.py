@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from speechpress.runtime.errors import SpeechpressError
     from speechpress.runtime.stream import StreamingExtractor
     from speechpress.runtime.verify import verify
-    from speechpress.uses import evaluate, extract, profile
+    from speechpress.uses import evaluate, extract, profile, push
     from speechpress.verbs import distill, export, head, prune, quantize
 
     __version__: str
@@ -41,6 +41,7 @@ __all__ = [
     "load_teacher",
     "profile",
     "prune",
+    "push",
     "quantize",
     "verify",
 ]
@@ -55,7 +56,7 @@ _HOMES = {
     "load_teacher": "speechpress.compressor.teachers.load",
     "verify": "speechpress.runtime.verify",
     **dict.fromkeys(("distill", "export", "head", "prune", "quantize"), "speechpress.verbs"),
-    **dict.fromkeys(("evaluate", "extract", "profile"), "speechpress.uses"),
+    **dict.fromkeys(("evaluate", "extract", "profile", "push"), "speechpress.uses"),
 }
 
 

@@ -50,8 +50,8 @@ and on noise:
 {parity}
 
 ```python
+from speechpress import StreamingExtractor
 from speechpress.runtime.onnx.engine import OnnxEngine
-from speechpress.runtime.stream import StreamingExtractor
 
 stream = StreamingExtractor(OnnxEngine("{folder}/{model}"))
 frames, end_s, events = stream.push(samples)  # pieces of any size; then stream.flush()

@@ -8,6 +8,7 @@ from bundled import saved
 from hub_server import Hub, serving_hub, turned_to
 from huggingface_hub import ModelCard, constants
 
+import speechpress
 from speechpress.compressor.cli.demo_open import open_model
 from speechpress.compressor.cli.main import main
 from speechpress.compressor.hub.push import plan_push, push
@@ -91,6 +92,7 @@ def test_what_is_not_known_does_not_stand_in_the_card(tmp_path):
     card = ModelCard(plan.card).data.to_dict()
     assert not {"license", "base_model", "datasets", "model-index"} & set(card)
     assert any("no licence" in note for note in plan.notes)
+    assert speechpress.push(folder, "me/plain", dry_run=True) == plan.document()
 
 
 def test_a_result_of_other_weights_is_not_published(run):
