@@ -141,10 +141,10 @@ def _write_model(planned: ExportPlan, name: str, method: Method, path: Path) -> 
     if planned.scheme != "none":
         model = quantized(model, path)
     # What torch wrote of its own making names files of this machine.
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    del model.metadata_props[:]
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output, model):
+        del part.metadata_props[:]
+        part.doc_string = ""
     onnx.helper.set_model_props(model, metadata(planned, name))
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
