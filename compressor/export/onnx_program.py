@@ -50,15 +50,23 @@ and on noise:
 {parity}
 
 ```python
-from speechpress import StreamingExtractor
-from speechpress.runtime.onnx.engine import OnnxEngine
-
-stream = StreamingExtractor(OnnxEngine("{folder}/{model}"))
-frames, end_s, events = stream.push(samples)  # pieces of any size; then stream.flush()
+{use}
 ```
 
 Without speechpress: `metadata_props` of the model say how it is run; docs/onnx.md of speechpress has it in a few lines.
 """
+
+
+USE_STEP = """from speechpress import StreamingExtractor
+from speechpress.runtime.onnx.engine import OnnxEngine
+
+stream = StreamingExtractor(OnnxEngine("{folder}/step_{chunk}.onnx"))
+frames, end_s, events = stream.push(samples)  # pieces of any size; then stream.flush()"""
+
+USE_WHOLE = """import onnxruntime
+
+model = onnxruntime.InferenceSession("{folder}/{method}.onnx")
+frames = model.run(None, {{"wave": samples[None]}})[0][0]  # (S,) float32 at 16 kHz -> (T, {width})"""
 
 
 def export_onnx(
@@ -220,7 +228,8 @@ def _whole(
     """(what the model gives, what it should) for the clip, and for noise: the shortest and the longest it takes."""
     window = planned.window_samples
     lengths = (window,) if name == "window" else (min_samples(planned), planned.max_samples)
-    pairs = [(opened.run(None, {WAVE: clip["audio"][None, -window:]})[0][0], clip[key])]
+    audio = clip["audio"][-window:] if name == "window" else clip["audio"]
+    pairs = [(opened.run(None, {WAVE: audio[None]})[0][0], clip[key])]
     for samples in lengths:
         wave = loud_and_soft(samples)
         wanted = hear(planned.encoder, wave[None], None, planned.layers)[0][0].numpy()
@@ -257,15 +266,20 @@ def _document(
 
 
 def _card(planned: ExportPlan, document: dict[str, Any], folder: str) -> str:
+    width, method = document["features"]["width"], "offline" if planned.max_samples else "window"
+    use = (
+        USE_STEP.format(folder=folder, chunk=planned.chunks[0])
+        if planned.chunks
+        else USE_WHOLE.format(folder=folder, method=method, width=width)
+    )
     return CARD.format(
         name=document["name"],
         opset=OPSET,
         quantize=planned.scheme,
         layers=f"layers {', '.join(map(str, planned.layers))} of {document['features']['layers']}",
-        width=document["features"]["width"],
+        width=width,
         parity="\n".join(f"- {name}: {describe(found)}" for name, found in document["parity"].items()),
-        folder=folder,
-        model=f"step_{planned.chunks[0]}.onnx" if planned.chunks else "offline.onnx",
+        use=use,
     )
 
 
