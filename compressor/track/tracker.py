@@ -77,7 +77,7 @@ class Tracker:
     def _open(self, resumed_at: int | None) -> Writer:
         out = Path(self.plan["out"])
         place = Place(out / FOLDER, out.name, identity(out / FOLDER, resumed_at is not None), resumed_at)
-        about = {key: self.plan[key] for key in ("recipe", "steps") if key in self.plan}
+        about: dict[str, Any] = {key: self.plan[key] for key in ("recipe", "steps") if key in self.plan}
         return open_writer(self.kind, place, about)
 
     def _close(self) -> None:

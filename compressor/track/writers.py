@@ -1,7 +1,9 @@
 """What each tracker's library is called with. To add one: a class with `write` and `close`, and a row in `WRITERS`."""
 
+import contextlib
 import difflib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -81,22 +83,28 @@ class Trackio:
     """In Trackio's own folder (TRACKIO_DIR), offline unless TRACKIO_SPACE_ID is set; `trackio show` shows it."""
 
     def __init__(self, library: ModuleType, place: Place, about: dict[str, Any]) -> None:
-        self.run = library.init(
-            project=PROJECT,
-            # Two runs of one name would be one curve.
-            name=f"{place.name}-{place.identity[:6]}",
-            config=about,
-            resume="never" if place.resumed_at is None else "allow",
-            embed=False,
-            auto_log_gpu=False,
-            auto_log_cpu=False,
-        )
+        self.library = library
+        # It prints, also where stdout carries one JSON document.
+        with contextlib.redirect_stdout(sys.stderr):
+            self.run = library.init(
+                project=PROJECT,
+                # Two runs of one name would be one curve.
+                name=f"{place.name}-{place.identity[:6]}",
+                config=about,
+                resume="never" if place.resumed_at is None else "allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
 
     def write(self, scalars: dict[str, float], step: int) -> None:
-        self.run.log(scalars, step=step)
+        with contextlib.redirect_stdout(sys.stderr):
+            self.run.log(scalars, step=step)
 
     def close(self) -> None:
-        self.run.finish()
+        # By the library, not by the run: else its exit hook finishes once more, and prints.
+        with contextlib.redirect_stdout(sys.stderr):
+            self.library.finish()
 
 
 # Per tracker: the module that is imported, the package that is installed for it, and its writer.

@@ -139,9 +139,10 @@ def test_trackio_keeps_all_steps_of_a_resumed_run(tmp_path, monkeypatch):
     script = (
         "import json\nfrom trackio.sqlite_storage import SQLiteStorage as S\n"
         "runs = S.get_runs('speechpress')\n"
-        "print('\\n' + json.dumps([runs, [[e['step'], e['train/loss']] for e in S.get_logs('speechpress', runs[0])]]))"
+        "print(json.dumps([runs, [[e['step'], e['train/loss']] for e in S.get_logs('speechpress', runs[0])]]))"
     )
     said = in_another_process("trackio", tmp_path / "run", monkeypatch, script)
-    runs, logs = json.loads(said.splitlines()[-1])
+    assert len(said.splitlines()) == 1, said  # with --json stdout carries one document
+    runs, logs = json.loads(said)
     assert len(runs) == 1 and logs == [[0, 4.0], [1, 3.0], [2, 2.0]]
     assert Path(tmp_path / "trackio").is_dir()
