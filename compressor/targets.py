@@ -63,7 +63,7 @@ class Backend:
 
 BACKENDS = {"xnnpack": Backend(tuple(SCHEMES), runs_here=True), "coreml": Backend(), "vulkan": Backend()}
 # Not an ExecuTorch program but models of its own, see `export.onnx_program`.
-BACKENDS["onnx"] = Backend(("none", "int8-linear"), runs_here=True, runtime=ONNXRUNTIME)
+BACKENDS["onnx"] = Backend(runs_here=True, runtime=ONNXRUNTIME)
 
 
 @dataclass(frozen=True)

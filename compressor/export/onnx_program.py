@@ -4,7 +4,6 @@ What ExecuTorch's program must keep, these must: they are run here, on the golde
 written. See docs/onnx.md. Shapes: S samples, T frames, D width.
 """
 
-import io
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ from .lower import Method, hushed
 
 # Gelu is an operator of its own from 20 on; ONNX Runtime has it since 1.17.
 OPSET = 20
-QUANTIZED = ("MatMul", "Gemm")
 
 CARD = """# {name} for ONNX Runtime
 
@@ -143,11 +141,7 @@ def _write_model(planned: ExportPlan, name: str, method: Method, path: Path) -> 
         except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
             raise SpeechpressError(f"torch cannot write {name} as ONNX: {str(error)[:300]}") from error
     assert written is not None
-    buffer = io.BytesIO()
-    written.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
-    if planned.scheme != "none":
-        model = quantized(model, path)
+    model: Any = written.model_proto
     # What torch wrote of its own making names files of this machine.
     graph = model.graph
     for part in (graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output, model):
@@ -158,25 +152,10 @@ def _write_model(planned: ExportPlan, name: str, method: Method, path: Path) -> 
     path.write_bytes(model.SerializeToString())
 
 
-def quantized(model: Any, path: Path) -> Any:
-    """Linear layers with 8-bit weights, activations scaled anew in every call: ONNX Runtime's own dynamic quantisation.
-
-    Products of two activations, and all convolutions, stay float32.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with hushed():
-        quantize_dynamic(
-            model, str(path), op_types_to_quantize=list(QUANTIZED), per_channel=True, weight_type=QuantType.QInt8
-        )
-    return onnx.load(str(path))
-
-
 def metadata(planned: ExportPlan, method: str) -> dict[str, str]:
     """What a model says of itself, every value a text: numbers and JSON."""
     told, config = facts(planned), planned.encoder.config
-    lists = {"layers": list(planned.layers)}
+    lists: dict[str, Any] = {"layers": list(planned.layers)}
     found: dict[str, Any] = {
         "model_type": MODEL_TYPE,
         "schema": SCHEMA,

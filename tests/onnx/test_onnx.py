@@ -122,16 +122,9 @@ def test_a_student_that_does_not_stream_has_windows_and_whole_recordings(tmp_pat
     assert set(document["parity_per_method"]) == {"offline", "window"} and document["parity"]["max_abs"] < 1e-4
 
 
-def test_linear_layers_in_8_bits(pocket, tmp_path):
-    document = export(order(pocket / "pocket", "int8-linear"), tmp_path / "out", say=silent)
-    assert document["parity"]["max_abs"] > 1e-4 and document["parity"]["cosine"] > 0.99
-    kinds = {node.op_type for node in onnx.load(tmp_path / "out" / "step_16.onnx").graph.node}
-    assert "MatMulInteger" in kinds and "ConvInteger" not in kinds
-
-
 def test_what_cannot_be_done_is_refused(pocket, exported, tmp_path):
     with pytest.raises(SpeechpressError, match="cannot be run by the backend onnx"):
-        order(pocket / "pocket", "int4")
+        order(pocket / "pocket", "int8")
     with pytest.raises(SpeechpressError, match="exists already"):
         export(order(pocket / "pocket"), exported, say=silent)
     (tmp_path / "mine").mkdir()
