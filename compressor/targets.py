@@ -45,6 +45,7 @@ HEAD_TOLERANCES: dict[str, Tolerance] = {
 }
 MIN_DELEGATED = 0.95  # share of the time on the backend
 WINDOW_MS = 1000.0  # of an encoder that does not stream
+EXECUTORCH, ONNXRUNTIME = "executorch", "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,17 @@ class Backend:
     """What lowers and runs a program: the quantisations that it can run, and whether this machine can run it.
 
     Its partitioner stands in `backends.PARTITIONERS`, the name that it registers with ExecuTorch in the runtime's
-    `engine.BACKENDS`.
+    `engine.BACKENDS`; ONNX Runtime, the other `runtime`, needs neither.
     """
 
     schemes: tuple[str, ...] = ("none",)
     runs_here: bool = False
+    runtime: str = EXECUTORCH
 
 
 BACKENDS = {"xnnpack": Backend(tuple(SCHEMES), runs_here=True), "coreml": Backend(), "vulkan": Backend()}
+# Not an ExecuTorch program but models of its own, see `export.onnx_program`.
+BACKENDS["onnx"] = Backend(runs_here=True, runtime=ONNXRUNTIME)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,11 @@ class Target:
         """Its program is run and compared before it is written."""
         return BACKENDS[self.backend].runs_here
 
+    @property
+    def runtime(self) -> str:
+        """What runs its programs: executorch or onnxruntime."""
+        return BACKENDS[self.backend].runtime
+
     def to_dict(self) -> dict[str, Any]:
         lists = {"chunks_ms": list(self.chunks_ms), "schemes": list(self.schemes)}
         return {**asdict(self), "runs_here": self.runs_here, **lists}
@@ -102,6 +111,7 @@ TARGETS = (
     Target("ios-coreml", "iPhones and iPads, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,)),
     Target("macos-coreml", "Macs, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,)),
     Target("android-vulkan", "Android phones, on the GPU (Vulkan)", "vulkan", "none", (320.0,)),
+    Target("onnx", "ONNX Runtime, wherever it runs", "onnx", "none", (320.0,)),
 )
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from .answers.head_spec import HeadSpec
 from .bundle import PROGRAM, Bundle, check_hash, read_bundle
 from .errors import SpeechpressError
+from .hub.fetch import local_folder
+from .hub.manifest import BUNDLE
 from .native.choose import XNNPACK, Library, Loaded, library
 from .native.quiet import quiet as quiet
 from .regular import check_regular
@@ -247,9 +249,11 @@ def backend_of(bundle: Bundle) -> str:
 def load_bundle(folder: str | Path, chunk_ms: float | None = None, threads: int | None = None) -> "PteModel":
     """A bundle, loaded: a `PteEngine` for `stream.StreamingExtractor` where it streams, else a `PteModel`.
 
+    `folder` may also name one that was pushed to the Hugging Face Hub, as USER/NAME or USER/NAME@REVISION.
+
     Raises SpeechpressError as they do: what is no bundle, was changed, or cannot be run here.
     """
-    bundle = read_bundle(folder)
+    bundle = read_bundle(local_folder(folder, BUNDLE))
     if not bundle.document["streams"]:
         return PteModel(bundle, threads)
     return PteEngine(bundle, chunk_ms, threads)

@@ -10,18 +10,23 @@ from typing import Any
 from .bundle import Bundle, check_hashes, read_bundle
 from .choice import runs_here
 from .errors import SpeechpressError
+from .hub.fetch import local_folder
+from .hub.manifest import BUNDLE
 from .program_checks import Check, run_apart
 
 
 def verify(folder: str | Path, threads: int | None = None) -> dict[str, Any]:
-    """Check a bundle: {"ok": bool, "checks": [{"name", "ok", "detail"}]}; `ok` of a check is None when it was not made.
+    """Check a bundle (folder, or USER/NAME on the Hub): {"ok": bool, "checks": [{"name", "ok", "detail"}]}.
+
+    `ok` of a check is None when it was not made.
 
     It stops at the first file that is not the exported one: a damaged program is never run. One that is as exported is
     run in a process of its own, which it may still end.
 
     Raises SpeechpressError when the folder is no bundle at all.
     """
-    if not (Path(folder) / "bundle.json").exists():
+    folder = local_folder(folder, BUNDLE)
+    if not (folder / "bundle.json").exists():
         # Raises: what is no bundle at all is an error, not a check that failed.
         read_bundle(folder)
     checks: list[Check] = []

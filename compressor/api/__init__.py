@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from speechpress.runtime.errors import SpeechpressError
     from speechpress.runtime.stream import StreamingExtractor
     from speechpress.runtime.verify import verify
-    from speechpress.uses import evaluate, extract, profile
+    from speechpress.uses import evaluate, extract, profile, push
     from speechpress.verbs import distill, export, head, prune, quantize
 
     __version__: str
@@ -43,6 +43,7 @@ __all__ = [
     "load_teacher",
     "profile",
     "prune",
+    "push",
     "quantize",
     "verify",
 ]
@@ -57,7 +58,7 @@ _HOMES = {
     "load_teacher": "speechpress.compressor.teachers.load",
     "verify": "speechpress.runtime.verify",
     **dict.fromkeys(("distill", "export", "head", "prune", "quantize"), "speechpress.verbs"),
-    **dict.fromkeys(("evaluate", "extract", "profile"), "speechpress.uses"),
+    **dict.fromkeys(("evaluate", "extract", "profile", "push"), "speechpress.uses"),
 }
 
 

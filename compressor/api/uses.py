@@ -1,4 +1,4 @@
-"""The verbs that use what was made: evaluate, extract, profile; see `verbs`."""
+"""The verbs that use what was made: evaluate, extract, profile, push; see `verbs`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,3 +134,33 @@ def profile(
         per_op=per_op,
     )
     return dict(measure(read_bundle(Path(bundle)), open_device(device), options, on_event))
+
+
+def push(
+    folder: PathLike,
+    repo: str,
+    *,
+    license_id: str | None = None,
+    datasets: Sequence[str] = (),
+    private: bool = False,
+    dry_run: bool = False,
+    say: OnText = silent,
+) -> dict[str, Any]:
+    """Publish a finished run or a bundle on the Hugging Face Hub, with a model card and the hash of every file.
+
+    Args:
+        folder: of the run or bundle.
+        repo: USER/NAME.
+        license_id: its licence as the Hub names it, such as "apache-2.0".
+        datasets: names on the Hub of what it was trained on.
+        private: a new repository is open to its owner only.
+        dry_run: only say what would go up; asks nobody.
+
+    Raises SpeechpressError for what cannot be published, no or no valid token, and a repository that is not the
+    user's, holds something else, or was pushed to at the same time.
+    """
+    from speechpress.compressor.hub.push import plan_push
+    from speechpress.compressor.hub.push import push as upload
+
+    plan = plan_push(Path(folder), repo, license_id, datasets)
+    return plan.document() if dry_run else upload(plan, private, say)

@@ -38,6 +38,7 @@ def distill(
     overwrite: bool = False,
     keep_targets: PathLike | None = None,
     keep_targets_gb: float = 20.0,
+    track: str = "none",
     on_event: OnEvent = silent,
 ) -> dict[str, Any]:
     """Train a student and write its checkpoint folder.
@@ -54,6 +55,7 @@ def distill(
         keep_targets: folder for what the teacher says of each clip, so that it is heard once; sets train.crops to
             fixed, which a `Recipe` must have.
         keep_targets_gb: the most that it may fill.
+        track: tensorboard, wandb or trackio, which get the numbers of metrics.jsonl as well.
         on_event: hears the run's events.
 
     Raises SpeechpressError for bad input, a folder in use, or a run that was interrupted.
@@ -61,8 +63,10 @@ def distill(
     # Imported here, as everywhere in this file: reading what there is must not load torch.
     from speechpress.compressor.distill.run import RunOptions
     from speechpress.compressor.distill.stages import distill_in_stages
+    from speechpress.compressor.models.events import to_all
     from speechpress.compressor.recipe.files import load_recipe
     from speechpress.compressor.recipe.schema import Recipe
+    from speechpress.compressor.track.tracker import tracker
     from speechpress.runtime.errors import SpeechpressError
 
     settings = [*([f"teacher={teacher}"] if teacher else []), *changes]
@@ -77,7 +81,8 @@ def distill(
     options = RunOptions(
         paths_of(data), Path(out), device, resume, overwrite, keep_targets=kept, keep_targets_gb=keep_targets_gb
     )
-    outcome = distill_in_stages(loaded, options, on_event)
+    with tracker(track) as curves:
+        outcome = distill_in_stages(loaded, options, to_all(on_event, curves))
     # An error and not a result: a caller that goes on would take half a training for a whole one.
     if not outcome.finished:
         raise SpeechpressError(f"{out}: was interrupted; call distill again with resume=True")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from speechpress.runtime.demo.sources import Source
 
     from ..views.screen import Screen
+
 from .demo_open import Asked, Opened, Taught, latency_of, open_model
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,9 @@ logger = logging.getLogger(__name__)
 def demo(
     bundle: Annotated[
         Path | None,
-        typer.Argument(help="Folder of a bundle; the newest under ./bundles that runs here, else the shipped."),
+        typer.Argument(
+            help="Folder of a bundle, or USER/NAME on the Hub; else the newest under ./bundles, else the shipped."
+        ),
     ] = None,
     mic: Annotated[str | None, typer.Option(help="Number or name of a microphone, see --list-mics.")] = None,
     wav: Annotated[Path | None, typer.Option(help="Hear an audio file instead, of any format.")] = None,

@@ -51,10 +51,12 @@ def open_model(folder: Path | None, chunk_ms: float | None, screen: "Screen") ->
     from speechpress.runtime.bundle import read_bundle
     from speechpress.runtime.choice import choose_bundle
     from speechpress.runtime.engine import PteEngine
+    from speechpress.runtime.hub.fetch import local_folder
+    from speechpress.runtime.hub.manifest import BUNDLE
 
     if folder is None:
         folder = choose_bundle(BUNDLES, screen.say, live=True)
-    opened = read_bundle(folder)
+    opened = read_bundle(local_folder(folder, BUNDLE))
     # One thread: a chunk is so small that more of them only wait for each other, and the machine has other work.
     return Opened(opened, PteEngine(opened, chunk_ms, threads=1))
 

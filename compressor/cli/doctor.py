@@ -14,7 +14,7 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 
 from .. import starter
-from ..targets import BACKENDS
+from ..targets import BACKENDS, EXECUTORCH
 
 Check = dict[str, Any]
 CACHE_GB, TEMPORARY_GB = 1.0, 0.5  # a base teacher in the hub cache, and a bundle
@@ -64,7 +64,7 @@ def executorch() -> Check:
         reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
         return _check("executorch", False, f"cannot be imported: {reason}", fix)
     # Others are lowered here and run on the device, so that they need not be registered.
-    here = [name for name, backend in BACKENDS.items() if backend.runs_here]
+    here = [name for name, backend in BACKENDS.items() if backend.runs_here and backend.runtime == EXECUTORCH]
     lacking = [name for name in here if registered[name] not in tried.stdout]
     detail = f"lacks {', '.join(lacking)}" if lacking else f"{version('executorch')}, runs {', '.join(here)}"
     return _check("executorch", not lacking, detail, fix)

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,13 +19,16 @@ from .data import data as data_command
 from .demo import demo
 from .eval import evaluate
 from .extract import extract
-from .failures import fail, refused
 from .head import head
-from .options import BUNDLES, RUNS, Json, KeepTargets, KeepTargetsGb, distill_settings, resume_words
+from .options import BUNDLES, RUNS, Json, KeepTargets, KeepTargetsGb, distill_settings, fail, refused, resume_words
 from .prune import prune
 from .quantize import quantize
 from .search import search
+from .share import convert, push
 from .study import study
+
+if TYPE_CHECKING:
+    from ..targets import Target
 
 app = typer.Typer(
     name="compress",
@@ -145,6 +148,7 @@ def distill(
     keep_targets: KeepTargets = None,
     keep_targets_gb: KeepTargetsGb = 20.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build, touch one batch, write nothing.")] = False,
+    track: Annotated[str, typer.Option(help="Curves as well in: tensorboard, wandb or trackio; offline.")] = "none",
     json: Json = False,
 ) -> None:
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
@@ -167,13 +171,15 @@ def distill(
     from ..distill.distill import try_out
     from ..distill.run import RunOptions
     from ..distill.stages import distill_in_stages
+    from ..models.events import to_all
+    from ..track.tracker import tracker
 
     options = RunOptions(tuple(data), folder, device, resume, overwrite, 1, keep_targets, keep_targets_gb)
     if dry_run:
         document = try_out(loaded, options)
         return screen.result(document, dry_run_table(document))
-    with RunView(screen) as view:
-        outcome = distill_in_stages(loaded, options, view)
+    with RunView(screen) as view, tracker(track) as curves:
+        outcome = distill_in_stages(loaded, options, to_all(view, curves))
     if not outcome.finished:
         screen.say(f"interrupted; go on with: compress {resume_words(outcome.out)}")
         raise typer.Exit(130)
@@ -182,30 +188,6 @@ def distill(
         fidelity_table(outcome.card["valid"]),
         f"checkpoint: {outcome.out}   next: compress eval {outcome.out}",
     )
-
-
-@app.command()
-def convert(
-    source: Annotated[str, typer.Argument(help="Folder of a checkpoint, or a checkpoint of another toolkit.")],
-    out: Annotated[Path, typer.Argument(help="The file (or, for transformers, the folder) to write.")],
-    to: Annotated[
-        str | None,
-        typer.Option(help="s3prl, s3prl-hubert or transformers; without it, the first of them that can hold it."),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Write a checkpoint in the form that s3prl or transformers opens."""
-    from dataclasses import asdict
-
-    from ..teachers.hub_folder import check_at_hand
-
-    check_at_hand(source)
-    from ..teachers.convert import convert
-    from ..views.screen import Screen
-
-    converted = convert(source, out, to)
-    document = {**asdict(converted), "out": str(converted.out)}
-    Screen(json).result(document, f"{converted.out}: open it with {converted.open_with}", *converted.notes)
 
 
 @app.command("export")
@@ -265,14 +247,22 @@ def export_bundle(
         document = export(order, folder, overwrite, allow_fallback, say, head_tolerance)
     if not place.runs_here:
         screen.say(f"{place.backend} does not run here: check the golden clip on the device")
-    screen.result(document, export_table(document), f"bundle: {folder}   next: compress verify {folder}")
+    screen.result(document, export_table(document), _made(place, folder))
+
+
+def _made(place: "Target", folder: Path) -> str:
+    if place.runtime != "executorch":
+        return f"models: {folder}   next: {folder}/README.md"
+    return f"bundle: {folder}   next: compress verify {folder}"
 
 
 @app.command("verify")
 def verify_bundle(
     bundle: Annotated[
         Path | None,
-        typer.Argument(help="Folder of a bundle; the newest under ./bundles that runs here, else the shipped."),
+        typer.Argument(
+            help="Folder of a bundle, or USER/NAME on the Hub; else the newest under ./bundles, else the shipped."
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to run with.")] = None,
     json: Json = False,
@@ -293,6 +283,8 @@ def verify_bundle(
 
 
 app.command("data")(data_command)
+app.command("convert")(convert)
+app.command("push")(push)
 app.command("eval")(evaluate)
 app.command("extract")(extract)
 app.command("head")(head)

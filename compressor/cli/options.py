@@ -1,16 +1,17 @@
-"""Options and places that several commands share."""
+"""What several commands share: options, places, and how one that fails ends."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-if TYPE_CHECKING:
-    pass
-
+from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import readable_name
+from speechpress.runtime.json_file import json_text
 
 # One definition for all commands: scripts rely on --json meaning the same everywhere.
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; words for people on stderr.")]
@@ -20,6 +21,7 @@ KeepTargets = Annotated[
 ]
 KeepTargetsGb = Annotated[float, typer.Option(help="Most that --keep-targets may fill, in GB.")]
 
+SHOWN_LETTERS = 200  # of a name that the system refuses, which may be endless
 RUNS, BUNDLES, PROFILES = Path("runs"), Path("bundles"), Path("profiles")
 
 
@@ -42,4 +44,19 @@ def distill_settings(sets: Sequence[str], teacher: str | None, starter: bool, ke
     return [*(at_hand.settings(teacher) if starter else []), *kept, *sets, *named]
 
 
-BUNDLES = Path("bundles")
+def refused(error: OSError) -> SpeechpressError:
+    """What the system says against a file or folder."""
+    name = (
+        readable_name(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else str(error.filename)
+    )
+    shown = name if len(name) <= SHOWN_LETTERS else f"{name[:SHOWN_LETTERS]}..."
+    advice = "check the name, and whether it may be read or written there"
+    return SpeechpressError(f"{shown}: {error.strerror}; {advice}")
+
+
+def fail(error: SpeechpressError, json: bool) -> NoReturn:
+    """Say what went wrong, on stderr, and with --json as the one document on stdout, and exit."""
+    if json:
+        sys.stdout.write(json_text({"error": str(error)}, ascii=True) + "\n")
+    sys.stderr.write(f"error: {error}\n")
+    raise SystemExit(error.exit_code)

@@ -172,7 +172,7 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     check_keeping(recipe, options)
     made = set_up(recipe, options)
     listen = listen if made.fabric.is_global_zero else silent
-    listen({"event": "plan", **describe(made)})
+    listen({"event": "plan", "out": str(options.out), **describe(made)})
     waves = heldout_waves(made.valid_part, recipe.train.crop_s)
     # With another recipe, teacher or corpus a resumed run would be made of two halves.
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}

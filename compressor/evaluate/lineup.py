@@ -19,6 +19,7 @@ from ..models.checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
 from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.torch_device import check_device
 from ..tasks.task import FLOORS
+from ..teachers.hub_folder import pinned
 from ..teachers.load import Teacher, load_teacher
 from .features import LOG_MEL, Upstream, last_layer, random_copy
 from .fidelity import fidelity
@@ -91,7 +92,7 @@ def _of_bundle(folder: Path, chunk_ms: float | None) -> tuple[Comparison, str | 
         {"student": bundle_upstream(bundle, chunk_ms)},
         [f"a bundle gives {_given(bundle)} only, and keeps no shape to make a random copy of"],
         bundle.spec(chunk_ms).latency() if streams else None,
-    ), (bundle.document["lineage"].get("teacher") or {}).get("source")
+    ), pinned(bundle.document["lineage"].get("teacher") or {})
 
 
 def _given(bundle: Bundle) -> str:
@@ -111,7 +112,7 @@ def _of_checkpoint(folder: Path, chunk_ms: float | None, device: str) -> tuple[C
         "random": _random(config, chunk, device),
     }
     latency = None if chunk is None else config.stream_spec(chunk).latency()
-    return Comparison(upstreams, [], latency, opened=opened), (opened.card.get("teacher") or {}).get("source")
+    return Comparison(upstreams, [], latency, opened=opened), pinned(opened.card.get("teacher") or {})
 
 
 def _of_teacher(source: str, chunk_ms: float | None, device: str, teacher: str | None) -> Comparison:

@@ -25,7 +25,7 @@ from ..models.input_norm import MAX_AT_ONCE_S
 from ..models.streaming import chunk_frames_of
 from ..quantize.fake_quant import check_operators
 from ..quantize.scheme import Quantization, by_scheme
-from ..targets import MIN_DELEGATED, WINDOW_MS, Target, check_scheme
+from ..targets import MIN_DELEGATED, ONNXRUNTIME, WINDOW_MS, Target, check_scheme
 from . import delegation
 from .answers import NONE, choose_heads, judge, together, with_parity
 from .backends import OWN_NORMS
@@ -35,6 +35,7 @@ from .document import ExportPlan, facts, min_samples, summary
 from .half import HalfOffline, HalfStep
 from .head_loss import TOLERANCE, head_losses, judge_losses
 from .lower import Lowered, Method, lower
+from .onnx_program import export_onnx
 from .prepare import Offline
 from .prepare_step import prepared_step
 from .pt2e import as_prepared
@@ -143,6 +144,8 @@ def export(
             much, or its backend takes less than 95 % of the time and that was not allowed.
         SpeechpressError: `out` exists, the encoder cannot be lowered, or the folder cannot be written.
     """
+    if planned.target.runtime == ONNXRUNTIME:
+        return export_onnx(planned, _program(planned)[0], out, overwrite, say)
     if out.exists() and not overwrite:
         raise SpeechpressError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
     if out.exists() and not is_bundle(out):

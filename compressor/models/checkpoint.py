@@ -23,6 +23,8 @@ from torch import Tensor
 from speechpress.runtime.atomic import atomic, cannot_write, write_json, write_text
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.fetch import local_folder
+from speechpress.runtime.hub.manifest import CHECKPOINT
 from speechpress.runtime.json_file import read_json
 from speechpress.runtime.parts import entries, is_part
 from speechpress.runtime.regular import open_regular
@@ -203,11 +205,11 @@ def read_config(folder: Path) -> EncoderConfig:
 
 
 def load_encoder(folder: str | Path) -> Encoder:
-    """The encoder of a checkpoint folder, in eval mode, float32.
+    """The encoder of a checkpoint folder, or of one that was pushed to the Hub (USER/NAME); in eval mode, float32.
 
     Raises SpeechpressError when files are missing, damaged, or do not fit each other.
     """
-    folder = Path(folder)
+    folder = local_folder(folder, CHECKPOINT)
     config = read_config(folder)
     # Before Encoder(config): a config that asks for too much would take the memory before anything could complain.
     check_fit(config, read_shapes(folder / WEIGHTS), f"{folder / WEIGHTS}: does not fit {folder / CONFIG}")

@@ -94,7 +94,12 @@ CARD = Fields(
         "finished": Flag(),
         "supervised": Flag(),
         "recipe": Maybe(Either((_RECIPE, Text(100_000, lines=True)))),
-        "teacher": Maybe(Fields({}, {"source": Text(4096), "sha256": Text(64), "width": Whole(1, 1_000_000)})),
+        "teacher": Maybe(
+            Fields(
+                {},
+                {"source": Text(4096), "sha256": Text(64), "width": Whole(1, 1_000_000), "revision": Maybe(Text(100))},
+            )
+        ),
         "match": Maybe(Fields({}, {"layers": Maybe(Items(_COUNT))})),
         "parents": Maybe(Items(_PARENT)),
         "prune": Maybe(_PRUNE),

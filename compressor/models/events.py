@@ -11,5 +11,15 @@ OnEvent = Callable[[Event], None]
 OnText = Callable[[str], None]
 
 
+def to_all(*listeners: OnEvent) -> OnEvent:
+    """One listener that tells several, in their order."""
+
+    def hear(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return hear
+
+
 def silent(event: Event) -> None:
     """For work that nobody listens to, such as that of every process but the first."""

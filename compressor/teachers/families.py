@@ -83,6 +83,16 @@ WITH_ADAPTERS = Family(
     note="a student starts from its front end and layers, but without its language adapters",
 )
 
+# HuBERT with a BatchNorm in front of its position convolution (mHuBERT-147). It cannot be folded into the convolution:
+# the zeros around a recording are put there after it.
+WITH_BATCH_NORM = Family(
+    "hubert",
+    "waveform",
+    "hubert.",
+    student={"conv_pos_batch_norm": False},
+    note="a student starts from its front end and layers, but with a position convolution of its own",
+)
+
 _BY_NAME = {row.name: row for row in TABLE}
 OF_FAIRSEQ = {row.fairseq: row.name for row in TABLE if row.fairseq}
 PREFIXES = tuple(row.prefix for row in TABLE if row.prefix)
@@ -91,4 +101,6 @@ PREFIXES = tuple(row.prefix for row in TABLE if row.prefix)
 def family_of(name: str, config: Mapping[str, Any]) -> Family:
     """The row of a family; one of which nothing is known beforehand has no front end for a student."""
     row = _BY_NAME.get(name, Family(name, inherits=()))
+    if name == "hubert" and config.get("conv_pos_batch_norm"):
+        return WITH_BATCH_NORM
     return WITH_ADAPTERS if row.kind == "encoder" and config.get("adapter_attn_dim") else row

@@ -1,55 +1,88 @@
 """The folder of a model on the Hugging Face hub: from the cache, or downloaded. Loads no torch and no transformers."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.fetch import TIMEOUT_S, import_hub, listed, note_revision, told, unreachable
+from speechpress.runtime.hub.fetch import fetch as fetch_pushed
+from speechpress.runtime.hub.ids import HubId, hub_id
+from speechpress.runtime.hub.manifest import CHECKPOINT, MANIFEST, check_files
 
 from ..models import preprocessor
 
-HUB_TIMEOUT_S = 5.0
+HUB_TIMEOUT_S = TIMEOUT_S
 MODEL_CONFIG = "config.json"
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-# So that a mistyped file name is not asked of the hub.
-_NOT_HUB_SUFFIXES = (".pt", ".ckpt", ".bin", ".safetensors", ".json", ".yaml", ".yml")
 
 
 def fetch(source: str) -> Path:
-    """The local folder of hub model `source`, from the cache or downloaded.
+    """The local folder of hub model `source` (USER/NAME or USER/NAME@REVISION), from the cache or downloaded.
+
+    What `compress push` put there is checked against its hashes.
 
     Raises:
         SpeechpressError: within seconds, when it is not there or the hub cannot be reached; says what was tried.
     """
     tried = [f"folder or file {Path(source).expanduser()} (not there)"]
-    if not looks_like_hub_id(source):
+    asked = hub_id(source)
+    if asked is None:
         tried.append("not tried on the Hugging Face hub: it is a path, not an id such as facebook/hubert-base-ls960")
         raise _not_found(source, tried)
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
-
+    hub = import_hub()
     # Before the hub, so that what was fetched once needs no network.
     cached = from_cache(source)
-    if cached is not None and (says_its_input(cached) or huggingface_hub.constants.HF_HUB_OFFLINE):
+    if cached is not None and (cached / MANIFEST).is_file():
+        check_files(cached, source)
+        return cached
+    if cached is not None and (says_its_input(cached) or hub.constants.HF_HUB_OFFLINE):
         return cached
     if cached is None:
         tried.append("the Hugging Face cache (not in it)")
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
+    if hub.constants.HF_HUB_OFFLINE:
         tried.append("the hub was not asked, because HF_HUB_OFFLINE is set")
         raise _not_found(source, tried)
     try:
-        # One request without retries: someone without network gets the answer at once.
-        siblings = huggingface_hub.HfApi().model_info(source, timeout=HUB_TIMEOUT_S).siblings or []
-        wanted = _wanted_files([sibling.rfilename for sibling in siblings])
-        return Path(huggingface_hub.snapshot_download(source, allow_patterns=wanted))
-    except HfHubHTTPError as error:
-        tried.append(f"{huggingface_hub.constants.ENDPOINT}/{source} ({str(error).strip().splitlines()[0]})")
+        return _download(hub, asked)
+    except SpeechpressError:
+        raise
+    except hub.errors.HfHubHTTPError as error:
+        tried.append(told(hub, asked, error))
     except Exception as error:
         # Network trouble comes as another exception type with every HTTP library that huggingface_hub has used.
-        tried.append(f"{huggingface_hub.constants.ENDPOINT}/{source} (cannot be reached: {error})")
+        tried.append(f"{hub.constants.ENDPOINT}/{asked.repo} ({unreachable(hub, error)})")
     if cached is not None:  # all but how its input is normalised, which its reader says
         return cached
     raise _not_found(source, tried)
+
+
+def _download(hub: Any, asked: HubId) -> Path:
+    """The files of one commit; raises SpeechpressError for a repository without a model, and what the hub raises."""
+    # One request without retries: someone without network gets the answer at once.
+    commit, names = listed(hub, asked)
+    if MANIFEST in names:
+        return fetch_pushed(asked, CHECKPOINT).folder
+    wanted = _wanted_files(names)
+    if not any(name.startswith(("model", "pytorch_model")) for name in wanted):
+        raise SpeechpressError(
+            f"{asked}: is on the hub, but has no weights (looked for {SAFE} and {PICKLED}); it holds: "
+            f"{', '.join(sorted(names)[:8]) or 'nothing'}"
+        )
+    # By its commit: what is pushed meanwhile must not be mixed with what was listed.
+    folder = Path(hub.snapshot_download(asked.repo, revision=commit, allow_patterns=wanted))
+    if folder.name != commit:
+        raise SpeechpressError(f"{asked}: was changed while it was read; nothing of it is used. Try again")
+    note_revision(folder, asked, commit)
+    return folder
+
+
+def pinned(card: Mapping[str, Any]) -> str | None:
+    """The name under which a card's teacher is found again, the very same where it came from the hub."""
+    source, revision = card.get("source"), card.get("revision")
+    asked = hub_id(source) if isinstance(source, str) else None
+    return source if asked is None or not revision else str(asked.at(str(revision)))
 
 
 def check_at_hand(source: str) -> None:
@@ -63,7 +96,7 @@ def check_at_hand(source: str) -> None:
 
 
 def looks_like_hub_id(source: str) -> bool:
-    return _HUB_ID.fullmatch(source) is not None and not source.endswith(_NOT_HUB_SUFFIXES)
+    return hub_id(source) is not None
 
 
 def _not_found(source: str, tried: list[str]) -> SpeechpressError:
@@ -81,8 +114,11 @@ def from_cache(source: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
+    asked = hub_id(source)
+    if asked is None:
+        return None
     try:
-        config = try_to_load_from_cache(source, MODEL_CONFIG)
+        config = try_to_load_from_cache(asked.repo, MODEL_CONFIG, revision=asked.revision)
     except HFValidationError:
         return None
     # No string: not in the cache, or noted there as missing on the hub (a marker object).

@@ -9,7 +9,7 @@ layer k. A final LayerNorm, which large models have, belongs to no layer.
 import bisect
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.ids import commit_of
 
 from ..models.checkpoint import CARD, CONFIG, WEIGHTS, load_encoder, parameters, read_json, sha256
 from ..models.config import SAMPLE_RATE, EncoderConfig
@@ -47,7 +48,7 @@ class TeacherCard:
     `width` is that of its hidden states, `hop_samples` the samples from one frame to the next. `sha256` is the hash of
     the weights file (of several: the hash over their hashes; "" when there is no file). `supervised`: it was trained on
     labels or transcripts. `encoder` is the config of a student that can start from this teacher, or None when it has no
-    HuBERT-like front end.
+    HuBERT-like front end. `revision` is the commit of what came from the hub.
     """
 
     source: str
@@ -63,6 +64,7 @@ class TeacherCard:
     supervised: bool
     encoder: EncoderConfig | None
     notes: tuple[str, ...] = ()
+    revision: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -200,9 +202,18 @@ def load_teacher(source: str) -> Teacher:
             "exported from"
         )
     folder = path if path.is_dir() else fetch(source)
+    return _pinned(_of_folder(folder, source), commit_of(folder))
+
+
+def _of_folder(folder: Path, source: str) -> Teacher:
     if (folder / CONFIG).is_file() and "speechpress" in read_json(folder / CONFIG):
         return _own(folder, source, "speechpress")
     return _teacher(read_folder(folder), source)
+
+
+def _pinned(teacher: Teacher, commit: str | None) -> Teacher:
+    teacher.card = replace(teacher.card, revision=commit)
+    return teacher
 
 
 def starter_folder() -> Path:

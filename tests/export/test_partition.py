@@ -7,9 +7,9 @@ import pytest
 import torch
 from bundled import SMALL, make, speech_like
 
+from speechpress.compressor.export.backends import calls
 from speechpress.compressor.export.export import step_method
 from speechpress.compressor.export.lower import lower
-from speechpress.compressor.export.partition import calls
 from speechpress.runtime.engine import Program
 
 INTEGERS = {"aten::add.out", "aten::ge.Scalar_out", "aten::lt.Tensor_out", "aten::bitwise_and.Tensor_out"}

@@ -151,7 +151,13 @@ def test_code_in_a_folder_is_never_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("family", "changes"),
-    [("wavlm", {}), ("wav2vec2", {"adapter_attn_dim": 4}), ("wav2vec2-conformer", {}), ("data2vec-audio", DATA2VEC)],
+    [
+        ("wavlm", {}),
+        ("wav2vec2", {"adapter_attn_dim": 4}),
+        ("wav2vec2-conformer", {}),
+        ("data2vec-audio", DATA2VEC),
+        ("hubert", {"conv_pos_batch_norm": True}),
+    ],
 )
 def test_what_our_encoder_does_not_compute_exactly_is_not_exported_as_if_it_did(family, changes, tmp_path):
     folder = save(tiny(family, **changes), tmp_path / "it", do_normalize=False)
@@ -162,3 +168,23 @@ def test_what_our_encoder_does_not_compute_exactly_is_not_exported_as_if_it_did(
     batch, _ = waves(8000)
     wanted = load_teacher(str(tmp_path / "hubert")).hidden_states(batch)[3]
     assert torch.equal(hubert.hidden_states(batch)[3], wanted)
+
+
+@pytest.mark.parametrize("style", ["base", "large"])
+def test_a_batch_norm_before_the_position_convolution_is_computed_as_transformers_does(style, tmp_path):
+    """mHuBERT-147."""
+    model = tiny("hubert", style, conv_pos_batch_norm=True)
+    norm, generator = model.encoder.pos_conv_embed.batch_norm, torch.Generator().manual_seed(3)
+    norm.running_mean.copy_(torch.randn(48, generator=generator))
+    norm.running_var.copy_(torch.rand(48, generator=generator) + 0.5)
+    save(model, tmp_path, do_normalize=False)
+    teacher = load_teacher(str(tmp_path))
+    wave = waves(8000)[0]
+    with torch.no_grad():
+        wanted = model(wave, output_hidden_states=True).hidden_states
+    given = teacher.train().hidden_states(wave)  # training would renew the statistics
+    assert all(torch.allclose(given[layer], wanted[layer], atol=1e-5) for layer in range(len(wanted)))
+    start = teacher.hubert_weights()
+    assert teacher.card.encoder is not None and "encoder.layers.0.attention.q_proj.weight" in start
+    assert not [name for name in start if "pos_conv" in name and "weight" in name]
+    assert "position convolution of its own" in " ".join(teacher.card.notes)

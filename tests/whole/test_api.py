@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = {
     *("load_recipe", "load_teacher", "load_encoder", "load_bundle"),
     *("distill", "prune", "quantize", "export", "extract", "evaluate", "verify", "profile"),
-    *("distill", "prune", "quantize", "export", "head", "evaluate", "verify", "profile"),
+    *("distill", "prune", "quantize", "export", "head", "evaluate", "verify", "profile", "push"),
     *("StreamingExtractor", "SpeechpressError", "__version__"),
 }
 

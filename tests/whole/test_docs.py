@@ -27,6 +27,7 @@ PAGES = (
     "docs/data.md",
     "docs/extract.md",
     "docs/heads.md",
+    "docs/hub.md",
     "docs/pruning.md",
     "docs/quantisation.md",
     "docs/runtime.md",

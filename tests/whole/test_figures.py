@@ -349,6 +349,7 @@ ELSEWHERE = {
     "| heads | suggested | | evenly spaced | |": "means over tasks, which layer_study.json holds by task",
     "| scheme | weights | activations |": "numbers of bits",
     "| option | does |": "defaults",
+    "| key | what it is |": "names, no figures of a measurement",
     "| figure | is |": "no figures of a measurement",
     "| field | is |": "no figures of a measurement",
     "| it says | what it is |": "versions of systems",
