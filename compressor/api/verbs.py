@@ -64,19 +64,10 @@ def distill(
     from speechpress.compressor.distill.run import RunOptions
     from speechpress.compressor.distill.stages import distill_in_stages
     from speechpress.compressor.models.events import to_all
-    from speechpress.compressor.recipe.files import load_recipe
-    from speechpress.compressor.recipe.schema import Recipe
     from speechpress.compressor.track.tracker import tracker
     from speechpress.runtime.errors import SpeechpressError
 
-    settings = [*([f"teacher={teacher}"] if teacher else []), *changes]
-    # A Recipe is resolved already; settings belong to the reading of it.
-    if isinstance(recipe, Recipe):
-        if settings:
-            raise SpeechpressError("teacher and changes are for a recipe's name or file; change the Recipe itself")
-        loaded = recipe
-    else:
-        loaded = load_recipe(str(recipe), [*(["train.crops=fixed"] if keep_targets else []), *settings])
+    loaded = _recipe(recipe, [*([f"teacher={teacher}"] if teacher else []), *changes], keep_targets is not None)
     kept = None if keep_targets is None else Path(keep_targets)
     options = RunOptions(
         paths_of(data), Path(out), device, resume, overwrite, keep_targets=kept, keep_targets_gb=keep_targets_gb
@@ -87,6 +78,19 @@ def distill(
     if not outcome.finished:
         raise SpeechpressError(f"{out}: was interrupted; call distill again with resume=True")
     return outcome.document()
+
+
+def _recipe(recipe: "PathLike | Recipe", settings: list[str], fixed_crops: bool) -> "Recipe":
+    """Raises SpeechpressError for settings of a `Recipe`, which is resolved already."""
+    from speechpress.compressor.recipe.files import load_recipe
+    from speechpress.compressor.recipe.schema import Recipe
+    from speechpress.runtime.errors import SpeechpressError
+
+    if not isinstance(recipe, Recipe):
+        return load_recipe(str(recipe), [*(["train.crops=fixed"] if fixed_crops else []), *settings])
+    if settings:
+        raise SpeechpressError("teacher and changes are for a recipe's name or file; change the Recipe itself")
+    return recipe
 
 
 def prune(

@@ -175,6 +175,7 @@ class MatchLearner(experts.VerifyHead):
         return WordTraining(WordsHead(self.frames.layers, self.frames.width, **sizes), self.people)
 
     def loss(self, head: suite.Head, rows: Sequence[int]) -> Tensor:
+        assert isinstance(head, WordTraining)
         (vectors,), words = head(*self.frames.batch(rows)), self.answers[list(rows)]
         return head.centres(vectors, words) + pair_loss(vectors, words)
 

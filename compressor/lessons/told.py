@@ -151,8 +151,8 @@ class KeptTeacher:
             return
         rows.states[:, number] = rounded
         rows.have[number] = True
-        units = rows.units[:, number].numpy().astype(np.uint16)
-        self.shelf.write(rows.keys[number], rounded.numpy().tobytes() + units.tobytes())
+        numbers = rows.units[:, number].numpy().astype(np.uint16)
+        self.shelf.write(rows.keys[number], rounded.numpy().tobytes() + numbers.tobytes())
 
 
 def binding(teacher: Teacher, layers: Sequence[int], centres: Centres) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def test_every_package_is_in_the_wheel():
     """A room that pyproject does not name is in the repository and missing for whoever installs it."""
     found = {"speechpress", "speechpress.devices", "speechpress.recipes", *TOPS}
     for name, folder in TOPS.items():
-        found |= {f"{name}.{path.parent.name}" for path in (ROOT / folder).glob("*/__init__.py")}
+        inner = [path.parent.relative_to(ROOT / folder) for path in (ROOT / folder).glob("*/**/__init__.py")]
+        found |= {".".join([name, *path.parts]) for path in inner}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == found - {"speechpress.compressor.api"}
 
 
