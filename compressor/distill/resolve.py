@@ -56,12 +56,12 @@ def resolve_match(recipe: Recipe, teacher_depth: int) -> tuple[Match, list[str]]
         _check_depth(recipe, meant, teacher_depth)
         _check_depth(recipe, match.clusters.layers if match.clusters else (), teacher_depth, "match.clusters.layers")
         return replace(match, depth=teacher_depth), []
-    asked, clustered = match.clusters, tuple[int, ...]()
+    asked, clustered, depth = match.clusters, tuple[int, ...](), match.depth
     if asked is not None:
-        moved = [_same_fraction(layer, match.depth, teacher_depth) for layer in asked.layers]
+        moved = [_same_fraction(layer, depth, teacher_depth) for layer in asked.layers]
         clustered = tuple(dict.fromkeys(moved))
         match = replace(match, clusters=replace(asked, layers=clustered))
-    taken = tuple(_same_fraction(layer, match.depth, teacher_depth) for layer in meant)
+    taken = tuple(_same_fraction(layer, depth, teacher_depth) for layer in meant)
     notes = [f"match: layers {_list(meant)} of {match.depth} -> {_list(taken)} of {teacher_depth}"] if meant else []
     if asked is not None:
         notes.append(

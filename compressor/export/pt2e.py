@@ -74,8 +74,10 @@ def _operator(node: torch.fx.Node, quantization: Quantization) -> Operator | Non
 
 def _depthwise(node: torch.fx.Node) -> bool:
     """Whether a convolution hears one channel for each that it gives."""
-    groups = node.args[6] if len(node.args) > 6 else 1
-    return groups != 1 and bool(groups == node.meta["val"].shape[1])
+    if node.target is not CONVOLUTION or len(node.args) <= 6:
+        return False
+    groups: Any = node.args[6]
+    return bool(groups != 1 and groups == node.meta["val"].shape[1])
 
 
 def _annotator(quantization: Quantization) -> Any:

@@ -75,10 +75,12 @@ class Shelf:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return self._spoilt(key, f"cannot be read ({error})")
+            self._spoilt(key, f"cannot be read ({error})")
+            return None
         found = _opened(data, key, size)
         if found is None:
-            return self._spoilt(key, "is damaged")
+            self._spoilt(key, "is damaged")
+            return None
         with self._lock:
             self.counts.read += 1
         return found
