@@ -2,9 +2,10 @@
 
     python benchmarks/taught_seven.py CORPORA/fsdd BUNDLE ...
 
-For each of fsdd's six speakers: "seven" is taught by clips 10 to 12 and looked for in a recording of the digits 3, 7, 1,
-9, 7 and 4, clips 0 to 5, half a second apart, at 8 kHz as they were recorded. Counted are sevens that are found within
-0.3 s of where they begin, and whatever else is taken for one. Neither the demo's student nor any head heard this corpus.
+For each of fsdd's six speakers: "seven" is taught by clips 10 to 12 and looked for in a recording of the digits 3, 7,
+1, 9, 7 and 4, clips 0 to 5, half a second apart, at 8 kHz as they were recorded. Counted are sevens that are found
+within 0.3 s of where they begin, and whatever else is taken for one. Neither the demo's student nor any head heard
+this corpus.
 Writes results/taught_seven.json.
 """
 
