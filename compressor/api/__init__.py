@@ -10,9 +10,8 @@ Every name is imported when it is first used, so that importing the package load
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-from speechpress.runtime.native.pairing import warn_of_other_versions
 
 # For type checkers and editors, which cannot follow `__getattr__`.
 if TYPE_CHECKING:
@@ -62,7 +61,9 @@ _HOMES = {
 }
 
 
-warn_of_other_versions()
+# Where the light runtime is installed as well; else not even the check is loaded.
+if find_spec("speechpress_runtime") is not None:
+    import_module("speechpress.runtime.native.pairing").warn_of_other_versions()
 
 
 # Only called for what the module does not have yet (PEP 562), so that submodules are found as ever.

@@ -28,13 +28,16 @@ from .prepare_heads import INNER, FrameNorm, FrameRms, prepared_heads, two_dimen
 from .prepare_patch import PatchFrontEnd
 
 
-def prepared(encoder: Encoder, own_norms: bool = False) -> Encoder:
-    """A copy for inference with every part rewritten; LayerNorms over frames stay for a backend with `own_norms`."""
+def prepared(encoder: Encoder, own_norms: bool = False, whole: bool = False) -> Encoder:
+    """A copy for inference with every part rewritten; LayerNorms over frames stay for a backend with `own_norms`.
+
+    `whole`: for recordings of any length, of which torch.export cannot cut patches.
+    """
     encoder = folded(encoder)
     context = encoder.encoder
     for parent, name, norm in [] if own_norms else _layer_norms(encoder):
         swap(parent, name, FrameRms(norm) if isinstance(norm, RmsNorm) else FrameNorm(norm))
-    front = PatchFrontEnd if encoder.config.front_end == "patch" else TimeMajorFrontEnd
+    front = PatchFrontEnd if encoder.config.front_end == "patch" and not whole else TimeMajorFrontEnd
     swap(encoder, "feature_extractor", front(encoder.feature_extractor))
     swap(context, "pos_conv_embed", FlatPositionConv(context.pos_conv_embed))
     for layer in context.layers:
@@ -75,7 +78,7 @@ class Offline(nn.Module):
 
     def __init__(self, encoder: Encoder, layers: Sequence[int] = (), own_norms: bool = False) -> None:
         super().__init__()
-        self.encoder = prepared(encoder, own_norms)
+        self.encoder = prepared(encoder, own_norms, whole=True)
         self.config, self.layers = encoder.config, tuple(layers)
 
     def forward(self, waves: Tensor) -> Tensor | tuple[Tensor, ...]:

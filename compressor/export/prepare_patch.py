@@ -1,5 +1,7 @@
 """A front end of patches rewritten for a compiler, see `prepare`: matrix products, and no change of layout.
 
+Of chunks, whose length is fixed; whole recordings go through the convolutions that the patches are in training.
+
 Shapes: S samples, T frames, C channels.
 """
 
@@ -28,11 +30,6 @@ class PatchFrontEnd(nn.Module):
     def _patches(self, waves: Tensor) -> Tensor:
         """(1, S) -> (1, T, samples of a patch)."""
         samples, size, hop = waves.shape[1], self.size, self.hop
-        if not isinstance(samples, int):
-            # Not slices: that they lie inside is more than torch.export can prove. It comes before the first call.
-            starts = torch.arange((samples - size) // hop + 1) * hop
-            places = (starts[:, None] + torch.arange(size)).flatten()
-            return waves.view(-1).index_select(0, places).view(1, -1, size)
         before, frames = size - hop, (samples - size) // hop + 1
         own = waves[:, before : before + frames * hop].view(1, frames, hop)
         if not before:

@@ -144,7 +144,7 @@ class StreamingEncoder(nn.Module):
         x = self.encoder.feature_projection(self.encoder.feature_extractor(audio))
         heard, exists, mask = self.presence(state)
         # Biases and norms make numbers of silence; before the first sample there are zeros, as a recording's padding.
-        x = x * heard
+        x = x * heard.to(x.dtype)  # in halves it may come in floats
         features = x
         if "features" in state:
             features = torch.cat([state["features"], x], 1)

@@ -1,7 +1,6 @@
 """`speechpress-profile`: a bundle measured on this device alone; the record is that of `compress profile`."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,11 +39,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(given: argparse.Namespace) -> int:
-    from .devices.host import HostDevice
+    from .devices.open import HostDevice
     from .devices.profile import ProfileOptions, profile
     from .runtime.atomic import write_json
     from .runtime.bundle import read_bundle
     from .runtime.choice import SHIPPED
+    from .runtime.json_file import json_text
 
     for name in ("threads", "chunks", "duration"):
         value = getattr(given, name)
@@ -58,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
     # Also of a run that stopped: what was measured is worth the most.
     write_json(given.out, record)
     shown = {"out": str(given.out), "engine": record["device"].get("engine"), **record["result"]}
-    sys.stdout.write(f"{json.dumps(shown)}\n" if given.json else "\n".join(lines(record, given.out)) + "\n")
+    sys.stdout.write(f"{json_text(shown)}\n" if given.json else "\n".join(lines(record, given.out)) + "\n")
     return exit_code(record, given.out)
 
 

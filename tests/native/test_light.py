@@ -19,8 +19,8 @@ from carried import export_with_heads
 from toolchain import package_folder
 
 from speechpress.devices import record
-from speechpress.devices.host import HostDevice
 from speechpress.devices.known import known_devices
+from speechpress.devices.open import HostDevice
 from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.engine import Program, PteEngine

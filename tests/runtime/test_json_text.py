@@ -86,4 +86,5 @@ def written_otherwise(path):
 
 
 def test_no_other_file_of_ours_writes_json():
-    assert [path.name for path in OWN if written_otherwise(path)] == ["json_file.py"]
+    # The build backend runs before there is a package to import, and writes what was YAML.
+    assert [path.name for path in OWN if written_otherwise(path)] == ["json_file.py", "backend.py"]
