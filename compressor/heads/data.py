@@ -108,10 +108,8 @@ def open_task(task: str, data: Path, column: str | None = None, labels: Sequence
     else:
         rows = read_rows(_own(task, data))
         make = {"verify": _voices, "diarize": _mixtures, "speech": _speech}.get(wish.kind)
-        if wish.kind == "match":
-            found = _matches(task, wish, rows, column)
-        else:
-            found = make(task, rows) if make else _answered(task, wish, rows, column)
+        labelled = _matches if wish.kind == "match" else _answered
+        found = make(task, rows) if make else labelled(task, wish, rows, column)
     return _within(found, labels) if labels else found
 
 
@@ -232,9 +230,8 @@ def _matches(task: str, wish: Wish, rows: Sequence[Row], column: str | None) -> 
     dealt = split_clips(items, notes)
     known = sorted({item.name for item in dealt})
     new = set(known[::WORDS_PER_NEW]) if len(known) >= 2 * WORDS_PER_NEW else set()
-    kept = [replace(item, target=item.name, name="") for item in dealt if (item.name in new) == (item.split != "train")]
-    if not new:
-        kept = [replace(item, target=item.name, name="") for item in dealt]
+    apart = [item for item in dealt if not new or (item.name in new) == (item.split != "train")]
+    kept = [replace(item, target=item.name, name="") for item in apart]
     notes.append(
         f"labels: column {chosen!r}; {silent} recordings hold no word; "
         + (f"{len(new)} of {len(known)} words are of val and test only" if new else "all words are trained")

@@ -38,7 +38,7 @@ from .module import Head
 from .place import document, put_moved
 from .train import Learned, kept_head, learn, line
 from .vad import vad_loss
-from .words import SubCentreLoss, pair_loss, pooled
+from .words import SubCentreLoss, pair_loss, whole_vectors
 
 CLIP_NORM, HEAD_LR, WARM = 1.0, 1e-3, 0.1
 MOST_SAMPLES = 16_000 * 60  # of a batch
@@ -222,7 +222,7 @@ class Teaching(nn.Module):
             cosines = first[:, 0] @ F.normalize(self.speakers, dim=1).T
             return margin_loss(cosines, torch.tensor([self.people.index(t) for t in targets]).to(device))
         if self.kind == "words":
-            vectors = pooled(first, torch.arange(len(first)).to(device), torch.zeros_like(lengths), lengths)
+            vectors = whole_vectors(first, lengths)
             words = torch.tensor([self.people.index(t) for t in targets]).to(device)
             return self.centres(vectors, words) + pair_loss(vectors, words)
         frames = first.shape[1]

@@ -29,7 +29,7 @@ from .module import Head
 from .segment import Segment
 from .speaker import Speaker
 from .vad import Vad
-from .words import SubCentreLoss, WordsHead, pair_loss, pooled
+from .words import SubCentreLoss, WordsHead, pair_loss, whole_vectors
 
 BUDGET = suite.Budget()
 
@@ -159,16 +159,11 @@ class WordTraining(Training):
         self.centres = SubCentreLoss(words, PARTS * head.embedding)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor]:
-        outputs = self.outputs(x, lengths)[0]
-        return (pooled(outputs, torch.arange(len(outputs)), torch.zeros_like(lengths), lengths),)
+        return (whole_vectors(self.outputs(x, lengths)[0], lengths),)
 
 
-class MatchLearner(experts.VerifyHead):
+class MatchLearner(SpeakerLearner):
     """Vectors of words by sub-centre ArcFace over the training words, and a contrastive loss."""
-
-    def __init__(self, task: Task, store: Features, hop_samples: int, shape: Shape) -> None:
-        self.shape = shape
-        super().__init__(task, store, hop_samples)
 
     def head(self) -> suite.Head:
         sizes = {"hidden": self.shape.hidden or 256, "kernel": self.shape.kernel or 9}

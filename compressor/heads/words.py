@@ -70,6 +70,11 @@ def pooled(outputs: Tensor, rows: Tensor, starts: Tensor, stops: Tensor) -> Tens
     return F.normalize(torch.cat([part[:, 1:] / part[:, :1] for part in parts], 1).float(), dim=1)
 
 
+def whole_vectors(outputs: Tensor, lengths: Tensor) -> Tensor:
+    """Outputs (B, T, E + 1) of clips of one word each, and their frames (B,) -> vectors (B, V)."""
+    return pooled(outputs, torch.arange(len(outputs), device=outputs.device), torch.zeros_like(lengths), lengths)
+
+
 class SubCentreLoss(nn.Module):
     """Sub-centre ArcFace (doi:10.1007/978-3-030-58621-8_43) that also knows windows which hold no word.
 

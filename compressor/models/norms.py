@@ -3,14 +3,10 @@
 Shapes: T frames, D width; all take (..., D) and give the same.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
-# config does not import this; only types are needed, and encoder imports both.
-if TYPE_CHECKING:
-    from .config import EncoderConfig
+from .config import EncoderConfig
 
 ALPHA = 0.5  # what DyT starts from (arXiv:2503.10622, section 4)
 
@@ -42,7 +38,7 @@ class DyT(nn.Module):
         return torch.tanh(self.alpha * x) * self.weight + self.bias
 
 
-def norm_of(config: "EncoderConfig") -> nn.Module:
+def norm_of(config: EncoderConfig) -> nn.Module:
     """A norm over the width, of the config's kind."""
     if config.norm == "rms":
         return RmsNorm(config.width, config.layer_norm_eps)
