@@ -1,13 +1,14 @@
 """What each way of learning more per hour is worth: one key of a recipe at a time, at equal audio, on one teacher.
 
-    python benchmarks/ablation.py CORPORA ITEMS WORK [--teacher hubert-mini] [--steps 240] [--seeds 1] [--only masks]
+    python benchmarks/students_speech.py choose CORPORA CHOSEN
+    python benchmarks/students_speech.py speeds CHOSEN SPEECH
+    python benchmarks/ablation.py train SPEECH TEACHER WORK [--steps 500] [--device cuda] [--together 8]
+    python benchmarks/ablation.py score CORPORA ITEMS TEACHER WORK
 
-CORPORA holds the unpacked corpora of the mini suite; students hear speechocean762 and arabic_speech_commands, whose
-splits keep test speakers out of training. ITEMS is what `make_abx_items.py` wrote of speechocean762's test speakers.
-Every student has `pocket`'s shape at half its channels and two thirds of its width, streams, begins with the same
-random weights and hears the same crops of the same clips in the same order; the teacher's targets are kept, so it
-hears each crop once for all of them. `offline first` spends half of the steps on a student that hears whole recordings
-and the other half on making it stream.
+ITEMS is what `make_abx_items.py` wrote of speechocean762's test speakers, whom no student has heard. Every student has
+`pocket-s`'s shape, streams, begins with the same random weights and hears the same crops of the same clips in the same
+order; with another seed all of that is drawn anew. `offline first` spends half of the steps on a student that hears
+whole recordings and the other half on making it stream.
 
 Judged in chunks of 320 ms by ABX within and across speakers and, by learned sums of layers, keywords and speakers,
 beside the teacher, log-mel and random weights. ABX is that of the last layer, and of the best one, which is chosen on
@@ -15,84 +16,89 @@ the very items. Writes results/ablation.json; finished runs in WORK are not made
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from common import write
 from mini_suite import measured
+from side_by_side import Job, Place, distil_all, finished
 
 from speechpress.compressor.abx.evaluate import Request, evaluate_abx
 from speechpress.compressor.evaluate.heads import Budget
-from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
+from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.models.costs import macs_per_s
 from speechpress.compressor.tasks.suites import open_suite
 
 CHUNK_MS = 320.0
-CORPORA = ("arabic_speech_commands", "speechocean762")
-SHAPE = (
-    "student.width=256",
-    "student.num_heads=4",
-    "student.ffn_widths=1024",
-    "student.conv_channels=[64,64,64,128,128,128,256]",
+PLAIN = (
+    "student.width=192",
+    "student.num_heads=3",
+    "student.ffn_widths=640",
+    "student.conv_channels=[64,64,64,128,128,128,192]",
+    "match.standardise=false",
     "match.layers=[2,4,6]",
     "match.depth=6",
     "train.lr=1e-3",
-    "train.warmup=0.1",
-    "train.crop_s=4",
-    "train.batch=12",
+    "train.batch=64",
+    "train.batch_s=128",
     "train.precision=bf16",
-    "train.checkpoint_every=60",
+    "train.checkpoint_every=1000000",
+    "train.validate_every=1000000",
 )
-CLUSTERS = ("match.clusters.layers=[4]", "match.clusters.count=100", "match.clusters.minutes=20")
+CLUSTERS = ("match.clusters.layers=[4]", "match.clusters.count=200", "match.clusters.minutes=40")
 MASKS = ("hear.mask_prob=0.3",)
 NOISE = ("hear.noise_prob=0.5",)
 STANDARD = ("match.standardise=true",)
+LAG = ("match.lag_ms=80",)
+ALL = (*STANDARD, *MASKS, *NOISE, *LAG)
 VARIANTS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "masks": MASKS,
     "noise": NOISE,
     "standardised": STANDARD,
-    "lag of 80 ms": ("match.lag_ms=80",),
+    "lag of 80 ms": LAG,
     "clusters": ("match.layers=[]", *CLUSTERS),
     "clusters and layers": CLUSTERS,
+    "clusters and standardised layers": (*CLUSTERS, *STANDARD),
+    "one layer": ("match.layers=[4]", *STANDARD),
+    "all layers": ("match.layers=[1,2,3,4,5,6]", *STANDARD),
+    "standardised, lag": (*STANDARD, *LAG),
+    "standardised, masks": (*STANDARD, *MASKS),
+    "standardised, masks, noise, lag": ALL,
+    "standardised, masks, noise, lag, clusters": (*ALL, *CLUSTERS),
     "offline first": (),
-    "standardised, masks and noise": (*STANDARD, *MASKS, *NOISE),
 }
+SEEDED = ("plain", "standardised", "standardised, masks, noise, lag")  # with more than one seed
+FIRST = "-first"
 
 
-def distil(given: argparse.Namespace, out: Path, settings: list[str], steps: int) -> None:
-    """One run of `compress distill`, gone on with where it was begun."""
-    state = "--resume" if (out / "resume.safetensors").is_file() else "--overwrite"
-    every = [*SHAPE, *settings, f"train.steps={steps}", f"train.validate_every={steps}"]
-    words = ["--recipe", "pocket", "--teacher", given.teacher, "--out", out, state]
-    kept = "clusters" if any("clusters" in setting for setting in every) else "layers"
-    words += ["--keep-targets", given.work / "targets" / kept]
-    words += [word for name in CORPORA for word in ("--data", given.corpora / name)]
-    words += [word for setting in every for word in ("--set", setting)]
-    command = [sys.executable, "-m", "speechpress.compressor.cli.main", "distill"]
-    subprocess.run([*command, *map(str, words)], check=True)
+def folder_name(variant: str, seed: int) -> str:
+    return f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
 
 
-def finished(out: Path) -> bool:
-    return (out / "card.json").is_file() and bool(read_json(out / "card.json").get("finished"))
-
-
-def made(given: argparse.Namespace, variant: str, seed: int) -> Path:
-    """The student of a variant, trained unless it is there."""
-    out = given.work / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
-    if finished(out):
-        return out
-    settings = [*VARIANTS[variant], f"train.seed={seed}"]
+def jobs_of(variant: str, seed: int, steps: int, work: Path) -> list[Job]:
+    """The run of a variant, and the one that it begins with, if any."""
+    name, settings = folder_name(variant, seed), (*PLAIN, *VARIANTS[variant], f"train.seed={seed}")
     if variant != "offline first":
-        distil(given, out, settings, given.steps)
-        return out
-    first = out.with_name(f"{out.name}-first")
-    if not finished(first):
-        distil(given, first, [*settings, "streaming.full_context=1.0"], given.steps // 2)
-    distil(given, out, [*settings, f"student.init={first}"], given.steps - given.steps // 2)
-    return out
+        return [Job(name, "pocket", (*settings, f"train.steps={steps}"))]
+    half = f"train.steps={steps // 2}"
+    return [
+        Job(name + FIRST, "pocket", (*settings, half, "streaming.full_context=1.0")),
+        Job(name, "pocket", (*settings, half, f"student.init={work / (name + FIRST)}"), after=name + FIRST),
+    ]
+
+
+def all_jobs(given: argparse.Namespace) -> list[Job]:
+    runs = [(variant, 0) for variant in VARIANTS]
+    runs += [(variant, seed) for variant in SEEDED for seed in range(1, given.seeds)]
+    return [job for variant, seed in runs for job in jobs_of(variant, seed, given.steps, given.work)]
+
+
+def train(given: argparse.Namespace) -> None:
+    place = Place((given.speech.resolve(),), given.teacher, given.work.resolve(), given.device)
+    failed = distil_all(place, all_jobs(given), given.together)
+    if failed:
+        raise SystemExit(f"not trained: {', '.join(job.name for job in failed)}")
 
 
 def trained_with(out: Path) -> dict[str, Any]:
@@ -114,22 +120,15 @@ def last_and_best(found: dict[str, Any], names: dict[str, str]) -> dict[str, Any
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("corpora", "items", "work"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--teacher", default="hubert-mini")
-    parser.add_argument("--steps", type=int, default=240)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--only", default=",".join(VARIANTS).replace("standardised, masks", "standardised; masks"))
-    parser.add_argument("--tasks", default="ks,sid")
-    given = parser.parse_args()
-    given.work = given.work.resolve()
-    chosen = [name.strip().replace(";", ",") for name in given.only.split(",")]
-    runs = {f"{variant}, seed {seed}": made(given, variant, seed) for seed in range(given.seeds) for variant in chosen}
-    setup = {"teacher": given.teacher, "steps": given.steps, "settings": SHAPE, "variants": VARIANTS}
+def score(given: argparse.Namespace) -> None:
+    runs = {
+        f"{variant}, seed {seed}": given.work / folder_name(variant, seed)
+        for variant in VARIANTS
+        for seed in range(given.seeds)
+        if finished(given.work / folder_name(variant, seed))
+    }
+    setup = {"teacher": Path(given.teacher).name, "settings": PLAIN, "variants": VARIANTS, "chunk_ms": CHUNK_MS}
     document: dict[str, Any] = {"setup": setup, "runs": {name: trained_with(out) for name, out in runs.items()}}
-    write("ablation", document)
     first, *others = map(str, runs.values())
     names = dict(zip(["student", *others], runs, strict=True))
     request = Request(given.items, given.corpora / "speechocean762" / "audio", 5, None)
@@ -146,6 +145,26 @@ def main() -> None:
         for name, task in scores.items()
     }
     write("ablation", document)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_subparsers(required=True)
+    trainer, scorer = what.add_parser("train"), what.add_parser("score")
+    for one, names in ((trainer, ("speech",)), (scorer, ("corpora", "items"))):
+        for name in names:
+            one.add_argument(name, type=Path)
+        one.add_argument("teacher")
+        one.add_argument("work", type=Path)
+        one.add_argument("--seeds", type=int, default=3)
+    trainer.add_argument("--steps", type=int, default=500)
+    trainer.add_argument("--device", default="auto")
+    trainer.add_argument("--together", type=int, default=1)
+    trainer.set_defaults(do=train)
+    scorer.add_argument("--tasks", default="ks,sid")
+    scorer.set_defaults(do=score)
+    given = parser.parse_args()
+    given.do(given)
 
 
 if __name__ == "__main__":

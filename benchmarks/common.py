@@ -102,6 +102,11 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def _commit() -> str | None:
+    """Of the checkout; a copy without .git, on a machine that is lent for an hour, is told by SPEECHPRESS_COMMIT."""
+    return _git("rev-parse", "HEAD") or os.environ.get("SPEECHPRESS_COMMIT")
+
+
 def provenance() -> dict[str, Any]:
     """Where figures come from: commit, date, machine, versions, and how much of the machine others used meanwhile.
 
@@ -125,7 +130,7 @@ class _Start:
     own_s: float
 
 
-_STARTED = _Start(_git("rev-parse", "HEAD"), _dirty(), time.perf_counter(), busy_s(), sum(os.times()[:4]))
+_STARTED = _Start(_commit(), _dirty(), time.perf_counter(), busy_s(), sum(os.times()[:4]))
 
 
 def write(name: str, document: dict[str, Any]) -> None:
