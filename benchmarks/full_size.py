@@ -38,8 +38,8 @@ SETTINGS = ("train.validate_every=1000000", "train.checkpoint_every=1000000")
 def make_inputs(work: Path) -> tuple[Path, Path]:
     """A teacher and a folder of speech, unless they are there."""
     teacher, speech = work / "teacher", work / "speech"
-    if not (teacher / "card.json").exists():
-        save_encoder(teacher, Encoder(EncoderConfig()), {"teacher": "random weights"})
+    if not (teacher / "config.json").exists():
+        save_encoder(teacher, Encoder(EncoderConfig()))
     if not speech.exists():
         part = speech.with_name("speech.part")
         part.mkdir(parents=True, exist_ok=True)
