@@ -41,7 +41,7 @@ PLAIN = (
     "train.lr=1e-3",
     "train.batch=64",
     "train.batch_s=128",
-    "train.precision=bf16",
+    "train.precision=fp16",
     "train.checkpoint_every=1000000",
     "train.validate_every=1000000",
 )
@@ -63,7 +63,6 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "one layer": ("match.layers=[4]", *STANDARD),
     "all layers": ("match.layers=[1,2,3,4,5,6]", *STANDARD),
     "standardised, lag": (*STANDARD, *LAG),
-    "standardised, masks": (*STANDARD, *MASKS),
     "standardised, masks, noise, lag": ALL,
     "standardised, masks, noise, lag, clusters": (*ALL, *CLUSTERS),
     "offline first": (),

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from speechpress.compressor.models.checkpoint import read_json
@@ -65,8 +64,8 @@ def distil(place: Place, job: Job) -> None:
 def distil_all(place: Place, jobs: Sequence[Job], together: int = 1) -> list[Job]:
     """Train the students of all jobs, so many at a time; those that could not be trained."""
     place.work.mkdir(parents=True, exist_ok=True)
-    first = [job for job in jobs if job.after is None]
-    for part in (first, [job for job in jobs if job.after is not None]):
-        with ThreadPoolExecutor(together) as pool:
-            list(pool.map(partial(distil, place), part))
+    chains = [[job, *(other for other in jobs if other.after == job.name)] for job in jobs if job.after is None]
+    chains.sort(key=len, reverse=True)  # the longest first: nobody waits for it at the end
+    with ThreadPoolExecutor(together) as pool:
+        list(pool.map(lambda chain: [distil(place, job) for job in chain], chains))
     return [job for job in jobs if not finished(place.work / job.name)]

@@ -95,10 +95,12 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
     batches = make_batches(recipe, train_part, options.workers)
     if job.statistics_missing:
         measure_statistics(job, batches)
+    # As its student; before anything is asked of it.
+    teacher = teacher.to(fabric.device)
+    teacher.half_dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(recipe.train.precision)
     job.centres = centres_for(job, batches, options, fabric)
     # Gates start from random noise: it must not depend on what plan() has drawn before.
     fabric.seed_everything(recipe.train.seed, verbose=False)
-    teacher = teacher.to(fabric.device)
     module = make_distiller(job).train()
     # Before fabric.setup, which moves its ranges to the device with the rest of the module.
     quantized = train_quantized(job, module)

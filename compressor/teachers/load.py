@@ -80,6 +80,7 @@ class Teacher(nn.Module):
         self.card = card
         self.backbone = backbone
         self.min_samples = _shortest(backbone)
+        self.half_dtype: torch.dtype | None = None  # in which it computes on a GPU; None: float32
         self.requires_grad_(False)
         self.eval()
 
@@ -129,7 +130,11 @@ class Teacher(nn.Module):
                 "masking distillation needs a teacher of HuBERT's kind, or leave out match.mask_prob"
             )
         self._check_input(waves, lengths)
-        return collect(self.backbone, waves, lengths, wanted, masked)
+        if self.half_dtype is None or waves.device.type != "cuda":
+            return collect(self.backbone, waves, lengths, wanted, masked)
+        with torch.autocast("cuda", self.half_dtype):
+            states = collect(self.backbone, waves, lengths, wanted, masked)
+        return {layer: state.float() for layer, state in states.items()}
 
     def _check_input(self, waves: Tensor, lengths: Tensor | None) -> None:
         source = self.card.source

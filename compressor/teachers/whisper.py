@@ -76,7 +76,9 @@ class WhisperBackbone(nn.Module):
                 f"{waves.shape[1] / SAMPLE_RATE:.1f} s; set shorter crops"
             )
         mask = None
-        mel = self.log_mel(waves, lengths)
+        # In float32 always: powers of a spectrum do not fit half precision.
+        with torch.autocast(waves.device.type, enabled=False):
+            mel = self.log_mel(waves, lengths)
         x = F.gelu(self.model.conv1(mel))
         if lengths is not None:
             # Alone, a row has zeros beyond its end here; in a batch conv1's biases stand there, and conv2 reads one
