@@ -17,10 +17,21 @@ not made again, and neither are scores whose features lie in WORK/features.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from side_by_side import Job, Place, distil_all
+from common import Parts
+from mini_suite import measured
+from side_by_side import Job, Place, distil_all, finished
 
+from speechpress.compressor.abx.evaluate import Request, evaluate_abx
+from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.models.checkpoint import load_checkpoint
+from speechpress.compressor.models.costs import macs_per_s, parameters
+from speechpress.compressor.tasks.suites import open_suite
+
+CHUNK_MS = 320.0
 TRAIN = (
     "train.warmup=0.1",
     "train.batch=160",
@@ -75,6 +86,75 @@ def train(given: argparse.Namespace) -> None:
         raise SystemExit(f"not trained: {', '.join(job.name for job in failed)}")
 
 
+def trained(work: Path, only: Sequence[str]) -> dict[str, Path]:
+    """Finished runs by name, those of `only` if it names any; a streaming one first, which gives the chunks."""
+    names = [job.name for job in jobs(1) if finished(work / job.name) and (not only or job.name in only)]
+    return {name: work / name for name in sorted(names, key=lambda name: not name.startswith("pocket"))}
+
+
+def facts(out: Path) -> dict[str, Any]:
+    """What a student is, and what its card says of its training."""
+    opened = load_checkpoint(out)
+    config, card = opened.encoder.config, opened.card
+    kept = {key: card.get(key) for key in ("steps", "audio_h", "train_s")}
+    cosines = {layer: one["cosine"] for layer, one in card["valid"]["end"].items()}
+    shape = {"parameters": parameters(config), "macs_per_s": macs_per_s(config), "streams": not config.blockers}
+    return {**shape, **kept, "valid_cosine": cosines}
+
+
+def abx(given: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:
+    """Errors of every layer, within and across speakers, in chunks of 320 ms where a student streams."""
+    (first, source), *others = runs.items()
+    request = Request(given.items, given.corpora / "speechocean762" / "audio", given.most, None)
+    against = [str(path) for _, path in others]
+    chunk = CHUNK_MS if first.startswith("pocket") else None
+    found = evaluate_abx(source, request, against=against, teacher=given.teacher, chunk_ms=chunk, listen=tell)
+    rows = {named(name, first): detail for name, detail in found["abx"].items()}
+    items = {key: value for key, value in found["items"].items() if key != "path"}
+    return {"items": items, "most_tokens": given.most, "errors": rows, "notes": found["notes"]}
+
+
+def tasks(given: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:
+    """The mini suite's tasks that are asked for, with intervals, and what each student keeps above the floor."""
+    (first, source), *others = runs.items()
+    chosen, notes = open_suite("mini", given.tasks.split(","), given.corpora)
+    settings = {
+        "against": [str(path) for _, path in others],
+        "teacher": given.teacher,
+        "cache": given.work / "features",
+    }
+    settings |= {"chunk_ms": CHUNK_MS if first.startswith("pocket") else None, "budget": Budget(seeds=given.head_seeds)}
+    found = measured(source, chosen, **settings)
+    rows = {}
+    for name, task in found["tasks"].items():
+        models = {named(key, first): value for key, value in task.items() if key in task["ci95"]}
+        intervals = {named(key, first): value for key, value in task["ci95"].items()}
+        rows[name] = {"metric": task["metric"], "chance": task["chance"], "scores": models, "ci95": intervals}
+    kept = {named(key, first): value for key, value in found["kept_above_floor"].items()}
+    return {"tasks": rows, "kept_above_floor": kept, "notes": [*notes, *found["notes"]]}
+
+
+def named(key: str, first: str) -> str:
+    return first if key == "student" else key
+
+
+def tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def score(given: argparse.Namespace) -> None:
+    runs = trained(given.work, given.only)
+    if not runs:
+        raise SystemExit(f"{given.work}: holds no finished run of {', '.join(given.only) or 'these'}")
+    parts = Parts("students")
+    parts.put(setup={"train": TRAIN, "students": STUDENTS, "chunk_ms": CHUNK_MS, "teacher": Path(given.teacher).name})
+    parts.put(students={**parts.get("students", {}), **{name: facts(out) for name, out in runs.items()}})
+    if "abx" in given.parts:
+        parts.put(abx=abx(given, runs))
+    if "tasks" in given.parts:
+        parts.put(**{given.name: tasks(given, runs)})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_subparsers(required=True)
@@ -85,6 +165,16 @@ def main() -> None:
     trainer.add_argument("--device", default="auto")
     trainer.add_argument("--together", type=int, default=1)
     trainer.set_defaults(do=train)
+    scorer = what.add_parser("score")
+    for name in ("corpora", "items", "teacher", "work"):
+        scorer.add_argument(name, type=str if name == "teacher" else Path)
+    scorer.add_argument("--only", nargs="*", default=[])
+    scorer.add_argument("--parts", nargs="+", choices=("abx", "tasks"), default=["abx", "tasks"])
+    scorer.add_argument("--tasks", default="all")
+    scorer.add_argument("--name", default="suite", help="of the part of the results that holds these tasks")
+    scorer.add_argument("--most", type=int, default=5, help="ABX: tokens per phone, context and speaker")
+    scorer.add_argument("--head-seeds", type=int, default=1)
+    scorer.set_defaults(do=score)
     given = parser.parse_args()
     given.do(given)
 

@@ -63,8 +63,15 @@ def open_comparison(
         name = Path(other).name
         # Folders of the same name are told apart by their whole path.
         taken = name in comparison.upstreams or name in OWN_NAMES
-        comparison.upstreams[other if taken else name] = open_upstream(other, device)
+        comparison.upstreams[other if taken else name] = open_upstream(other, device, chunk_ms)
+        if chunk_ms is not None and not is_bundle(Path(other)) and not streams(Path(other)):
+            comparison.notes.append(f"{name} does not stream: it hears whole recordings, not chunks of {chunk_ms:g} ms")
     return comparison
+
+
+def streams(folder: Path) -> bool:
+    """Whether it is the folder of a checkpoint that hears chunks as it hears whole recordings."""
+    return (folder / CARD).is_file() and not load_checkpoint(folder).encoder.config.blockers
 
 
 def _of_source(source: str | Path, chunk_ms: float | None, device: str, teacher: str | None) -> Comparison:

@@ -118,8 +118,10 @@ def chunk_of(opened: Checkpoint, chunk_ms: float | None) -> int | None:
     return chunk_frames_of(config, chunk_ms)
 
 
-def open_upstream(source: str | Path, device: str = "cpu") -> Upstream:
+def open_upstream(source: str | Path, device: str = "cpu", chunk_ms: float | None = None) -> Upstream:
     """A bundle in its own chunks, a checkpoint folder, or any teacher (see `teachers.load.load_teacher`).
+
+    A checkpoint that streams hears chunks of `chunk_ms`, where that is given; all else hears whole recordings.
 
     Raises SpeechpressError when it is none of these.
     """
@@ -127,5 +129,7 @@ def open_upstream(source: str | Path, device: str = "cpu") -> Upstream:
     if is_bundle(folder):
         return bundle_upstream(read_bundle(folder))
     if (folder / CARD).is_file():
-        return encoder_upstream(load_checkpoint(folder).encoder.to(device))
+        opened = load_checkpoint(folder)
+        chunk = None if opened.encoder.config.blockers else chunk_of(opened, chunk_ms)
+        return encoder_upstream(opened.encoder.to(device), chunk)
     return teacher_upstream(load_teacher(str(source)).to(device))
