@@ -81,10 +81,10 @@ def hush() -> None:
 
 @app.command("ls")
 def list_things(
-    what: Annotated[str, typer.Argument(help="recipes, teachers, targets or devices; all of them by default.")] = "",
+    what: Annotated[str, typer.Argument(help="recipes, teachers, students, targets or devices; all by default.")] = "",
     json: Json = False,
 ) -> None:
-    """List the recipes, teachers, targets and devices that there are."""
+    """List the recipes, teachers, students, targets and devices that there are."""
     from ..views.screen import Screen
     from .show import ls
     from .show_tables import ls_table

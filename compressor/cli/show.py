@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from speechpress.runtime.bundle import is_bundle, read_bundle
+from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.students import shipped_folder, shipped_students
 
 from ..distill.resolve import resolve_match, student_config
 from ..models import costs
@@ -26,7 +27,7 @@ from .unfinished import RECIPE, interrupted
 TEACHER_HOP = SAMPLE_RATE // 50
 
 
-KINDS = ("recipes", "teachers", "targets", "devices")
+KINDS = ("recipes", "teachers", "students", "targets", "devices")
 
 
 def show(thing: str) -> dict[str, Any]:
@@ -199,7 +200,13 @@ def ls(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
 
     Raises SpeechpressError for a kind that does not exist.
     """
-    listers = {"recipes": ls_recipes, "teachers": ls_teachers, "targets": ls_targets, "devices": ls_devices}
+    listers = {
+        "recipes": ls_recipes,
+        "teachers": ls_teachers,
+        "students": ls_students,
+        "targets": ls_targets,
+        "devices": ls_devices,
+    }
     if kind is not None and kind not in listers:
         raise SpeechpressError(f"there is nothing called {kind!r} to list. Kinds: {', '.join(KINDS)}")
     return {name: lister() for name, lister in listers.items() if kind in (None, name)}
@@ -213,6 +220,26 @@ def ls_recipes() -> list[dict[str, Any]]:
 def ls_teachers() -> list[dict[str, Any]]:
     """The teachers whose facts are known beforehand; others work as well."""
     return [_teacher(teacher) for teacher in (*built_in_teachers(), *KNOWN)]
+
+
+def ls_students() -> list[dict[str, Any]]:
+    """The students that come with the package, by the names under which `load_bundle` and the commands find them."""
+    return [_student(name, read_bundle(folder)) for name, folder in shipped_students().items()]
+
+
+def _student(name: str, bundle: Bundle) -> dict[str, Any]:
+    document = bundle.document
+    return {
+        "name": name,
+        "teacher": (document["lineage"]["teacher"] or {}).get("source"),
+        "width": document["features"]["width"],
+        "quantize": document["quantize"],
+        "chunk_ms": [stream["chunk_ms"] for stream in document["streams"]],
+        "size_bytes": bundle.program.stat().st_size,
+        "heads": [head["name"] for head in document.get("heads", [])],
+        "bundle": str(bundle.path),
+        "checkpoint": None if (folder := shipped_folder(name, checkpoint=True)) is None else str(folder),
+    }
 
 
 def ls_targets() -> list[dict[str, Any]]:

@@ -244,6 +244,10 @@ def _ls_row(kind: str, item: dict[str, Any]) -> dict[str, str]:
             "parameters": millions(item["parameters"]),
         }
         return {"source": item["source"], **numbers, "about": item["about"]}
+    if kind == "students":
+        chunks = ", ".join(f"{chunk_ms:g}" for chunk_ms in item["chunk_ms"])
+        facts = {"width": str(item["width"]), "quantize": item["quantize"], "chunks (ms)": chunks}
+        return {"name": item["name"], **facts, "size": megabytes(item["size_bytes"]), "teacher": item["teacher"] or "-"}
     if kind == "targets":
         chunks = ", ".join(f"{chunk_ms:g}" for chunk_ms in item["chunks_ms"])
         runs = "" if item["runs_here"] else "; made here, run on the device only"

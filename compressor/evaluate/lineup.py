@@ -62,8 +62,9 @@ def open_comparison(
     for other in against:
         name = Path(other).name
         # Folders of the same name are told apart by their whole path.
-        taken = name in comparison.upstreams or name in OWN_NAMES
-        comparison.upstreams[other if taken else name] = open_upstream(other, device, chunk_ms)
+        if name in comparison.upstreams or name in OWN_NAMES:
+            name = other
+        comparison.upstreams[name] = open_upstream(other, device, chunk_ms)
         if chunk_ms is not None and not is_bundle(Path(other)) and not streams(Path(other)):
             comparison.notes.append(f"{name} does not stream: it hears whole recordings, not chunks of {chunk_ms:g} ms")
     return comparison

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpeechpressError
+from ..students import shipped_folder
 from .ids import HubId, named_on_hub
 from .manifest import BUNDLE, CHECKPOINT, MANIFEST, check_files, read_manifest, unfitting
 
@@ -30,10 +31,13 @@ class Fetched:
 
 
 def local_folder(source: str | Path, kind: str) -> Path:
-    """The folder itself, or what a name such as USER/NAME or USER/NAME@v1 stands for on the Hub.
+    """The folder itself, or what a name stands for: USER/NAME or USER/NAME@v1 on the Hub, `pocket-s` in the package.
 
     Raises SpeechpressError as `fetch` does.
     """
+    shipped = shipped_folder(source, checkpoint=kind == CHECKPOINT)
+    if shipped is not None:
+        return shipped
     asked = named_on_hub(source)
     return Path(source) if asked is None else fetch(asked, kind).folder
 

@@ -34,7 +34,7 @@ LEFT_OUT = {
     *("demo/picture.py", "demo/strips.py", "demo/view_terminal.py", "demo/web.py", "demo/web_orders.py"),
     *("devices/report.py", "devices/report_charts.py", "devices/baseline.py"),
 }
-ROOMS = ("", "answers", "demo", "hub", "native", "sound")
+ROOMS = ("", "answers", "demo", "hub", "native", "sound", "students")
 WHEEL = "Wheel-Version: 1.0\nGenerator: speechpress\nRoot-Is-Purelib: false\nTag: {tag}\n"
 OLDEST = (1980, 1, 1, 0, 0, 0)  # of a zip; always the same, so that a wheel can be built twice
 

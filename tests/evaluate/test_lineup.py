@@ -86,3 +86,15 @@ def test_what_is_nothing_is_an_error_and_a_teacher_that_is_gone_a_note(tiny_pair
 def test_what_comes_out_of_a_bundle_is_told(outputs, said):
     features = {"layer": 4, "layers": 4} | ({} if outputs is None else {"outputs": outputs})
     assert _given(Bundle(Path("b"), {"features": features})) == said
+
+
+def test_others_hear_the_same_chunks_where_they_stream_and_it_is_said_where_they_do_not(tiny_pair, small_checkpoint):
+    opened = open_comparison(small_checkpoint, [str(small_checkpoint), str(tiny_pair / "student")], None, CHUNK_MS)
+    whole = open_comparison(small_checkpoint).upstreams["student"]
+    student, same = opened.upstreams["student"], opened.upstreams[small_checkpoint.name]
+    assert same.key == student.key != whole.key
+    for ours, theirs in zip(student.states(WAVES[0]), same.states(WAVES[0]), strict=True):
+        assert torch.equal(ours, theirs)
+    assert opened.notes[-1] == (
+        f"{tiny_pair / 'student'} does not stream: it hears whole recordings, not chunks of {CHUNK_MS:g} ms"
+    )
