@@ -53,17 +53,21 @@ class Cache:
         self._written = bound
         self._refused = False
 
-    def get(self, key: str, size: int | None = None) -> bytes | None:
-        """What was kept under a key, if it is whole: of so many bytes, where that is known."""
+    def get(self, key: str, size: int | None = None, part: slice = slice(None)) -> bytes | None:
+        """What was kept under a key, or a part of it, if it is whole: of so many bytes, where that is known."""
         if not self.bound:
             return None
         try:
-            content = (path := self._place(key)).read_bytes()
-            if size is not None and len(content) != size:
-                return None
-            with contextlib.suppress(OSError):
-                os.utime(path)  # it was used
-            return content
+            with self._place(key).open("rb") as file:
+                held = os.fstat(file.fileno()).st_size
+                if size is not None and held != size:
+                    return None
+                begin, end, _ = part.indices(held)
+                file.seek(begin)
+                content = file.read(end - begin)
+                with contextlib.suppress(OSError):
+                    os.utime(file.fileno())  # it was used
+            return content if len(content) == end - begin else None
         except OSError:
             return None
 

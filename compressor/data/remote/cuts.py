@@ -50,7 +50,7 @@ def remote_cuts(address: str, reading: str | None = None) -> Iterator[tuple[str,
 
 def _manifest_cuts(address: str) -> Iterator[tuple[str, Cut | Skipped]]:
     found = []
-    for where, text in _text_lines(address, reader().remote(address)):
+    for where, text in _text_lines(reader().remote(address)):
         try:
             found.append((where, lines.read_cut_line(lines.parse_json(text), where, Beside(address))))
         except UnreadableAudio as error:
@@ -97,11 +97,18 @@ def _shar_cuts(folder: str) -> Iterator[tuple[str, Cut | Skipped]]:
             )
     known = dict(zip(tars, _known(names, tars), strict=True))
     reader().know(known.values())
-    # Each header of a tar is a request that is waited for, so many tars are looked into at once.
-    with ThreadPoolExecutor(THREADS) as pool:
-        for manifest, tar, members in zip(manifests, tars, pool.map(_members, known.values()), strict=True):
-            remote = next(iter(_known(names, [manifest])))
-            yield from shard_cuts(_text_lines(remote.url, remote), remote.url, iter(members), known[tar].url)
+    texts = _known(names, manifests)
+    reader().know(texts)
+    # Each header of a tar is a request that is waited for: the tars of a small corpus are fetched whole, all at once,
+    # and many of a large one are looked into side by side.
+    kept = reader().want_small(list(known.values()))
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = pool.map(lambda tar: _members(tar, kept), known.values())
+            for text, tar, members in zip(texts, tars, found, strict=True):
+                yield from shard_cuts(_text_lines(text), text.url, iter(members), known[tar].url)
+    finally:
+        reader().drop()
 
 
 def _names(folder: str) -> Mapping[str, Remote]:
@@ -149,15 +156,14 @@ def _known(names: Mapping[str, Remote], wanted: list[str]) -> list[Remote]:
     return [one for one in found if isinstance(one, Remote)]
 
 
-def _text_lines(address: str, remote: Remote) -> Iterator[tuple[str, bytes]]:
+def _text_lines(remote: Remote) -> Iterator[tuple[str, bytes]]:
     """(file:line, line) of a manifest, which is fetched as a whole."""
-    reader().know([remote])
-    content = reader().read((address, 0, remote.size))
-    for number, line in lines.lines_of(io.BytesIO(content), address, packed=address.endswith(".gz")):
-        yield f"{address}:{number}", line
+    content = reader().read((remote.url, 0, remote.size))
+    for number, line in lines.lines_of(io.BytesIO(content), remote.url, packed=remote.url.endswith(".gz")):
+        yield f"{remote.url}:{number}", line
 
 
-def _members(tar: Remote) -> list[Member]:
+def _members(tar: Remote, in_cache: bool) -> list[Member]:
     """What is in a tar, by its headers; kept, so that the next run need not look again."""
     cache, key = reader().cache, f"{_INDEX}\n{tar.url}\n{tar.tag}\n{tar.size}"
     kept = cache.get(key) if tar.tag else None
@@ -167,7 +173,7 @@ def _members(tar: Remote) -> list[Member]:
         try:
             rows = [
                 [one.name, one.place, None if one.described is None else one.described.decode("latin-1")]
-                for one in members_of(RemoteFile(tar), tar.url)
+                for one in members_of(RemoteFile(tar, in_cache), tar.url)
             ]
         except (OSError, EOFError, tarfile.TarError, UnicodeError) as error:
             raise SpeechpressError(f"{tar.url}: the tar cannot be read to its end ({error})") from error

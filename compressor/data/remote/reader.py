@@ -25,6 +25,8 @@ from .store import Remote
 
 BLOCK_BYTES = 1 << 20
 WINDOW_BYTES = 1 << 16
+SMALL_BYTES = 512 << 20
+_FILLED = 0.9  # of the cache; it also holds what other commands fetched
 THREADS = 16
 AHEAD_BYTES, AHEAD_JOBS = 64 << 20, 64
 MAX_BYTES = 2 << 30  # of one recording or manifest, which lies in memory as a whole
@@ -78,11 +80,12 @@ class Reader:
         remote = self.remote(url)
         if size > MAX_BYTES or offset < 0 or offset + size > remote.size:
             raise store.RemoteError(f"{url}: has {remote.size:,} bytes, but {size:,} from {offset:,} on are asked for")
-        parts = [(begin, self._part(remote, begin, end)) for begin, end in self._edges(remote, offset, size)]
-        if len(parts) == 1:
-            return parts[0][1][offset - parts[0][0] : offset - parts[0][0] + size]
-        whole = b"".join(part for _, part in parts)
-        return whole[offset - parts[0][0] : offset - parts[0][0] + size]
+        parts = []
+        for begin, end in self._edges(remote, offset, size):
+            wanted = slice(max(0, offset - begin), min(end, offset + size) - begin)
+            kept = self.cache.get(_key(remote, begin, end), end - begin, wanted)
+            parts.append(self._part(remote, begin, end)[wanted] if kept is None else kept)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def want(self, span: Span) -> None:
         """Begin to fetch what will be read soon; whoever reads it waits for it and hears of errors."""
@@ -93,6 +96,15 @@ class Reader:
                 if key not in self._coming and not self.cache.holds(key):
                     self._coming[key] = self._pool.submit(self._fetched, remote, begin, end, key)
 
+    def want_small(self, remotes: Sequence[Remote]) -> bool:
+        """Begin to fetch all of some files, if they are small together and can be kept; whether that is so."""
+        total = sum(remote.size for remote in remotes)
+        if total > SMALL_BYTES or self._bytes > self.cache.bound * _FILLED:
+            return False
+        for remote in remotes:
+            self.want((remote.url, 0, remote.size))
+        return True
+
     def drop(self) -> None:
         """Forget what was wanted and not read."""
         with self._lock:
@@ -102,7 +114,7 @@ class Reader:
 
     def _edges(self, remote: Remote, offset: int, size: int) -> Iterator[tuple[int, int]]:
         """The parts that are fetched for a span: whole blocks where all files fit into the cache, else itself."""
-        if self._bytes > self.cache.bound * 0.9:
+        if self._bytes > self.cache.bound * _FILLED:
             yield offset, offset + size
             return
         for begin in range(offset // BLOCK_BYTES * BLOCK_BYTES, offset + size, BLOCK_BYTES):
@@ -191,10 +203,13 @@ def fetched_ahead(jobs: Iterable[Job], spans: Callable[[Job], Sequence[Span]]) -
 
 
 class RemoteFile(io.RawIOBase):
-    """A remote file for those who read headers here and there, such as `tarfile`; nothing of it is kept."""
+    """A remote file for those who read headers here and there, such as `tarfile`.
 
-    def __init__(self, remote: Remote) -> None:
-        self._remote, self._at, self._window, self._begin = remote, 0, b"", 0
+    `kept`: by way of the cache; else in small windows, of which nothing is kept.
+    """
+
+    def __init__(self, remote: Remote, kept: bool) -> None:
+        self._remote, self._kept, self._at, self._window, self._begin = remote, kept, 0, b"", 0
 
     def readable(self) -> bool:
         return True
@@ -223,7 +238,12 @@ class RemoteFile(io.RawIOBase):
         if not self._begin <= self._at <= end <= self._begin + len(self._window):
             self._begin = self._at
             wide = max(end, min(self._at + WINDOW_BYTES, self._remote.size))
-            self._window = store.read(self._remote, self._at, wide)
+            self._window = self._read(self._at, wide)
         content = self._window[self._at - self._begin : end - self._begin]
         self._at = end
         return content
+
+    def _read(self, begin: int, end: int) -> bytes:
+        if self._kept:
+            return reader().read((self._remote.url, begin, end - begin))
+        return store.read(self._remote, begin, end)
