@@ -1,4 +1,4 @@
-"""Teachers of 2025-26: every layer as transformers computes it where it has their class, and a reason where it has not."""
+"""Teachers of 2025-26: every layer as transformers computes it where it has their class, else the reason why not."""
 
 import json
 
@@ -79,7 +79,7 @@ def folder_of(root, config):
 @pytest.mark.parametrize("config", [{"model_type": "usad"}, {"model_type": "usad2"}, {}, {"model_type": "unheard-of"}])
 def test_models_that_are_code_are_refused_and_not_run(config, tmp_path):
     found = folder_of(tmp_path, {**config, "auto_map": {"AutoModel": "usad_model.UsadModel"}, "encoder_dim": 384})
-    with pytest.raises(SpeechpressError, match="code in its own repository .*never run here"):
+    with pytest.raises(SpeechpressError, match=r"code in its own repository .*never run here"):
         load_teacher(str(found))
     assert not (tmp_path / "ran").exists()
 
@@ -89,11 +89,9 @@ def test_spidr_and_dinosr_are_refused_with_the_reason(tmp_path):
     held = {name: torch.zeros(2) for name in names}
     for number, content in enumerate((held, {"model": held, "step": 3})):
         torch.save(content, tmp_path / f"{number}.pt")
-        with pytest.raises(SpeechpressError, match="SpidR or DinoSR.*no class for it"):
+        with pytest.raises(SpeechpressError, match=r"SpidR or DinoSR.*no class for it"):
             load_teacher(str(tmp_path / f"{number}.pt"))
-    model = {"_name": "dinosr", "encoder_layers": 12}
-    torch.save(
-        {"cfg": {"model": model, "task": {"normalize": True}}, "model": {"x": torch.zeros(2)}}, tmp_path / "d.pt"
-    )
+    cfg = {"model": {"_name": "dinosr", "encoder_layers": 12}, "task": {"normalize": True}}
+    torch.save({"cfg": cfg, "model": {"x": torch.zeros(2)}}, tmp_path / "d.pt")
     with pytest.raises(SpeechpressError, match="DinoSR: transformers has no class"):
         load_teacher(str(tmp_path / "d.pt"))
