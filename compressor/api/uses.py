@@ -64,7 +64,7 @@ def extract(
 
     Args:
         model: a checkpoint's or bundle's folder, or a teacher.
-        data: folders of audio, Lhotse cuts manifests or Shar folders.
+        data: folders of audio, Lhotse cuts manifests or Shar folders, here or at an address (s3://...).
         out: the folder to write.
         layers: last, all, or numbers such as "0,2,4".
         what: features, units or answers.
