@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from speechpress.runtime.bundle import is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
 from ..data.sounds import check_sounds, clip
@@ -92,7 +91,7 @@ def evaluate_abx(
     started = time.monotonic()
     tokens = read_items(request.items, request.data)
     comparison = open_comparison(source, against, teacher, chunk_ms, device)
-    upstreams = _with_chunks(comparison, Path(source), chunk_ms, layers)
+    upstreams = _with_chunks(comparison, chunk_ms, layers)
     plan = plan_abx(tokens, upstreams, request)
     hours = _hours(plan, upstreams, request)
     sizes = ", ".join(f"{mode} speakers {cells.cells} cells" for mode, cells in plan.cells.items())
@@ -133,7 +132,7 @@ def _facts(
     }
 
 
-def _with_chunks(comparison: Comparison, source: Path, chunk_ms: float | None, layers: str) -> dict[str, Upstream]:
+def _with_chunks(comparison: Comparison, chunk_ms: float | None, layers: str) -> dict[str, Upstream]:
     """What is compared, and the student in every chunk size."""
     upstreams = comparison.shown(layers)
     if chunk_ms is not None:
@@ -145,8 +144,7 @@ def _with_chunks(comparison: Comparison, source: Path, chunk_ms: float | None, l
             hop_ms = 1000 * encoder.config.hop_samples / SAMPLE_RATE
             if size % hop_ms == 0:
                 more[_named(size)] = encoder_upstream(encoder, chunk_frames_of(encoder.config, size))
-    elif is_bundle(source):
-        bundle = read_bundle(source)
+    elif (bundle := comparison.bundle) is not None:
         own = comparison.latency["chunk_ms"] if comparison.latency else None
         sizes = [stream["chunk_ms"] for stream in bundle.document["streams"] if stream["chunk_ms"] != own]
         more = {_named(size): bundle_upstream(bundle, size) for size in sizes}

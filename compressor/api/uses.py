@@ -64,7 +64,7 @@ def extract(
 
     Args:
         model: a checkpoint's or bundle's folder, or a teacher.
-        data: folders of audio, Lhotse cuts manifests or Shar folders.
+        data: folders of audio, Lhotse cuts manifests or Shar folders, here or at an address (s3://...).
         out: the folder to write.
         layers: last, all, or numbers such as "0,2,4".
         what: features, units or answers.
@@ -124,6 +124,8 @@ def profile(
     from speechpress.devices.profile import ProfileOptions
     from speechpress.devices.profile import profile as measure
     from speechpress.runtime.bundle import read_bundle
+    from speechpress.runtime.hub.fetch import local_folder
+    from speechpress.runtime.hub.manifest import BUNDLE
 
     options = ProfileOptions(
         chunk_ms=chunk_ms,
@@ -133,7 +135,7 @@ def profile(
         budget_ms=budget_ms,
         per_op=per_op,
     )
-    return dict(measure(read_bundle(Path(bundle)), open_device(device), options, on_event))
+    return dict(measure(read_bundle(local_folder(bundle, BUNDLE)), open_device(device), options, on_event))
 
 
 def push(

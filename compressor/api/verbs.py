@@ -45,7 +45,7 @@ def distill(
 
     Args:
         recipe: name of a shipped recipe, path of a YAML file, or a `Recipe`.
-        data: folders of audio, Lhotse cuts manifests or Shar folders.
+        data: folders of audio, Lhotse cuts manifests or Shar folders, here or at an address (s3://...).
         out: the folder to write.
         teacher: hub id, folder, file or torchaudio:NAME; else the recipe's. Not with a `Recipe`.
         changes: keys of the recipe to change, as "train.steps=1000". Not with a `Recipe`.

@@ -19,7 +19,9 @@ PACES = {"both": ("real", "flat"), "real": ("real",), "flat": ("flat",)}
 def profile(
     bundle: Annotated[
         Path | None,
-        typer.Argument(help="Folder of a bundle; the newest under ./bundles that runs here, else the shipped."),
+        typer.Argument(
+            help="A bundle's folder, or USER/NAME on the Hub; else the newest under ./bundles that runs here, or ours."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="host, ssh:user@host, ssh:user@host:port or adb:SERIAL.")] = "host",
     chunk_ms: Annotated[float | None, typer.Option(help="One of the bundle's chunk sizes; else its first.")] = None,
@@ -47,6 +49,9 @@ def profile(
     from speechpress.runtime.atomic import write_json
     from speechpress.runtime.bundle import read_bundle
     from speechpress.runtime.choice import choose_bundle
+    from speechpress.runtime.hub.fetch import local_folder
+    from speechpress.runtime.hub.ids import name_of
+    from speechpress.runtime.hub.manifest import BUNDLE
 
     from ..views.screen import Screen
     from .measure_tables import ProfileView, profile_table, summary
@@ -61,10 +66,10 @@ def profile(
         chunk_ms, threads, cores, chunks, duration, PACES[pace], budget_ms, per_op, timeout, runner
     )
     # The address is only read here; `measure` reaches the device.
-    opened, place = read_bundle(bundle), open_device(device, python)
+    opened, place = read_bundle(local_folder(bundle, BUNDLE)), open_device(device, python)
     with ProfileView(screen) as view:
         record = measure(opened, place, options, view)
-    out = out or _new_name(PROFILES, f"{bundle.resolve().name}-{device}")
+    out = out or _new_name(PROFILES, f"{name_of(bundle)}-{device}")
     # Before anything is shown, also of a run that stopped: what was measured is worth the most.
     write_json(out, record)
     document = summary(record, out)

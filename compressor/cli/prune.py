@@ -74,6 +74,8 @@ def prune(
     json: Json = False,
 ) -> None:
     """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time; distil again."""
+    from speechpress.runtime.hub.ids import name_of
+
     from ..distill.folders import choose_folder, newest
     from ..distill.tables import RunView, fidelity_table
     from ..prune.options import METHODS, read_target
@@ -90,7 +92,7 @@ def prune(
     screen = Screen(json)
     source = checkpoint or newest(RUNS, screen.say)
     # resolve: "." has no name.
-    folder = choose_folder(out, RUNS, f"{source.resolve().name}-pruned", resume)
+    folder = choose_folder(out, RUNS, f"{name_of(source)}-pruned", resume)
     from ..distill.run import RunOptions
     from ..prune.options import PrunePlan
     from ..prune.prune import prune as run

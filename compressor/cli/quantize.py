@@ -34,6 +34,8 @@ def quantize(
     json: Json = False,
 ) -> None:
     """Calibrate on held-out speech and write a quantised checkpoint, or --report what each scheme would cost."""
+    from speechpress.runtime.hub.ids import name_of
+
     from ..distill.folders import choose_folder, newest
     from ..targets import known_scheme
     from ..views.screen import Screen
@@ -57,7 +59,7 @@ def quantize(
     chosen = scheme[0] if scheme else "int8-static"
     # Other schemes look at weights only and need no speech.
     prepared = prepare(folder, data, chosen in CALIBRATED, read_heads(folder))
-    place = choose_folder(out, RUNS, f"{folder.resolve().name}-{chosen}", resume=False)
+    place = choose_folder(out, RUNS, f"{name_of(folder)}-{chosen}", resume=False)
     with screen.busy("quantize") as say:
         document = write(prepared, chosen, place, say, budget_db, overwrite)
     next_step = f"checkpoint: {place}   next: compress export {place} --target android"

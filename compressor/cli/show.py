@@ -9,6 +9,7 @@ from typing import Any
 
 from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
 from speechpress.runtime.students import shipped_folder, shipped_students
 
 from ..distill.resolve import resolve_match, student_config
@@ -20,6 +21,7 @@ from ..recipe.files import load_recipe, recipe_names
 from ..recipe.schema import Match, Recipe
 from ..targets import TARGETS, target_of
 from ..teachers.catalogue import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher
+from ..teachers.hub_folder import pushed
 from . import show_teacher
 from .unfinished import RECIPE, interrupted
 
@@ -33,7 +35,8 @@ KINDS = ("recipes", "teachers", "students", "targets", "devices")
 def show(thing: str) -> dict[str, Any]:
     """What is known of a shipped recipe, a bundle, a target, a checkpoint folder, a teacher or a recipe file.
 
-    They are looked for in this order. Teachers of which nothing is known beforehand are loaded, none is fetched.
+    They are looked for in this order. Teachers of which nothing is known beforehand are loaded, none is fetched; what
+    `compress push` put on the Hub is.
 
     Raises SpeechpressError when it is none of them.
     """
@@ -54,8 +57,12 @@ def show(thing: str) -> dict[str, Any]:
     # A checkpoint of another toolkit; any other file must be a recipe.
     if folder.is_file() and show_teacher.is_teacher_file(folder):
         return show_teacher.show_loaded(thing)
+    # What we published ourselves is small; a teacher may have gigabytes.
+    if (published := pushed(thing, CHECKPOINT, BUNDLE)) is not None:
+        document = show_bundle(published) if is_bundle(published) else show_checkpoint(published)
+        return {**document, "path" if is_bundle(published) else "name": thing}
     if not folder.exists() and not thing.endswith((".yaml", ".yml")):
-        # Only from the cache: `show` fetches nothing.
+        # Only from the cache: `show` fetches no teacher.
         if show_teacher.cached(thing) is not None:
             return show_teacher.show_loaded(thing)
         if "/" in thing or thing.startswith(show_teacher.TORCHAUDIO):

@@ -25,6 +25,8 @@ from speechpress.runtime.sound.sound_file import Skipped as Skipped
 
 from ..models.config import SAMPLE_RATE
 from .formats.cells import CELL, read_cell
+from .remote.address import is_address
+from .remote.reader import reader
 from .transforms import RefusedTransform, Transform, apply, file_rate, parse_transforms, speed
 
 MIN_DURATION_S = 0.1  # four receptive fields of a HuBERT front end
@@ -220,6 +222,9 @@ def _opened(source: AudioSource, place: str) -> str | bytes:
         raise UnreadableAudio(place, f"its audio is a {source.type}, which is never opened")
     # From the right, because the path of a tar file may hold colons itself.
     tar, offset, size_bytes = str(source.source).rsplit(":", 2)
+    if is_address(tar):
+        # Not as a recording that is skipped: what cannot be reached now is not damaged.
+        return reader().read((tar, int(offset), int(size_bytes)))
     try:
         with open_regular(Path(tar)) as file:
             file.seek(int(offset))

@@ -4,7 +4,6 @@ Shapes: S samples, T frames, D width.
 """
 
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from ..models.config import SAMPLE_RATE
 from ..models.events import OnText
 from ..starter import SPEECH
 from .audio import read_audio
+from .remote.cache import cache_folder as cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +70,6 @@ def background_of(bundle: Bundle, engine: Engine, say: OnText) -> Background:
         _keep(path, frames)
     way = EmbeddingSpace.of(frames) if head else None
     return Background(frames, spec.hop_samples / spec.sample_rate, way, head)
-
-
-def cache_folder() -> Path:
-    """Where speechpress keeps what it can compute again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "speechpress"
 
 
 def _keep(path: Path, frames: np.ndarray) -> None:

@@ -14,6 +14,7 @@ batch can be computed at once. On recordings of 0.5 to 20 s less than 2.5 % of t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -34,6 +35,8 @@ from speechpress.runtime.errors import SpeechpressError
 from ..models.config import SAMPLE_RATE
 from .audio import MIN_DURATION_S, Cut, Skipped, UnreadableAudio, cut_samples, read_samples
 from .corpus import list_skipped
+from .remote.address import is_address
+from .remote.reader import Span, fetched_ahead, span_of
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +141,7 @@ class Batches:
         if fixed_crops:
             self._lengths = rounded_down(self._lengths)
         self._digests = np.array([_digest(piece.id) for piece in self.pieces], dtype=np.uint64)
+        self._elsewhere = any(remote_spans(piece.cut) for piece in self.pieces)
         self.skipped: list[Skipped] = []
         # On the instance: a cache on the method would keep every Batches alive. Two, as reading ahead crosses epochs.
         self._plan = lru_cache(maxsize=2)(self._plan_epoch)
@@ -156,10 +160,18 @@ class Batches:
         return self._iterate(at_batch, rank, world)
 
     def _iterate(self, at_batch: int, rank: int, world: int) -> Generator[Batch, None, None]:
-        jobs = (
+        jobs: Iterable[tuple[_Planned, int, int, partial[_Read]]] = (
             (planned, epoch, index, partial(self._read, planned, epoch, rank, world))
             for index, epoch, planned in self._from(at_batch)
         )
+        with contextlib.ExitStack() as stack:
+            if self._elsewhere:
+                # Closed in any case: what is on its way must not be waited for after an error.
+                ahead = fetched_ahead(jobs, lambda job: self._spans(job[0], rank, world))
+                jobs = stack.enter_context(contextlib.closing(ahead))
+            yield from self._batches(jobs)
+
+    def _batches(self, jobs: Iterable[tuple[_Planned, int, int, partial[_Read]]]) -> Iterator[Batch]:
         failed = 0
         for (planned, epoch, index, _), read in _ahead(jobs, lambda job: job[-1](), self.workers):
             _record(self.skipped, read.skipped)
@@ -209,6 +221,9 @@ class Batches:
             parts.append((piece.cut, piece.id, start))
         return _read_rows(parts, planned.samples)
 
+    def _spans(self, planned: _Planned, rank: int, world: int) -> list[Span]:
+        return [span for row in planned.rows[rank::world] for span in remote_spans(self.pieces[row].cut)]
+
     def _draw(self, epoch: int, what: str, digests: np.ndarray) -> np.ndarray:
         """One number in [0, 1) per digest, the same on every machine and with every version of numpy."""
         # A float holds 53 bits exactly: the quotient is never rounded up to 1.
@@ -220,6 +235,12 @@ class Batches:
         edges = [samples * index // number for index in range(number + 1)]
         for index, (start, end) in enumerate(pairwise(edges)):
             yield _Piece(cut, f"{cut.id}#{index}" if number > 1 else cut.id, start, end - start)
+
+
+def remote_spans(cut: Cut) -> list[Span]:
+    """What of a recording lies elsewhere and has to be fetched before it is read."""
+    sources = [str(source.source) for source in cut.recording.sources if source.type == "shar"]
+    return [span_of(source) for source in sources if is_address(source)]
 
 
 def whole_frames(samples: int) -> int:

@@ -25,6 +25,7 @@ from .formats.cells import CELL
 from .formats.choose import AUDIO, LHOTSE, SHAR, Source, other_cuts, parse_source, reading_of
 from .labels import label, speakers
 from .manifest import TOLERANCE_S, BadValue, parse_json, read_cut_line, text_lines
+from .remote.cuts import remote_cuts
 from .shar import shar_cuts
 from .speech_folder import THREADS, read_files, read_folder
 
@@ -84,7 +85,8 @@ class Corpus:
 def open_corpus(*sources: str | Path, check: bool = False) -> Corpus:
     """Open one or several sources as one corpus, ordered by id.
 
-    A source is a folder of audio (searched recursively, names that start with a dot left out; what is audio is decided
+    A source may lie elsewhere (s3://, gs://, https://): Shar shards or a Lhotse cuts manifest, see `remote`.
+    Here it is a folder of audio (searched recursively, names that start with a dot left out; what is audio is decided
     by content), one audio file, a Lhotse cuts manifest (.jsonl, .jsonl.gz), a folder of Lhotse Shar shards (read at
     random from their tar files), or a corpus in one of the formats of `formats.choose`, which may be named in front
     (`kaldi:PATH`, `commonvoice:PATH#train`). Labels of a folder come from every `labels.tsv`, `metadata.csv` or
@@ -126,6 +128,8 @@ def resampling_note(corpus: Corpus) -> str:
 
 
 def _open_one(named: Source) -> Corpus:
+    if named.address is not None:
+        return _of_manifest(named.name, remote_cuts(named.address, named.reading))
     source, name = named.path, readable_name(named.path)
     try:
         mode = source.stat().st_mode

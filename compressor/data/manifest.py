@@ -24,6 +24,7 @@ from speechpress.runtime.regular import open_regular
 from speechpress.runtime.sound.sound_file import MAX_CHANNELS, MAX_RATE, MIN_RATE, UnreadableAudio, readable_name
 
 from .audio import Cut
+from .remote.address import Beside
 from .transforms import ALLOWED, RefusedTransform, parse_transforms
 
 LINE_BYTES = 8 << 20
@@ -35,6 +36,8 @@ _TEXT_LETTERS = 1 << 16
 TOLERANCE_S = 0.5
 
 T = TypeVar("T")
+# Of a manifest: where it lies here, or elsewhere; none inside of Shar shards.
+Folder = Path | Beside | None
 
 
 class BadValue(ValueError):
@@ -50,13 +53,21 @@ def text_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     said = readable_name(path)
     if not path.is_file():
         raise SpeechpressError(f"{said}: is no regular file")
+    try:
+        with open_regular(path) as file:
+            yield from lines_of(file, said, packed=path.suffix == ".gz")
+    except OSError as error:
+        raise SpeechpressError(f"{said}:1: cannot be read ({error})") from error
+
+
+def lines_of(source: BinaryIO, said: str, packed: bool) -> Iterator[tuple[int, bytes]]:
+    """The same of an open file that `said` names. Raises SpeechpressError."""
     number = 0
     try:
-        with open_regular(path) as packed:
-            file: Any = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed
-            for number, line in enumerate(_bounded(said, file, packed), 1):
-                if not line.isspace():
-                    yield number, line
+        file: Any = gzip.GzipFile(fileobj=source) if packed else source
+        for number, line in enumerate(_bounded(said, file, source), 1):
+            if not line.isspace():
+                yield number, line
     except (OSError, EOFError, zlib.error) as error:
         raise SpeechpressError(f"{said}:{number + 1}: cannot be read ({error})") from error
 
@@ -92,19 +103,20 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def read_cut_line(data: dict[str, Any], where: str, folder: Path | None) -> Cut:
+def read_cut_line(data: dict[str, Any], where: str, folder: Folder) -> Cut:
     """The cut that a line describes; a recording becomes the cut of all of it.
 
     Args:
         data: the line.
         where: its file and number, for people.
-        folder: that of the manifest, beside which files may lie; None in a Shar shard, whose audio is in its tar file.
+        folder: that of the manifest, beside which files may lie, here or elsewhere; None in a Shar shard, whose audio
+            is in its tar file.
 
     Raises:
         BadValue: it describes nothing.
         UnreadableAudio: it describes what is not read: padding and mixtures, commands, addresses, other transforms.
     """
-    refuse_inside(data, where)
+    refuse_inside(data, where, elsewhere=isinstance(folder, Beside))
     if "sources" in data:
         recording = read_recording(data, "", where, folder)
         return recording.to_cut()
@@ -122,26 +134,29 @@ def read_cut_line(data: dict[str, Any], where: str, folder: Path | None) -> Cut:
     return cut
 
 
-def refuse_inside(data: Any, where: str) -> None:
-    """Raises UnreadableAudio if anything inside, however deep, would run, connect, or transform by other code."""
+def refuse_inside(data: Any, where: str, elsewhere: bool = False) -> None:
+    """Raises UnreadableAudio if anything inside, however deep, would run, connect, or transform by other code.
+
+    Of a manifest that lies elsewhere itself, addresses are looked at where they are read, see `Beside`.
+    """
     # A list of what waits, not recursion: how deep it goes is a stranger's choice.
     waiting = [data]
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):
             waiting.extend(item.values())
-            _refuse_sources(item.get("sources"), where)
+            _refuse_sources(item.get("sources"), where, elsewhere)
             _refuse_transforms(item.get("transforms"), where)
         elif isinstance(item, list):
             waiting.extend(item)
 
 
-def _refuse_sources(sources: Any, where: str) -> None:
+def _refuse_sources(sources: Any, where: str, elsewhere: bool) -> None:
     for source in sources if isinstance(sources, list) else ():
         kind = source.get("type") if isinstance(source, dict) else None
         if kind == "command":
             raise UnreadableAudio(where, "would run a shell command to get its audio, which is refused")
-        if kind == "url":
+        if kind == "url" and not elsewhere:
             raise UnreadableAudio(where, "would open an address to get its audio, which is refused: download it first")
 
 
@@ -154,7 +169,7 @@ def _refuse_transforms(transforms: Any, where: str) -> None:
             )
 
 
-def read_recording(data: dict[str, Any], key: str, where: str, folder: Path | None) -> Recording:
+def read_recording(data: dict[str, Any], key: str, where: str, folder: Folder) -> Recording:
     """A recording, whose own length and rate agree with each other. Raises as read_cut_line."""
     try:
         transforms = parse_transforms(data.get("transforms"))
@@ -176,7 +191,7 @@ def read_recording(data: dict[str, Any], key: str, where: str, folder: Path | No
     return Recording(text_at(data, "id", key), sources, rate, samples, samples / rate, transforms=kept)
 
 
-def _source(data: dict[str, Any], key: str, where: str, folder: Path | None) -> AudioSource:
+def _source(data: dict[str, Any], key: str, where: str, folder: Folder) -> AudioSource:
     kind, channels = text_at(data, "type", key), _channels(data, "channels", key)
     if folder is None:
         return AudioSource("shar", channels, "")
@@ -184,6 +199,13 @@ def _source(data: dict[str, Any], key: str, where: str, folder: Path | None) -> 
         raise UnreadableAudio(where, "is part of Shar shards: open their folder, not this file")
     if kind == "memory":
         raise UnreadableAudio(where, "has its audio in memory, which JSON cannot hold: save it to files")
+    if isinstance(folder, Beside) and kind in ("file", "url"):
+        named = path_at(data, "source", key)
+        if (address := folder.address(named)) is None:
+            raise UnreadableAudio(
+                where, f"names {readable_name(named)[:80]}, which is not in its manifest's own bucket or on its host"
+            )
+        return AudioSource("shar", channels, address)
     if kind != "file":
         raise BadValue(f"{key}type: {kind[:60]!r} is no kind of source")
     return AudioSource("file", channels, beside(path_at(data, "source", key), folder))

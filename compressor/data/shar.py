@@ -9,7 +9,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lhotse import AudioSource
 
@@ -29,7 +29,7 @@ from .manifest import (
 )
 
 
-class _Member(NamedTuple):
+class Member(NamedTuple):
     """A recording in a tar file; no description where a cut has no recording."""
 
     name: str
@@ -56,28 +56,37 @@ def shar_cuts(folder: Path) -> Iterator[tuple[str, Cut | Skipped]]:
             raise SpeechpressError(
                 f"{readable_name(manifest)}: its recordings must be in {readable_name(tar)}, which is not there{packed}"
             )
-        yield from _shard(manifest, tar)
+        said = readable_name(manifest)
+        lines = ((f"{said}:{number}", line) for number, line in text_lines(manifest))
+        yield from shard_cuts(lines, said, _members(tar), readable_name(tar))
 
 
-def _shard(manifest: Path, tar: Path) -> Iterator[tuple[str, Cut | Skipped]]:
-    line, said = 0, readable_name(manifest)
-    members = _members(tar)
+def shard_cuts(
+    lines: Iterator[tuple[str, bytes]], said: str, members: Iterator[Member], tar: str
+) -> Iterator[tuple[str, Cut | Skipped]]:
+    """(file:line, cut or why it is left out) of one shard: of the lines of its manifest and what is in its tar."""
+    where = f"{said}:0"
     try:
-        for line, text in text_lines(manifest):
-            where = f"{said}:{line}"
+        for where, text in lines:
             member = next(members, None)
             if member is None:
-                raise SpeechpressError(f"{where}: {readable_name(tar)} has fewer recordings than the manifest has cuts")
+                raise SpeechpressError(f"{where}: {tar} has fewer recordings than the manifest has cuts")
             yield where, _filled(text, member, where, tar)
     except BadValue as error:
-        raise SpeechpressError(f"{said}:{line}: not a line of a Shar manifest ({error})") from error
+        raise SpeechpressError(f"{where}: not a line of a Shar manifest ({error})") from error
     except (OSError, EOFError, tarfile.TarError, UnicodeError) as error:
-        raise SpeechpressError(f"{said}:{line}: the shard cannot be read ({error})") from error
+        raise SpeechpressError(f"{where}: the shard cannot be read ({error})") from error
 
 
-def _members(tar: Path) -> Iterator[_Member]:
+def _members(tar: Path) -> Iterator[Member]:
+    with tar.open("rb") as file:
+        yield from members_of(file, str(tar))
+
+
+def members_of(file: Any, place: str) -> Iterator[Member]:
+    """What is in a tar that lies at `place`, by its headers."""
     # "r:" refuses compression: offsets are into the file as it lies on the disk.
-    with tarfile.open(tar, "r:") as archive:
+    with tarfile.open(fileobj=file, mode="r:") as archive:
         members = iter(archive)
         for audio in members:
             # Lhotse writes two members for each cut, the audio and then the JSON about it.
@@ -85,18 +94,18 @@ def _members(tar: Path) -> Iterator[_Member]:
             content = None
             if described and described.name.endswith(".json") and described.size <= LINE_BYTES:
                 content = archive.extractfile(described)
-            place = f"{tar}:{audio.offset_data}:{audio.size}"
-            yield _Member(audio.name, place, content.read() if content else None)
+            source = f"{place}:{audio.offset_data}:{audio.size}"
+            yield Member(audio.name, source, content.read() if content else None)
 
 
-def _filled(text: bytes, member: _Member, where: str, tar: Path) -> Cut | Skipped:
+def _filled(text: bytes, member: Member, where: str, tar: str) -> Cut | Skipped:
     """The cut of a line with its recording out of the tar file."""
     try:
         cut = read_cut_line(parse_json(text), where, None)
         # From the right: ids may hold dots, and only the last one begins the ending.
         if member.name.rpartition(".")[0] != cut.id:
             raise SpeechpressError(
-                f"{where}: cut {cut.id!r} meets {member.name!r} in {readable_name(tar)}: they do not belong together"
+                f"{where}: cut {cut.id!r} meets {member.name!r} in {tar}: they do not belong together"
             )
         if member.described is None:
             raise UnreadableAudio(where, f"cut {cut.id!r} has no recording")

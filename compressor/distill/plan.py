@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.fetch import local_folder
+from speechpress.runtime.hub.manifest import CHECKPOINT
 
 from ..lessons.units import Centres, UnitHeads
 from ..models.checkpoint import HEADS, ancestry, inherited_pruning, load_encoder, read_tensors
@@ -214,8 +216,10 @@ def align_projections(heads: LayerPairs, student: EncoderConfig, teacher: Teache
 
 def adopt_heads(heads: Heads, init: str) -> tuple[bool, list[str]]:
     """Heads of a finished student go on with it, if they predict the same layers: whether they do, and notes."""
-    folder = Path(init)
-    if init in ("teacher", "random") or not (folder / HEADS).exists():
+    if init in ("teacher", "random"):
+        return False, []
+    folder = local_folder(init, CHECKPOINT)
+    if not (folder / HEADS).exists():
         return False, []
     tensors, metadata = read_tensors(folder / HEADS)
     # Only names of these heads: the file of bare pairs holds a placeholder.

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from speechpress.runtime.bundle import Bundle, is_bundle, layer_words, read_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.ids import name_of
+from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
 
 from ..distill.objectives import load_heads
 from ..models.checkpoint import CARD, CONFIG, Checkpoint, load_checkpoint
 from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.torch_device import check_device
 from ..tasks.task import FLOORS
-from ..teachers.hub_folder import pinned
+from ..teachers.hub_folder import pinned, pushed
 from ..teachers.load import Teacher, load_teacher
 from .features import LOG_MEL, Upstream, last_layer, random_copy
 from .fidelity import fidelity
@@ -32,12 +34,13 @@ OWN_NAMES = ("student", "teacher", *FLOORS)
 
 @dataclass
 class Comparison:
-    """What is compared, what cannot be and why; `opened` is the checkpoint, where the student is one."""
+    """What is compared, what cannot be and why; `opened` or `bundle` is the student, where it is one of the two."""
 
     upstreams: dict[str, Upstream]
     notes: list[str] = field(default_factory=list)
     latency: dict[str, float] | None = None
     teacher: Teacher | None = None
+    bundle: Bundle | None = None
     opened: Checkpoint | None = None
 
     def shown(self, layers: str) -> dict[str, Upstream]:
@@ -60,7 +63,7 @@ def open_comparison(
     comparison = _of_source(source, chunk_ms, device, teacher)
     comparison.upstreams["logmel"] = LOG_MEL
     for other in against:
-        name = Path(other).name
+        name = name_of(other)
         # Folders of the same name are told apart by their whole path.
         if name in comparison.upstreams or name in OWN_NAMES:
             name = other
@@ -76,7 +79,7 @@ def streams(folder: Path) -> bool:
 
 
 def _of_source(source: str | Path, chunk_ms: float | None, device: str, teacher: str | None) -> Comparison:
-    folder = Path(source)
+    folder = pushed(source, CHECKPOINT, BUNDLE) or Path(source)
     if is_bundle(folder):
         comparison, named = _of_bundle(folder, chunk_ms)
     elif folder.is_dir() and not (folder / CONFIG).is_file():
@@ -100,6 +103,7 @@ def _of_bundle(folder: Path, chunk_ms: float | None) -> tuple[Comparison, str | 
         {"student": bundle_upstream(bundle, chunk_ms)},
         [f"a bundle gives {_given(bundle)} only, and keeps no shape to make a random copy of"],
         bundle.spec(chunk_ms).latency() if streams else None,
+        bundle=bundle,
     ), pinned(bundle.document["lineage"].get("teacher") or {})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.ids import name_of, named_on_hub
 
 from ..models.checkpoint import load_checkpoint
 from ..models.encoder import Encoder
@@ -132,7 +133,7 @@ def s3prl_plan(source: str | Path, data_root: str | Path | None = None) -> dict[
             "of, or measure the bundle itself with --suite superb"
         )
     # The commands run in s3prl's folder, where a relative path means another place.
-    folder = Path(source).resolve()
+    folder = Path(source if named_on_hub(source) is None else name_of(source)).resolve()
     encoder = load_checkpoint(source).encoder
     way, reasons = choose_way(encoder, str(source))
     name, file = folder.name, folder.parent / f"{folder.name}{way.suffix}"

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
 from speechpress.runtime.stream import StreamingExtractor
 
 from ..models.checkpoint import CARD, Checkpoint, load_checkpoint, parameters
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
 from ..models.streaming import chunk_frames_of
+from ..teachers.hub_folder import pushed
 from ..teachers.load import Teacher, load_teacher
 from .features import Upstream, of_model
 from .store import weights_key
@@ -125,7 +127,7 @@ def open_upstream(source: str | Path, device: str = "cpu", chunk_ms: float | Non
 
     Raises SpeechpressError when it is none of these.
     """
-    folder = Path(source)
+    folder = pushed(source, CHECKPOINT, BUNDLE) or Path(source)
     if is_bundle(folder):
         return bundle_upstream(read_bundle(folder))
     if (folder / CARD).is_file():

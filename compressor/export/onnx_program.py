@@ -39,6 +39,13 @@ from .lower import Method, hushed
 
 # Gelu is an operator of its own from 20 on; ONNX Runtime has it since 1.17.
 OPSET = 20
+# Keys that sherpa-onnx's models have and its tools print, with what they mean there.
+SHERPA = {
+    "version": "1",
+    "model_author": "speechpress",
+    "comment": "features of a self-supervised speech encoder from a waveform; it recognises nothing by itself",
+    "normalize_samples": "1",  # samples are given from -1 to 1
+}
 
 CARD = """# {name} for ONNX Runtime
 
@@ -170,11 +177,13 @@ def metadata(planned: ExportPlan, method: str) -> dict[str, str]:
         "teacher": str((planned.source.lineage.get("teacher") or {}).get("source") or ""),
         "checkpoint_sha256": planned.source.lineage.get("checkpoint_sha256") or "",
         "speechpress": version("speechpress"),
+        **SHERPA,
     }
     for entry in told["streams"]:
         if entry["method"] == method:
             keys = ("chunk_frames", "chunk_samples", "chunk_ms", "lookahead_frames", "silence_samples", "first_frame")
             found |= {key: entry[key] for key in keys}
+            found |= {"T": entry["chunk_samples"], "decode_chunk_len": entry["chunk_samples"]}
             lists["state_names"] = [each["name"] for each in told["state"]]
             lists["state_initial"] = {each["name"]: each["initial"] for each in told["state"]}
     if method == "offline":

@@ -11,8 +11,8 @@ import numpy as np
 
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.hub.ids import hub_id
-from speechpress.runtime.hub.manifest import MANIFEST
+from speechpress.runtime.hub.ids import name_of
+from speechpress.runtime.hub.manifest import CHECKPOINT
 
 from ..data.audio import read_audio
 from ..models.checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
@@ -22,7 +22,7 @@ from ..models.scores import scores_of
 from ..quantize.scheme import Quantization, load_quantization
 from ..starter import SPEECH
 from ..teachers.backbones import EncoderBackbone
-from ..teachers.hub_folder import fetch, looks_like_hub_id
+from ..teachers.hub_folder import looks_like_hub_id, pushed
 from ..teachers.load import STARTER_NAMES, load_teacher
 
 
@@ -59,22 +59,12 @@ def open_source(source: str | Path) -> Source:
         )
     # A bare word could be a hub id too, but is more likely mistyped, and nothing is downloaded for that.
     if folder.exists() or "/" in str(source) or str(source) in STARTER_NAMES or ":" in str(source):
-        own = None if folder.exists() else _pushed(str(source))
-        return (
-            _of_teacher(str(source)) if own is None else _of_checkpoint(own, Path(str(source).partition("@")[0]).name)
-        )
+        own = pushed(source, CHECKPOINT)
+        return _of_teacher(str(source)) if own is None else _of_checkpoint(own)
     raise SpeechpressError(f"{source}: is no checkpoint and no teacher; `compress distill` makes a checkpoint")
 
 
-def _pushed(source: str) -> Path | None:
-    """The local folder of a checkpoint that `compress push` put on the hub; None for another teacher's name."""
-    if hub_id(source) is None or source in STARTER_NAMES:
-        return None
-    folder = fetch(source)
-    return folder if (folder / MANIFEST).is_file() else None
-
-
-def _of_checkpoint(folder: Path, name: str = "") -> Source:
+def _of_checkpoint(folder: Path) -> Source:
     opened = load_checkpoint(folder)
     card = opened.card
     lineage = {
@@ -89,7 +79,7 @@ def _of_checkpoint(folder: Path, name: str = "") -> Source:
         "parameters": parameters(opened.encoder),
     }
     quantization = load_quantization(folder)
-    return Source(name or folder.resolve().name, opened.encoder, lineage, quantization, folder)
+    return Source(name_of(folder), opened.encoder, lineage, quantization, folder)
 
 
 def _of_teacher(source: str) -> Source:

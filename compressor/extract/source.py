@@ -13,6 +13,8 @@ from torch import Tensor
 
 from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.ids import name_of
+from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
 from speechpress.runtime.stream import Engine, StreamingExtractor
 
 from ..evaluate.store import weights_key
@@ -23,7 +25,7 @@ from ..models.encoder import Encoder
 from ..models.streaming import folded
 from ..models.torch_device import check_device
 from ..teachers.backbones import EncoderBackbone
-from ..teachers.hub_folder import looks_like_hub_id
+from ..teachers.hub_folder import looks_like_hub_id, pushed
 from ..teachers.load import STARTER_NAMES, Teacher, load_teacher
 
 # Waves (B, S), the samples of each row or None where all are full, numbers of layers -> those layers, each (B, T, D).
@@ -66,7 +68,7 @@ def open_listener(source: str, device: str = "cpu", chunk_ms: float | None = Non
 
     Raises SpeechpressError when it is none of these, or cannot be heard with in this way.
     """
-    folder = Path(source)
+    folder = pushed(source, CHECKPOINT, BUNDLE) or Path(source)
     if is_bundle(folder):
         if device not in ("cpu", "auto"):
             raise SpeechpressError(f"--device {device}: a bundle runs where its program was made for; leave it out")
@@ -76,7 +78,7 @@ def open_listener(source: str, device: str = "cpu", chunk_ms: float | None = Non
         raise SpeechpressError(f"--offline: is for bundles; {source} is none, and hears all at once without --chunk-ms")
     if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file() and (folder / CARD).is_file():
         opened = load_checkpoint(folder)
-        return _of_encoder(opened.encoder, folder.resolve().name, device, chunk_of(opened, chunk_ms))
+        return _of_encoder(opened.encoder, name_of(folder), device, chunk_of(opened, chunk_ms))
     teacher = _teacher(source)
     if chunk_ms is not None:
         raise SpeechpressError(f"--chunk-ms: {source} is a teacher, which hears whole recordings; leave it out")

@@ -15,6 +15,8 @@ from torch import Tensor
 from speechpress.runtime.answers.head_spec import HeadSpec
 from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.fetch import local_folder
+from speechpress.runtime.hub.manifest import CHECKPOINT
 from speechpress.runtime.json_file import json_text, read_json
 from speechpress.runtime.schema import Anything, Fields, Items, Kind, Maybe, Real, Table, Text, Unfit, Whole, require
 
@@ -142,7 +144,7 @@ def read_heads(folder: str | Path, names: Iterable[str] | None = None) -> dict[s
         SpeechpressError: a head is not there, damaged, of a student of another width or depth, or its student's weights
             have changed since it was trained.
     """
-    folder = Path(folder)
+    folder = local_folder(folder, CHECKPOINT)
     there = head_names(folder)
     chosen = there if names is None else list(dict.fromkeys(names))
     for name in chosen:

@@ -8,6 +8,7 @@ from typing import Any
 
 from speechpress.runtime.atomic import atomic_folder, write_json
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.ids import cached_id
 
 from ..models.checkpoint import CARD, HEADS, OURS, STATE, WEIGHTS, Checkpoint, save_encoder, sha256
 from ..models.encoder import Encoder
@@ -22,6 +23,11 @@ OF_WEIGHTS = (HEADS, "eval.json", "quantize.json", "loss.png", "metrics.jsonl") 
 def check_place(opened: Checkpoint, name: str, options: HeadOptions) -> None:
     """Raises SpeechpressError for a name that is taken, a folder in use, or other heads that are stale already."""
     out = options.out
+    if out is None and (published := cached_id(opened.path)) is not None:
+        raise SpeechpressError(
+            f"{published}: lies on the Hub, and a head goes into its student's own folder; name a folder for a copy of "
+            "both with --out"
+        )
     if out is not None and out.resolve() != opened.path.resolve():
         if out.exists():
             raise SpeechpressError(f"{out}: exists already; choose another --out")

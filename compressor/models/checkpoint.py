@@ -24,6 +24,7 @@ from speechpress.runtime.atomic import atomic, cannot_write, write_json, write_t
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.hub.fetch import local_folder
+from speechpress.runtime.hub.ids import cached_id
 from speechpress.runtime.hub.manifest import CHECKPOINT
 from speechpress.runtime.json_file import read_json
 from speechpress.runtime.parts import entries, is_part
@@ -225,11 +226,13 @@ def load_encoder(folder: str | Path) -> Encoder:
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:
-    """Open a checkpoint folder; a HubertModel's own folder, which another tool wrote, has an empty card.
+    """Open a checkpoint folder, or one that was pushed to the Hub (USER/NAME).
+
+    A HubertModel's own folder, which another tool wrote, has an empty card.
 
     Raises SpeechpressError when it is none, or was not written to its end.
     """
-    folder = Path(folder)
+    folder = local_folder(folder, CHECKPOINT)
     check_whole(folder)
     card = read_card(folder / CARD) if (folder / CARD).exists() else {}
     return Checkpoint(folder, load_encoder(folder), card)
@@ -298,13 +301,13 @@ def ancestry(start: str) -> list[dict[str, Any]]:
     Returns:
         [{"path", "sha256" (of its weights), "recipe", "steps", "prune"}], the nearest first.
     """
-    folder = Path(start)
+    folder = Path(start) if start in ("teacher", "random") else local_folder(start, CHECKPOINT)
     if start in ("teacher", "random") or not (folder / WEIGHTS).is_file():
         return []
     card = read_card(folder / CARD) if (folder / CARD).is_file() else {}
     recipe = card.get("recipe")
     own = {
-        "path": str(folder),
+        "path": cached_id(folder) or str(folder),
         "sha256": sha256(folder / WEIGHTS),
         "recipe": recipe.get("name") if isinstance(recipe, dict) else None,
         "steps": card.get("steps"),

@@ -13,6 +13,8 @@ import yaml
 
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.fetch import local_folder
+from speechpress.runtime.hub.manifest import CHECKPOINT
 from speechpress.runtime.parts import entries
 
 from ..distill.distill import distill, set_up
@@ -46,6 +48,7 @@ def prune(plan: PrunePlan, options: RunOptions, listen: OnEvent, say: OnText) ->
         SpeechpressError: no checkpoint, a target that cannot be met, speech or a recipe that is missing, a folder in
             use.
     """
+    plan = replace(plan, checkpoint=local_folder(plan.checkpoint, CHECKPOINT))
     opened = open_prunable(plan.checkpoint)
     check_plan(plan, options)
     for note in left_behind(opened.path):

@@ -15,6 +15,9 @@ from torch import nn
 from speechpress.runtime.atomic import atomic_folder, write_json
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.fetch import local_folder
+from speechpress.runtime.hub.ids import cached_id
+from speechpress.runtime.hub.manifest import CHECKPOINT
 
 from ..models.answering import Kept, with_heads
 from ..models.checkpoint import (
@@ -71,6 +74,7 @@ def open_unquantized(folder: Path) -> Checkpoint:
 
     Raises SpeechpressError for a bundle, a quantised checkpoint, or what is no checkpoint.
     """
+    folder = local_folder(folder, CHECKPOINT)
     if is_bundle(folder):
         raise SpeechpressError(
             f"{folder}: is a bundle, whose program cannot be quantised any more. Quantise the checkpoint that it was "
@@ -164,7 +168,7 @@ def _about(prepared: Prepared, quantization: Quantization, found: list[Cost] | N
     source = prepared.opened.path
     document: dict[str, Any] = {
         "made_by": "compress quantize",
-        "parent": {"path": str(source), "sha256": sha256(source / WEIGHTS)},
+        "parent": {"path": cached_id(source) or str(source), "sha256": sha256(source / WEIGHTS)},
         **quantization.about,
     }
     if prepared.speech is not None:

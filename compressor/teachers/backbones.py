@@ -19,7 +19,7 @@ from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.encoder import Encoder, normalize
 from ..models.fitting import check_fit, check_module
 from ..models.preprocessor import extractor_sections
-from .families import Family, family_of
+from .families import CODE, REFUSED, Family, family_of
 from .hub import hushed_transformers
 from .hub_schema import EXTRACTOR, own_values
 from .layer_states import FrameCount, conv_frames, find_layers
@@ -239,8 +239,12 @@ def _model_class(weights: Weights, transformers: Any) -> tuple[Any, Any]:
         config = _foreign_config(weights, transformers)
         model_class = transformers.AutoModel._model_mapping[type(config)]
     except (ValueError, KeyError) as error:
+        if weights.family in REFUSED:
+            raise SpeechpressError(f"{_where(weights)}: {REFUSED[weights.family]}") from error
+        own = f"; {CODE}" if weights.config.get("auto_map") else ""
         raise SpeechpressError(
-            f"{_where(weights)}: transformers {transformers.__version__} has no model for model_type {weights.family!r}"
+            f"{_where(weights)}: transformers {transformers.__version__} has no model for model_type "
+            f"{weights.family!r}{own}"
         ) from error
     return config, (model_class[0] if isinstance(model_class, tuple) else model_class)
 

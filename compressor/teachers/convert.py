@@ -17,6 +17,7 @@ from torch import Tensor
 
 from speechpress.runtime.atomic import atomic, atomic_folder
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.hub.manifest import CHECKPOINT
 from speechpress.runtime.parts import entries
 
 from ..models.checkpoint import save_encoder
@@ -24,6 +25,7 @@ from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.encoder import Encoder
 from ..models.kept_heads import head_names
 from .backbones import EncoderBackbone
+from .hub_folder import pushed
 from .load import load_teacher
 
 DUMMY_DIM = 1  # s3prl wants the tensors of HuBERT's pretraining head; they have no part in the hidden states
@@ -87,7 +89,7 @@ def convert(source: str, out: str | Path, format: str | None = None) -> Converte
 
 def _without_heads(source: str, done: Converted) -> Converted:
     """With a note of the checkpoint's heads: no other tool has a place for them."""
-    names = head_names(Path(source))
+    names = head_names(pushed(source, CHECKPOINT) or Path(source))
     said = f"its heads stay behind, because other tools have no place for them: {', '.join(names)}"
     return replace(done, notes=(*done.notes, said)) if names else done
 

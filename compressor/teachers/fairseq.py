@@ -14,7 +14,7 @@ from torch import Tensor
 from speechpress.runtime.errors import SpeechpressError
 
 from .fairseq_schema import check_model, check_sizes, check_task, check_tensors
-from .families import OF_FAIRSEQ
+from .families import OF_FAIRSEQ, OF_SPIDR, REFUSED
 from .pickles import parse_conv_layers, read_foreign
 from .weights import Weights, unwrapped
 
@@ -73,6 +73,9 @@ def read_checkpoint(path: Path) -> Weights:
             check_task(state["task_cfg"], path, "task_cfg"),
         )
         return _fairseq(model, task, tensors, "s3prl", path)
+    held = state["model"] if "model" in keys and isinstance(state["model"], dict) else state
+    if isinstance(held, dict) and all(any(str(key).startswith(part) for key in held) for part in OF_SPIDR):
+        raise SpeechpressError(f"{path}: {REFUSED['spidr']}")
     if "model" in keys and isinstance(state["model"], dict):
         return _fairseq_or_unilm(state, path)
     if keys and all(isinstance(value, Tensor) for value in state.values()):
@@ -209,6 +212,8 @@ def _refuse_other_architectures(name: str, model: dict[str, Any], tensors: dict[
             f"{path}: a {kind} encoder; only Transformer layers at one frame rate are known. A model that "
             "`transformers` has can be given as its folder or hub id"
         )
+    if name in REFUSED:
+        raise SpeechpressError(f"{path}: {REFUSED[name]}")
     if name not in OF_FAIRSEQ:
         raise SpeechpressError(f"{path}: a fairseq {name!r} model; known are {', '.join(OF_FAIRSEQ)}")
 

@@ -93,6 +93,18 @@ WITH_BATCH_NORM = Family(
     note="a student starts from its front end and layers, but with a position convolution of its own",
 )
 
+_NO_CLASS = "transformers has no class for it, so nothing says whether its layers would be computed rightly here"
+CODE = "its model is code in its own repository (auto_map), which is never run here"
+# Models that people look for and that are refused, by the names that their files give them.
+REFUSED = {
+    "usad": f"USAD: {CODE}; a teacher that it was distilled from, microsoft/wavlm-base-plus, can be given instead",
+    "usad2": f"USAD 2: {CODE}; give a teacher that it was distilled from, such as WavLM, instead",
+    "dinosr": f"DinoSR: {_NO_CLASS}",
+    "spidr": f"SpidR or DinoSR, as the package spidr writes them: {_NO_CLASS}",
+}
+# What the files of that package hold beside an encoder.
+OF_SPIDR = ("student.", "teacher.", "codebooks.", "heads.")
+
 _BY_NAME = {row.name: row for row in TABLE}
 OF_FAIRSEQ = {row.fairseq: row.name for row in TABLE if row.fairseq}
 PREFIXES = tuple(row.prefix for row in TABLE if row.prefix)

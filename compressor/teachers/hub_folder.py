@@ -8,7 +8,8 @@ from typing import Any
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.hub.fetch import TIMEOUT_S, import_hub, listed, note_revision, told, unreachable
 from speechpress.runtime.hub.fetch import fetch as fetch_pushed
-from speechpress.runtime.hub.ids import HubId, hub_id
+from speechpress.runtime.hub.fetch import from_cache as pushed_before
+from speechpress.runtime.hub.ids import HubId, hub_id, named_on_hub
 from speechpress.runtime.hub.manifest import CHECKPOINT, MANIFEST, check_files
 
 from ..models import preprocessor
@@ -58,6 +59,30 @@ def fetch(source: str) -> Path:
     raise _not_found(source, tried)
 
 
+def pushed(source: str | Path, *kinds: str) -> Path | None:
+    """The local folder of what `compress push` put on the hub under a name, as it is there now.
+
+    None for a path and for another tool's model, and where the hub does not answer: whoever opens it then says why.
+
+    Raises:
+        SpeechpressError: it is of none of these kinds, or its files are not those that were pushed.
+    """
+    asked = named_on_hub(source)
+    if asked is None:
+        return None
+    hub = import_hub()
+    if pushed_before(hub, asked) is None:
+        if hub.constants.HF_HUB_OFFLINE or from_cache(str(source)) is not None:
+            return None
+        try:
+            if MANIFEST not in listed(hub, asked)[1]:
+                return None
+        # As in `fetch`, which asks again and has the words for each of them.
+        except Exception:
+            return None
+    return fetch_pushed(asked, *kinds).folder
+
+
 def _download(hub: Any, asked: HubId) -> Path:
     """The files of one commit; raises SpeechpressError for a repository without a model, and what the hub raises."""
     # One request without retries: someone without network gets the answer at once.
@@ -91,7 +116,8 @@ def check_at_hand(source: str) -> None:
         return
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
+    asked = hub_id(source)
+    if constants.HF_HUB_OFFLINE and asked is not None and pushed_before(import_hub(), asked) is None:
         fetch(source)
 
 

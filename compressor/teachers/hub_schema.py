@@ -8,6 +8,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.schema import Fields, Items, Maybe, Table, Text, Whole, check, shown_value
 
 from ..models.encoder_schema import HUBERT, MAX_LAYERS, WHISPER
+from .families import CODE
 
 # Beyond any real config, but short of what would let a hostile one take all memory.
 MAX_NUMBER, MAX_LIST = 2**31, 10_000
@@ -58,6 +59,8 @@ NOT_ITS_OWN = (
 
 def check_config(config: dict[str, Any], shown: str) -> None:
     """Raises SpeechpressError, naming the key, for a value that is not what it must be, or beyond all bounds."""
+    if "model_type" not in config and config.get("auto_map"):
+        raise SpeechpressError(f"{shown}: says no model_type; {CODE}")
     check(config, _COMMON, shown)
     # transformers would leave loading to another library, and tensors would not be plain floats.
     if config.get("quantization_config") is not None:

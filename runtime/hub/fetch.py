@@ -30,16 +30,17 @@ class Fetched:
     commit: str
 
 
-def local_folder(source: str | Path, kind: str) -> Path:
+def local_folder(source: str | Path, *kinds: str) -> Path:
     """The folder itself, or what a name stands for: USER/NAME or USER/NAME@v1 on the Hub, `pocket-s` in the package.
 
     Raises SpeechpressError as `fetch` does.
     """
-    shipped = shipped_folder(source, checkpoint=kind == CHECKPOINT)
-    if shipped is not None:
-        return shipped
+    for kind in kinds:
+        shipped = shipped_folder(source, checkpoint=kind == CHECKPOINT)
+        if shipped is not None:
+            return shipped
     asked = named_on_hub(source)
-    return Path(source) if asked is None else fetch(asked, kind).folder
+    return Path(source) if asked is None else fetch(asked, *kinds).folder
 
 
 def import_hub() -> Any:
@@ -55,8 +56,8 @@ def import_hub() -> Any:
     return huggingface_hub
 
 
-def fetch(asked: HubId, kind: str) -> Fetched:
-    """What was pushed as `kind`, whole and as it was pushed.
+def fetch(asked: HubId, *kinds: str) -> Fetched:
+    """What was pushed as one of `kinds`, whole and as it was pushed.
 
     A commit that is in the cache is not asked for again. Without network the cached copy is taken, which is said.
 
@@ -71,9 +72,9 @@ def fetch(asked: HubId, kind: str) -> Fetched:
                 f"{asked}: there is no such folder, it is not in the Hugging Face cache, and the hub was not asked, "
                 "because HF_HUB_OFFLINE is set"
             )
-        return _checked(cached, kind, asked)
+        return _checked(cached, kinds, asked)
     if cached is not None and asked.pinned:
-        return _checked(cached, kind, asked)
+        return _checked(cached, kinds, asked)
     try:
         commit, names = listed(library, asked)
     except library.errors.HfHubHTTPError as error:
@@ -87,7 +88,7 @@ def fetch(asked: HubId, kind: str) -> Fetched:
         logger.warning(
             "%s: %s; taken from the cache, commit %s", asked, unreachable(library, error), cached.commit[:12]
         )
-        return _checked(cached, kind, asked)
+        return _checked(cached, kinds, asked)
     if cached is not None and cached.commit != commit:
         logger.warning("%s: has moved from commit %s to %s", asked, cached.commit[:12], commit[:12])
     if MANIFEST not in names:
@@ -95,7 +96,7 @@ def fetch(asked: HubId, kind: str) -> Fetched:
             f"{asked}: was not put on the hub by `compress push` (it has no {MANIFEST}), so nothing says what its "
             "files must be. A foreign model is a teacher: compress distill --teacher, compress export"
         )
-    return _checked(Fetched(_download(library, asked, commit), commit), kind, asked)
+    return _checked(Fetched(_download(library, asked, commit), commit), kinds, asked)
 
 
 def listed(library: Any, asked: HubId) -> tuple[str, list[str]]:
@@ -156,10 +157,12 @@ def note_revision(folder: Path, asked: HubId, commit: str) -> None:
         note.write_text(commit, encoding="utf-8")
 
 
-def _checked(found: Fetched, kind: str, asked: HubId) -> Fetched:
+def _checked(found: Fetched, kinds: tuple[str, ...], asked: HubId) -> Fetched:
     document = check_files(found.folder, str(asked))
-    if document["kind"] != kind:
-        raise SpeechpressError(f"{asked}: is a {document['kind']}, and no {kind}; {OPENS[document['kind']]}")
+    if document["kind"] not in kinds:
+        raise SpeechpressError(
+            f"{asked}: is a {document['kind']}, and no {' or '.join(kinds)}; {OPENS[document['kind']]}"
+        )
     return found
 
 

@@ -54,3 +54,20 @@ def named_on_hub(source: str | Path) -> HubId | None:
 def commit_of(folder: Path) -> str | None:
     """The commit that a folder of the hub's cache holds; None for another folder."""
     return folder.name if COMMIT.fullmatch(folder.name) and folder.parent.name == "snapshots" else None
+
+
+def cached_id(folder: Path) -> str | None:
+    """USER/NAME@COMMIT of a folder of the hub's cache; None for another folder."""
+    commit, kind, _, repo = commit_of(folder), *folder.parent.parent.name.partition("--")
+    return f"{repo.replace('--', '/')}@{commit}" if commit and kind == "models" and repo else None
+
+
+def name_of(source: str | Path) -> str:
+    """What a folder or a name on the hub is called, without the rest of its path and its revision."""
+    asked = named_on_hub(source)
+    if asked is None:
+        path = Path(source).resolve()  # "." has no name
+        asked = hub_id(cached_id(path) or "")
+        if asked is None:
+            return path.name
+    return asked.repo.rpartition("/")[2]

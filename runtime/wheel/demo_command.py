@@ -29,7 +29,9 @@ def main(words: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser("speechpress-demo", description="What a bundle hears, live, in plain text.")
-    found.add_argument("bundle", nargs="?", type=Path, help="folder of a bundle; else the one in the package")
+    found.add_argument(
+        "bundle", nargs="?", type=Path, help="its folder, or USER/NAME on the Hub; else the one in the package"
+    )
     source = found.add_mutually_exclusive_group()
     source.add_argument("--wav", type=Path, help="hear a file: plain WAV; with soundfile, of any format")
     source.add_argument("--mic", help="number or name of a microphone, see --list-mics; needs sounddevice")
@@ -48,9 +50,11 @@ def run(given: argparse.Namespace) -> int:
     from .runtime.demo.view_lines import show_json, show_lines
     from .runtime.demo.worker import Stats, listen
     from .runtime.engine import PteEngine
+    from .runtime.hub.fetch import local_folder
+    from .runtime.hub.manifest import BUNDLE
 
     # The model before the source: audio that comes while it loads would be dropped.
-    engine = PteEngine(given.bundle or SHIPPED, given.chunk_ms, given.threads)
+    engine = PteEngine(local_folder(given.bundle or SHIPPED, BUNDLE), given.chunk_ms, given.threads)
     sys.stderr.write(f"{engine.bundle.name}, {engine.spec.chunk_ms:g} ms, {engine.program.library.about}\n")
     stats = Stats(engine.spec.chunk_ms)
     with contextlib.closing(opened(given)) as source:

@@ -25,7 +25,9 @@ def main(words: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser("speechpress-profile", description="Measure a bundle on this device, by chunks.")
-    found.add_argument("bundle", nargs="?", type=Path, help="folder of a bundle; else the one in the package")
+    found.add_argument(
+        "bundle", nargs="?", type=Path, help="its folder, or USER/NAME on the Hub; else the one in the package"
+    )
     found.add_argument("--chunk-ms", type=float, help="one of the bundle's chunk sizes; else its first")
     found.add_argument("--threads", type=int, help="threads; else the known device's, else 1")
     found.add_argument("--cores", help="cores to stay on, such as 4-7 or 0,2, or big")
@@ -44,6 +46,8 @@ def run(given: argparse.Namespace) -> int:
     from .runtime.atomic import write_json
     from .runtime.bundle import read_bundle
     from .runtime.choice import SHIPPED
+    from .runtime.hub.fetch import local_folder
+    from .runtime.hub.manifest import BUNDLE
     from .runtime.json_file import json_text
 
     for name in ("threads", "chunks", "duration"):
@@ -54,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
         *(given.chunk_ms, given.threads, given.cores, given.chunks, given.duration, PACES[given.pace]),
         budget_ms=given.budget_ms,
     )
-    record = profile(read_bundle(given.bundle or SHIPPED), HostDevice(), options, heard)
+    record = profile(read_bundle(local_folder(given.bundle or SHIPPED, BUNDLE)), HostDevice(), options, heard)
     # Also of a run that stopped: what was measured is worth the most.
     write_json(given.out, record)
     shown = {"out": str(given.out), "engine": record["device"].get("engine"), **record["result"]}

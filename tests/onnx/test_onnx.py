@@ -84,6 +84,9 @@ def test_a_model_says_how_it_is_run_and_nothing_of_this_machine(exported, pocket
     assert model.opset_import[0].version == OPSET == int(told["opset"])
     assert (told["chunk_ms"], told["sample_rate"], told["chunk_samples"]) == ("320.0", "16000", "5120")
     assert (told["teacher"], json.loads(told["layers"])) == ("facebook/hubert-base-ls960", [0, 1])
+    # Under the names of sherpa-onnx's models: what a step takes and by how much it goes on, and the scale of samples.
+    assert told["T"] == told["decode_chunk_len"] == told["chunk_samples"] and told["normalize_samples"] == "1"
+    assert told["version"] == "1" and told["model_author"] and "speech encoder" in told["comment"]
     assert told["checkpoint_sha256"] == sha256(pocket / "pocket" / "model.safetensors")
     names = json.loads(told["state_names"])
     assert [each.name for each in model.graph.input] == ["chunk", *names]

@@ -53,7 +53,10 @@ ALLOWED: dict[str, set[str]] = {
         *("distill", "export", "evaluate", "targets", "views"),
     },
 }
-INNER_ROOMS = {"compressor/data/formats"}  # readers of the formats of other toolkits, one a file
+INNER_ROOMS = {
+    "compressor/data/formats",  # readers of the formats of other toolkits, one a file
+    "compressor/data/remote",  # what lies in S3, in Google's storage or behind a web server
+}
 FLOORS = {"cli", "api"}  # they may import every room, and no room imports them
 
 # Where a library may be imported: rooms, or single files.
@@ -67,6 +70,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "lightning_fabric": ("compressor/distill/",),
     "onnx": ("compressor/export/onnx_program.py",),
     "onnxruntime": ("compressor/export/onnx_program.py", "runtime/onnx/"),
+    "fsspec": ("compressor/data/remote/store.py",),
+    "aiohttp": ("compressor/data/remote/store.py",),
     "tensorboard": (),
     "wandb": (),
     "trackio": (),

@@ -1,5 +1,6 @@
 """What a release is made of agrees with itself; the wheel itself is built and run by .ci/wheel, which takes minutes."""
 
+import ast
 import importlib.util
 import io
 import re
@@ -43,9 +44,20 @@ def test_every_package_is_in_the_wheel():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == found - {"speechpress.compressor.api"}
 
 
+def test_every_public_name_is_type_checked_as_a_stranger_would():
+    """`mypy --strict` runs on that file in .ci/run, and on an installed wheel in .ci/wheel."""
+    tree = ast.parse((ROOT / "tests" / "whole" / "strict_consumer.py").read_text(encoding="utf-8"))
+    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    named |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert set(speechpress.__all__) <= named
+    assert all("strict_consumer.py" in (ROOT / ".ci" / name).read_text(encoding="utf-8") for name in ("run", "wheel"))
+    typed = {key for key, files in PROJECT["tool"]["setuptools"]["package-data"].items() if "py.typed" in files}
+    assert typed == {"speechpress", *(f"speechpress.{top}" for top in ("compressor", "runtime", "devices"))}
+
+
 def test_what_needs_no_extra_is_a_dependency_and_trackers_are_extras():
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"tensorboard", "wandb", "trackio", "onnx"} <= set(extras)
+    assert {"tensorboard", "wandb", "trackio", "onnx", "s3", "gcs"} <= set(extras)
     plain = {re.match(r"[\w-]+", each)[0] for each in PROJECT["project"]["dependencies"]}
     assert "huggingface_hub" in plain and not plain & {"tensorboard", "wandb", "trackio", "onnx", "onnxruntime"}
 

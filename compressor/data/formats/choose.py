@@ -17,6 +17,7 @@ from speechpress.runtime.sound.sound_file import readable_name
 
 from ..labels import LABEL_FILES
 from ..manifest import BadValue, parse_json, text_lines
+from ..remote.address import address_of, is_address
 from ..shar import is_shar
 from .common_voice import CLIPS, common_voice_cuts, is_common_voice
 from .entries import Found
@@ -39,20 +40,30 @@ _HEAD_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Source:
-    """What a user named: a path, how it is to be read (None: as it looks), and which part of it."""
+    """What a user named: a path, how it is to be read (None: as it looks), and which part of it.
+
+    `address` is that of what lies elsewhere (s3://...), which `path` then only resembles.
+    """
 
     path: Path
     reading: str | None = None
     part: str | None = None
+    address: str | None = None
 
     @property
     def name(self) -> str:
+        if self.address is not None:
+            return self.address
         return readable_name(self.path) + (f"#{self.part}" if self.part else "")
 
 
 def parse_source(text: str | os.PathLike[str]) -> Source:
     """Of PATH, READING:PATH or READING:PATH#PART."""
+    if is_address(text) and not _there(Path(text)):
+        return _elsewhere(text)
     named = _NAMED.fullmatch(str(text))
+    if named is not None and is_address(named[2]):
+        return _elsewhere(named[2], named[1])
     # A file that has such a name means itself.
     if named is None or _there(Path(text)):
         return Source(Path(text).expanduser())
@@ -60,6 +71,11 @@ def parse_source(text: str | os.PathLike[str]) -> Source:
     if not mark or not place or _there(Path(named[2]).expanduser()):
         return Source(Path(named[2]).expanduser(), named[1])
     return Source(Path(place).expanduser(), named[1], part)
+
+
+def _elsewhere(text: str | os.PathLike[str], reading: str | None = None) -> Source:
+    address = address_of(text)
+    return Source(Path(address), reading, address=address)
 
 
 def reading_of(source: Source) -> str:
