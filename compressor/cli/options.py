@@ -19,6 +19,14 @@ KeepTargets = Annotated[
     Path | None,
     typer.Option(help="Folder for what the teacher says of each clip, so that it is heard once (train.crops=fixed)."),
 ]
+OutOfRun = Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one under ./runs.")]
+Track = Annotated[str, typer.Option(help="Curves as well in: tensorboard, wandb or trackio; offline.")]
+GoOn = Annotated[
+    bool,
+    typer.Option(
+        "--go-on", help="Begin the run in --out, or resume it where it was begun: for torchrun, which starts again."
+    ),
+]
 KeepTargetsGb = Annotated[float, typer.Option(help="Most that --keep-targets may fill, in GB.")]
 
 SHOWN_LETTERS = 200  # of a name that the system refuses, which may be endless
@@ -32,6 +40,14 @@ def resume_words(out: Path) -> str:
     # A folder that was chosen for the user is not in the words yet.
     named = [] if any(word == "--out" or word.startswith("--out=") for word in words) else ["--out", str(out)]
     return shlex.join([*words, *named, "--resume"])
+
+
+def check_go_on(go_on: bool, out: Path | None, resume: bool, overwrite: bool) -> None:
+    """Raises SpeechpressError for --go-on without a folder, or beside what says otherwise."""
+    if go_on and out is None:
+        raise SpeechpressError("--go-on: name the run with --out, so that it is found again when this starts anew")
+    if go_on and (resume or overwrite):
+        raise SpeechpressError("--go-on begins or resumes as it must; leave out --resume and --overwrite")
 
 
 def distill_settings(sets: Sequence[str], teacher: str | None, starter: bool, keep_targets: Path | None) -> list[str]:
