@@ -132,16 +132,10 @@ def copy(
 @app.command()
 def distill(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or the path of a YAML file.")],
-    teacher: Annotated[
-        str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")
-    ] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Folder, manifest, Shar or another toolkit's corpus; may be repeated.")
-    ] = None,
+    teacher: said.Teacher = None,
+    data: said.Data = None,
     out: said.OutOfRun = None,
-    starter: Annotated[
-        bool, typer.Option("--starter", help="Teacher, speech and number of steps that come with the package.")
-    ] = False,
+    starter: said.Starter = False,
     sets: Sets = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the newest one).")] = False,
     go_on: said.GoOn = False,
@@ -151,6 +145,10 @@ def distill(
     keep_targets_gb: said.KeepTargetsGb = 20.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build, touch one batch, write nothing.")] = False,
     track: said.Track = "none",
+    submit: said.Submit = None,
+    nodes: said.Nodes = 1,
+    gpus: said.Gpus = 0,
+    hours: said.Hours = 24.0,
     json: Json = False,
 ) -> None:
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
@@ -171,6 +169,8 @@ def distill(
     check_at_hand(loaded.teacher)
     folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
+    if submit is not None:
+        return screen.result(*said.submitted((submit, nodes, gpus, hours), folder, resume, overwrite, dry_run))
     from ..distill.distill import try_out
     from ..distill.run import RunOptions
     from ..distill.stages import distill_in_stages
@@ -179,8 +179,7 @@ def distill(
 
     options = RunOptions(tuple(data), folder, device, resume, overwrite, 1, keep_targets, keep_targets_gb, go_on)
     if dry_run:
-        document = try_out(loaded, options)
-        return screen.result(document, dry_run_table(document))
+        return screen.result(document := try_out(loaded, options), dry_run_table(document))
     with RunView(screen) as view, tracker(track) as curves:
         outcome = distill_in_stages(loaded, options, to_all(view, curves))
     if not outcome.finished:

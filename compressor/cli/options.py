@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -21,6 +21,17 @@ KeepTargets = Annotated[
 ]
 OutOfRun = Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one under ./runs.")]
 Track = Annotated[str, typer.Option(help="Curves as well in: tensorboard, wandb or trackio; offline.")]
+Teacher = Annotated[str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")]
+Data = Annotated[
+    list[Path] | None, typer.Option(help="Folder, manifest, Shar or another toolkit's corpus; may be repeated.")
+]
+Starter = Annotated[
+    bool, typer.Option("--starter", help="Teacher, speech and number of steps that come with the package.")
+]
+Submit = Annotated[str | None, typer.Option(help="As a job: of slurm:PARTITION, or local. --dry-run shows its script.")]
+Nodes = Annotated[int, typer.Option(min=1, help="--submit: how many machines.")]
+Gpus = Annotated[int, typer.Option(min=0, help="--submit: GPUs of each, a process each; 0: one process on its CPU.")]
+Hours = Annotated[float, typer.Option(min=0.02, help="--submit: for how long; a job that is cut short goes on.")]
 GoOn = Annotated[
     bool,
     typer.Option(
@@ -48,6 +59,26 @@ def check_go_on(go_on: bool, out: Path | None, resume: bool, overwrite: bool) ->
         raise SpeechpressError("--go-on: name the run with --out, so that it is found again when this starts anew")
     if go_on and (resume or overwrite):
         raise SpeechpressError("--go-on begins or resumes as it must; leave out --resume and --overwrite")
+
+
+def submitted(
+    asked: tuple[str, int, int, float], out: Path, resume: bool, overwrite: bool, dry_run: bool
+) -> tuple[dict[str, Any], str]:
+    """Hand this very call to a batch system, and what to say; raises SpeechpressError for a folder in use."""
+    from speechpress.runtime.parts import entries
+
+    from ..cluster.submit import Order, submit
+
+    order = Order(*asked)
+    if overwrite:
+        raise SpeechpressError("--overwrite: a job that starts again would throw away its own run; use another --out")
+    # Now, and not when the job has waited for hours.
+    if not resume and out.exists() and (not out.is_dir() or entries(out)):
+        raise SpeechpressError(f"{out}: is not empty. Use --resume to go on with the run there, or another --out")
+    document = submit(order, sys.argv[1:], out, dry_run=dry_run)
+    if document["job"] is not None:
+        return document, f"job {document['job']} on {document['submit']}   log: {document['log']}"
+    return document, f"{document['script'] or ''}\n# on each node\n{shlex.join(document['command'])}"
 
 
 def distill_settings(sets: Sequence[str], teacher: str | None, starter: bool, keep_targets: Path | None) -> list[str]:
