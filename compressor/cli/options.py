@@ -32,6 +32,9 @@ Submit = Annotated[str | None, typer.Option(help="As a job: of slurm:PARTITION, 
 Nodes = Annotated[int, typer.Option(min=1, help="--submit: how many machines.")]
 Gpus = Annotated[int, typer.Option(min=0, help="--submit: GPUs of each, a process each; 0: one process on its CPU.")]
 Hours = Annotated[float, typer.Option(min=0.02, help="--submit: for how long; a job that is cut short goes on.")]
+Executor = Annotated[
+    str, typer.Option(help="Where jobs are done: processes of this machine, ray, or ray:ADDRESS of a cluster.")
+]
 GoOn = Annotated[
     bool,
     typer.Option(

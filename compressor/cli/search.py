@@ -8,7 +8,7 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .options import Json, resume_words
+from .options import Executor, Json, resume_words
 
 if TYPE_CHECKING:
     from ..recipe.schema import Recipe
@@ -69,11 +69,13 @@ def search(
     python: Python = None,
     runner: Runner = None,
     train_device: TrainDevice = "auto",
+    executor: Executor = "processes",
     json: Json = False,
 ) -> None:
     """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
     from speechpress.devices.open import open_device
 
+    from ..cluster.executor import check_executor
     from ..export.clock import DeviceClock
     from ..search.rows import AXES
     from ..search.space import load_space, narrowed
@@ -83,6 +85,7 @@ def search(
     if against not in AXES:
         raise SpeechpressError(f"--against {against}: must be one of {', '.join(AXES)}")
     open_device(device, python)  # is it an address at all
+    check_executor(executor)
     whole, proxy, speech = _recipes(recipe, teacher, data, starter, steps, list(sets or []))
     choices, notes = narrowed(load_space(space), proxy)
     folder, screen = _folder(out, whole.name, resume), Screen(json)
@@ -102,6 +105,7 @@ def search(
         axis=against,
         train_device=train_device,
         resume=resume,
+        executor=executor,
         notes=tuple(notes),
     )
     document = _walked(order, screen)

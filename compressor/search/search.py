@@ -15,6 +15,7 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..cluster.executor import Executor, call, open_executor
 from ..models.events import OnEvent
 from .folder import LOG, begin, check_folder, check_sources, go_on
 from .report import Report
@@ -23,7 +24,6 @@ from .sampler import require_optuna
 from .space import check_choices
 from .trial import survey
 from .walk import Search, Walk, no_shape
-from .workers import Workers
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,10 @@ def search(order: Search, listen: OnEvent) -> Outcome:
         listen({"event": "note", "text": note})
         return conclude(order, rows, [*order.notes, note])
     try:
-        with Workers(order.jobs, order.out / LOG) as workers:
+        gpus = 1 if order.train_device == "cuda" else 0
+        with open_executor(order.executor, order.jobs, order.out / LOG, gpus) as workers:
             # In a worker: it needs torch, which the owner does without.
-            facts = workers.call(partial(_stage, listen), survey, order.job)
+            facts = call(workers, partial(_stage, listen), survey, order.job)
             check_choices(order.space, order.proxy, facts.encoder, facts.width)
             if order.resume:
                 check_sources(order, facts)
@@ -70,7 +71,7 @@ def search(order: Search, listen: OnEvent) -> Outcome:
             shutil.rmtree(order.out, ignore_errors=True)
 
 
-def walk_on(walk: Walk, workers: Workers) -> Outcome:
+def walk_on(walk: Walk, workers: Executor) -> Outcome:
     """Go through the trials; whatever ends them, what there is is reported in the folder."""
     ended, size = True, walk.order.space.size
     walk.listen({"event": "begin", "trials": walk.order.trials, "ended": len(finished(walk.table)), "size": size})

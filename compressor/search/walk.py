@@ -7,6 +7,7 @@ from typing import Any
 
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
+from ..cluster.executor import Executor, Heard, reason
 from ..export.clock import DeviceClock
 from ..models.events import OnEvent
 from ..recipe.schema import Recipe
@@ -14,12 +15,11 @@ from .rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, f
 from .sampler import Sampler
 from .space import Shape, Space, cheapest, described, recipe_shape
 from .trial import Facts, Job, SearchStopped, outline, run_trial
-from .workers import Heard, Workers
 
 STUDENTS = "students"
 WEIGHTS = ("model.safetensors", "heads.safetensors", "resume.safetensors")
 FAR, ENOUGH = 1.5, 3  # times the budget, by the best of so many measurements: not even measured
-ATTEMPTS, STREAK = 2, 3  # of a trial whose process is killed; of failures after which it is no accident
+STREAK = 3  # failures after which it is no accident
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Search:
     axis: str = "chunk"
     train_device: str = "auto"
     resume: bool = False
+    executor: str = "processes"
     notes: tuple[str, ...] = ()
 
     @property
@@ -60,7 +61,6 @@ class Walk:
     rows: dict[int, Row] = field(init=False)
     queue: list[tuple[int | None, Shape]] = field(default_factory=list)  # with a number: was running before
     probes: list[Shape] = field(default_factory=list)  # the cheapest: if none of them meets the budget, none does
-    attempts: Counter[int] = field(default_factory=Counter)
     streak: int = 0
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class Walk:
     def table(self) -> list[Row]:
         return [self.rows[number] for number in sorted(self.rows)]
 
-    def run(self, workers: Workers) -> None:
+    def run(self, workers: Executor) -> None:
         """Work until there are enough trials, or no more shapes."""
         while True:
             while workers.idle and (drawn := self.draw()) is not None:
@@ -135,12 +135,8 @@ class Walk:
         if heard.kind == "done":
             self._settle(heard.value)
             self._give_up_when_hopeless()
-        # A worker that dies ends all the others (see workers.py), so the first loss may be no fault of this shape.
-        elif heard.kind == "lost" and self.attempts[number] + 1 < ATTEMPTS:
-            self.attempts[number] += 1
-            self.queue.insert(0, (number, self.order.space.shape(self.order.space.numbers(row["shape"]))))
         else:
-            self._settle(row | {"state": FAILED, "reason": _reason(heard)})
+            self._settle(row | {"state": FAILED, "reason": reason(heard)})
             self._give_up_when_all_fail(row["trial"])
 
     def estimate_ms(self, row: Row) -> float | None:
@@ -208,12 +204,6 @@ class Walk:
         if text not in self.notes:
             self.notes.append(text)
             self.listen({"event": "note", "text": text})
-
-
-def _reason(heard: Heard) -> str:
-    if heard.kind == "lost":
-        return "its process was killed twice: is memory short?"
-    return str(heard.value) if heard.kind == "failed" else heard.value.splitlines()[-1]
 
 
 def no_shape(order: Search, rows: list[Row]) -> SpeechpressError:
