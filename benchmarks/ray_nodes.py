@@ -12,6 +12,8 @@ and workers of its own; a tiny model with random weights. The driver stands on t
 
 import argparse
 import logging
+import os
+import signal
 import tempfile
 import threading
 import time
@@ -27,7 +29,7 @@ from speechpress.compressor.cluster.executor import Desk, Job, open_executor, ru
 from speechpress.compressor.extract.extract import extract
 from speechpress.compressor.extract.options import ExtractOptions
 from speechpress.compressor.extract.shards import extract_shards
-from speechpress.compressor.models.checkpoint import save_encoder
+from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.starter import SPEECH
@@ -43,7 +45,7 @@ def counted(desk: Desk, lines: Path, number: int) -> str:
     node = ray.get_runtime_context().get_node_id()
     for word in ("begun", "done"):
         with (lines / f"{number}").open("a") as file:
-            file.write(f"{word} {node}\n")
+            file.write(f"{word} {node} {os.getpid()}\n")
         if word == "begun":
             time.sleep(0.5)
     return node
@@ -64,18 +66,17 @@ class TwoNodes:
     def address(self) -> str:
         return f"ray:{self.cluster.address}"
 
-    @property
-    def second_id(self) -> str:
-        return self.second.node_id
-
     def kill(self, lines: Path | None = None) -> None:
         """At once, as when the power fails: no goodbye; with `lines` in the middle of one of its jobs."""
         end = time.monotonic() + 30
-        while lines is not None and self.second_id not in working(lines) and time.monotonic() < end:
+        while lines is not None and not working(lines, self.second.node_id) and time.monotonic() < end:
             time.sleep(0.01)
         if self.second is not None:
             node, self.second = self.second, None
             started = time.perf_counter()
+            # Workers outlive their raylet for a moment, in which a short job would still be answered for.
+            for pid in [] if lines is None else working(lines, node.node_id):
+                os.kill(pid, signal.SIGKILL)
             self.cluster.remove_node(node, allow_graceful=False)
             self.killed_s = time.perf_counter() - started
 
@@ -86,10 +87,10 @@ class TwoNodes:
         self.cluster.shutdown()
 
 
-def working(lines: Path) -> set[str]:
-    """Nodes that have begun a job and not ended it."""
-    texts = [path.read_text().split() for path in lines.iterdir()]
-    return {words[-1] for words in texts if words and words[-2] == "begun"}
+def working(lines: Path, node: str) -> list[int]:
+    """Processes of a node that have begun a job and not ended it."""
+    last = [path.read_text().split()[-3:] for path in lines.iterdir()]
+    return [int(words[2]) for words in last if words[:2] == ["begun", node]]
 
 
 def count(count: int) -> dict[str, Any]:
@@ -129,6 +130,7 @@ def extracted(shards: int, folder: Path) -> dict[str, Any]:
         conv_channels=(16,) * 7, width=32, head_dim=8, num_heads=(4,) * 4, ffn_widths=(64,) * 4,
         pos_conv_kernel=16, pos_conv_groups=4,
     )))  # fmt: skip
+    write_json(folder / "model" / "card.json", {})
     plain = extract(str(folder / "model"), [SPEECH], ExtractOptions(folder / "plain", workers=1, device="cpu"))
     nodes = TwoNodes()
     ended = []

@@ -5,6 +5,7 @@ Ray keeps small answers with the owner, so a node that dies takes no answer alon
 
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -50,6 +51,9 @@ class OnRay:
         from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        # A thread of Ray prints what becomes of nodes to stdout, whatever it is told, where a document may be awaited.
+        self._stdout = contextlib.redirect_stdout(sys.stderr)
+        self._stdout.__enter__()
         self._own = not ray.is_initialized()
         if self._own:
             try:
@@ -66,9 +70,12 @@ class OnRay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        self._words.shutdown(force=True)
-        if self._own:
-            self.ray.shutdown()
+        try:
+            self._words.shutdown(force=True)
+            if self._own:
+                self.ray.shutdown()
+        finally:
+            self._stdout.__exit__(None, None, None)
 
     @property
     def idle(self) -> int:
