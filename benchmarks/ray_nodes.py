@@ -97,13 +97,16 @@ def count(count: int) -> dict[str, Any]:
     """Of so many jobs: their answers, and what their lines say."""
     nodes = TwoNodes()
     ended: list[str] = []
+    killing: list[str] = []  # by the first answer of the second node
     try:
         with tempfile.TemporaryDirectory() as name, open_executor(nodes.address, 4, Path("unused")) as workers:
             lines = Path(name)
 
             def done(job: str, node: str) -> None:
                 ended.append(job)
-                if len(ended) == KILL_AFTER:
+                second = nodes.second is not None and node == nodes.second.node_id
+                if second and not killing:
+                    killing.append(job)
                     threading.Thread(target=nodes.kill, args=(lines,)).start()
 
             jobs = [Job(f"job {number}", counted, (lines, number)) for number in range(count)]

@@ -46,6 +46,10 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the search in
 Threads = Annotated[int, typer.Option(min=1, help="Threads of a program on the device.")]
 Chunks = Annotated[int, typer.Option(min=5, help="Chunks that are timed of each shape.")]
 Python = Annotated[str | None, typer.Option(help="The interpreter on the device; python3 by default.")]
+Storage = Annotated[
+    str | None, typer.Option(help="Share the study with other searches: journal:FILE, or a database's URL.")
+]
+Study = Annotated[str, typer.Option(help="--storage: the study's name there.")]
 TrainDevice = Annotated[str, typer.Option(help="Where students are trained: auto, cpu, cuda or mps.")]
 
 
@@ -70,6 +74,8 @@ def search(
     runner: Runner = None,
     train_device: TrainDevice = "auto",
     executor: Executor = "processes",
+    storage: Storage = None,
+    study: Study = "speechpress",
     json: Json = False,
 ) -> None:
     """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
@@ -106,6 +112,8 @@ def search(
         train_device=train_device,
         resume=resume,
         executor=executor,
+        storage=storage,
+        study=study,
         notes=tuple(notes),
     )
     document = _walked(order, screen)

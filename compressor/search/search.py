@@ -21,6 +21,7 @@ from .folder import LOG, begin, check_folder, check_sources, go_on
 from .report import Report
 from .rows import RUNNING, Row, finished
 from .sampler import require_optuna
+from .shared import open_storage
 from .space import check_choices
 from .trial import survey
 from .walk import Search, Walk, no_shape
@@ -47,6 +48,8 @@ def search(order: Search, listen: OnEvent) -> Outcome:
     """
     # Before the folder is made.
     require_optuna()
+    if order.storage is not None:
+        open_storage(order.storage)
     new = check_folder(order)
     rows = go_on(order) if order.resume else []
     if len(rows) >= order.trials and all(row["state"] != RUNNING for row in rows):
@@ -80,9 +83,11 @@ def walk_on(walk: Walk, workers: Executor) -> Outcome:
             walk.run(workers)
     except KeyboardInterrupt:
         ended = False
+        walk.sampler.give_back()
     except SpeechpressError:
         with contextlib.suppress(SpeechpressError):  # of a full disk, say, which is what is being said already
             report(walk.order, walk.table)
+            walk.sampler.give_back()
         raise
     workers.stop()
     return conclude(walk.order, walk.table, walk.notes, ended)
