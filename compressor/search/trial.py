@@ -55,7 +55,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Facts:
-    """What must be known before shapes can be drawn up: the teacher's sizes, and which teacher and speech these are."""
+    """What must be known before shapes can be drawn up: the teacher's sizes, and which teacher, speech and chip."""
 
     encoder: EncoderConfig | None
     width: int
@@ -64,12 +64,13 @@ class Facts:
     data: str
     train_h: float
     valid_h: float
+    chipset: str | None = None
 
 
 def survey(desk: Desk, job: Job) -> Facts:
     """Reach the device, open teacher and speech; raises SpeechpressError for whatever cannot be had."""
     desk.tell("reaching the device")
-    job.clock.reach()
+    chipset = job.clock.reach()
     _share_cores(desk)
     from ..data.corpus import open_corpus
     from ..data.heldout import hold_out
@@ -87,7 +88,7 @@ def survey(desk: Desk, job: Job) -> Facts:
     corpus = open_corpus(*job.data)
     train, valid = hold_out(corpus, job.recipe.train.seed, job.recipe.train.crop_s)
     hours = train.hours, valid.hours
-    return Facts(card.encoder, card.width, card.depth, card.to_dict(), corpus.fingerprint, *hours)
+    return Facts(card.encoder, card.width, card.depth, card.to_dict(), corpus.fingerprint, *hours, chipset)
 
 
 def run_trial(desk: Desk, job: Job, facts: Facts, number: int, shape: Shape, estimate_ms: float | None) -> Row:

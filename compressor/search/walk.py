@@ -96,7 +96,9 @@ class Walk:
         words = (order.space, rows, AXES[order.axis], order.proxy.train.seed)
         if order.storage is None:
             return Sampler(*words)
-        identity = {**asked(order), **sources(self.facts), "recipe": order.proxy.to_dict()}
+        # With the chip: the same address is another machine on another host, and its milliseconds are no measure here.
+        about = {"recipe": order.proxy.to_dict(), "chipset": self.facts.chipset}
+        identity = {**asked(order), **sources(self.facts), **about}
         return SharedSampler(*words, place=Place(order.storage, order.study, order.trials, str(order.out)), of=identity)
 
     def _begin_again(self, row: Row) -> None:
