@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from common import write
 
-from speechpress.compressor.cluster.executor import Desk, Job, open_executor, run_jobs
+from speechpress.compressor.cluster.executor import Job, open_executor, run_jobs
+from speechpress.compressor.cluster.jobs import Desk
 from speechpress.compressor.extract.extract import extract
 from speechpress.compressor.extract.options import ExtractOptions
 from speechpress.compressor.extract.shards import extract_shards

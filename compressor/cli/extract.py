@@ -72,24 +72,12 @@ def extract(
     sources = [*(data or ()), *([SPEECH] if starter else [])]
     if not sources:
         raise SpeechpressError("no speech was named: give a folder or manifest, or --starter for what is at hand")
+    names = tuple(name.strip() for name in (heads or "").split(",") if name.strip())
     options = ExtractOptions(
-        out=out,
-        layers=layers,
-        what=what,
-        form=form,
-        dtype=dtype,
-        shard=parse_shard(shard),
-        heads=tuple(name.strip() for name in (heads or "").split(",") if name.strip()),
-        dedup=dedup,
-        chunk_ms=chunk_ms,
-        offline=offline,
-        longest_s=longest_s,
-        batch_s=batch_s,
-        workers=workers,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-    )
+        out=out, layers=layers, what=what, form=form, dtype=dtype, shard=parse_shard(shard), heads=names, dedup=dedup,
+        chunk_ms=chunk_ms, offline=offline, longest_s=longest_s, batch_s=batch_s, workers=workers, device=device,
+        resume=resume, overwrite=overwrite,
+    )  # fmt: skip
     check_at_hand(model)  # before torch is imported: offline, a model that is not there is told at once
     from ..extract.extract import extract as run
     from ..extract.shards import extract_shards

@@ -104,18 +104,9 @@ def search(
 
     order = Search(
         *(whole, proxy, choices, speech, folder),
-        clock=clock,
-        budget_ms=budget_ms,
-        trials=trials,
-        jobs=jobs,
-        axis=against,
-        train_device=train_device,
-        resume=resume,
-        executor=executor,
-        storage=storage,
-        study=study,
-        notes=tuple(notes),
-    )
+        clock=clock, budget_ms=budget_ms, trials=trials, jobs=jobs, axis=against, train_device=train_device,
+        resume=resume, executor=executor, storage=storage, study=study, notes=tuple(notes),
+    )  # fmt: skip
     document = _walked(order, screen)
     screen.result(document, search_table(document), f"table: {document['table']}   plot: {document['plot']}")
     screen.say(f"recipe: {document['best_recipe']}   next: compress distill --recipe {document['best_recipe']}")

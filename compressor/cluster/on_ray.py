@@ -14,7 +14,7 @@ from typing import Any, Self
 from speechpress.runtime.errors import SpeechpressError
 
 from .code import code_hash
-from .executor import ATTEMPTS, Desk, Heard, answer
+from .jobs import ATTEMPTS, Desk, Heard, answer
 
 LOOK_S = 0.1
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .executor import ATTEMPTS, Desk, Heard, answer
+from .jobs import ATTEMPTS, Desk, Heard, answer
 
 LOOK_S, PATIENCE_S = 0.05, 5.0
 

@@ -285,7 +285,7 @@ class Trainable(Protocol):
     def loss(self, head: Head, rows: Sequence[int]) -> Tensor: ...
 
 
-def train(task: Trainable, budget: Budget, lr: float, seed: int) -> Head:
+def train(task: Trainable, budget: Budget, lr: float, seed: int, breathe: Callable[[], None] = lambda: None) -> Head:
     """A head after all steps: AdamW, a tenth of warm-up, then a cosine down to nothing; reproducible by its seed."""
     with seeded(seed):
         head = task.head()
@@ -304,6 +304,7 @@ def train(task: Trainable, budget: Budget, lr: float, seed: int) -> Head:
         # Batches of clips of similar length would be faster, but a head for CTC learns worse from them.
         while len(order) < budget.batch:
             order += torch.randperm(task.train_count, generator=draw).tolist()
+        breathe()
         rows, order = order[: budget.batch], order[budget.batch :]
         optimizer.zero_grad()
         task.loss(head, rows).backward()

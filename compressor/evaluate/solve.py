@@ -87,7 +87,7 @@ def solve(
         return TaskScore(**solve_search(task, store))
     task_head = HEADS[task.kind](task, store, hop_samples)
     with probes.one_thread():
-        return solve_trained(task_head, budget, keep)
+        return solve_trained(task_head, budget, keep=keep)
 
 
 def averaged(scores: list[TaskScore], task: Task) -> TaskScore:
@@ -136,18 +136,22 @@ def class_parts(task: Task, store: Features) -> tuple[Parts, int]:
 def solve_trained(
     task_head: TaskHead,
     budget: Budget,
+    breathe: Callable[[], None] = lambda: None,
     keep: Keep | None = None,
 ) -> TaskScore:
-    """Sweep the learning rate on val with one seed and short trials, train the best with every seed, test each."""
+    """Sweep the learning rate on val with one seed and short trials, train the best with every seed, test each.
+
+    `breathe` is called at every step; `keep` as in `solve`.
+    """
     sign = 1 if is_error(task_head.task.metric) else -1
     statistic = type(task_head).statistic
     swept = []
     for lr in budget.lrs:
         # Every rate with the same seed: val is to choose the rate, not the luck of a start.
-        head = train(task_head, budget.trial, lr, 0)
+        head = train(task_head, budget.trial, lr, 0, breathe)
         swept.append((sign * statistic(evaluated(task_head, head, "val")), lr))
     _, lr = min(swept, key=lambda entry: entry[0])
-    heads = [train(task_head, budget, lr, seed) for seed in range(budget.seeds)]
+    heads = [train(task_head, budget, lr, seed, breathe) for seed in range(budget.seeds)]
     val = [statistic(evaluated(task_head, head, "val")) for head in heads]
     if keep is not None:
         best = heads[int(np.argmin([sign * one for one in val]))]

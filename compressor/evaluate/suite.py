@@ -126,8 +126,7 @@ def evaluate_suite(
         budget: the same for every upstream and task.
         cache: folder in which features and scores are kept; None keeps none.
         sanity: also learn from shuffled labels, and look whether anything is out of order; see `checks`.
-        workers: tasks that are solved at once.
-        executor: where; see `cluster.executor`.
+        workers, executor: how many tasks are solved at once, and where; see `cluster.executor`.
 
     Returns:
         as `quick.evaluate`, for each task with "metric", a number per upstream and "ci95"; "against" has the others.
@@ -141,8 +140,8 @@ def evaluate_suite(
     upstreams = comparison.shown(layers)
     hours = check_tasks(tasks, upstreams.values()) / 3600
     listen(f"{len(tasks)} tasks, {hours:.2f} h of audio, heard by {', '.join(upstreams)}")
-    running: dict[str, Any] = {"workers": workers, "executor": executor, "device": device, "listen": listen}
-    found = score_tasks(upstreams, tasks, budget, cache=cache, sanity=sanity, **running)
+    where: dict[str, Any] = {"cache": cache, "workers": workers, "executor": executor, "device": device}
+    found = score_tasks(upstreams, tasks, budget, sanity=sanity, listen=listen, **where)
     entries = _entries(found)
     document = {
         "checkpoint": str(source),
@@ -158,7 +157,7 @@ def evaluate_suite(
         **_said(comparison, found),
         "seconds": {"features": found.features_s, "all": time.monotonic() - started, "workers": workers},
     }
-    return {**document, "kept_above_floor": kept_intervals(document, draws_of(found))}
+    return document | {"kept_above_floor": kept_intervals(document, draws_of(found))}
 
 
 def _said(comparison: Comparison, found: ScoredTasks) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 from speechpress.runtime.atomic import cannot_write, discard
 from speechpress.runtime.errors import SpeechpressError
 
-from ..cluster.executor import PROCESSES, Desk, Job, check_executor, open_executor, run_jobs
+from ..cluster.executor import PROCESSES, Job, check_executor, open_executor, run_jobs
+from ..cluster.jobs import Desk
 from ..models.events import OnEvent, silent
 from .folder import Folder
 from .options import ExtractOptions, Shard

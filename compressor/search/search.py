@@ -15,7 +15,8 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from ..cluster.executor import Executor, call, open_executor
+from ..cluster.executor import call, open_executor
+from ..cluster.jobs import Executor
 from ..models.events import OnEvent
 from .folder import LOG, begin, check_folder, check_sources, go_on
 from .report import Report

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechpress.runtime.errors import SpeechpressError
 
-from ..cluster.executor import Desk
+from ..cluster.jobs import Desk
 from ..distill.resolve import student_config
 from ..export.clock import DeviceClock
 from ..models.config import EncoderConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
-from ..cluster.executor import Executor, Heard, reason
+from ..cluster.jobs import Executor, Heard, reason
 from ..export.clock import DeviceClock
 from ..models.events import OnEvent
 from ..recipe.schema import Recipe

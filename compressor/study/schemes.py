@@ -24,7 +24,8 @@ from speechpress.runtime.parity import compare
 from speechpress.runtime.spec import StreamSpec
 from speechpress.runtime.stream import State, Step, StreamingExtractor
 
-from ..cluster.executor import PROCESSES, Desk, Job, open_executor, run_jobs
+from ..cluster.executor import PROCESSES, Job, open_executor, run_jobs
+from ..cluster.jobs import Desk
 from ..evaluate.features import of_model
 from ..evaluate.heads import Budget
 from ..evaluate.lineup import comparison_fidelity, open_comparison
@@ -109,7 +110,7 @@ def _looks(prepared: Prepared, options: SchemeReportOptions, notes: list[str], s
     # Always with float32, which the others are held against.
     schemes = list(dict.fromkeys(["none", *options.schemes]))
     if options.jobs == 1 and options.executor == PROCESSES:
-        found = {scheme: look_at(say, prepared, scheme, options.budget_db) for scheme in schemes}
+        found: dict[str, Look | str] = {scheme: look_at(say, prepared, scheme, options.budget_db) for scheme in schemes}
     else:
         place = (prepared.opened.path.absolute(), options.data)
         jobs = [Job(scheme, look_there, (*place, scheme, options.budget_db)) for scheme in schemes]
@@ -118,7 +119,7 @@ def _looks(prepared: Prepared, options: SchemeReportOptions, notes: list[str], s
             with open_executor(options.executor, min(options.jobs, len(jobs)), log) as workers:
                 found = run_jobs(workers, jobs, lambda name, words: say(words))
     notes += [f"{scheme}: {found[scheme]}" for scheme in schemes if isinstance(found[scheme], str)]
-    looks = {scheme: found[scheme] for scheme in schemes if isinstance(found[scheme], Look)}
+    looks = {scheme: look for scheme in schemes if isinstance(look := found[scheme], Look)}
     # float32 can always be had, so it alone means that no scheme can.
     if len(looks) < 2:
         raise SpeechpressError(f"{prepared.opened.path}: no scheme can be had: {'; '.join(notes) or 'none was named'}")

@@ -10,15 +10,8 @@ from pathlib import Path
 import pytest
 from worker_jobs import add, crash, fail, killed, killed_once, once, unpicklable, wait_for
 
-from speechpress.compressor.cluster.executor import (
-    ATTEMPTS,
-    Job,
-    call,
-    check_executor,
-    open_executor,
-    reason,
-    run_jobs,
-)
+from speechpress.compressor.cluster.executor import Job, call, check_executor, open_executor, run_jobs
+from speechpress.compressor.cluster.jobs import ATTEMPTS, reason
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
 

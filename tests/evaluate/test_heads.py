@@ -183,3 +183,16 @@ def test_training_is_reproducible_and_leaves_the_random_state_alone():
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not torch.equal(one.embed.weight, third.embed.weight)
+
+
+def test_training_can_be_ended_from_outside():
+    steps = []
+
+    def breathe():
+        steps.append(1)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Sign(), Budget(steps=50, batch=4), 1e-2, seed=0, breathe=breathe)
+    assert len(steps) == 3

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from speechpress.compressor.cluster.executor import Heard
+from speechpress.compressor.cluster.jobs import Heard
 from speechpress.compressor.export.clock import DeviceClock
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.recipe.files import load_recipe
