@@ -21,6 +21,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -61,7 +62,7 @@ ASSUMED = {
     "network_bytes_per_s": 12.5e9,  # 100 Gbit/s a host
     "disk_bytes_per_s": 1e9,  # shared, for a checkpoint
 }
-MANIFEST_CUTS = 20_000
+MANIFEST_CUTS, CLIPS = 20_000, 40
 
 
 def processes(rounds: int, steps: int, folder: Path) -> dict[str, Any]:
@@ -69,15 +70,27 @@ def processes(rounds: int, steps: int, folder: Path) -> dict[str, Any]:
     torch.manual_seed(0)
     config = EncoderConfig(width=256, num_heads=(4,) * 6, ffn_widths=(1024,) * 6, conv_channels=(128,) * 7)
     save_encoder(folder / "teacher", Encoder(config))
+    (folder / "clips").mkdir()
+    for number, path in enumerate(sorted((SPEECH / "audio").rglob("*.opus"))[: 20 * CLIPS : 20]):
+        shutil.copy(path, folder / "clips" / f"{number}.opus")
     sets = ["student.layers=2", "match.layers=[3,6]", "match.depth=6", f"train.steps={steps}", "train.batch=8"]
-    sets += ["train.crop_s=2", "train.precision=fp32", "train.validate_every=100000", "train.checkpoint_every=100000"]
+    sets += ["train.crop_s=1", "train.precision=fp32", "train.validate_every=100000", "train.checkpoint_every=100000"]
     speeds: dict[int, list[float]] = {1: [], 2: []}
     for number in range(rounds):
         for count in speeds:
             out = folder / f"run-{count}-{number}"
             words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-            words += ["-m", "speechpress.compressor.cli.main", "distill", "--recipe", "distilhubert", "--starter"]
-            words += ["--teacher", str(folder / "teacher"), "--device", "cpu", "--out", str(out)]
+            words += ["-m", "speechpress.compressor.cli.main", "distill", "--recipe", "distilhubert"]
+            words += [
+                "--data",
+                str(folder / "clips"),
+                "--teacher",
+                str(folder / "teacher"),
+                "--device",
+                "cpu",
+                "--out",
+                str(out),
+            ]
             words += [word for one in sets for word in ("--set", one)]
             env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
             subprocess.run(words, check=True, capture_output=True, env=env)
