@@ -11,7 +11,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from ..abx.asked import abx, asks_for_abx, refuse_beside_abx
 from ..views.screen import Screen
-from .options import RUNS, Json
+from .options import RUNS, Executor, Json
 
 QUICK_TASKS = "ks,sid"
 STEPS = {"mini": 300, "superb": 3000}
@@ -55,6 +55,7 @@ Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features and
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep neither.")]
 Device = Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")]
 Report = Annotated[Path | None, typer.Option(help="Also a report of what was kept: FILE.html or FILE.md.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Tasks of the suite solved at once; else one a core, up to 8.")]
 S3prl = Annotated[bool, typer.Option("--s3prl", help="Only print the commands that run the full SUPERB in s3prl.")]
 
 
@@ -75,6 +76,8 @@ def evaluate(
     cache: Cache = None,
     no_cache: NoCache = False,
     device: Device = "cpu",
+    executor: Executor = "processes",
+    jobs: Jobs = None,
     items: Items = None,
     abx_max: AbxMax = None,
     abx_units: AbxUnits = None,
@@ -99,7 +102,8 @@ def evaluate(
         return _print_commands(screen, source, data_root)
     shared: dict[str, Any] = {"teacher": teacher, "chunk_ms": chunk_ms, "device": device}
     beside: dict[str, Any] = {"against": against or (), "layers": layers}
-    training: dict[str, Any] = {"steps": steps, "sanity": sanity, "cache": cache, "no_cache": no_cache}
+    training: dict[str, Any] = {"steps": steps, "sanity": sanity, "cache": cache, "no_cache": no_cache, "jobs": jobs}
+    training["executor"] = None if executor == "processes" else executor
     if asks_for_abx(tasks, items, abx_max, abx_units):
         refuse_beside_abx(suite=suite, data_root=data_root, clips=clips, **training)
         found = abx(screen.say, source, (items, data, abx_max, abx_units), **shared, **beside)
@@ -171,10 +175,13 @@ def _suite(
     seeds: int,
     cache: Path | None,
     no_cache: bool,
+    jobs: int | None,
+    executor: str | None,
     **settings: Any,
 ) -> dict[str, Any]:
     import torch
 
+    from ..cluster.executor import check_executor
     from ..evaluate.heads import Budget
     from ..evaluate.store import cache_folder
     from ..evaluate.suite import evaluate_suite
@@ -184,6 +191,8 @@ def _suite(
     suite, tasks, root, clips = wish
     if no_cache and cache is not None:
         raise SpeechpressError("--cache and --no-cache contradict each other; give one of them")
+    where = executor or "processes"
+    check_executor(where)
     opened, notes = open_suite(suite, tasks.split(","), root, clips)
     place = None if no_cache else cache or cache_folder()
     screen.say("nothing is kept" if place is None else f"features and outcomes are kept in {place}")
@@ -192,7 +201,8 @@ def _suite(
         opened,
         budget=Budget(steps=steps, seeds=seeds),
         cache=place,
-        workers=min(MOST_WORKERS, torch.get_num_threads()),
+        workers=jobs or min(MOST_WORKERS, torch.get_num_threads()),
+        executor=where,
         listen=screen.say,
         **settings,
     )

@@ -7,7 +7,7 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .options import Json, resume_words
+from .options import Executor, Json, resume_words
 
 Model = Annotated[str, typer.Argument(help="Folder of a checkpoint or bundle, or a teacher (by name, folder or file).")]
 Data = Annotated[
@@ -22,6 +22,8 @@ Dedup = Annotated[bool, typer.Option("--dedup", help="Units: each run of one uni
 Format = Annotated[str, typer.Option("--format", help="npy, safetensors, parquet or lhotse.")]
 Dtype = Annotated[str, typer.Option(help="float32 or float16.")]
 ShardOption = Annotated[str, typer.Option(help="K/N: only the K-th of N parts, such as 3/16; may share one --out.")]
+Shards = Annotated[int | None, typer.Option(min=1, help="So many parts, all of them, as jobs of their own.")]
+Jobs = Annotated[int, typer.Option(min=1, help="--shards: how many at a time.")]
 ChunkMs = Annotated[
     float | None, typer.Option(help="Hear in chunks, as a streaming student does; of a bundle: which of its chunks.")
 ]
@@ -48,6 +50,9 @@ def extract(
     form: Format = "npy",
     dtype: Dtype = "float32",
     shard: ShardOption = "1/1",
+    shards: Shards = None,
+    jobs: Jobs = 1,
+    executor: Executor = "processes",
     chunk_ms: ChunkMs = None,
     offline: Offline = False,
     longest_s: LongestS = None,
@@ -67,31 +72,23 @@ def extract(
     sources = [*(data or ()), *([SPEECH] if starter else [])]
     if not sources:
         raise SpeechpressError("no speech was named: give a folder or manifest, or --starter for what is at hand")
+    names = tuple(name.strip() for name in (heads or "").split(",") if name.strip())
     options = ExtractOptions(
-        out=out,
-        layers=layers,
-        what=what,
-        form=form,
-        dtype=dtype,
-        shard=parse_shard(shard),
-        heads=tuple(name.strip() for name in (heads or "").split(",") if name.strip()),
-        dedup=dedup,
-        chunk_ms=chunk_ms,
-        offline=offline,
-        longest_s=longest_s,
-        batch_s=batch_s,
-        workers=workers,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-    )
+        out=out, layers=layers, what=what, form=form, dtype=dtype, shard=parse_shard(shard), heads=names, dedup=dedup,
+        chunk_ms=chunk_ms, offline=offline, longest_s=longest_s, batch_s=batch_s, workers=workers, device=device,
+        resume=resume, overwrite=overwrite,
+    )  # fmt: skip
     check_at_hand(model)  # before torch is imported: offline, a model that is not there is told at once
     from ..extract.extract import extract as run
+    from ..extract.shards import extract_shards
     from ..extract.tables import ExtractView, extract_tables
 
     screen = Screen(json)
     with ExtractView(screen) as view:
-        document = run(model, sources, options, view)
+        if shards is None:
+            document = run(model, sources, options, view)
+        else:
+            document = extract_shards(model, sources, options, shards, view, executor=executor, jobs=jobs)
     if not document["finished"]:
         screen.say(f"interrupted; go on with: compress {resume_words(out)}")
         raise typer.Exit(130)

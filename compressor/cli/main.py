@@ -15,12 +15,13 @@ import typer
 from speechpress.runtime.errors import SpeechpressError
 
 from . import measure as cli_measure
+from . import options as said
 from .data import data as data_command
 from .demo import demo
 from .eval import evaluate
 from .extract import extract
 from .head import head
-from .options import BUNDLES, RUNS, Json, KeepTargets, KeepTargetsGb, distill_settings, fail, refused, resume_words
+from .options import BUNDLES, RUNS, Json, fail, refused, resume_words
 from .prune import prune
 from .quantize import quantize
 from .search import search
@@ -131,24 +132,23 @@ def copy(
 @app.command()
 def distill(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or the path of a YAML file.")],
-    teacher: Annotated[
-        str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")
-    ] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Folder, manifest, Shar or another toolkit's corpus; may be repeated.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one under ./runs.")] = None,
-    starter: Annotated[
-        bool, typer.Option("--starter", help="Teacher, speech and number of steps that come with the package.")
-    ] = False,
+    teacher: said.Teacher = None,
+    data: said.Data = None,
+    out: said.OutOfRun = None,
+    starter: said.Starter = False,
     sets: Sets = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the newest one).")] = False,
+    go_on: said.GoOn = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    keep_targets: KeepTargets = None,
-    keep_targets_gb: KeepTargetsGb = 20.0,
+    keep_targets: said.KeepTargets = None,
+    keep_targets_gb: said.KeepTargetsGb = 20.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build, touch one batch, write nothing.")] = False,
-    track: Annotated[str, typer.Option(help="Curves as well in: tensorboard, wandb or trackio; offline.")] = "none",
+    track: said.Track = "none",
+    submit: said.Submit = None,
+    nodes: said.Nodes = 1,
+    gpus: said.Gpus = 0,
+    hours: said.Hours = 24.0,
     json: Json = False,
 ) -> None:
     """Distil a student: layer-wise, from any teacher, on any folder of speech."""
@@ -159,25 +159,27 @@ def distill(
     from ..teachers.hub_folder import check_at_hand
     from ..views.screen import Screen
 
-    settings = distill_settings(sets or [], teacher, starter, keep_targets)
+    settings = said.distill_settings(sets or [], teacher, starter, keep_targets)
     data = data or ([at_hand.SPEECH] if starter else None)
     if not data:
         raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
+    said.check_go_on(go_on, out, resume, overwrite)
     loaded = load_recipe(recipe, settings)
     # Before torch is imported: offline, a teacher that is not there is told at once.
     check_at_hand(loaded.teacher)
     folder = choose_folder(out, RUNS, loaded.name, resume)
     screen = Screen(json)
+    if submit is not None:
+        return screen.result(*said.submitted((submit, nodes, gpus, hours), folder, resume, overwrite, dry_run))
     from ..distill.distill import try_out
     from ..distill.run import RunOptions
     from ..distill.stages import distill_in_stages
     from ..models.events import to_all
     from ..track.tracker import tracker
 
-    options = RunOptions(tuple(data), folder, device, resume, overwrite, 1, keep_targets, keep_targets_gb)
+    options = RunOptions(tuple(data), folder, device, resume, overwrite, 1, keep_targets, keep_targets_gb, go_on)
     if dry_run:
-        document = try_out(loaded, options)
-        return screen.result(document, dry_run_table(document))
+        return screen.result(document := try_out(loaded, options), dry_run_table(document))
     with RunView(screen) as view, tracker(track) as curves:
         outcome = distill_in_stages(loaded, options, to_all(view, curves))
     if not outcome.finished:

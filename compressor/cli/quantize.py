@@ -7,7 +7,7 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .options import RUNS, Json
+from .options import RUNS, Executor, Json
 
 if TYPE_CHECKING:
     from ..views.screen import Screen
@@ -31,6 +31,8 @@ def quantize(
     teacher: Annotated[str | None, typer.Option(help="--report: the teacher, if not where the card says.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="--report: also write the table here.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the quantised checkpoint in --out.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="--report: schemes that are looked at side by side.")] = 1,
+    executor: Executor = "processes",
     json: Json = False,
 ) -> None:
     """Calibrate on held-out speech and write a quantised checkpoint, or --report what each scheme would cost."""
@@ -49,7 +51,7 @@ def quantize(
     screen = Screen(json)
     folder = checkpoint or newest(RUNS, screen.say)
     if report:
-        return _report(screen, folder, scheme, data, budget_db, tasks, teacher, markdown)
+        return _report(screen, folder, scheme, data, budget_db, tasks, teacher, markdown, (executor, jobs))
     from ..heads.files import read_heads
     from ..quantize.ptq import prepare
     from ..quantize.ptq import quantize as write
@@ -75,17 +77,22 @@ def _report(
     tasks: str,
     teacher: str | None,
     markdown: Path | None,
+    side_by_side: tuple[str, int],
 ) -> None:
     from speechpress.runtime.atomic import write_text
 
+    from ..cluster.executor import check_executor
     from ..quantize.ptq import prepare
     from ..quantize.tables import markdown_table, report_tables
     from ..study.schemes import SchemeReportOptions, report
     from ..targets import SCHEMES
     from ..views.warned import attempt
 
+    check_executor(side_by_side[0])
     probes = tuple(name.strip() for name in tasks.split(",") if name.strip() not in ("", "none"))
-    options = SchemeReportOptions(tuple(schemes or SCHEMES), probes, data, teacher, budget_db)
+    options = SchemeReportOptions(
+        tuple(schemes or SCHEMES), probes, data, teacher, budget_db, executor=side_by_side[0], jobs=side_by_side[1]
+    )
     # For every scheme: the report measures each of them on it.
     prepared = prepare(folder, data, needs_speech=True)
     with screen.busy("report") as say:

@@ -8,7 +8,7 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .options import Json, resume_words
+from .options import Executor, Json, resume_words
 
 if TYPE_CHECKING:
     from ..recipe.schema import Recipe
@@ -46,6 +46,10 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the search in
 Threads = Annotated[int, typer.Option(min=1, help="Threads of a program on the device.")]
 Chunks = Annotated[int, typer.Option(min=5, help="Chunks that are timed of each shape.")]
 Python = Annotated[str | None, typer.Option(help="The interpreter on the device; python3 by default.")]
+Storage = Annotated[
+    str | None, typer.Option(help="Share the study with other searches: journal:FILE, or a database's URL.")
+]
+Study = Annotated[str, typer.Option(help="--storage: the study's name there.")]
 TrainDevice = Annotated[str, typer.Option(help="Where students are trained: auto, cpu, cuda or mps.")]
 
 
@@ -69,11 +73,15 @@ def search(
     python: Python = None,
     runner: Runner = None,
     train_device: TrainDevice = "auto",
+    executor: Executor = "processes",
+    storage: Storage = None,
+    study: Study = "speechpress",
     json: Json = False,
 ) -> None:
     """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
     from speechpress.devices.open import open_device
 
+    from ..cluster.executor import check_executor
     from ..export.clock import DeviceClock
     from ..search.rows import AXES
     from ..search.space import load_space, narrowed
@@ -83,6 +91,7 @@ def search(
     if against not in AXES:
         raise SpeechpressError(f"--against {against}: must be one of {', '.join(AXES)}")
     open_device(device, python)  # is it an address at all
+    check_executor(executor)
     whole, proxy, speech = _recipes(recipe, teacher, data, starter, steps, list(sets or []))
     choices, notes = narrowed(load_space(space), proxy)
     folder, screen = _folder(out, whole.name, resume), Screen(json)
@@ -95,15 +104,9 @@ def search(
 
     order = Search(
         *(whole, proxy, choices, speech, folder),
-        clock=clock,
-        budget_ms=budget_ms,
-        trials=trials,
-        jobs=jobs,
-        axis=against,
-        train_device=train_device,
-        resume=resume,
-        notes=tuple(notes),
-    )
+        clock=clock, budget_ms=budget_ms, trials=trials, jobs=jobs, axis=against, train_device=train_device,
+        resume=resume, executor=executor, storage=storage, study=study, notes=tuple(notes),
+    )  # fmt: skip
     document = _walked(order, screen)
     screen.result(document, search_table(document), f"table: {document['table']}   plot: {document['plot']}")
     screen.say(f"recipe: {document['best_recipe']}   next: compress distill --recipe {document['best_recipe']}")

@@ -15,6 +15,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from ..cluster.code import code_facts
+from ..cluster.ranks import from_first, require_same, world_size
 from ..data.batches import Batch, Batches
 from ..data.corpus import Corpus, open_corpus
 from ..data.heldout import heldout_waves, hold_out, left_out
@@ -78,6 +80,19 @@ class Setup:
             lag_frames=self.job.lag_frames,
         )
         return Loop(trainer, listen)
+
+
+def meet(recipe: Recipe, options: RunOptions) -> RunOptions:
+    """Let the processes of a run meet, before anything is loaded; the folder is the one that the first has chosen.
+
+    Raises SpeechpressError, on each of them, when one runs other code or another recipe; its rank and host are named.
+    """
+    if world_size() == 1:
+        return options
+    make_fabric(recipe, options)
+    facts = {"code": code_facts(), "recipe": recipe.to_dict()}
+    require_same(facts, "Install one version everywhere, and start every process with the same words")
+    return replace(options, out=from_first(options.out))
 
 
 def set_up(recipe: Recipe, options: RunOptions) -> Setup:
@@ -180,6 +195,7 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
     if made.job.centres is not None:
         identity["clusters"] = made.job.centres.hashes()
+    require_same(identity, "Give every host the same teacher and the same speech, best from a disk that they share")
     run = Run(
         out=options.out,
         recipe=recipe,
@@ -269,7 +285,7 @@ def make_fabric(recipe: Recipe, options: RunOptions) -> Fabric:
         logger.warning("fp16 needs a GPU; on this CPU the run is in fp32 (--set train.precision=bf16 for bf16)")
         precision = "32-true"
     # torchrun sets both; without it there is one process.
-    processes, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    processes, local = world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     fabric = Fabric(
         accelerator=accelerator,
         devices=local,

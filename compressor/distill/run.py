@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from speechpress.runtime.atomic import discard, filled, write_json, write_text
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.parts import clear, entries
 
+from ..cluster.ranks import from_first, rank, require_all, require_same
 from ..data.batches import Batches
 from ..data.corpus import Corpus
 from ..lessons.keep import DEFAULT_GB
@@ -41,6 +42,8 @@ from .resume import load_state, save_state
 from .step import Distiller, rescale_heads
 from .validation import validate, validate_units
 
+SHARED = "--out must be on a disk that all hosts share"
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -54,6 +57,7 @@ class RunOptions:
     workers: int = 1
     keep_targets: Path | None = None  # a folder for what the teacher says
     keep_targets_gb: float = DEFAULT_GB
+    go_on: bool = False  # begin, or resume where it was begun: for torchrun and batch systems, which start again
 
 
 @dataclass
@@ -78,16 +82,33 @@ def check_folder(options: RunOptions) -> None:
             raise SpeechpressError(f"{out}: there is no run to resume; leave out --resume to start one")
         return
     # The first process only: when the others look, it may have begun to write.
-    if int(os.environ.get("RANK", 0)) or not out.exists() or (out.is_dir() and not entries(out)):
+    if rank() or not out.exists() or (out.is_dir() and not entries(out)):
         return
     if not options.overwrite:
         raise SpeechpressError(
             f"{out}: is not empty. Use --resume to go on with the run there, --overwrite or another --out"
+            + under_torchrun()
         )
     if not (out / "recipe.yaml").exists() and not (out.is_dir() and is_remains(out)):
         raise SpeechpressError(
             f"{out}: holds something else than a run, so --overwrite leaves it alone; use another --out"
         )
+
+
+def under_torchrun() -> str:
+    """What to say besides where torchrun may be what has started this again."""
+    words = "; for torchrun to go on after a restart, give --go-on"
+    return words if "TORCHELASTIC_RUN_ID" in os.environ else ""
+
+
+def gone_on(options: RunOptions) -> RunOptions:
+    """With `go_on`: the same as a run that is resumed, or begun, as the folder of the first process has it."""
+    if not options.go_on:
+        return options
+    # Asked once, by one process: the others might look when it has begun to write.
+    resume, begun = from_first(((options.out / STATE).exists(), (options.out / "recipe.yaml").exists()))
+    # Killed before its first checkpoint: there is nothing to lose.
+    return replace(options, resume=resume, overwrite=options.overwrite or (begun and not resume))
 
 
 @dataclass
@@ -129,7 +150,10 @@ class Run:
         self.validate(loop, "start")
 
     def restore(self, loop: Loop) -> None:
+        state = self.out / STATE
+        require_all(state.is_file() or rank() == 0, f"{state} is not there", SHARED)
         loop.progress, extra = load_state(self.out, self.module, self.optimizer, self.fabric, self.identity)
+        require_same({"step": loop.progress.step}, SHARED)
         self.valid = extra["valid"]
         rescale_heads(self.module, keep=False)
         if self.fabric.is_global_zero:

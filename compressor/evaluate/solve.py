@@ -5,11 +5,12 @@ Shapes: N clips, K counts.
 
 import hashlib
 import math
-import queue
-import threading
+import socket
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from speechpress.runtime.atomic import write_json
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import json_text
 
+from ..cluster import executor as executing
+from ..cluster.executor import PROCESSES
 from ..data.sounds import identity
 from ..models.checkpoint import read_json, write_tensors
 from ..models.events import OnText
@@ -67,12 +70,11 @@ def solve(
     store: FeatureStore,
     hop_samples: int,
     budget: Budget,
-    breathe: Callable[[], None] = lambda: None,
     keep: Keep | None = None,
 ) -> TaskScore:
     """Solve any task on features that are in the store; `hop_samples` is the upstream's.
 
-    `breathe` is called at every step of training; what it raises ends the work. `keep` is given the numbers of the head
+    `keep` is given the numbers of the head
     that is best on val, and its scale of features; not of folds, which have a head each, nor where nothing is trained.
     """
     if task.folds:
@@ -85,7 +87,7 @@ def solve(
         return TaskScore(**solve_search(task, store))
     task_head = HEADS[task.kind](task, store, hop_samples)
     with probes.one_thread():
-        return solve_trained(task_head, budget, breathe, keep)
+        return solve_trained(task_head, budget, keep=keep)
 
 
 def averaged(scores: list[TaskScore], task: Task) -> TaskScore:
@@ -137,13 +139,16 @@ def solve_trained(
     breathe: Callable[[], None] = lambda: None,
     keep: Keep | None = None,
 ) -> TaskScore:
-    """Sweep the learning rate on val with one seed and short trials, train the best with every seed, test each."""
+    """Sweep the learning rate on val with one seed and short trials, train the best with every seed, test each.
+
+    `breathe` is called at every step; `keep` as in `solve`.
+    """
     sign = 1 if is_error(task_head.task.metric) else -1
     statistic = type(task_head).statistic
     swept = []
     for lr in budget.lrs:
         # Every rate with the same seed: val is to choose the rate, not the luck of a start.
-        head = train(task_head, budget.trial, lr, seed=0, breathe=breathe)
+        head = train(task_head, budget.trial, lr, 0, breathe)
         swept.append((sign * statistic(evaluated(task_head, head, "val")), lr))
     _, lr = min(swept, key=lambda entry: entry[0])
     heads = [train(task_head, budget, lr, seed, breathe) for seed in range(budget.seeds)]
@@ -181,10 +186,6 @@ class Job:
     upstream: str
 
 
-class _Stopped(Exception):
-    """Raised inside of a job that is no longer wanted."""
-
-
 SCHEMA = 6  # to be raised when a head, its training or a metric changes
 
 
@@ -210,10 +211,6 @@ class ScoreStore:
         if self.folder is not None:
             write_json(self.folder / f"{key}.json", asdict(score))
 
-    def keep(self, key: str) -> Keep | None:
-        """What takes the numbers of the head that was scored; they lie beside its score."""
-        return None if self.folder is None or not key else lambda tensors: write_tensors(self.head_path(key), tensors)
-
     def head_path(self, key: str) -> Path:
         """Where the head of a score lies, if it was kept."""
         assert self.folder is not None
@@ -228,105 +225,89 @@ def solve_jobs(
     scores: ScoreStore,
     workers: int,
     listen: OnText,
+    executor: str = PROCESSES,
 ) -> dict[tuple[str, str], TaskScore]:
-    """Scores by (label, upstream); the same numbers whatever `workers` is.
+    """Scores by (label, upstream); the same numbers whatever `workers` and `executor` are.
 
     A score is kept as soon as it is there, so that a run that is interrupted goes on where it was.
+
+    Raises SpeechpressError, with its label, for the first job that fails; the others are ended.
     """
-    run = _Run(upstreams, kept, budget, scores, listen, len(jobs))
-    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    found = Found(listen, len(jobs))
+    waiting: dict[str, tuple[Job, str]] = {}
     for job in jobs:
-        waiting.put(job)
-    # torch on one thread each, since the heads are small; workers are what fills the cores.
-    with probes.one_thread():
-        if workers == 1:
-            run.work(waiting)
-        else:
-            _in_threads(run, waiting, workers)
-    return run.found
-
-
-class _Run:
-    def __init__(
-        self,
-        upstreams: Mapping[str, Upstream],
-        kept: Mapping[str, FeatureStore],
-        budget: Budget,
-        scores: ScoreStore,
-        listen: OnText,
-        count: int,
-    ) -> None:
-        self.upstreams, self.kept, self.budget, self.scores = upstreams, kept, budget, scores
-        self.listen, self.count = listen, count
-        self.found: dict[tuple[str, str], TaskScore] = {}
-        self.error: BaseException | None = None
-        self.stop = threading.Event()
-        self._lock, self._started, self._solved = threading.Lock(), time.monotonic(), 0
-
-    def work(self, waiting: "queue.SimpleQueue[Job]") -> None:
-        """Solve what waits until nothing does, or somebody says stop."""
-        while not self.stop.is_set():
-            try:
-                job = waiting.get_nowait()
-            except queue.Empty:
-                return
-            self._solve(job)
-
-    def _solve(self, job: Job) -> None:
-        upstream = self.upstreams[job.upstream]
+        upstream = upstreams[job.upstream]
         # Without a key nothing says what the score is of, so it is not kept.
-        key = score_key(job.task, upstream.key, self.budget) if upstream.key else ""
-        score = self.scores.get(key) if key else None
-        known = score is not None
-        if score is None:
-            # Of the student alone: nobody hangs heads on what it is only compared with.
-            keep = self.scores.keep(key) if job.upstream == "student" and job.label == job.task.name else None
-            store = self.kept[job.upstream]
-            score = solve(job.task, store, upstream.hop_samples, self.budget, self._breathe, keep)
-            if key:
-                self.scores.put(key, score)
-        with self._lock:
-            self.found[job.label, job.upstream] = score
-            self._solved += not known
-            self.listen(self._line(job, score, known))
+        key = score_key(job.task, upstream.key, budget) if upstream.key else ""
+        score = scores.get(key) if key else None
+        if score is not None:
+            found.take(job, score, known=True)
+        else:
+            waiting[f"{job.label} {job.upstream}"] = job, key
+
+    def work(job: Job, key: str) -> tuple[Any, ...]:
+        # Of the student alone: nobody hangs heads on what it is only compared with.
+        kept_head = key and job.upstream == "student" and job.label == job.task.name and scores.folder is not None
+        head = scores.head_path(key) if kept_head else None
+        return job.task, kept[job.upstream].folder, upstreams[job.upstream].hop_samples, budget, head
+
+    def ended(name: str, score: TaskScore) -> None:
+        job, key = waiting[name]
+        if key:
+            scores.put(key, score)
+        found.take(job, score, known=False)
+
+    tasks = [executing.Job(name, solve_there, work(*what)) for name, what in waiting.items()]
+    if len(tasks) < 2 or (workers == 1 and executor == PROCESSES):
+        for one in tasks:
+            ended(one.name, one.function(None, *one.arguments))
+        return found.scores
+    with tempfile.TemporaryDirectory(prefix="speechpress-") as folder:
+        log = Path(folder) / "workers.log"
+        with executing.open_executor(executor, min(workers, len(tasks)), log) as pool:
+            executing.run_jobs(pool, tasks, done=ended)
+    return found.scores
+
+
+def solve_there(
+    desk: object, task: Task, folder: Path, hop_samples: int, budget: Budget, head: Path | None
+) -> TaskScore:
+    """Solve a task in a worker; its head goes to `head`, and its features come from the store in `folder`.
+
+    Raises SpeechpressError where that folder is not seen from here.
+    """
+    if not folder.is_dir():
+        raise SpeechpressError(
+            f"{folder}: {socket.gethostname()} does not see the features; give a --cache on a disk that all nodes share"
+        )
+    store = FeatureStore(folder.parent, folder.name)
+    keep = None if head is None else partial(write_tensors, head)
+    # torch on one thread, since the heads are small; workers are what fills the cores.
+    with probes.one_thread():
+        return solve(task, store, hop_samples, budget, keep)
+
+
+class Found:
+    """The scores so far, and what is said of each."""
+
+    def __init__(self, listen: OnText, count: int) -> None:
+        self.listen, self.count = listen, count
+        self.scores: dict[tuple[str, str], TaskScore] = {}
+        self._started, self._solved = time.monotonic(), 0
+
+    def take(self, job: Job, score: TaskScore, *, known: bool) -> None:
+        self.scores[job.label, job.upstream] = score
+        self._solved += not known
+        self.listen(self._line(job, score, known))
 
     def _line(self, job: Job, score: TaskScore, known: bool) -> str:
-        done = len(self.found)
+        done = len(self.scores)
         # Scores kept from before took no time, and say nothing about what is left.
         each_s = (time.monotonic() - self._started) / max(1, self._solved)
         left_s = each_s * (self.count - done)
         left = f", about {math.ceil(left_s / 60)} min left" if done < self.count and not known else ""
         said = f"{job.label} {job.upstream}: {job.task.metric} {score.test:.3f}"
         return f"{said}{' (kept from before)' if known else ''}  [{done} of {self.count}{left}]"
-
-    def _breathe(self) -> None:
-        if self.stop.is_set():
-            raise _Stopped
-
-
-def _in_threads(run: _Run, waiting: "queue.SimpleQueue[Job]", workers: int) -> None:
-    threads = [threading.Thread(target=_guarded, args=(run, waiting), daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    finally:  # also when the run is interrupted
-        run.stop.set()
-        for thread in threads:
-            thread.join()
-    if run.error is not None:
-        raise run.error
-
-
-def _guarded(run: _Run, waiting: "queue.SimpleQueue[Job]") -> None:
-    try:
-        run.work(waiting)
-    except _Stopped:
-        return
-    except BaseException as error:  # to be raised where the threads were started
-        run.error = run.error or error
-        run.stop.set()
 
 
 def score_key(task: Task, upstream_key: str, budget: Budget) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..cluster.executor import PROCESSES
 from ..data.audio import Skipped
 from ..data.sounds import Sound, read_sound
 from ..models.events import OnText
@@ -63,6 +64,7 @@ def score_tasks(
     cache: Path | None = None,
     sanity: bool = False,
     workers: int = 1,
+    executor: str = PROCESSES,
     device: str = "cpu",
     listen: OnText = logger.info,
 ) -> ScoredTasks:
@@ -85,7 +87,7 @@ def score_tasks(
         jobs = [Job(task.name, task, name) for task in tasks for name in upstreams]
         if sanity:
             jobs += [Job(SHUFFLED + task.name, shuffled(task), witness) for task in tasks]
-        found = solve_jobs(jobs, upstreams, kept, budget, ScoreStore(cache), workers, listen)
+        found = solve_jobs(jobs, upstreams, kept, budget, ScoreStore(cache), workers, listen, executor)
     return ScoredTasks(
         tasks,
         {task.name: {name: found[task.name, name] for name in upstreams} for task in tasks},
@@ -108,6 +110,7 @@ def evaluate_suite(
     cache: Path | None = None,
     sanity: bool = False,
     workers: int = 1,
+    executor: str = PROCESSES,
     device: str = "cpu",
     listen: OnText = logger.info,
 ) -> dict[str, Any]:
@@ -123,7 +126,7 @@ def evaluate_suite(
         budget: the same for every upstream and task.
         cache: folder in which features and scores are kept; None keeps none.
         sanity: also learn from shuffled labels, and look whether anything is out of order; see `checks`.
-        workers: tasks that are solved at once.
+        workers, executor: how many tasks are solved at once, and where; see `cluster.executor`.
 
     Returns:
         as `quick.evaluate`, for each task with "metric", a number per upstream and "ci95"; "against" has the others.
@@ -137,9 +140,8 @@ def evaluate_suite(
     upstreams = comparison.shown(layers)
     hours = check_tasks(tasks, upstreams.values()) / 3600
     listen(f"{len(tasks)} tasks, {hours:.2f} h of audio, heard by {', '.join(upstreams)}")
-    found = score_tasks(
-        upstreams, tasks, budget, cache=cache, sanity=sanity, workers=workers, device=device, listen=listen
-    )
+    where: dict[str, Any] = {"cache": cache, "workers": workers, "executor": executor, "device": device}
+    found = score_tasks(upstreams, tasks, budget, sanity=sanity, listen=listen, **where)
     entries = _entries(found)
     document = {
         "checkpoint": str(source),
@@ -155,7 +157,7 @@ def evaluate_suite(
         **_said(comparison, found),
         "seconds": {"features": found.features_s, "all": time.monotonic() - started, "workers": workers},
     }
-    return {**document, "kept_above_floor": kept_intervals(document, draws_of(found))}
+    return document | {"kept_above_floor": kept_intervals(document, draws_of(found))}
 
 
 def _said(comparison: Comparison, found: ScoredTasks) -> dict[str, Any]:

@@ -46,9 +46,9 @@ class DeviceClock:
         """It is this machine, so nobody else may work meanwhile."""
         return self.address == "host"
 
-    def reach(self) -> None:
-        """Raises SpeechpressError when the device cannot be reached."""
-        probe(open_device(self.address, self.python))
+    def reach(self) -> str | None:
+        """The device's chip, if it tells; raises SpeechpressError when it cannot be reached."""
+        return probe(open_device(self.address, self.python))["chipset"]
 
     def time(self, bundle: Path, chunk_ms: float | None) -> Timing:
         """Raises SpeechpressError when the program cannot be run there."""

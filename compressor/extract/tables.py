@@ -37,6 +37,14 @@ class ExtractView(BarView):
         if event["damaged"]:
             self.screen.say(f"[yellow]note[/] {event['damaged']} files are gone or damaged, and are made again")
 
+    def _part(self, event: dict[str, Any]) -> None:
+        # Shards say what they have to do as they begin, so the bar's end is not known before the last one.
+        self.total_s += event["audio_s"]
+        self.bar.update(self.task, total=self.total_s)
+
+    def _shard(self, event: dict[str, Any]) -> None:
+        self.screen.say(Text(f"shard {event['shard']} has ended: {event['recordings']} recordings"))
+
     def _done(self, event: dict[str, Any]) -> None:
         self.done_s += event["audio_s"]
         speed = self.done_s / max(1e-9, time.monotonic() - self.started)

@@ -13,7 +13,7 @@ from speechpress.runtime.parts import entries
 from ..recipe.files import differences, parse_recipe
 from .rows import TRIALS, Row, Rows
 from .trial import Facts, SearchStopped, check_room
-from .walk import STUDENTS, Search
+from .walk import STUDENTS, Search, asked, sources
 
 SCHEMA = 1
 FACTS, RECIPE, SPACE, LOG = "search.json", "recipe.yaml", "space.yaml", "workers.log"
@@ -54,17 +54,6 @@ def _unbegun(out: Path) -> bool:
     return all(
         path.name in known or (path.name == STUDENTS and path.is_dir() and not entries(path)) for path in entries(out)
     )
-
-
-def asked(order: Search) -> dict[str, Any]:
-    """What makes two searches the same one, beside their recipe, teacher and speech."""
-    words = {"budget_ms": order.budget_ms, "device": order.clock.address, "axis": order.axis}
-    return {**words, "space": order.space.to_dict()}
-
-
-def sources(facts: Facts) -> dict[str, Any]:
-    """Which teacher and speech these are, wherever they lie."""
-    return {"teacher": facts.teacher["sha256"], "data": facts.data}
 
 
 def begin(order: Search, facts: Facts) -> None:

@@ -2,6 +2,7 @@
 
 TPE (Bergstra et al. 2011; several objectives: Ozaki et al. 2022, doi:10.1613/jair.1.13188) with the budget as a
 constraint. The study is in memory and made anew from the rows when a search goes on: there is one record, not two.
+Several searches can share one, see `shared`.
 """
 
 import itertools
@@ -16,6 +17,7 @@ from .rows import DONE, FAILED, Row, latency
 from .space import Shape, Space
 
 STARTUP, ATTEMPTS = 8, 20  # shapes drawn at random first; draws until one is new
+DIRECTIONS = ("maximize", "minimize")
 LEAST = -1.0  # the fidelity of a shape that was not trained: it must not look good
 
 
@@ -42,6 +44,8 @@ class Sampler:
         seed: of the draws.
     """
 
+    full = False  # of a study that several share: whether it has as many trials as are wanted
+
     def __init__(self, space: Space, rows: Iterable[Row], axis: str, seed: int = 0) -> None:
         self.optuna, self.space, self.axis = require_optuna(), space, axis
         rows = list(rows)
@@ -63,17 +67,29 @@ class Sampler:
             sampler = optuna.samplers.TPESampler(
                 n_startup_trials=STARTUP, seed=seed + len(rows), multivariate=True, constant_liar=True
             )
-            self.study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+            self.study = self._study(sampler)
         self.asked: dict[tuple[int, ...], Any] = {}
         self.seen: set[tuple[int, ...]] = set()
         for row in rows:
             self._remember(row)
 
+    def _study(self, sampler: Any) -> Any:
+        return self.optuna.create_study(directions=DIRECTIONS, sampler=sampler)
+
     def claim(self, shape: Shape) -> Shape | None:
-        # Through its queue, so that Optuna knows the shape as a trial of its own.
         """A shape that is looked at whatever the sampler thinks; None when it was already."""
-        self.study.enqueue_trial(self.space.numbers(shape))
-        return self._ask()
+        return self._ask_for(self.space.numbers(shape))
+
+    def number(self, shape: Shape) -> int | None:
+        """That of a shape that was suggested or claimed; None where the owner counts by itself."""
+        return None
+
+    def others(self, known: Iterable[int]) -> list[Row]:
+        """Rows that others have written since, of a study that several share."""
+        return []
+
+    def give_back(self) -> None:
+        """Let go of what was suggested and is not done."""
 
     def next(self) -> Shape | None:
         """A shape that was not looked at yet; None when there is none left."""
@@ -84,8 +100,7 @@ class Sampler:
             shape = self._ask()
             if shape is not None:
                 return shape
-        self.study.enqueue_trial(self._unseen())
-        return self._ask()
+        return self._ask_for(self._unseen())
 
     def learn(self, row: Row) -> None:
         """What became of a shape that was suggested or claimed."""
@@ -96,6 +111,11 @@ class Sampler:
         # Above 0 is over the constraint, for Optuna too.
         trial.set_constraint("over_budget_ms", row["over_ms"])
         self.study.tell(trial, self._values(row))
+
+    def _ask_for(self, numbers: dict[str, int]) -> Shape | None:
+        # Through its queue, so that Optuna knows the shape as a trial of its own.
+        self.study.enqueue_trial(numbers)
+        return self._ask()
 
     def _ask(self) -> Shape | None:
         with warnings.catch_warnings():

@@ -15,15 +15,17 @@ from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..cluster.executor import call, open_executor
+from ..cluster.jobs import Executor
 from ..models.events import OnEvent
 from .folder import LOG, begin, check_folder, check_sources, go_on
 from .report import Report
 from .rows import RUNNING, Row, finished
 from .sampler import require_optuna
+from .shared import open_storage
 from .space import check_choices
 from .trial import survey
 from .walk import Search, Walk, no_shape
-from .workers import Workers
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def search(order: Search, listen: OnEvent) -> Outcome:
     """
     # Before the folder is made.
     require_optuna()
+    if order.storage is not None:
+        open_storage(order.storage)
     new = check_folder(order)
     rows = go_on(order) if order.resume else []
     if len(rows) >= order.trials and all(row["state"] != RUNNING for row in rows):
@@ -54,9 +58,10 @@ def search(order: Search, listen: OnEvent) -> Outcome:
         listen({"event": "note", "text": note})
         return conclude(order, rows, [*order.notes, note])
     try:
-        with Workers(order.jobs, order.out / LOG) as workers:
+        gpus = 1 if order.train_device == "cuda" else 0
+        with open_executor(order.executor, order.jobs, order.out / LOG, gpus) as workers:
             # In a worker: it needs torch, which the owner does without.
-            facts = workers.call(partial(_stage, listen), survey, order.job)
+            facts = call(workers, partial(_stage, listen), survey, order.job)
             check_choices(order.space, order.proxy, facts.encoder, facts.width)
             if order.resume:
                 check_sources(order, facts)
@@ -70,7 +75,7 @@ def search(order: Search, listen: OnEvent) -> Outcome:
             shutil.rmtree(order.out, ignore_errors=True)
 
 
-def walk_on(walk: Walk, workers: Workers) -> Outcome:
+def walk_on(walk: Walk, workers: Executor) -> Outcome:
     """Go through the trials; whatever ends them, what there is is reported in the folder."""
     ended, size = True, walk.order.space.size
     walk.listen({"event": "begin", "trials": walk.order.trials, "ended": len(finished(walk.table)), "size": size})
@@ -79,9 +84,11 @@ def walk_on(walk: Walk, workers: Workers) -> Outcome:
             walk.run(workers)
     except KeyboardInterrupt:
         ended = False
+        walk.sampler.give_back()
     except SpeechpressError:
         with contextlib.suppress(SpeechpressError):  # of a full disk, say, which is what is being said already
             report(walk.order, walk.table)
+            walk.sampler.give_back()
         raise
     workers.stop()
     return conclude(walk.order, walk.table, walk.notes, ended)

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..cluster.jobs import Desk
 from ..distill.resolve import student_config
 from ..export.clock import DeviceClock
 from ..models.config import EncoderConfig
 from ..models.costs import parameters
 from ..recipe.schema import Recipe
+from .quiet import Quiet
 from .rows import DONE, SKIPPED, Row, blank
 from .space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
-from .workers import Desk
 
 if TYPE_CHECKING:
     from ..distill.run import Outcome
@@ -54,7 +55,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Facts:
-    """What must be known before shapes can be drawn up: the teacher's sizes, and which teacher and speech these are."""
+    """What must be known before shapes can be drawn up: the teacher's sizes, and which teacher, speech and chip."""
 
     encoder: EncoderConfig | None
     width: int
@@ -63,12 +64,13 @@ class Facts:
     data: str
     train_h: float
     valid_h: float
+    chipset: str | None = None
 
 
 def survey(desk: Desk, job: Job) -> Facts:
     """Reach the device, open teacher and speech; raises SpeechpressError for whatever cannot be had."""
     desk.tell("reaching the device")
-    job.clock.reach()
+    chipset = job.clock.reach()
     _share_cores(desk)
     from ..data.corpus import open_corpus
     from ..data.heldout import hold_out
@@ -86,7 +88,7 @@ def survey(desk: Desk, job: Job) -> Facts:
     corpus = open_corpus(*job.data)
     train, valid = hold_out(corpus, job.recipe.train.seed, job.recipe.train.crop_s)
     hours = train.hours, valid.hours
-    return Facts(card.encoder, card.width, card.depth, card.to_dict(), corpus.fingerprint, *hours)
+    return Facts(card.encoder, card.width, card.depth, card.to_dict(), corpus.fingerprint, *hours, chipset)
 
 
 def run_trial(desk: Desk, job: Job, facts: Facts, number: int, shape: Shape, estimate_ms: float | None) -> Row:
@@ -96,6 +98,14 @@ def run_trial(desk: Desk, job: Job, facts: Facts, number: int, shape: Shape, est
         SearchStopped: there is no room, or the device is gone.
         SpeechpressError: this shape cannot be built, lowered, timed or trained.
     """
+    quiet = Quiet()
+    with quiet.working():
+        return _run_trial(desk, quiet, job, facts, number, shape, estimate_ms)
+
+
+def _run_trial(
+    desk: Desk, quiet: Quiet, job: Job, facts: Facts, number: int, shape: Shape, estimate_ms: float | None
+) -> Row:
     started, folder = time.perf_counter(), job.folder / f"{number:04d}"
     shutil.rmtree(folder, ignore_errors=True)  # what a killed search left
     # In each worker: the survey ran in one of them.
@@ -105,13 +115,13 @@ def run_trial(desk: Desk, job: Job, facts: Facts, number: int, shape: Shape, est
         # Weights of the checkpoint, and in its state weights and two moments of AdamW: 4 bytes each.
         check_room(job.folder, ROOM_BYTES + 16 * row["parameters"])
         folder.mkdir(parents=True)
-        row |= _measured(desk, job, facts, shape, row["chunk_ms"], folder)
+        row |= _measured(desk, quiet, job, facts, shape, row["chunk_ms"], folder)
         row["over_ms"] = row["p50_ms"] - job.budget_ms
         if row["over_ms"] > 0:
             row |= {"state": SKIPPED, "reason": f"over budget by measurement: {row['p50_ms']:.2f} ms per chunk"}
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            row |= {"state": DONE, **_trained(desk, job, number, shape, row["chunk_ms"], folder)}
+            row |= {"state": DONE, **_trained(desk, quiet, job, shape, row["chunk_ms"], folder)}
     except (SpeechpressError, OSError) as error:
         raise _graver(error, job) from error
     return row | {"seconds": time.perf_counter() - started}
@@ -128,7 +138,7 @@ def outline(recipe: Recipe, facts: Facts, number: int, shape: Shape) -> Row:
 
 
 def _measured(
-    desk: Desk, job: Job, facts: Facts, shape: Shape, chunk_ms: float, folder: Path
+    desk: Desk, quiet: Quiet, job: Job, facts: Facts, shape: Shape, chunk_ms: float, folder: Path
 ) -> dict[str, float | None]:
     """Latency of the shape's program, with random weights, of which the arithmetic is the same."""
     from ..export.source import Source
@@ -140,8 +150,8 @@ def _measured(
     program = _exported(source, shape, chunk_ms, 0.0, folder / "random")
     desk.tell("timing")
     # On another device what works here disturbs nobody, but two programs there would disturb each other.
-    quiet = desk.quiet.silence if job.clock.here else desk.quiet.one_at_a_time
-    with quiet():
+    alone = quiet.silence if job.clock.here else quiet.one_at_a_time
+    with alone():
         timing = job.clock.time(folder / "random", None if encoder.config.blockers else chunk_ms)
     shutil.rmtree(folder / "random")
     return {
@@ -178,7 +188,7 @@ def _exported(source: "Source", shape: Shape, chunk_ms: float, longest_s: float,
     return export(order, out, overwrite=False, allow_fallback=True, say=lambda words: None)
 
 
-def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
+def _trained(desk: Desk, quiet: Quiet, job: Job, shape: Shape, chunk_ms: float, folder: Path) -> dict[str, Any]:
     """Distil the shape for a short while, and the fidelity of what comes out."""
     from ..distill.distill import distill
     from ..distill.run import RunOptions
@@ -191,7 +201,7 @@ def _trained(desk: Desk, job: Job, number: int, shape: Shape, chunk_ms: float, f
             desk.tell(f"step {event['step']}/{recipe.train.steps}")
             # A long training lets others have the silence that they time in.
             if job.clock.here:
-                desk.quiet.step_aside()
+                quiet.step_aside()
 
     desk.tell("training")
     outcome = distill(recipe, options, listen)
@@ -274,7 +284,7 @@ def _share_cores(desk: Desk) -> None:
     """Each worker gets its share of the cores."""
     import torch
 
-    torch.set_num_threads(max(1, _cores() // desk.quiet.workers))
+    torch.set_num_threads(max(1, _cores() // desk.beside))
 
 
 def _cores() -> int:

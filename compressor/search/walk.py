@@ -7,19 +7,20 @@ from typing import Any
 
 from speechpress.runtime.errors import CheckFailed, SpeechpressError
 
+from ..cluster.jobs import Executor, Heard, reason
 from ..export.clock import DeviceClock
 from ..models.events import OnEvent
 from ..recipe.schema import Recipe
 from .rows import AXES, FAILED, RUNNING, SKIPPED, TRIALS, Row, Rows, finished, front, nearest
 from .sampler import Sampler
+from .shared import Place, SharedSampler
 from .space import Shape, Space, cheapest, described, recipe_shape
 from .trial import Facts, Job, SearchStopped, outline, run_trial
-from .workers import Heard, Workers
 
 STUDENTS = "students"
 WEIGHTS = ("model.safetensors", "heads.safetensors", "resume.safetensors")
 FAR, ENOUGH = 1.5, 3  # times the budget, by the best of so many measurements: not even measured
-ATTEMPTS, STREAK = 2, 3  # of a trial whose process is killed; of failures after which it is no accident
+STREAK = 3  # failures after which it is no accident
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Search:
     """What was asked for.
 
     `recipe` is whose student is changed, `proxy` the same with the steps of a trial; `axis` is "chunk" or "second":
-    which latency is weighed against fidelity. The budget is always for a chunk.
+    which latency is weighed against fidelity. The budget is always for a chunk. `executor` is where trials are done,
+    see `cluster.executor`; `storage` and `study` are where several searches share theirs, see `shared`.
     """
 
     recipe: Recipe
@@ -42,11 +44,25 @@ class Search:
     axis: str = "chunk"
     train_device: str = "auto"
     resume: bool = False
+    executor: str = "processes"
+    storage: str | None = None
+    study: str = "speechpress"
     notes: tuple[str, ...] = ()
 
     @property
     def job(self) -> Job:
         return Job(self.proxy, self.data, self.train_device, self.out / STUDENTS, self.clock, self.budget_ms)
+
+
+def asked(order: Search) -> dict[str, Any]:
+    """What makes two searches the same one, beside their recipe, teacher and speech."""
+    words = {"budget_ms": order.budget_ms, "device": order.clock.address, "axis": order.axis}
+    return {**words, "space": order.space.to_dict()}
+
+
+def sources(facts: Facts) -> dict[str, Any]:
+    """Which teacher and speech these are, wherever they lie."""
+    return {"teacher": facts.teacher["sha256"], "data": facts.data}
 
 
 @dataclass
@@ -60,29 +76,45 @@ class Walk:
     rows: dict[int, Row] = field(init=False)
     queue: list[tuple[int | None, Shape]] = field(default_factory=list)  # with a number: was running before
     probes: list[Shape] = field(default_factory=list)  # the cheapest: if none of them meets the budget, none does
-    attempts: Counter[int] = field(default_factory=Counter)
     streak: int = 0
 
     def __post_init__(self) -> None:
         order = self.order
         self.rows = {row["trial"]: row for row in self.found}
-        self.sampler = Sampler(order.space, finished(self.found), AXES[order.axis], order.proxy.train.seed)
+        self.sampler = self._sampler()
         self.notes = list(order.notes)
-        # What was running when a search was killed begins anew under its number.
         for row in self.found:
             if row["state"] == RUNNING:
-                self._claim(order.space.shape(order.space.numbers(row["shape"])), row["trial"])
+                self._begin_again(row)
         small = cheapest(order.space, order.proxy, self.facts.encoder, self.facts.width)
         self.probes = [{**small, "quantize": scheme} for scheme in order.space.quantize] or [small]
         own = recipe_shape(order.space, order.proxy)
-        for shape in [*self.probes, *([own] if own else [])]:
-            self._claim(shape)
+        self.queue += [(None, shape) for shape in [*self.probes, *([own] if own else [])]]
+
+    def _sampler(self) -> Sampler:
+        order, rows = self.order, finished(self.found)
+        words = (order.space, rows, AXES[order.axis], order.proxy.train.seed)
+        if order.storage is None:
+            return Sampler(*words)
+        # With the chip: the same address is another machine on another host, and its milliseconds are no measure here.
+        about = {"recipe": order.proxy.to_dict(), "chipset": self.facts.chipset}
+        identity = {**asked(order), **sources(self.facts), **about}
+        return SharedSampler(*words, place=Place(order.storage, order.study, order.trials, str(order.out)), of=identity)
+
+    def _begin_again(self, row: Row) -> None:
+        """What was running when a search was killed begins anew: under its number, if that is for the owner to say."""
+        shape = self.order.space.shape(self.order.space.numbers(row["shape"]))
+        if self.order.storage is not None:
+            del self.rows[row["trial"]]
+            self.queue.append((None, shape))
+        elif self.sampler.claim(shape) is not None:
+            self.queue.append((row["trial"], shape))
 
     @property
     def table(self) -> list[Row]:
         return [self.rows[number] for number in sorted(self.rows)]
 
-    def run(self, workers: Workers) -> None:
+    def run(self, workers: Executor) -> None:
         """Work until there are enough trials, or no more shapes."""
         while True:
             while workers.idle and (drawn := self.draw()) is not None:
@@ -90,17 +122,22 @@ class Walk:
                 row = self.rows[number]
                 workers.start(number, run_trial, self.order.job, self.facts, number, shape, row["estimate_ms"])
             if not workers.calls:
+                self.take_in()
                 return
             for heard in workers.wait():
                 self.hear(heard)
 
     def draw(self) -> tuple[int, Shape] | None:
         """The next trial for a worker, put down as running, or None; shapes that need no worker are settled."""
+        self.take_in()
         while self._begun() or self._wanted():
             number, shape = self._pop()
             if shape is None:
-                self._note(f"all {self.order.space.size} shapes of the space were looked at")
+                if not self.sampler.full:
+                    self._note(f"all {self.order.space.size} shapes of the space were looked at")
                 return None
+            if number is None:
+                number = self.sampler.number(shape)
             if number is None:
                 number = max(self.rows, default=-1) + 1
             row = outline(self.order.proxy, self.facts, number, shape)
@@ -114,7 +151,14 @@ class Walk:
         return None
 
     def _pop(self) -> tuple[int | None, Shape | None]:
-        return self.queue.pop(0) if self.queue else (None, self.sampler.next())
+        while self.queue:
+            number, shape = self.queue.pop(0)
+            if number is not None:
+                return number, shape
+            # Not before it is wanted: of a study that several share, it would stand there as one's own.
+            if (claimed := self.sampler.claim(shape)) is not None:
+                return None, claimed
+        return None, self.sampler.next()
 
     def _begun(self) -> bool:
         """Whether the queue starts with a trial that has its number already: those come first, wanted or not."""
@@ -135,12 +179,8 @@ class Walk:
         if heard.kind == "done":
             self._settle(heard.value)
             self._give_up_when_hopeless()
-        # A worker that dies ends all the others (see workers.py), so the first loss may be no fault of this shape.
-        elif heard.kind == "lost" and self.attempts[number] + 1 < ATTEMPTS:
-            self.attempts[number] += 1
-            self.queue.insert(0, (number, self.order.space.shape(self.order.space.numbers(row["shape"]))))
         else:
-            self._settle(row | {"state": FAILED, "reason": _reason(heard)})
+            self._settle(row | {"state": FAILED, "reason": reason(heard)})
             self._give_up_when_all_fail(row["trial"])
 
     def estimate_ms(self, row: Row) -> float | None:
@@ -163,9 +203,12 @@ class Walk:
         words = f"over budget by measurement of others: {row['estimate_ms']:.2f} ms per chunk at their fastest rate"
         return {"state": SKIPPED, "reason": words, "over_ms": row["estimate_ms"] - self.order.budget_ms}
 
-    def _claim(self, shape: Shape, number: int | None = None) -> None:
-        if self.sampler.claim(shape) is not None:
-            self.queue.append((number, shape))
+    def take_in(self) -> None:
+        """Put down what others have found, where several share one study."""
+        for row in self.sampler.others(self.rows):
+            self._write(row)
+            ended = len(finished(self.table))
+            self.listen({"event": "trial", "row": row, "ended": ended, "trials": self.order.trials})
 
     def _write(self, row: Row) -> None:
         self.rows[row["trial"]] = row
@@ -208,12 +251,6 @@ class Walk:
         if text not in self.notes:
             self.notes.append(text)
             self.listen({"event": "note", "text": text})
-
-
-def _reason(heard: Heard) -> str:
-    if heard.kind == "lost":
-        return "its process was killed twice: is memory short?"
-    return str(heard.value) if heard.kind == "failed" else heard.value.splitlines()[-1]
 
 
 def no_shape(order: Search, rows: list[Row]) -> SpeechpressError:

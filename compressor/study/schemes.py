@@ -24,6 +24,8 @@ from speechpress.runtime.parity import compare
 from speechpress.runtime.spec import StreamSpec
 from speechpress.runtime.stream import State, Step, StreamingExtractor
 
+from ..cluster.executor import PROCESSES, Job, open_executor, run_jobs
+from ..cluster.jobs import Desk
 from ..evaluate.features import of_model
 from ..evaluate.heads import Budget
 from ..evaluate.lineup import comparison_fidelity, open_comparison
@@ -39,7 +41,7 @@ from ..models.encoder import Encoder
 from ..models.events import OnText
 from ..models.streaming import StreamingEncoder, chunk_frames_of
 from ..quantize.fake_quant import check_operators, simulated
-from ..quantize.ptq import BUDGET_DB, Prepared, settle
+from ..quantize.ptq import BUDGET_DB, Prepared, prepare, settle
 from ..quantize.scheme import Quantization
 from ..quantize.sensitivity import Yardstick
 from ..targets import SCHEMES, WINDOW_MS
@@ -50,7 +52,10 @@ CHUNK_MS, ROUNDS, PROGRAM_S, WORST, SEEDS = 320.0, 30, 20.0, 5, 3
 
 @dataclass(frozen=True)
 class SchemeReportOptions:
-    """What a report is to hold: schemes, tasks of the probes and where their labels are, and the teacher, if moved."""
+    """What a report is to hold: schemes, tasks of the probes and where their labels are, and the teacher, if moved.
+
+    Schemes are looked at `jobs` at a time, where `executor` says.
+    """
 
     schemes: Sequence[str] = tuple(SCHEMES)
     tasks: Sequence[str] = ("ks", "sid")
@@ -58,6 +63,8 @@ class SchemeReportOptions:
     teacher: str | None = None
     budget_db: float = BUDGET_DB
     rounds: int = ROUNDS
+    executor: str = PROCESSES
+    jobs: int = 1
 
 
 def report(prepared: Prepared, options: SchemeReportOptions, say: OnText) -> dict[str, Any]:
@@ -72,17 +79,11 @@ def report(prepared: Prepared, options: SchemeReportOptions, say: OnText) -> dic
         SpeechpressError: unknown tasks, or none of the schemes can be had.
     """
     notes: list[str] = []
-    settled = _settled(prepared, options, notes, say)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = _programs(prepared, settled, Path(folder), options.rounds, say)
-    yardstick = Yardstick(prepared.encoder, _some(prepared, PROGRAM_S), _chunk(prepared.encoder))
-    encoders = {}
-    for scheme, quantization in settled.items():
-        say(f"{scheme}: layers")
-        encoders[scheme] = prepared.encoder if scheme == "none" else simulated(prepared.encoder, quantization)
-        rows[scheme]["layers"] = _layers(prepared, encoders[scheme])
-        rows[scheme]["float"] = [name for name, item in quantization.operators.items() if item.how == "float"]
-        rows[scheme]["sensitive"] = [vars(cost) for cost in yardstick.costs(quantization, say)[:WORST]]
+    looks = _looks(prepared, options, notes, say)
+    rows = {scheme: look.row for scheme, look in looks.items()}
+    for scheme, times in _timed(prepared.encoder, looks, options.rounds, say).items():
+        rows[scheme] |= times
+    encoders = {scheme: _simulated(prepared.encoder, look.quantization) for scheme, look in looks.items()}
     _add_heads(prepared, encoders, rows, options, notes, say)
     _add_probes(prepared, encoders, rows, options, notes, say)
     return {
@@ -95,22 +96,60 @@ def report(prepared: Prepared, options: SchemeReportOptions, say: OnText) -> dic
     }
 
 
-def _settled(
-    prepared: Prepared, options: SchemeReportOptions, notes: list[str], say: OnText
-) -> dict[str, Quantization]:
-    found = {}
+@dataclass(frozen=True)
+class Look:
+    """What one scheme makes of the encoder, but for its time: that is taken of all in turn."""
+
+    quantization: Quantization
+    program: bytes
+    row: dict[str, Any]
+
+
+def _looks(prepared: Prepared, options: SchemeReportOptions, notes: list[str], say: OnText) -> dict[str, Look]:
+    """Every scheme looked at, each as a job of its own; one that cannot be had is a note."""
     # Always with float32, which the others are held against.
-    for scheme in dict.fromkeys(["none", *options.schemes]):
-        try:
-            if scheme not in ("mixed", "int8-static"):
-                check_operators(str(prepared.opened.path), prepared.encoder, Quantization(scheme))
-            found[scheme], _ = settle(prepared, scheme, say, options.budget_db)
-        except SpeechpressError as error:
-            notes.append(f"{scheme}: {error}")
+    schemes = list(dict.fromkeys(["none", *options.schemes]))
+    if options.jobs == 1 and options.executor == PROCESSES:
+        found: dict[str, Look | str] = {scheme: look_at(say, prepared, scheme, options.budget_db) for scheme in schemes}
+    else:
+        place = (prepared.opened.path.absolute(), options.data)
+        jobs = [Job(scheme, look_there, (*place, scheme, options.budget_db)) for scheme in schemes]
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "workers.log"
+            with open_executor(options.executor, min(options.jobs, len(jobs)), log) as workers:
+                found = run_jobs(workers, jobs, lambda name, words: say(words))
+    notes += [f"{scheme}: {found[scheme]}" for scheme in schemes if isinstance(found[scheme], str)]
+    looks = {scheme: look for scheme in schemes if isinstance(look := found[scheme], Look)}
     # float32 can always be had, so it alone means that no scheme can.
-    if len(found) < 2:
+    if len(looks) < 2:
         raise SpeechpressError(f"{prepared.opened.path}: no scheme can be had: {'; '.join(notes) or 'none was named'}")
-    return found
+    return looks
+
+
+def look_there(desk: Desk, checkpoint: Path, data: Path | None, scheme: str, budget_db: float) -> Look | str:
+    """`look_at` in a worker, which opens the checkpoint and the speech by itself: an encoder cannot be pickled."""
+    return look_at(desk.tell, prepare(checkpoint, data, needs_speech=True), scheme, budget_db)
+
+
+def look_at(say: OnText, prepared: Prepared, scheme: str, budget_db: float) -> Look | str:
+    """A scheme settled, lowered, run on speech, and its most sensitive operators; or why it cannot be had."""
+    try:
+        if scheme not in ("mixed", "int8-static"):
+            check_operators(str(prepared.opened.path), prepared.encoder, Quantization(scheme))
+        quantization, _ = settle(prepared, scheme, say, budget_db)
+    except SpeechpressError as error:
+        return str(error)
+    program, row = _lowered(prepared, scheme, quantization, say)
+    say(f"{scheme}: layers")
+    yardstick = Yardstick(prepared.encoder, _some(prepared, PROGRAM_S), _chunk(prepared.encoder))
+    row["layers"] = _layers(prepared, _simulated(prepared.encoder, quantization))
+    row["float"] = [name for name, item in quantization.operators.items() if item.how == "float"]
+    row["sensitive"] = [vars(cost) for cost in yardstick.costs(quantization, say)[:WORST]]
+    return Look(quantization, program, row)
+
+
+def _simulated(encoder: Encoder, quantization: Quantization) -> Encoder:
+    return encoder if quantization.scheme == "none" else simulated(encoder, quantization)
 
 
 def _some(prepared: Prepared, seconds: float) -> list[torch.Tensor]:
@@ -150,46 +189,48 @@ def lowered_alone(encoder: Encoder, quantization: Quantization) -> tuple[Lowered
     return lower({_method_name(encoder): method}, {}, "xnnpack", prepared), method
 
 
-def _programs(
-    prepared: Prepared, settled: dict[str, Quantization], folder: Path, rounds: int, say: OnText
-) -> dict[str, dict[str, Any]]:
-    """Lower, run and time each of them; times in turn, so that what disturbs one disturbs all."""
+def _lowered(prepared: Prepared, scheme: str, quantization: Quantization, say: OnText) -> tuple[bytes, dict[str, Any]]:
+    """The program of a scheme, and what is to be said of it."""
     encoder, name = prepared.encoder, _method_name(prepared.encoder)
-    rows: dict[str, dict[str, Any]] = {}
-    calls = {}
-    for scheme, quantization in settled.items():
-        say(f"{scheme}: lowering")
-        lowered, method = lowered_alone(encoder, quantization)
-        path = folder / f"{scheme}.pte"
+    say(f"{scheme}: lowering")
+    lowered, method = lowered_alone(encoder, quantization)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{scheme}.pte"
         path.write_bytes(lowered.program)
-        arrays = [_speech_like(method.example[0]), *(tensor.numpy() for tensor in method.example[1:])]
-        share = delegation.report(path, name, arrays, lowered.fallback[name], lowered.delegated[name])
-        program = Program(path, threads=1)
-        calls[scheme] = program, arrays
-        rows[scheme] = {
-            "size_bytes": len(lowered.program),
-            "time_share": share["time_share"],
-            "program": _program_parity(encoder, program, _some(prepared, PROGRAM_S)),
-        }
-    say(f"timing, {rounds} calls each in turn")
-    for scheme, times in _timed(calls, name, rounds).items():
-        rows[scheme] |= times
-    return rows
+        share = delegation.report(path, name, _inputs(method), lowered.fallback[name], lowered.delegated[name])
+        parity = _program_parity(encoder, Program(path, threads=1), _some(prepared, PROGRAM_S))
+    return lowered.program, {
+        "size_bytes": len(lowered.program),
+        "time_share": share["time_share"],
+        "program": parity,
+    }
+
+
+def _inputs(method: Method) -> list[np.ndarray]:
+    return [_speech_like(method.example[0]), *(tensor.numpy() for tensor in method.example[1:])]
 
 
 def _speech_like(example: torch.Tensor) -> np.ndarray:
     return (torch.randn(example.shape, generator=torch.Generator().manual_seed(0)) * 0.1).numpy()
 
 
-def _timed(calls: dict[str, tuple[Program, list[np.ndarray]]], name: str, rounds: int) -> dict[str, dict[str, float]]:
-    times: dict[str, list[float]] = {scheme: [] for scheme in calls}
-    # In turn, so that a disturbance of the machine meets all of them.
-    for number in range(rounds + 1):
-        for scheme, (program, arrays) in calls.items():
-            started = time.perf_counter()
-            program.run(name, *arrays)
-            if number:  # the first one warms up
-                times[scheme].append(1000 * (time.perf_counter() - started))
+def _timed(encoder: Encoder, looks: dict[str, Look], rounds: int, say: OnText) -> dict[str, dict[str, float]]:
+    """Median and quartiles of a call of each, here, whatever machine has lowered it."""
+    say(f"timing, {rounds} calls each in turn")
+    name, times = _method_name(encoder), {scheme: list[float]() for scheme in looks}
+    with tempfile.TemporaryDirectory() as folder:
+        calls = {}
+        for scheme, look in looks.items():
+            path = Path(folder) / f"{scheme}.pte"
+            path.write_bytes(look.program)
+            calls[scheme] = Program(path, threads=1), _inputs(method_of(encoder, look.quantization))
+        # In turn, so that a disturbance of the machine meets all of them.
+        for number in range(rounds + 1):
+            for scheme, (program, arrays) in calls.items():
+                started = time.perf_counter()
+                program.run(name, *arrays)
+                if number:  # the first one warms up
+                    times[scheme].append(1000 * (time.perf_counter() - started))
     found = {}
     for scheme, values in times.items():
         # Not the mean: what disturbs a call only ever makes it longer.

@@ -4,7 +4,7 @@ import torch
 from speechpress.compressor.cli.show import show_recipe
 from speechpress.compressor.distill.folders import choose_folder
 from speechpress.compressor.distill.metrics import MetricsLog
-from speechpress.compressor.distill.run import RunOptions
+from speechpress.compressor.distill.run import RunOptions, gone_on
 from speechpress.compressor.distill.stages import distill_in_stages
 from speechpress.compressor.models import costs
 from speechpress.compressor.models.checkpoint import load_checkpoint, read_json
@@ -67,8 +67,13 @@ class StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize(("saves", "stage"), [(2, "first"), (6, "second")])
-def test_both_stages_resume_to_the_very_same_weights(pruned, tiny_teacher, few_clips, tmp_path, saves, stage):
+@pytest.mark.parametrize(
+    ("saves", "stage", "at_first", "then"),
+    [(2, "first", {}, {"resume": True}), (6, "second", {"go_on": True}, {"go_on": True})],
+)
+def test_both_stages_resume_to_the_very_same_weights(
+    pruned, tiny_teacher, few_clips, tmp_path, saves, stage, at_first, then
+):
     seen = []
 
     def stop(event):
@@ -78,10 +83,10 @@ def test_both_stages_resume_to_the_very_same_weights(pruned, tiny_teacher, few_c
 
     out = tmp_path / "small"
     with pytest.raises(StopError):
-        run(recipe(tiny_teacher), few_clips, out, stop)
+        run(recipe(tiny_teacher), few_clips, out, stop, **at_first)
     assert (out / "resume.safetensors").exists() == (stage == "second")
     assert choose_folder(None, tmp_path, "any", resume=True) == out
-    assert run(recipe(tiny_teacher), few_clips, out, resume=True).finished
+    assert run(recipe(tiny_teacher), few_clips, out, **then).finished
     one, two = (load_checkpoint(folder).encoder.state_dict() for folder in (pruned, out))
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
@@ -91,6 +96,25 @@ def test_a_finished_run_is_kept(pruned, tiny_teacher, few_clips):
         run(recipe(tiny_teacher), few_clips, pruned)
     with pytest.raises(SpeechpressError, match="finished"):
         run(recipe(tiny_teacher), few_clips, pruned, resume=True)
+
+
+def test_go_on_keeps_a_finished_run_of_the_same_recipe_only(pruned, tiny_teacher, few_clips):
+    before = (pruned / "model.safetensors").stat()
+    outcome = run(recipe(tiny_teacher), few_clips, pruned, go_on=True)
+    assert outcome.finished and outcome.card["steps"] == 6
+    assert (pruned / "model.safetensors").stat().st_mtime_ns == before.st_mtime_ns
+    with pytest.raises(SpeechpressError, match=r"another one:\n  recipe\.train\.seed: it has 0, asked for is 1"):
+        run(recipe(tiny_teacher, "train.seed=1"), few_clips, pruned, go_on=True)
+
+
+def test_go_on_begins_anew_what_was_killed_before_its_first_checkpoint(tmp_path):
+    options = RunOptions((), tmp_path / "run", go_on=True)
+    assert (gone_on(options).resume, gone_on(options).overwrite) == (False, False)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("name: x")
+    assert (gone_on(options).resume, gone_on(options).overwrite) == (False, True)
+    (tmp_path / "run" / "resume.safetensors").touch()
+    assert (gone_on(options).resume, gone_on(options).overwrite) == (True, False)
 
 
 def test_a_sparsity_that_leaves_a_layer_without_heads_names_it(tiny_teacher, few_clips, tmp_path):

@@ -19,7 +19,7 @@ def found(tmp_path_factory, few_clips):
     save_encoder(folder, make(WIDE))
     write_json(folder / "card.json", {"teacher": {"source": "./nowhere"}})
     prepared = prepare(folder, few_clips, needs_speech=True)
-    return report(prepared, SchemeReportOptions(("int4",), (), few_clips, rounds=3), lambda stage: None)
+    return report(prepared, SchemeReportOptions(("int4",), (), few_clips, rounds=3, jobs=2), lambda stage: None)
 
 
 def test_schemes_stand_beside_float(found):
