@@ -19,7 +19,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from ..quantize.scheme import Quantization, by_scheme
 from .backends import partitioner
-from .half import without_gelu
+from .half import with_conversions, without_gelu
 from .pt2e import layer_of, quantized
 
 PRODUCTS = ("convolution", "linear", "addmm", "mm", "bmm")
@@ -91,7 +91,8 @@ def _exported(method: Method, quantization: Quantization) -> torch.export.Export
         program = _traced(method.module, method.example, ranges)
         if quantization.scheme == "none":
             return program
-        module = without_gelu(program.module()) if half else quantized(program.module(), method.example, quantization)
+        module = program.module()
+        module = with_conversions(without_gelu(module)) if half else quantized(module, method.example, quantization)
         return _traced(module, method.example, _unproven(method.dynamic_shapes))
 
 
