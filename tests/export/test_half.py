@@ -83,7 +83,7 @@ def test_nothing_in_halves_is_left_to_portable_kernels(lowered):
     fallback = lowered[1].fallback["step"]
     beside = {kernel.split("::")[-1].split(".")[0] for kernel in fallback}
     assert not beside & {"native_layer_norm", "gelu", "mm", "bmm", "linear", "convolution", "addmm", "convert"}
-    assert INTEGERS <= set(fallback)
+    assert set(fallback) >= INTEGERS
     # What the integers came to, made numbers.
     assert set(fallback["dim_order_ops::_to_dim_order_copy.out"]) == {"stream", "heads.vad"}
 
