@@ -3,7 +3,9 @@
 import importlib.metadata
 import json
 import os
+import re
 import shutil
+import struct
 import subprocess
 import sys
 import tomllib
@@ -389,3 +391,34 @@ def test_the_wheel_for_arm64_is_built_here_and_its_library_loads_there(arm64, tm
     run = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu", "-cpu", "cortex-a76", tmp_path / "ask", own]
     done = subprocess.run([*map(str, run)], capture_output=True, text=True, check=False)
     assert done.stdout.split() == [str(library.ABI), "XnnpackBackend"], done.stdout + done.stderr
+
+
+PAGE_BYTES, PT_LOAD = 16_384, 1  # of Android 15 on some devices, and of a Raspberry Pi 5
+
+
+def alignments(data):
+    """Of every segment that is loaded, of an ELF file of 64 bits."""
+    assert data[:6] == b"\x7fELF\x02\x01"
+    start, size, count = *struct.unpack_from("<Q", data, 32), *struct.unpack_from("<HH", data, 54)
+    heads = [struct.unpack_from("<II6Q", data, start + size * number) for number in range(count)]
+    return [head[7] for head in heads if head[0] == PT_LOAD]
+
+
+def test_libraries_for_arm64_load_where_pages_are_16_kb(arm64):
+    with zipfile.ZipFile(arm64) as archive:
+        found = {name: alignments(archive.read(name)) for name in archive.namelist() if name.endswith(".so")}
+    assert len(found) == 7 and all(found.values())
+    assert all(align >= PAGE_BYTES for aligns in found.values() for align in aligns), found
+
+
+def test_what_is_linked_for_android_loads_where_pages_are_16_kb(tmp_path):
+    """With the option that CMake passes there, and a linker whose own choice is 4 KB, as that of an old NDK."""
+    if shutil.which("aarch64-linux-gnu-g++") is None:
+        pytest.skip("needs g++-aarch64-linux-gnu")
+    cmake = (ROOT / "runtime" / "cpp" / "CMakeLists.txt").read_text()
+    (option,) = re.findall(r'if\(ANDROID\).*?INTERFACE "LINKER:(\S+)"\)\nendif', cmake, re.DOTALL)
+    (tmp_path / "a.cpp").write_text("int number = 3;\nint* ask() { return &number; }\n")
+    words = ["aarch64-linux-gnu-g++", "-shared", "-fPIC", tmp_path / "a.cpp", "-Wl,-z,max-page-size=4096"]
+    for flags, wanted in (([], 4096), ([f"-Wl,{option}"], PAGE_BYTES)):
+        subprocess.run([*map(str, [*words, *flags, "-o", tmp_path / "a.so"])], check=True)
+        assert set(alignments((tmp_path / "a.so").read_bytes())) == {wanted}
