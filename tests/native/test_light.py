@@ -27,7 +27,7 @@ from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.engine import Program, PteEngine
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.native import choose, library, processor
+from speechpress.runtime.native import choose, health, library, processor
 from speechpress.runtime.native.pairing import warn_of_other_versions
 from speechpress.runtime.program_checks import heard
 from speechpress.runtime.stream import StreamingExtractor
@@ -320,6 +320,36 @@ def test_a_library_that_does_not_load_says_what_to_do(site, tmp_path, monkeypatc
     assert "is for another processor or system" in light(site, code, own).stdout
     own.write_text(100 * "no library")
     assert "is for another processor or system" in light(site, code, own).stdout
+
+
+def test_the_doctor_of_the_wheel_says_what_runs_and_what_does_not(site, tmp_path):
+    done = command(site, "doctor_command", "--json")
+    assert done.returncode == 0, done.stderr
+    said = {found["name"]: found for found in json.loads(done.stdout)["checks"]}
+    assert list(said) == ["python", "processor", "C library", "versions", "engine", "golden clip"]
+    assert said["engine"]["detail"].endswith("native, without torch") and said["golden clip"]["ok"]
+    broken = shutil.copytree(site, tmp_path / "site")
+    (broken / "speechpress_runtime" / "lib" / "libexecutorch_etdump.so").unlink()
+    # As it is run: what it starts finds the package where it did itself.
+    done = command(broken, "doctor_command")
+    assert done.returncode == 1 and "FAIL engine: cannot be loaded" in done.stdout, done.stdout
+    assert "libexecutorch_etdump.so is missing" in done.stdout and "ok   processor" in done.stdout
+
+
+def test_health_tells_of_processor_c_library_and_versions(monkeypatch, tmp_path):
+    monkeypatch.setattr(health, "CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures : fp asimd evtstrm crc32\n")  # a Raspberry Pi 4
+    assert health.processor()["ok"] and "without dot products of 8-bit numbers" in health.processor()["detail"]
+    (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures : fp asimd asimddp\n")  # a Raspberry Pi 5
+    assert health.processor()["detail"].endswith(", asimddp")
+    for found, ok in ((("glibc", "2.36"), True), (("glibc", "2.27"), False), (("", ""), False)):
+        monkeypatch.setattr(health.platform, "libc_ver", lambda found=found: found)
+        library_of = health.system_library()
+        assert library_of["ok"] is ok and ("pip install ./runtime" in library_of["fix"]) is not ok
+    for pair, ok in ((None, True), (("0.2.0", "0.2.0"), True), (("0.2.0", "0.1.0"), False)):
+        monkeypatch.setattr(health.pairing, "installed_pair", lambda pair=pair: pair)
+        assert health.versions()["ok"] is ok
+    assert health.versions()["fix"] == "pip install speechpress-runtime==0.2.0"
 
 
 @pytest.mark.parametrize(
