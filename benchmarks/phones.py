@@ -1,4 +1,4 @@
-"""Published times of large speech encoders on phones, and what follows from them for `pocket`, which nobody has measured.
+"""Published times of large encoders on phones, and what follows from them for `pocket`, which nobody has measured.
 
     python benchmarks/phones.py
 
