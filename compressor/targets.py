@@ -52,6 +52,8 @@ EXECUTORCH, ONNXRUNTIME = "executorch", "onnxruntime"
 class Backend:
     """What lowers and runs a program: the quantisations that it can run, and whether this machine can run it.
 
+    `any_length`: it takes recordings of any length, where others take chunks and windows only.
+
     Its partitioner stands in `backends.PARTITIONERS`, the name that it registers with ExecuTorch in the runtime's
     `engine.BACKENDS`; ONNX Runtime, the other `runtime`, needs neither.
     """
@@ -59,9 +61,12 @@ class Backend:
     schemes: tuple[str, ...] = ("none",)
     runs_here: bool = False
     runtime: str = EXECUTORCH
+    any_length: bool = True
 
 
-BACKENDS = {"xnnpack": Backend(tuple(SCHEMES), runs_here=True), "coreml": Backend(), "vulkan": Backend()}
+BACKENDS = {"xnnpack": Backend(tuple(SCHEMES), runs_here=True), "coreml": Backend()}
+# Its compiler cannot write a size that is computed from another.
+BACKENDS["vulkan"] = Backend(any_length=False)
 # Not an ExecuTorch program but models of its own, see `export.onnx_program`.
 BACKENDS["onnx"] = Backend(runs_here=True, runtime=ONNXRUNTIME)
 
@@ -110,14 +115,15 @@ TARGETS = (
     Target("macos", "Macs, on the CPU", quantize="none"),
     Target("ios-coreml", "iPhones and iPads, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,)),
     Target("macos-coreml", "Macs, Core ML (Neural Engine, GPU)", "coreml", "none", (320.0,)),
-    Target("android-vulkan", "Android phones, on the GPU (Vulkan)", "vulkan", "none", (320.0,)),
+    Target("android-gpu", "Android phones, on the GPU (Vulkan)", "vulkan", "none", (320.0,)),
     Target("onnx", "ONNX Runtime, wherever it runs", "onnx", "none", (320.0,)),
 )
+OLD_NAMES = {"android-vulkan": "android-gpu"}
 
 
 def target_of(name: str) -> Target:
     """The target of this name; raises SpeechpressError for an unknown one, with what may be meant."""
-    names = [target.name for target in TARGETS]
+    names, name = [target.name for target in TARGETS], OLD_NAMES.get(name, name)
     if name in names:
         return TARGETS[names.index(name)]
     close = difflib.get_close_matches(name.lower(), names, 1, 0.5)

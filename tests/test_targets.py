@@ -30,6 +30,10 @@ def test_a_misspelt_target_is_guessed_but_not_taken():
         target_of("toaster")
 
 
+def test_a_target_is_found_by_the_name_that_it_had():
+    assert target_of("android-vulkan") is target_of("android-gpu")
+
+
 def test_a_quantisation_that_the_backend_cannot_run_is_refused():
     with pytest.raises(SpeechpressError, match=r"cannot be run by the backend coreml.*can run: none"):
         check_scheme(target_of("ios-coreml"), "int8")
@@ -43,5 +47,5 @@ def test_targets_are_listed_and_shown():
 
 
 def test_the_commands_show_them(cli):
-    assert "android-vulkan" in cli("ls", "targets").stdout
+    assert "android-gpu" in cli("ls", "targets").stdout
     assert "xnnpack" in cli("show", "raspberry-pi").stdout

@@ -239,7 +239,7 @@ def export(
     layers: str = "last",
     heads: str = "none",
     head_tolerance: float = 0.05,
-    offline_s: float = 10.0,
+    offline_s: float | None = None,
     overwrite: bool = False,
     allow_fallback: bool = False,
     say: OnText = silent,
@@ -255,7 +255,8 @@ def export(
         layers: last, all, or numbers such as "0,2,4", side by side in each frame.
         heads: none, all of the checkpoint, or names such as "phones,vad"; frames come out as well.
         head_tolerance: the share of its figure on held-out speech that a head may lose.
-        offline_s: the longest recording that can be run at once, in seconds; 0: none.
+        offline_s: the longest recording that can be run at once, in seconds; 0: none. None: 10, or 0 for a backend that
+            takes chunks and windows only.
         allow_fallback: accept a program that runs much beside its backend.
 
     Raises:

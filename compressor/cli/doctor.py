@@ -2,21 +2,20 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.native import health
+from speechpress.runtime.native.health import Check
 
 from .. import starter
 from ..targets import BACKENDS, EXECUTORCH
 
-Check = dict[str, Any]
 CACHE_GB, TEMPORARY_GB = 1.0, 0.5  # a base teacher in the hub cache, and a bundle
 
 
@@ -26,8 +25,7 @@ def examine() -> list[Check]:
         python(),
         torch(),
         executorch(),
-        engine(),
-        golden_clip(),
+        *health.checks(),
         torchaudio(),
         on_path(),
         starter_files(),
@@ -42,15 +40,17 @@ def python() -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
     # The same range as in pyproject.toml.
     ok = (3, 11) <= sys.version_info[:2] < (3, 14)
-    return _check("python", ok, found, "use Python 3.11 to 3.13")
+    return health.check("python", ok, found, "use Python 3.11 to 3.13")
 
 
 def torch() -> Check:
     try:
         found = version("torch")
     except PackageNotFoundError:
-        return _check("torch", False, "not installed", "pip install 'torch>=2.13,<2.14'")
-    return _check("torch", found.startswith("2.13."), found, "pip install 'torch>=2.13,<2.14' (ExecuTorch 1.5's range)")
+        return health.check("torch", False, "not installed", "pip install 'torch>=2.13,<2.14'")
+    return health.check(
+        "torch", found.startswith("2.13."), found, "pip install 'torch>=2.13,<2.14' (ExecuTorch 1.5's range)"
+    )
 
 
 def executorch() -> Check:
@@ -62,58 +62,26 @@ def executorch() -> Check:
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if tried.returncode:
         reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
-        return _check("executorch", False, f"cannot be imported: {reason}", fix)
+        return health.check("executorch", False, f"cannot be imported: {reason}", fix)
     # Others are lowered here and run on the device, so that they need not be registered.
     here = [name for name, backend in BACKENDS.items() if backend.runs_here and backend.runtime == EXECUTORCH]
     lacking = [name for name in here if registered[name] not in tried.stdout]
     detail = f"lacks {', '.join(lacking)}" if lacking else f"{version('executorch')}, runs {', '.join(here)}"
-    return _check("executorch", not lacking, detail, fix)
-
-
-def engine() -> Check:
-    """Which of the two runs bundles; in a process of its own, which a library for another processor may end."""
-    # Marked, because native code may write to stdout as well; loaded, because a library runs code when it is.
-    code = "from speechpress.runtime.native.choose import library; print('ENGINE', library().about)"
-    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    said = [line.removeprefix("ENGINE ") for line in tried.stdout.splitlines() if line.startswith("ENGINE ")]
-    if tried.returncode == 0 and said:
-        return _check("engine", True, said[-1], "")
-    fix = (
-        "pip uninstall speechpress-runtime, or set SPEECHPRESS_ENGINE=bindings; or build it here: pip install ./runtime"
-    )
-    if tried.returncode == -signal.SIGILL:
-        return _check("engine", False, "this processor lacks instructions that the library was built with", fix)
-    reason = (tried.stderr.strip().splitlines() or [f"ended with code {tried.returncode}"])[-1]
-    return _check("engine", False, f"cannot be loaded: {reason}", fix)
-
-
-def golden_clip() -> Check:
-    """Whether this machine computes what the checkpoint of the shipped bundle did; run in a process of its own."""
-    from speechpress.runtime.choice import SHIPPED
-    from speechpress.runtime.verify import verify
-
-    fix = "install the package again, and executorch and torch of the versions above"
-    try:
-        # None is a check that was not made, which is no failure.
-        wrong = [check for check in verify(SHIPPED)["checks"] if check["ok"] is False]
-    except SpeechpressError as error:
-        return _check("golden clip", False, str(error), fix)
-    detail = "; ".join(f"{check['name']}: {check['detail']}" for check in wrong)
-    return _check("golden clip", not wrong, detail or "the shipped bundle gives what it should", fix)
+    return health.check("executorch", not lacking, detail, fix)
 
 
 def torchaudio() -> Check:
     """torchaudio is optional, but one that cannot be imported breaks other libraries that try to."""
     # Found, not imported: see below what an import may do.
     if find_spec("torchaudio") is None:
-        return _check("torchaudio", True, "not installed (only needed for torchaudio:NAME teachers)", "")
+        return health.check("torchaudio", True, "not installed (only needed for torchaudio:NAME teachers)", "")
     tried = subprocess.run([sys.executable, "-c", "import torchaudio"], capture_output=True, text=True, check=False)
     if tried.returncode == 0:
-        return _check("torchaudio", True, version("torchaudio"), "")
+        return health.check("torchaudio", True, version("torchaudio"), "")
     # A library that is missing may end the process without a word.
     reason = (tried.stderr.strip().splitlines() or [f"its import ended with code {tried.returncode}"])[-1]
     fix = "pip uninstall torchaudio, or install the build that fits your torch"
-    return _check("torchaudio", False, f"cannot be imported: {reason}", fix)
+    return health.check("torchaudio", False, f"cannot be imported: {reason}", fix)
 
 
 def on_path() -> Check:
@@ -121,7 +89,7 @@ def on_path() -> Check:
     found = shutil.which("compress")
     # By its text: an entry point is a few lines that import us, the Unix tool is a binary.
     ours = found is not None and "speechpress" in Path(found).read_text(encoding="utf-8", errors="replace")[:2000]
-    return _check(
+    return health.check(
         "compress on PATH", ours, str(found), "call it `speechpress`, or put this environment's bin first on PATH"
     )
 
@@ -129,13 +97,13 @@ def on_path() -> Check:
 def starter_files() -> Check:
     missing = [str(path) for path in (starter.TEACHER, starter.SPEECH) if not path.is_dir()]
     detail = f"missing: {', '.join(missing)}" if missing else str(starter.HERE)
-    return _check("starter", not missing, detail, "install the package again")
+    return health.check("starter", not missing, detail, "install the package again")
 
 
 def microphones() -> Check:
     """The demo needs PortAudio and a microphone; nothing else does, so that their absence is no failure."""
     if find_spec("sounddevice") is None:
-        return _check("microphones", True, "sounddevice is not installed (only needed for a live microphone)", "")
+        return health.check("microphones", True, "sounddevice is not installed (only needed for a live microphone)", "")
     # In another process, which keeps what ALSA and PortAudio write to stderr from people.
     code = (
         "import sounddevice as s; print(*[d['name'] for d in s.query_devices() if d['max_input_channels']], sep=', ')"
@@ -144,8 +112,8 @@ def microphones() -> Check:
     if tried.returncode:
         reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
         fix = "install PortAudio: sudo apt-get install libportaudio2, or brew install portaudio"
-        return _check("microphones", True, f"no live microphone ({reason}), recordings can be used; {fix}", "")
-    return _check("microphones", True, tried.stdout.strip() or "none is connected; recordings can be used", "")
+        return health.check("microphones", True, f"no live microphone ({reason}), recordings can be used; {fix}", "")
+    return health.check("microphones", True, tried.stdout.strip() or "none is connected; recordings can be used", "")
 
 
 def adb() -> Check:
@@ -153,22 +121,22 @@ def adb() -> Check:
     from speechpress.devices.adb import INSTALL, connected
 
     if shutil.which("adb") is None:
-        return _check("adb", True, f"not installed (only needed for phones); {INSTALL}", "")
+        return health.check("adb", True, f"not installed (only needed for phones); {INSTALL}", "")
     try:
         phones = connected()
     except SpeechpressError as error:
-        return _check("adb", False, str(error), "adb kill-server, then adb devices")
+        return health.check("adb", False, str(error), "adb kill-server, then adb devices")
     wrong = [f"{phone['address']} {phone['fix']}" for phone in phones if phone["fix"]]
     if wrong:
-        return _check("adb", False, "; ".join(wrong), "then: adb devices")
-    return _check("adb", True, ", ".join(phone["address"] for phone in phones) or "no phone is connected", "")
+        return health.check("adb", False, "; ".join(wrong), "then: adb devices")
+    return health.check("adb", True, ", ".join(phone["address"] for phone in phones) or "no phone is connected", "")
 
 
 def ssh() -> Check:
     missing = [name for name in ("ssh", "scp") if shutil.which(name) is None]
     detail = f"{', '.join(missing)} not installed (only needed for boards)" if missing else str(shutil.which("ssh"))
     # Never a failure: without boards it is not missed.
-    return _check("ssh", True, detail, "")
+    return health.check("ssh", True, detail, "")
 
 
 def cache_folders() -> list[Check]:
@@ -184,10 +152,6 @@ def space(name: str, folder: Path, wanted_gb: float, variable: str) -> Check:
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free_gb = shutil.disk_usage(there).free / 1e9
     if not os.access(there, os.W_OK):
-        return _check(name, False, f"{folder} cannot be written", f"set {variable} to a folder that can")
+        return health.check(name, False, f"{folder} cannot be written", f"set {variable} to a folder that can")
     fix = f"free some space, or set {variable} to another folder ({wanted_gb:g} GB are wanted)"
-    return _check(name, free_gb >= wanted_gb, f"{folder}, {free_gb:.1f} GB free", fix)
-
-
-def _check(name: str, ok: bool, detail: str, fix: str) -> Check:
-    return {"name": name, "ok": ok, "detail": detail, "fix": "" if ok else fix}
+    return health.check(name, free_gb >= wanted_gb, f"{folder}, {free_gb:.1f} GB free", fix)

@@ -215,7 +215,9 @@ def export_bundle(
     head_tolerance: Annotated[
         float, typer.Option(min=0, help="The share of its figure on held-out speech that a head may lose.")
     ] = 0.05,
-    offline_seconds: Annotated[float, typer.Option(help="Longest recording that can be run at once; 0: none.")] = 10.0,
+    offline_seconds: Annotated[
+        float | None, typer.Option(help="Longest recording that can be run at once; 0: none. Else 10, where it can be.")
+    ] = None,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Accept a program that runs much beside its backend.")
     ] = False,

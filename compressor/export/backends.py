@@ -10,6 +10,7 @@ is put on a level, see `levels`; those of one level are one call.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from speechpress.runtime.errors import SpeechpressError
@@ -34,6 +35,7 @@ def partitioner(backend: str) -> Any:
 
 
 def _xnnpack() -> Any:
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from torch.fx.passes.infra.partitioner import Partition
 
@@ -44,7 +46,34 @@ def _xnnpack() -> Any:
                 return list(super().generate_partitions(ep))
             return [Partition(id=number, nodes=nodes) for number, nodes in enumerate(found)]
 
-    return FewCalls()
+    return FewCalls([*ALL_PARTITIONER_CONFIGS, _conversions()])
+
+
+@cache
+def _conversions() -> Any:
+    """What makes XNNPACK take `half.convert`, whose kernels it has: else each would end a call of it."""
+    from executorch.backends.xnnpack.operators.node_visitor import NodeVisitor, register_node_visitor
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import GenericNodePartitionerConfig
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+    from executorch.backends.xnnpack.serialization.xnnpack_graph_schema import XNNConvert, XNode
+
+    class Conversion(GenericNodePartitionerConfig):
+        target_name = "convert.default"
+
+        def supported_precision_types(self) -> list[Any]:
+            return [ConfigPrecisionType.FP32]
+
+    class Convert(NodeVisitor):
+        target = "speechpress.convert.default"
+
+        def define_node(self, node: Any, xnn_graph: Any, vals_to_ids: Any, debug_handle: int) -> None:
+            for end in (given := node.args[0], node):
+                self.define_tensor(end, xnn_graph, vals_to_ids)
+            convert = XNNConvert(input_id=vals_to_ids[given], output_id=vals_to_ids[node], flags=0)
+            xnn_graph.xnodes.append(XNode(xnode_union=convert, debug_handle=debug_handle))
+
+    register_node_visitor(Convert)
+    return Conversion
 
 
 def _coreml() -> Any:

@@ -46,6 +46,21 @@ def report(path: Path, method: str, inputs: list[np.ndarray], fallback: Layers, 
     }
 
 
+def counted(lowered: Lowered) -> dict[str, dict[str, Any]]:
+    """As `report` of every method, of a backend that does not run here: operators are counted, and no time is known."""
+    return {method: _counted(lowered, method) for method in lowered.delegated}
+
+
+def _counted(lowered: Lowered, method: str) -> dict[str, Any]:
+    beside = [
+        {"operator": _readable(kernel.split("::")[-1]), "layer": layer}
+        for kernel, places in lowered.fallback[method].items()
+        for layer in places
+    ]
+    delegated, calls = lowered.delegated[method], len(lowered.partitions[method])
+    return {"operators": delegated + len(beside), "delegated": delegated, "calls": calls, "fallback": beside}
+
+
 def layers(lowered: Lowered, method: str) -> dict[str, Any]:
     """Where calls come from, in order, so that a trace from any device can be told by layer.
 

@@ -3,6 +3,7 @@
 Shapes: S samples, C frames of a chunk, T frames, D width.
 """
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from ..models.input_norm import MAX_AT_ONCE_S
 from ..models.streaming import chunk_frames_of
 from ..quantize.fake_quant import check_operators
 from ..quantize.scheme import Quantization, by_scheme
-from ..targets import MIN_DELEGATED, ONNXRUNTIME, WINDOW_MS, Target, check_scheme
+from ..targets import BACKENDS, MIN_DELEGATED, ONNXRUNTIME, WINDOW_MS, Target, check_scheme
 from . import delegation
 from .answers import NONE, choose_heads, judge, together, with_parity
 from .backends import OWN_NORMS
@@ -42,6 +43,7 @@ from .pt2e import as_prepared
 from .source import Source
 
 OFFLINE_S = 10.0
+SHOWN = 8  # kinds of operators beside a backend
 
 
 def plan(
@@ -49,11 +51,13 @@ def plan(
     target: Target,
     quantize: str | None = None,
     chunks_ms: tuple[float, ...] = (),
-    offline_s: float = OFFLINE_S,
+    offline_s: float | None = None,
     layers: str = "last",
     heads: str = NONE,
 ) -> ExportPlan:
     """Settle what is left open, and refuse what cannot be. `heads`: see `answers.choose_heads`.
+
+    `offline_s`: the longest recording; None is OFFLINE_S where the backend takes recordings of any length, else 0.
 
     Raises:
         SpeechpressError: chunks for an encoder that does not stream, or of no whole frames; a quantisation that the
@@ -76,6 +80,14 @@ def plan(
         if config.blockers
         else tuple(dict.fromkeys(chunk_frames_of(config, ms) for ms in chunks_ms or target.chunks_ms))
     )
+    any_length = BACKENDS[target.backend].any_length
+    if offline_s is None:
+        offline_s = OFFLINE_S if any_length else 0
+    if offline_s and not any_length:
+        raise SpeechpressError(
+            f"the backend {target.backend} takes no recordings of varying length, so --offline-seconds must be 0; "
+            "chunks, and windows of fixed length, it takes"
+        )
     if 0 != offline_s < GOLDEN_S:
         raise SpeechpressError(
             f"--offline-seconds is {offline_s:g}, but must be at least {GOLDEN_S:g}, for the golden clip, or 0 for no "
@@ -163,6 +175,8 @@ def export(
             if planned.heads and (planned.chunks or planned.max_samples):
                 losses = head_losses(planned, folder, head_tolerance, say)
                 document["heads"] = [head | {"metrics": losses[head["name"]]} for head in document["heads"]]
+        else:
+            _judge_counted(planned.target.backend, delegation.counted(lowered), allow_fallback, say)
         # Again, because the digest is over what has been measured too.
         _seal(folder, document)
         write_card(folder, document)
@@ -257,3 +271,19 @@ def _judge(document: dict[str, Any], allow_fallback: bool) -> None:
                 f"the costliest beside it is {costliest['operator']} in {costliest['layer']}, "
                 f"{costliest['time_share']:.1%}. Nothing was written. Accept it with --allow-fallback"
             )
+
+
+def _judge_counted(backend: str, counts: dict[str, dict[str, Any]], allow_fallback: bool, say: OnText) -> None:
+    """Of a backend that does not run here: raises CheckFailed where it leaves many operators out, and says the rest."""
+    for method, found in counts.items():
+        words = (
+            f"{method}: {found['delegated']} of {found['operators']} operators on {backend}, in {found['calls']} calls"
+        )
+        named = Counter(f"{row['operator']} in {row['layer']}" for row in found["fallback"])
+        outside = ", ".join(f"{name} ({times}x)" if times > 1 else name for name, times in named.most_common(SHOWN))
+        if found["delegated"] < MIN_DELEGATED * found["operators"] and not allow_fallback:
+            raise CheckFailed(
+                f"{words} ({MIN_DELEGATED:.0%} asked); beside it are {outside}. Nothing was written. Accept it with "
+                "--allow-fallback"
+            )
+        say(f"{words}; beside it: {outside or 'nothing'}. Not run here")

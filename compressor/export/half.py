@@ -80,6 +80,40 @@ def _give_float(part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Ten
     return output.float()
 
 
+@torch.library.custom_op("speechpress::convert", mutates_args=())
+def convert(x: Tensor, half: bool) -> Tensor:
+    """In 16 bits, or in 32; made an operator of its own because ExecuTorch's compiler for XNNPACK loses PyTorch's.
+
+    It knows that one as a change of layout only, and takes out what changes none.
+    """
+    return x.to(_dtype(half), copy=True)
+
+
+@convert.register_fake
+def _(x: Tensor, half: bool) -> Tensor:
+    return torch.empty_like(x, dtype=_dtype(half))
+
+
+def _dtype(half: bool) -> torch.dtype:
+    return torch.half if half else torch.float
+
+
+def with_conversions(program: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Every conversion between halves and floats of a program made `convert`."""
+    graph, aten = program.graph, torch.ops.aten
+    for node in list(graph.nodes):
+        if node.target not in (aten.to.dtype, aten.to.dtype_layout, aten._to_copy.default, aten.type_as.default):
+            continue
+        given, made = node.args[0].meta["val"].dtype, node.meta["val"].dtype
+        if {given, made} != {torch.half, torch.float}:
+            continue
+        with graph.inserting_before(node):
+            new = graph.call_function(torch.ops.speechpress.convert.default, (node.args[0], made == torch.half))
+        _take_place(new, node)
+    program.recompile()
+    return program
+
+
 def without_gelu(program: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """Every GELU of a program made of operators that XNNPACK has for halves."""
     # tanh(y) is 2 sigmoid(2y) - 1, which makes x sigmoid(2y) of the form with tanh.
@@ -103,9 +137,13 @@ def without_gelu(program: torch.fx.GraphModule) -> torch.fx.GraphModule:
             square = call(aten.mul.Tensor, x, x)
             inner = call(aten.mul.Tensor, x, call(aten.add.Tensor, call(aten.mul.Tensor, square, b), a))
             new = call(aten.mul.Tensor, x, call(aten.sigmoid.default, inner))
-        # Reports name operators by layer, which is read off this.
-        new.meta["nn_module_stack"] = node.meta.get("nn_module_stack")
-        node.replace_all_uses_with(new)
-        graph.erase_node(node)
+        _take_place(new, node)
     program.recompile()
     return program
+
+
+def _take_place(new: torch.fx.Node, node: torch.fx.Node) -> None:
+    # Reports name operators by layer, which is read off the stack of modules.
+    new.meta |= {name: node.meta[name] for name in ("nn_module_stack", "val") if name in node.meta}
+    node.replace_all_uses_with(new)
+    node.graph.erase_node(node)

@@ -6,9 +6,11 @@ Shapes: S samples, C frames of a chunk.
 import contextlib
 import io
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 from ..quantize.scheme import Quantization, by_scheme
 from .backends import partitioner
-from .half import without_gelu
+from .half import with_conversions, without_gelu
 from .pt2e import layer_of, quantized
 
 PRODUCTS = ("convolution", "linear", "addmm", "mm", "bmm")
@@ -77,11 +79,19 @@ def lower(
             # In segments of their own, the backend's data can be let go of once it is packed.
             finished = edge.to_executorch(ExecutorchBackendConfig(extract_delegate_segments=True))
         except (RuntimeError, NotImplementedError, AssertionError, ValueError, TypeError) as error:
-            raise SpeechpressError(f"the backend {backend} cannot take this encoder: {str(error)[:300]}") from error
+            raise SpeechpressError(f"the backend {backend} cannot take this encoder: {_reason(error)}") from error
         buffer = io.BytesIO()
         finished.write_to_file(buffer)
     fallback = {name: _fallback(finished.exported_program(name).graph_module) for name in methods}
     return Lowered(buffer.getvalue(), fallback, delegated, partitions)
+
+
+def _reason(error: Exception) -> str:
+    """What a compiler says; of an assertion without a word, what was asserted, and where."""
+    if str(error):
+        return str(error)[:300]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {last.name} ({'/'.join(Path(last.filename).parts[-2:])}): {last.line}"
 
 
 def _exported(method: Method, quantization: Quantization) -> torch.export.ExportedProgram:
@@ -91,7 +101,8 @@ def _exported(method: Method, quantization: Quantization) -> torch.export.Export
         program = _traced(method.module, method.example, ranges)
         if quantization.scheme == "none":
             return program
-        module = without_gelu(program.module()) if half else quantized(program.module(), method.example, quantization)
+        module = program.module()
+        module = with_conversions(without_gelu(module)) if half else quantized(module, method.example, quantization)
         return _traced(module, method.example, _unproven(method.dynamic_shapes))
 
 

@@ -193,8 +193,11 @@ def _copied(value: Value) -> np.ndarray:
     if dtype is None:
         raise RuntimeError(f"an output has ExecuTorch's type {value.dtype}, which numpy has not")
     shape = tuple(value.shape[: value.dimensions])
+    if not value.bytes:
+        return np.empty(shape, dtype)
+    memory = (ctypes.c_char * value.bytes).from_address(value.data)
     # Copied: the program writes its next outputs into the same memory.
-    return np.frombuffer(ctypes.string_at(value.data, value.bytes), dtype).reshape(shape).copy()
+    return np.frombuffer(memory, dtype).reshape(shape).copy()
 
 
 _FOREIGN = f"it is for another processor or system; install {DISTRIBUTION} again, on this machine"

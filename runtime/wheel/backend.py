@@ -26,8 +26,7 @@ ROOT = HERE.parent  # of the runtime
 PACKAGE = "speechpress_runtime"
 FRONT = {
     "front_door.py": "__init__.py",
-    "demo_command.py": "demo_command.py",
-    "profile_command.py": "profile_command.py",
+    **{name: name for name in ("demo_command.py", "doctor_command.py", "profile_command.py")},
 }
 # What needs rich or websockets, or draws reports, stays with speechpress.
 LEFT_OUT = {

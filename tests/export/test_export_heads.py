@@ -192,7 +192,7 @@ def test_an_empty_alphabet_is_refused(student, tmp_path):
 
 
 def test_heads_go_to_a_target_that_does_not_run_here_unmeasured(student):
-    order = plan(open_source(student), target_of("android-vulkan"), "none", heads="phones")
+    order = plan(open_source(student), target_of("android-gpu"), "none", heads="phones")
     document = facts(order) | {"files": {"encoder.pte": {"size_bytes": 1}}}
     assert document["heads"][0]["parity"] == {} and document["heads"][0]["metrics"] is None
     assert "head phones: ctc, 4 labels; not run here" in card(document, "b")

@@ -15,6 +15,7 @@ from speechpress.runtime.engine import Program
 INTEGERS = {"aten::add.out", "aten::ge.Scalar_out", "aten::lt.Tensor_out", "aten::bitwise_and.Tensor_out"}
 ONE_CALL = {
     "int8": SMALL,
+    "fp16": SMALL,
     "none": replace(SMALL, input_norm="running", conv_norm="frame", time_reduction=2, pos_conv_future=0),
 }
 
@@ -84,7 +85,7 @@ def test_a_group_that_waits_for_itself_has_no_order():
 @pytest.mark.parametrize("scheme", ONE_CALL)
 def test_a_chunk_is_one_call_of_the_backend(scheme, tmp_path):
     encoder = make(replace(ONE_CALL[scheme], num_heads=(2,), ffn_widths=(32,)))
-    method = step_method(encoder, 4, half=False)
+    method = step_method(encoder, 4, half=scheme == "fp16")
     lowered = lower({"step": method}, {}, "xnnpack", scheme)
     assert len(lowered.partitions["step"]) == 1
     rest = {"aten::clamp.out", "aten::mul.out", "dim_order_ops::_to_dim_order_copy.out", "aten::scalar_tensor.out"}

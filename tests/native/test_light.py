@@ -3,7 +3,9 @@
 import importlib.metadata
 import json
 import os
+import re
 import shutil
+import struct
 import subprocess
 import sys
 import tomllib
@@ -25,7 +27,7 @@ from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.runtime.bundle import digest, read_bundle
 from speechpress.runtime.engine import Program, PteEngine
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.native import choose, library, processor
+from speechpress.runtime.native import choose, health, library, processor
 from speechpress.runtime.native.pairing import warn_of_other_versions
 from speechpress.runtime.program_checks import heard
 from speechpress.runtime.stream import StreamingExtractor
@@ -320,6 +322,36 @@ def test_a_library_that_does_not_load_says_what_to_do(site, tmp_path, monkeypatc
     assert "is for another processor or system" in light(site, code, own).stdout
 
 
+def test_the_doctor_of_the_wheel_says_what_runs_and_what_does_not(site, tmp_path):
+    done = command(site, "doctor_command", "--json")
+    assert done.returncode == 0, done.stderr
+    said = {found["name"]: found for found in json.loads(done.stdout)["checks"]}
+    assert list(said) == ["python", "processor", "C library", "versions", "engine", "golden clip"]
+    assert said["engine"]["detail"].endswith("native, without torch") and said["golden clip"]["ok"]
+    broken = shutil.copytree(site, tmp_path / "site")
+    (broken / "speechpress_runtime" / "lib" / "libexecutorch_etdump.so").unlink()
+    # As it is run: what it starts finds the package where it did itself.
+    done = command(broken, "doctor_command")
+    assert done.returncode == 1 and "FAIL engine: cannot be loaded" in done.stdout, done.stdout
+    assert "libexecutorch_etdump.so is missing" in done.stdout and "ok   processor" in done.stdout
+
+
+def test_health_tells_of_processor_c_library_and_versions(monkeypatch, tmp_path):
+    monkeypatch.setattr(health, "CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures : fp asimd evtstrm crc32\n")  # a Raspberry Pi 4
+    assert health.processor()["ok"] and "without dot products of 8-bit numbers" in health.processor()["detail"]
+    (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures : fp asimd asimddp\n")  # a Raspberry Pi 5
+    assert health.processor()["detail"].endswith(", asimddp")
+    for found, ok in ((("glibc", "2.36"), True), (("glibc", "2.27"), False), (("", ""), False)):
+        monkeypatch.setattr(health.platform, "libc_ver", lambda found=found: found)
+        library_of = health.system_library()
+        assert library_of["ok"] is ok and ("pip install ./runtime" in library_of["fix"]) is not ok
+    for pair, ok in ((None, True), (("0.2.0", "0.2.0"), True), (("0.2.0", "0.1.0"), False)):
+        monkeypatch.setattr(health.pairing, "installed_pair", lambda pair=pair: pair)
+        assert health.versions()["ok"] is ok
+    assert health.versions()["fix"] == "pip install speechpress-runtime==0.2.0"
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
@@ -389,3 +421,34 @@ def test_the_wheel_for_arm64_is_built_here_and_its_library_loads_there(arm64, tm
     run = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu", "-cpu", "cortex-a76", tmp_path / "ask", own]
     done = subprocess.run([*map(str, run)], capture_output=True, text=True, check=False)
     assert done.stdout.split() == [str(library.ABI), "XnnpackBackend"], done.stdout + done.stderr
+
+
+PAGE_BYTES, PT_LOAD = 16_384, 1  # of Android 15 on some devices, and of a Raspberry Pi 5
+
+
+def alignments(data):
+    """Of every segment that is loaded, of an ELF file of 64 bits."""
+    assert data[:6] == b"\x7fELF\x02\x01"
+    start, size, count = *struct.unpack_from("<Q", data, 32), *struct.unpack_from("<HH", data, 54)
+    heads = [struct.unpack_from("<II6Q", data, start + size * number) for number in range(count)]
+    return [head[7] for head in heads if head[0] == PT_LOAD]
+
+
+def test_libraries_for_arm64_load_where_pages_are_16_kb(arm64):
+    with zipfile.ZipFile(arm64) as archive:
+        found = {name: alignments(archive.read(name)) for name in archive.namelist() if name.endswith(".so")}
+    assert len(found) == 7 and all(found.values())
+    assert all(align >= PAGE_BYTES for aligns in found.values() for align in aligns), found
+
+
+def test_what_is_linked_for_android_loads_where_pages_are_16_kb(tmp_path):
+    """With the option that CMake passes there, and a linker whose own choice is 4 KB, as that of an old NDK."""
+    if shutil.which("aarch64-linux-gnu-g++") is None:
+        pytest.skip("needs g++-aarch64-linux-gnu")
+    cmake = (ROOT / "runtime" / "cpp" / "CMakeLists.txt").read_text()
+    (option,) = re.findall(r'if\(ANDROID\).*?INTERFACE "LINKER:(\S+)"\)\nendif', cmake, re.DOTALL)
+    (tmp_path / "a.cpp").write_text("int number = 3;\nint* ask() { return &number; }\n")
+    words = ["aarch64-linux-gnu-g++", "-shared", "-fPIC", tmp_path / "a.cpp", "-Wl,-z,max-page-size=4096"]
+    for flags, wanted in (([], 4096), ([f"-Wl,{option}"], PAGE_BYTES)):
+        subprocess.run([*map(str, [*words, *flags, "-o", tmp_path / "a.so"])], check=True)
+        assert set(alignments((tmp_path / "a.so").read_bytes())) == {wanted}

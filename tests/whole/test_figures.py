@@ -127,6 +127,12 @@ def streaming_quality():
         yield (shown, "full"), [[], [], ways[name]["ks"]["test"], ways[name]["sid"]["test"], []]
 
 
+def phones():
+    found = result("phones")
+    for row in (*found["published"], *found["derived"]):
+        yield f"{row['encoder']}, {row['phone']}, {row['on']}", [row["ms_per_s"], None]
+
+
 def export_speed():
     names = {"HuBERT-base": "hubert-base", "DistilHuBERT": "distilhubert"}
     for row in tables("README.md")[EXPORT].values():
@@ -346,8 +352,10 @@ PRODUCTS = (
 ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-mel |"
 EXTRACT = "| | first | second | ratio of speeds: median (each round) | ratio of CPU time |"
 HEADS = "| | teacher, whole | student, whole, fp32 | in chunks, fp32 | in chunks, int8 |"
+PHONES = "| encoder, where | ms per second of audio | |"
 COVERED = {
     ("README.md", HEADS): heads,
+    ("docs/devices.md", PHONES): phones,
     ("docs/extract.md", EXTRACT): extract_throughput,
     ("docs/evaluation.md", ABX): abx,
     ("README.md", HOST): profile_host,
