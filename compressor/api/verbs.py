@@ -206,12 +206,16 @@ def head(
         data: a labelled folder, a table with a column `path`, a Lhotse manifest, or the suite's corpora.
         out: a copy of the checkpoint that gets the head; else the checkpoint itself.
         name: of the head; else the task's usual one.
-        label: column of the answers; `labels`: all that there may be.
-        clusters, layer: of units.
-        kernel, hidden: frames and channels of a causal convolution before the answers.
+        label: column of the answers.
+        labels: every label that may occur; else those of the data.
+        clusters: number of units.
+        layer: layer whose frames are clustered into units; else the last.
+        kernel: frames of a causal convolution before the answers.
+        hidden: channels of that convolution.
         chunk_ms: chunks in which a streaming student is heard; else those of its training.
         finetune: how many of the top layers move as well; -1: all. `out` is needed then.
-        steps, seeds: of the head's training.
+        steps: training steps of the head.
+        seeds: heads that are trained; the best one on val is kept.
         cache: a folder that keeps features; else they are computed anew.
         overwrite: replace a head of that name.
 
