@@ -28,7 +28,7 @@ PAGES = {
     "runtime/android/README.md": "android.md",
     "README.md": "index.md",
 }
-# What takes the place of a mark in a page.
+# What takes the place of a mark and of all that follows it, which is for readers without the site.
 MARKS = {"<!-- commands -->": cli_page.text, "<!-- keys -->": keys_page.text}
 LINK = re.compile(r"(\]\()(?!https?://|mailto:|#)([^)#\s]+)((?:#[^)\s]*)?\))")
 AS_TEXT = (".py", ".yaml", ".md", ".toml", ".h", ".cpp", ".kt", "")  # what browsers would offer to save
@@ -96,7 +96,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         return found[1] + (_page_of(target) or _copy_of(target)) + found[3]
 
     for mark, make in MARKS.items():
-        markdown = markdown.replace(mark, make()) if mark in markdown else markdown
+        before, found, _ = markdown.partition(mark)
+        markdown = before + make() if found else markdown
     # Not in code: there a bracket and a parenthesis are no link.
     parts = re.split(r"(^```.*?^```|`[^`\n]+`)", markdown, flags=re.M | re.S)
     return "".join(part if number % 2 else LINK.sub(moved, part) for number, part in enumerate(parts))

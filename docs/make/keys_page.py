@@ -1,5 +1,6 @@
 """The reference of recipe keys, from the schema itself."""
 
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ NOT_IN_YAML = ("places", "config")
 def text() -> str:
     parts = []
     for name, cls in sections(Recipe, ""):
-        summary = (cls.__doc__ or "").strip().split("\n\n")[0]
+        summary = re.split(r"(?<=\.)\s", (cls.__doc__ or "").strip())[0]
         title = f"`{name}`" if name else "Top level"
         parts += [
             f"\n## {title}\n",
