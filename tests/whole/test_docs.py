@@ -85,6 +85,8 @@ def test_every_command_of_the_pages_is_understood(page):
     """A command or an option that was renamed must not survive in a page."""
     for words in commands(page):
         parsed(words)
+        for path in (word for word in words if word.startswith(("compressor/", "recipes/", "runtime/"))):
+            assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize(
