@@ -247,11 +247,11 @@ def backend_of(bundle: Bundle) -> str:
 
 
 def load_bundle(folder: str | Path, chunk_ms: float | None = None, threads: int | None = None) -> "PteModel":
-    """A bundle, loaded: a `PteEngine` for `stream.StreamingExtractor` where it streams, else a `PteModel`.
+    """Load a bundle: a `PteEngine` for `StreamingExtractor` if it streams, else a `PteModel`.
 
-    `folder` may also name one that was pushed to the Hugging Face Hub, as USER/NAME or USER/NAME@REVISION.
+    `folder` can also be a bundle on the Hugging Face Hub, as USER/NAME or USER/NAME@REVISION.
 
-    Raises SpeechpressError as they do: what is no bundle, was changed, or cannot be run here.
+    Raises SpeechpressError if it is not a bundle, was changed, or cannot run here.
     """
     bundle = read_bundle(local_folder(folder, BUNDLE))
     if not bundle.document["streams"]:

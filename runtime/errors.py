@@ -2,7 +2,7 @@
 
 
 class SpeechpressError(Exception):
-    """An error that a user can cause and mend; the command line prints it as one clean line (exit 1)."""
+    """An error that a user can cause and correct; the command line prints it as one line (exit code 1)."""
 
     exit_code = 1
 

@@ -75,11 +75,11 @@ class Counts:
 
 
 class StreamingExtractor:
-    """One live stream. Pieces go in, frames come out as soon as their chunk is full.
+    """One live stream: takes pieces of audio and returns frames as soon as their chunk is full.
 
     Args:
-        engine: what runs the model; it may be shared.
-        sample_rate: of the pieces; None is the model's own.
+        engine: runs the model; several streams can share it.
+        sample_rate: sample rate of the pieces; None: the model's own.
     """
 
     def __init__(self, engine: Engine, sample_rate: int | None = None) -> None:
@@ -90,7 +90,7 @@ class StreamingExtractor:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything that was heard; the next piece starts a new stream at time 0."""
+        """Discard all audio so far; the next piece starts a new stream at time 0."""
         self.counts = Counts()
         self.state = self.engine.initial_state()
         for listener in self._listeners:
@@ -109,10 +109,10 @@ class StreamingExtractor:
         self._resampler = None if same else _resampler(rate, self.spec.sample_rate)
 
     def latency(self) -> dict[str, Any]:
-        """`StreamSpec.latency`, with what the resampler of this stream adds; and of each head, under "heads".
+        """Worst-case latency in ms, including this stream's resampler, without the time to compute.
 
-        A head has {"partial_ms", "final_ms"}: how long after the first frame of what it is about an event can come, and
-        how long after the last one the event that cannot change; at worst, without the time to compute.
+        Under "heads" each head has {"partial_ms", "final_ms"}: from the first frame that an event covers to its first
+        report, and from the last one to its final event.
         """
         resampler_ms = resampler_delay_ms(self.sample_rate, self.spec.sample_rate)
         latency = self.spec.latency()
@@ -122,15 +122,15 @@ class StreamingExtractor:
         return {**latency, "heads": {one.spec.name: one.latency(frame_ms) for one in self._listeners}}
 
     def push(self, samples: np.ndarray, sample_rate: int | None = None) -> Output:
-        """Hear one piece, (S,) or (S, channels), which are averaged; the frames that are ready now, often none.
+        """Process one piece, (S,) or (S, channels) (averaged), and return the frames that are ready, often none.
 
-        int16 and int32 are scaled by their full scale; floats are taken as they are, up to `samples.LOUDEST`, where
-        they are clipped. NaN and infinite samples count as silence, and they and samples at full scale are counted in
-        `counts`. A `sample_rate` other than that of the piece before (a headset was plugged in) is followed without a
-        gap. Channels before samples, as (1, S), are refused.
+        int16 and int32 are divided by their full scale; floats are used unchanged, and clipped at `samples.LOUDEST`.
+        NaN and infinite samples become silence; they and samples at full scale are counted in `counts`. If
+        `sample_rate` differs from the piece before (a headset was plugged in), the stream continues without a gap.
+        Channels before samples, as (1, S), are an error.
 
         Raises:
-            SpeechpressError: the stream was flushed, the samples are no such array, or the rate is no audio rate.
+            SpeechpressError: the stream was flushed, the array has another shape or type, or the rate is invalid.
         """
         if self._ended:
             raise SpeechpressError("this stream was flushed; call reset() before the next one")
@@ -146,7 +146,7 @@ class StreamingExtractor:
         return self._run()
 
     def flush(self) -> Output:
-        """End the stream: the frames that are left, those of the last, shorter chunk included."""
+        """End the stream; return the remaining frames, including those of the last, shorter chunk."""
         if self._ended:
             raise SpeechpressError("this stream was flushed already; call reset() before the next one")
         self._hear(self._drain())

@@ -18,12 +18,12 @@ from .program_checks import Check, run_apart
 def verify(folder: str | Path, threads: int | None = None) -> dict[str, Any]:
     """Check a bundle (folder, or USER/NAME on the Hub): {"ok": bool, "checks": [{"name", "ok", "detail"}]}.
 
-    `ok` of a check is None when it was not made.
+    `ok` of a check is None if it was not made.
 
-    It stops at the first file that is not the exported one: a damaged program is never run. One that is as exported is
-    run in a process of its own, which it may still end.
+    Checking stops at the first file that differs from the exported one: a damaged program is never run. An unchanged
+    program runs in a separate process, because it could still crash.
 
-    Raises SpeechpressError when the folder is no bundle at all.
+    Raises SpeechpressError if the folder is not a bundle.
     """
     folder = local_folder(folder, BUNDLE)
     if not (folder / "bundle.json").exists():

@@ -68,20 +68,21 @@ def extract(
         out: the folder to write.
         layers: last, all, or numbers such as "0,2,4".
         what: features, units or answers.
-        heads: for units and answers; none named is all that fit.
-        dedup: units: each run of one unit once.
+        heads: for units and answers; by default all that fit.
+        dedup: units: one number for each run of the same unit.
         form: npy, safetensors, parquet or lhotse.
         dtype: float32 or float16.
         shard: "K/N", the K-th of N parts.
-        chunk_ms: hear in chunks; of a bundle: which of its chunks.
-        offline: of a bundle: whole recordings at once.
-        longest_s: leave longer recordings out.
-        batch_s: audio that is heard at once, in seconds; 0: one recording at a time.
-        workers: recordings heard side by side; 0: as many as suit the machine.
+        chunk_ms: process chunks of this size; for a bundle one of its chunk sizes.
+        offline: bundle: process whole recordings at once.
+        longest_s: skip longer recordings.
+        batch_s: audio in one batch, in seconds; 0: one recording at a time.
+        workers: recordings in parallel; 0: chosen for the machine.
         device: auto, cpu, cuda or mps.
-        resume: go on with what is in `out`; `overwrite`: replace it.
+        resume: continue what is in `out`.
+        overwrite: replace what is in `out`.
 
-    Raises SpeechpressError for bad input, a folder in use, nothing that can be read, or a run that was interrupted.
+    Raises SpeechpressError for bad input, a folder in use, a corpus without readable recordings, or an interrupted run.
     """
     from speechpress.compressor.extract.extract import extract as run
     from speechpress.compressor.extract.options import ExtractOptions, parse_shard
@@ -107,18 +108,19 @@ def profile(
     per_op: bool = False,
     on_event: OnEvent = silent,
 ) -> dict[str, Any]:
-    """Measure a bundle on a device, chunk by chunk, after its golden clip was checked there; the record of it.
+    """Check a bundle's golden clip on a device, time it there chunk by chunk, and return the record.
 
     Args:
         bundle: its folder.
         device: host, ssh:user@host[:port] or adb:SERIAL.
-        chunk_ms: else the bundle's first; `threads`: else what is known of the device.
-        chunks: how many are timed.
+        chunk_ms: chunk size; else the bundle's first.
+        threads: number of threads; else by the facts about the device.
+        chunks: number of chunks to time.
         pace: real, flat or both.
-        budget_ms: what a chunk may take.
+        budget_ms: largest time of a chunk.
         per_op: also the time of every operator.
 
-    Raises SpeechpressError when the device cannot be reached; a profile that stopped on its way says so in `stopped`.
+    Raises SpeechpressError if the device cannot be reached; a profile that stopped early has the reason in `stopped`.
     """
     from speechpress.devices.open import open_device
     from speechpress.devices.profile import ProfileOptions
@@ -151,15 +153,15 @@ def push(
     """Publish a finished run or a bundle on the Hugging Face Hub, with a model card and the hash of every file.
 
     Args:
-        folder: of the run or bundle.
+        folder: folder of the run or bundle.
         repo: USER/NAME.
-        license_id: its licence as the Hub names it, such as "apache-2.0".
-        datasets: names on the Hub of what it was trained on.
-        private: a new repository is open to its owner only.
-        dry_run: only say what would go up; asks nobody.
+        license_id: licence as the Hub names it, such as "apache-2.0".
+        datasets: names on the Hub of the training data.
+        private: make a new repository visible to its owner only.
+        dry_run: only list what would be uploaded, without a request.
 
-    Raises SpeechpressError for what cannot be published, no or no valid token, and a repository that is not the
-    user's, holds something else, or was pushed to at the same time.
+    Raises SpeechpressError for a folder that cannot be published, a missing or invalid token, and a repository that
+    belongs to someone else, holds something else, or received another push at the same time.
     """
     from speechpress.compressor.hub.push import plan_push
     from speechpress.compressor.hub.push import push as upload

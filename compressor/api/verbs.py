@@ -1,7 +1,7 @@
-"""The verbs of the public door: what `compress` does, as functions with keyword arguments.
+"""The public functions: what `compress` does, with keyword arguments.
 
 Each returns the document that its command prints with --json, and raises SpeechpressError where the command would end
-with an error. `on_event` hears the events of a run as dicts, `say` what is being done as text; both may be left out.
+with an error. `on_event` receives the events of a run as dicts, `say` messages about progress; both are optional.
 """
 
 from collections.abc import Sequence
@@ -50,13 +50,13 @@ def distill(
         teacher: hub id, folder, file or torchaudio:NAME; else the recipe's. Not with a `Recipe`.
         changes: keys of the recipe to change, as "train.steps=1000". Not with a `Recipe`.
         device: auto, cpu, cuda or mps.
-        resume: go on with an interrupted run in `out`.
+        resume: continue an interrupted run in `out`.
         overwrite: replace the run in `out`.
-        keep_targets: folder for what the teacher says of each clip, so that it is heard once; sets train.crops to
-            fixed, which a `Recipe` must have.
-        keep_targets_gb: the most that it may fill.
-        track: tensorboard, wandb or trackio, which get the numbers of metrics.jsonl as well.
-        on_event: hears the run's events.
+        keep_targets: folder for the teacher's output on each clip, so that the teacher runs once per clip; sets
+            train.crops to fixed, which a `Recipe` must have.
+        keep_targets_gb: the largest size of that folder.
+        track: tensorboard, wandb or trackio, which also get the numbers of metrics.jsonl.
+        on_event: receives the run's events.
 
     Raises SpeechpressError for bad input, a folder in use, or a run that was interrupted.
     """
@@ -114,15 +114,19 @@ def prune(
     on_event: OnEvent = silent,
     say: OnText = silent,
 ) -> dict[str, Any]:
-    """Write a smaller checkpoint: one of `to_params`, `to_macs`, `to_latency` and `sparsity` says how small.
+    """Write a smaller checkpoint; give one of `to_params`, `to_macs`, `to_latency` and `sparsity` as the target.
 
     Args:
         checkpoint: a student's folder.
         out: the folder to write.
-        to_params: such as "10M"; `to_macs`: "1.2G"; `to_latency`: "5ms@host"; `sparsity`: a share between 0 and 1.
-        method: taylor or magnitude take out units; parp or one-shot set single weights to zero.
-        layers: Transformer layers to keep; `width`: dimensions of the residual stream to keep.
-        recover: steps of distillation after the cut; None: a tenth of the recipe's.
+        to_params: parameters, such as "10M".
+        to_macs: multiply-accumulates per second of audio, such as "1.2G".
+        to_latency: time of a chunk on a device, such as "5ms@host".
+        sparsity: share to remove, between 0 and 1.
+        method: taylor or magnitude remove units; parp or one-shot set single weights to zero.
+        layers: Transformer layers to keep.
+        width: dimensions of the residual stream to keep.
+        recover: distillation steps after pruning; None: a tenth of the recipe's.
         data: speech, for importance by taylor and for the recovery.
 
     Raises SpeechpressError for a target that cannot be met, missing speech, or a folder in use.
@@ -150,16 +154,16 @@ def quantize(
     overwrite: bool = False,
     say: OnText = silent,
 ) -> dict[str, Any]:
-    """Write a quantised checkpoint, calibrated on held-out speech where the scheme needs it.
+    """Write a quantised checkpoint, calibrated on held-out speech if the scheme needs it.
 
     Args:
         checkpoint: a student's folder.
         scheme: int8-static, int8, int8-linear, int4, fp16 or mixed.
         out: the folder to write.
         data: folder of audio or Lhotse manifest; else the starter speech.
-        budget_db: mixed: signal to error of the features that must be kept, in dB.
+        budget_db: mixed: least signal-to-error ratio of the features, in dB.
 
-    Raises SpeechpressError for an unknown scheme, what is no checkpoint, or a folder in use.
+    Raises SpeechpressError for an unknown scheme, a folder without a checkpoint, or an output folder in use.
     """
     from speechpress.compressor.heads.files import read_heads
     from speechpress.compressor.quantize.ptq import prepare
@@ -198,24 +202,28 @@ def head(
     overwrite: bool = False,
     say: OnText = silent,
 ) -> dict[str, Any]:
-    """Train a head on a student, which goes into its checkpoint.
+    """Train a head on a student, and store it in the student's checkpoint.
 
     Args:
         checkpoint: a student's folder.
         task: a kind (classify, ctc, units, speaker, vad, segment) or a task of the mini suite (ks, pr, asv, ...).
         data: a labelled folder, a table with a column `path`, a Lhotse manifest, or the suite's corpora.
         out: a copy of the checkpoint that gets the head; else the checkpoint itself.
-        name: of the head; else the task's usual one.
-        label: column of the answers; `labels`: all that there may be.
-        clusters, layer: of units.
-        kernel, hidden: frames and channels of a causal convolution before the answers.
-        chunk_ms: chunks in which a streaming student is heard; else those of its training.
-        finetune: how many of the top layers move as well; -1: all. `out` is needed then.
-        steps, seeds: of the head's training.
-        cache: a folder that keeps features; else they are computed anew.
+        name: name of the head; else the task's usual name.
+        label: column of the answers.
+        labels: every label that may occur; else those of the data.
+        clusters: number of units.
+        layer: layer whose frames are clustered into units; else the last.
+        kernel: frames of a causal convolution before the answers.
+        hidden: channels of that convolution.
+        chunk_ms: chunk sizes for a streaming student; else those of its training.
+        finetune: how many of the top layers are trained too; -1: all. `out` is required then.
+        steps: training steps of the head.
+        seeds: heads that are trained; the best one on val is kept.
+        cache: a folder for features; else they are computed again each time.
         overwrite: replace a head of that name.
 
-    Raises SpeechpressError for labels that do not fit the task, or a name or folder that is taken.
+    Raises SpeechpressError for labels that do not fit the task, or a name or folder in use.
     """
     from speechpress.compressor.evaluate.heads import Budget
     from speechpress.compressor.heads.head import train_head
@@ -244,24 +252,24 @@ def export(
     allow_fallback: bool = False,
     say: OnText = silent,
 ) -> dict[str, Any]:
-    """Make a bundle: lowered, run, and compared with the checkpoint before it is written.
+    """Make a bundle. The program is run and compared with the checkpoint before the bundle is written.
 
     Args:
         checkpoint: a student's folder, or a teacher.
         target: such as "android"; `compress ls targets` lists them.
         out: the folder to write.
         quantize: a scheme; else the checkpoint's own, else the target's.
-        chunk_ms: chunk sizes, the first is the default; else the target's.
+        chunk_ms: chunk sizes, of which the first is the default; else the target's.
         layers: last, all, or numbers such as "0,2,4", side by side in each frame.
-        heads: none, all of the checkpoint, or names such as "phones,vad"; frames come out as well.
-        head_tolerance: the share of its figure on held-out speech that a head may lose.
+        heads: none, all of the checkpoint, or names such as "phones,vad"; frames are always output.
+        head_tolerance: relative loss of its metric on held-out speech that a head may have.
         offline_s: the longest recording that can be run at once, in seconds; 0: none. None: 10, or 0 for a backend that
             takes chunks and windows only.
-        allow_fallback: accept a program that runs much beside its backend.
+        allow_fallback: accept a program that spends much of its time outside its backend.
 
     Raises:
         SpeechpressError: the encoder cannot be lowered, or the folder is in use.
-        CheckFailed: the program computes something else than the checkpoint, or too much beside its backend.
+        CheckFailed: the program differs from the checkpoint, or spends too much time outside its backend.
     """
     from speechpress.compressor.export.export import export as write
     from speechpress.compressor.export.export import plan

@@ -206,9 +206,9 @@ def read_config(folder: Path) -> EncoderConfig:
 
 
 def load_encoder(folder: str | Path) -> Encoder:
-    """The encoder of a checkpoint folder, or of one that was pushed to the Hub (USER/NAME); in eval mode, float32.
+    """Load the encoder of a checkpoint folder, or of a checkpoint on the Hub (USER/NAME), in eval mode and float32.
 
-    Raises SpeechpressError when files are missing, damaged, or do not fit each other.
+    Raises SpeechpressError if files are missing, damaged, or do not fit each other.
     """
     folder = local_folder(folder, CHECKPOINT)
     config = read_config(folder)

@@ -190,7 +190,7 @@ def load_teacher(source: str) -> Teacher:
             "torchaudio:NAME".
 
     Raises:
-        SpeechpressError: it cannot be found, read or trusted; says what was tried.
+        SpeechpressError: the teacher cannot be found, read or trusted; the message lists what was tried.
     """
     if source in STARTER_NAMES:
         return _own(starter_folder(), source, "starter")
