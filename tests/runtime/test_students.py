@@ -38,11 +38,9 @@ def test_it_streams_what_its_checkpoint_computes(name):
     with torch.no_grad():
         chunk = engine.spec.chunk_frames
         expected = encoder.hidden_states(torch.from_numpy(wave)[None], chunk_frames=chunk)[-1][0].numpy()
-    lag = engine.spec.lag_frames
-    ours, theirs = frames[: len(expected) - lag], expected[lag:]
-    count = min(len(ours), len(theirs))
-    error = np.square(ours[:count] - theirs[:count]).mean() / np.square(theirs[:count]).mean()
-    assert count > 100 and error < 1e-2
+    count = min(len(frames), len(expected))
+    error = np.square(frames[:count] - expected[:count]).mean() / np.square(expected[:count]).mean()
+    assert count > 100 and error < 1e-3
 
 
 def test_its_card_names_no_place_of_the_machine_that_made_it():
