@@ -10,7 +10,7 @@ from typing import Any
 from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
-from speechpress.runtime.students import shipped_folder, shipped_students
+from speechpress.runtime.students.shipped import shipped_folder, shipped_students
 
 from ..distill.resolve import resolve_match, student_config
 from ..models import costs

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpeechpressError
-from ..students import shipped_folder
+from ..students.shipped import shipped_folder
 from .ids import HubId, named_on_hub
 from .manifest import BUNDLE, CHECKPOINT, MANIFEST, check_files, read_manifest, unfitting
 

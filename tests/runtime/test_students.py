@@ -15,7 +15,7 @@ from speechpress.runtime.engine import load_bundle
 from speechpress.runtime.hub.fetch import local_folder
 from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
 from speechpress.runtime.stream import StreamingExtractor
-from speechpress.runtime.students import shipped_folder, shipped_students
+from speechpress.runtime.students.shipped import shipped_folder, shipped_students
 from speechpress.runtime.verify import verify
 
 TRAINED = [name for name in shipped_students() if shipped_folder(name, checkpoint=True) is not None]
