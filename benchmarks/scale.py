@@ -19,7 +19,6 @@ import argparse
 import gzip
 import json
 import math
-import multiprocessing
 import os
 import shutil
 import socket
@@ -35,6 +34,8 @@ import torch
 from common import busy_s, write
 from lightning_fabric import Fabric
 
+from speechpress.compressor.cluster.executor import Job, open_executor, run_jobs
+from speechpress.compressor.cluster.jobs import Desk
 from speechpress.compressor.data.batches import Batches
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.to_shar import SharOptions, write_shar
@@ -114,23 +115,18 @@ def student() -> tuple[Distiller, torch.optim.Optimizer, int]:
     return module, optimizer, gradients
 
 
-def exchange(size_bytes: int, rounds: int) -> dict[str, Any]:
+def exchange(size_bytes: int, rounds: int, folder: Path) -> dict[str, Any]:
     """Seconds of an all-reduce of so many bytes between two processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    answers = context.SimpleQueue()
-    both = [context.Process(target=reduce_all, args=(rank, port, size_bytes, rounds, answers)) for rank in range(2)]
-    for process in both:
-        process.start()
-    seconds = answers.get()
-    for process in both:
-        process.join()
+    jobs = [Job(f"rank {rank}", reduce_all, (rank, port, size_bytes, rounds)) for rank in range(2)]
+    with open_executor("processes", 2, folder / "exchange.log") as workers:
+        seconds = run_jobs(workers, jobs)["rank 0"]
     return {"bytes": size_bytes, "seconds": seconds, "median_s": statistics.median(seconds)}
 
 
-def reduce_all(rank: int, port: int, size_bytes: int, rounds: int, answers: Any) -> None:
+def reduce_all(desk: Desk, rank: int, port: int, size_bytes: int, rounds: int) -> list[float]:
     torch.set_num_threads(1)
     address = f"tcp://127.0.0.1:{port}"
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
@@ -141,9 +137,8 @@ def reduce_all(rank: int, port: int, size_bytes: int, rounds: int, answers: Any)
         torch.distributed.all_reduce(values)
         seconds.append(time.perf_counter() - started)
     torch.distributed.barrier()
-    if rank == 0:
-        answers.put(seconds[1:])
     torch.distributed.destroy_process_group()
+    return seconds[1:]
 
 
 def checkpoint(module: Distiller, optimizer: torch.optim.Optimizer, rounds: int, folder: Path) -> dict[str, Any]:
@@ -193,24 +188,20 @@ def listing(folder: Path, count: int) -> dict[str, Any]:
             document = json.loads(lines[number % len(lines)])
             document["id"] = document["recording"]["id"] = f"cut-{number}"
             file.write(json_text(document) + "\n")
-    context = multiprocessing.get_context("spawn")
-    answers = context.SimpleQueue()
-    process = context.Process(target=open_it, args=(path, answers))
-    process.start()
-    seconds, held_bytes, found = answers.get()
-    process.join()
+    with open_executor("processes", 1, folder / "listing.log") as workers:
+        seconds, held_bytes, found = run_jobs(workers, [Job("listing", open_it, (path,))])["listing"]
     assert found == count, found
     return {"recordings": count, "s_per_recording": seconds / count, "bytes_per_recording": held_bytes / count}
 
 
-def open_it(path: Path, answers: Any) -> None:
+def open_it(desk: Desk, path: Path) -> tuple[float, int, int]:
     before, started = resident_bytes() or 0, time.process_time()
     corpus = open_corpus(path)
     stream = Batches(corpus.cuts, batch=8, crop_s=15.0, seed=0, workers=1).start(0)
     next(stream)  # which plans the epoch
     spent, held = time.process_time() - started, (resident_bytes() or 0) - before
     stream.close()
-    answers.put((spent, held, len(corpus.cuts)))
+    return spent, held, len(corpus.cuts)
 
 
 def derived(measured: dict[str, Any], assumed: dict[str, Any]) -> dict[str, Any]:
@@ -260,7 +251,7 @@ def main() -> None:
         folder = Path(name)
         module, optimizer, gradients = student()
         measured: dict[str, Any] = {"checkpoint": checkpoint(module, optimizer, given.rounds, folder)}
-        measured["exchange"] = exchange(gradients, given.rounds)
+        measured["exchange"] = exchange(gradients, given.rounds, folder)
         measured["shar"] = shar(folder)
         measured["listing"] = listing(folder, MANIFEST_CUTS)
         print(json_text(measured), flush=True)

@@ -327,6 +327,7 @@ def abx_apart():
     return [100 * value for one in apart for value in (one["difference"], *one["ci95"])]
 
 
+<<<<<<< HEAD
 def headlines():
     """The README's few figures, row by row."""
     time, ways = result("pocket")["time"], result("taught_words")["ways"]
@@ -350,6 +351,28 @@ def headlines():
 
 
 HEADLINES = "| what | speechpress | beside it | script, results |"
+||||||| 1f0c697
+=======
+def scale():
+    found = result("scale")
+    measured, far = found["measured"], found["derived"]
+    yield "training", [measured["processes"]["median"]["1"], measured["processes"]["median"]["2"], None]
+    yield "the same on a GPU", [[], far["audio_s_per_s_per_gpu"], None]
+    yield "an epoch", [[], [], far["epoch_h"]]
+    yield "Shar", [measured["shar"]["bytes_per_audio_s"] / 1000, far["shar_mb_per_s_per_gpu"], far["shar_gb_per_s"]]
+    yield "reading it", [1000 * measured["shar"]["cpu_s_per_audio_s"], far["decoding_cores_per_gpu"], []]
+    yield "gradients", [measured["exchange"]["bytes"] / 1e6, far["all_reduce_sent_mb_per_host"], []]
+    share = 100 * far["all_reduce_share_of_step"]
+    yield "exchanging them", [measured["exchange"]["median_s"], [far["all_reduce_ms"], share], []]
+    yield "checkpoint to resume from", [measured["checkpoint"]["bytes"] / 1e6, [], far["checkpoint_mb"]]
+    yield "writing it", [measured["checkpoint"]["write_s"], [], far["checkpoint_s"]]
+    listed = measured["listing"]
+    held = [far["listing_gb_per_process"], far["listing_gb_per_host"]]
+    yield "list of recordings", [listed["bytes_per_recording"] / 1000, *held]
+    yield "reading the list", [1000 * listed["s_per_recording"], far["listing_min_per_process"], []]
+
+
+>>>>>>> machines
 HOST = "| | runs on | p50 | p99 | real-time factor | streams per core | program | peak memory |"
 SPEEDUP = "| threads | utterance | teacher in `transformers` | teacher, our encoder | student | speed-up |"
 EXPORT = "| | threads | float32 | ONNX Runtime | PyTorch | int8 | ONNX Runtime int8 |"
@@ -379,11 +402,23 @@ PRODUCTS = (
 ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-mel |"
 EXTRACT = "| | first | second | ratio of speeds: median (each round) | ratio of CPU time |"
 HEADS = "| | teacher, whole | student, whole, fp32 | in chunks, fp32 | in chunks, int8 |"
+<<<<<<< HEAD
 PHONES = "| encoder, where | ms per second of audio | |"
+||||||| 1f0c697
+=======
+SCALE = "| | measured here | derived: each GPU or process | derived: a host, or all of them |"
+>>>>>>> machines
 COVERED = {
+<<<<<<< HEAD
     ("README.md", HEADLINES): headlines,
     ("docs/benchmarks.md", HEADS): heads,
     ("docs/devices.md", PHONES): phones,
+||||||| 1f0c697
+    ("README.md", HEADS): heads,
+=======
+    ("docs/scale.md", SCALE): scale,
+    ("README.md", HEADS): heads,
+>>>>>>> machines
     ("docs/extract.md", EXTRACT): extract_throughput,
     ("docs/evaluation.md", ABX): abx,
     ("docs/benchmarks.md", HOST): profile_host,
