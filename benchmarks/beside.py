@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import busy_s, write
+from common import Parts, busy_s
 from taught_ways import GOOGLE, RATE
 
 from speechpress.compressor.distill.resolve import student_config
@@ -282,7 +282,11 @@ def main() -> None:
     given = words.parse_args()
     torch.set_num_threads(1)
     set_threads(1)
-    found: dict[str, Any] = {}
+    if not given.prepare:
+        libraries = {library: version(library) for library in ("transformers", "onnxruntime", "torchao")}
+        # A part for each model, so that a run that is stopped keeps what it measured.
+        document = Parts("beside")
+        document.put(threads=1, libraries=libraries, google=google(given.wheels, given.rounds))
     for name in given.models:
         folder = given.folder / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -294,11 +298,8 @@ def main() -> None:
             make_stream(step, case, folder)
         print(name, "made", flush=True)
         if not given.prepare:
-            found[name] = {"audio_s": case.audio_s, **measure(case, folder, given.rounds)}
-            print(name, found[name], flush=True)
-    if not given.prepare:
-        libraries = {library: version(library) for library in ("transformers", "onnxruntime", "torchao")}
-        write("beside", {"threads": 1, "libraries": libraries, "google": google(given.wheels, given.rounds), **found})
+            document.put(**{name: {"audio_s": case.audio_s, **measure(case, folder, given.rounds)}})
+            print(name, document[name], flush=True)
 
 
 if __name__ == "__main__":
