@@ -327,7 +327,6 @@ def abx_apart():
     return [100 * value for one in apart for value in (one["difference"], *one["ci95"])]
 
 
-<<<<<<< HEAD
 def headlines():
     """The README's few figures, row by row."""
     time, ways = result("pocket")["time"], result("taught_words")["ways"]
@@ -350,9 +349,6 @@ def headlines():
         yield label, [ours, beside, None]
 
 
-HEADLINES = "| what | speechpress | beside it | script, results |"
-||||||| 1f0c697
-=======
 def scale():
     found = result("scale")
     measured, far = found["measured"], found["derived"]
@@ -372,7 +368,7 @@ def scale():
     yield "reading the list", [1000 * listed["s_per_recording"], far["listing_min_per_process"], []]
 
 
->>>>>>> machines
+HEADLINES = "| what | speechpress | beside it | script, results |"
 HOST = "| | runs on | p50 | p99 | real-time factor | streams per core | program | peak memory |"
 SPEEDUP = "| threads | utterance | teacher in `transformers` | teacher, our encoder | student | speed-up |"
 EXPORT = "| | threads | float32 | ONNX Runtime | PyTorch | int8 | ONNX Runtime int8 |"
@@ -402,23 +398,13 @@ PRODUCTS = (
 ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-mel |"
 EXTRACT = "| | first | second | ratio of speeds: median (each round) | ratio of CPU time |"
 HEADS = "| | teacher, whole | student, whole, fp32 | in chunks, fp32 | in chunks, int8 |"
-<<<<<<< HEAD
 PHONES = "| encoder, where | ms per second of audio | |"
-||||||| 1f0c697
-=======
 SCALE = "| | measured here | derived: each GPU or process | derived: a host, or all of them |"
->>>>>>> machines
 COVERED = {
-<<<<<<< HEAD
     ("README.md", HEADLINES): headlines,
     ("docs/benchmarks.md", HEADS): heads,
     ("docs/devices.md", PHONES): phones,
-||||||| 1f0c697
-    ("README.md", HEADS): heads,
-=======
     ("docs/scale.md", SCALE): scale,
-    ("README.md", HEADS): heads,
->>>>>>> machines
     ("docs/extract.md", EXTRACT): extract_throughput,
     ("docs/evaluation.md", ABX): abx,
     ("docs/benchmarks.md", HOST): profile_host,
