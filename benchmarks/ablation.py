@@ -112,7 +112,7 @@ def last_and_best(found: dict[str, Any], names: dict[str, str]) -> dict[str, Any
     """ABX errors of the last and of the best layer by upstream, within and across speakers."""
     rows = {}
     for name, detail in found["abx"].items():
-        best = detail["layers"].index(detail["best"])
+        best = detail["best"]
         rows[names.get(name, name)] = {
             mode: {"last": detail[mode][-1], "best": detail[mode][best]} for mode in ("within", "across")
         }

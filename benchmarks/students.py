@@ -17,6 +17,7 @@ not made again, and neither are scores whose features lie in WORK/features.
 """
 
 import argparse
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,58 @@ def named(key: str, first: str) -> str:
     return first if key == "student" else key
 
 
+COLUMNS = {
+    "teacher": ("teacher",),
+    "DistilHuBERT": ("distilhubert-0", "distilhubert-1"),
+    "the same, `pocket-s`'s objective": ("distilhubert-standardised-0",),
+    "`pocket-s`": ("pocket-s-0", "pocket-s-1", "pocket-s-2"),
+    "random weights": ("random",),
+    "log-mel": ("logmel",),
+}
+ABLATION = {
+    "as it is, three seeds": ("pocket-s-0", "pocket-s-1", "pocket-s-2"),
+    "as it is, the first seed": ("pocket-s-0",),
+    "without the lag": ("pocket-s-no-lag-0",),
+    "with masks": ("pocket-s-masks-0",),
+    "without the lag, targets as they are": ("pocket-s-plain-0",),
+}
+
+
+def mean(values: dict[str, float], names: Sequence[str]) -> float | None:
+    found = [values[name] for name in names if values.get(name) is not None]
+    return statistics.fmean(found) if found else None
+
+
+def cell(value: float | None, decimals: int = 3) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """Both tables of docs/benchmarks.md."""
+    students, suite, abx_errors = document["students"], document["suite"], document["abx"]["errors"]
+    parameters_m = {name: one["parameters"] / 1e6 for name, one in students.items()}
+    giga_macs = {name: one["macs_per_s"] / 1e9 for name, one in students.items()}
+    rows: list[tuple[str, dict[str, float], int]] = [("parameters, M", parameters_m, 2), ("GMAC/s", giga_macs, 2)]
+    rows += [(f"{name}, {task['metric']}", task["scores"], 3) for name, task in suite["tasks"].items()]
+    rows += [(f"ABX {mode} speakers, %", best_abx(abx_errors, mode), 1) for mode in ("within", "across")]
+    kept = {name: 100 * one["mean"] for name, one in suite["kept_above_floor"].items() if one["mean"] is not None}
+    rows += [("kept above the floor, %", kept, 0)]
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for label, values, decimals in rows:
+        lines.append(f"| {label} | " + " | ".join(cell(mean(values, of), decimals) for of in COLUMNS.values()) + " |")
+    lines += ["", "| `pocket-s` | ABX within, % | across, % | cosine at layer 6 |", "|---|---|---|---|"]
+    cosines = {name: one["valid_cosine"]["6"] for name, one in students.items()}
+    for label, names in ABLATION.items():
+        errors = [cell(mean(best_abx(abx_errors, mode), names), 1) for mode in ("within", "across")]
+        lines.append(f"| {label} | {' | '.join([*errors, cell(mean(cosines, names))])} |")
+    return "\n".join(lines)
+
+
+def best_abx(errors: dict[str, Any], mode: str) -> dict[str, float]:
+    """Of the best layer of each model, which is chosen on these very items, for all of them alike."""
+    return {name: 100 * one[mode][one["best"]] for name, one in errors.items()}
+
+
 def tell(line: str) -> None:
     print(line, flush=True)
 
@@ -159,12 +212,15 @@ def score(given: argparse.Namespace) -> None:
     if not runs:
         raise SystemExit(f"{given.work}: holds no finished run of {', '.join(given.only) or 'these'}")
     parts = Parts("students")
-    parts.put(setup={"train": TRAIN, "students": STUDENTS, "chunk_ms": CHUNK_MS, "teacher": Path(given.teacher).name})
+    setup = {"train": TRAIN, "students": STUDENTS, "chunk_ms": CHUNK_MS, "teacher": Path(given.teacher).name}
+    parts.put(setup={**setup, "trained_on": given.trained_on, "head_seeds": given.head_seeds})
     parts.put(students={**parts.get("students", {}), **{name: facts(out) for name, out in runs.items()}})
     if "abx" in given.parts:
         parts.put(abx=abx(given, runs))
     if "tasks" in given.parts:
         parts.put(**{given.name: tasks(given, runs)})
+    if {"students", "abx", "suite"} <= set(parts):
+        tell(markdown(parts))
 
 
 def main() -> None:
@@ -185,6 +241,7 @@ def main() -> None:
     scorer.add_argument("--tasks", default="all")
     scorer.add_argument("--name", default="suite", help="of the part of the results that holds these tasks")
     scorer.add_argument("--most", type=int, default=5, help="ABX: tokens per phone, context and speaker")
+    scorer.add_argument("--trained-on", default="", help="the machine that `train` ran on, for the results file")
     scorer.add_argument("--head-seeds", type=int, default=1)
     scorer.set_defaults(do=score)
     given = parser.parse_args()
