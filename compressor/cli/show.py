@@ -245,7 +245,7 @@ def _student(name: str, bundle: Bundle) -> dict[str, Any]:
         "size_bytes": bundle.program.stat().st_size,
         "heads": [head["name"] for head in document.get("heads", [])],
         "bundle": str(bundle.path),
-        "checkpoint": None if (folder := shipped_folder(name, checkpoint=True)) is None else str(folder),
+        "checkpoint": None if (folder := shipped_folder(name, CHECKPOINT)) is None else str(folder),
     }
 
 

@@ -11,6 +11,7 @@ from speechpress.runtime.hub.fetch import fetch as fetch_pushed
 from speechpress.runtime.hub.fetch import from_cache as pushed_before
 from speechpress.runtime.hub.ids import HubId, hub_id, named_on_hub
 from speechpress.runtime.hub.manifest import CHECKPOINT, MANIFEST, check_files
+from speechpress.runtime.students.shipped import shipped_folder
 
 from ..models import preprocessor
 
@@ -60,7 +61,8 @@ def fetch(source: str) -> Path:
 
 
 def pushed(source: str | Path, *kinds: str) -> Path | None:
-    """The local folder of what `compress push` put on the hub under a name, as it is there now.
+    """The local folder of what `compress push` put on the hub under a name, as it is there now, or of a student
+    in the package.
 
     None for a path and for another tool's model, and where the hub does not answer: whoever opens it then says why.
 
@@ -69,7 +71,7 @@ def pushed(source: str | Path, *kinds: str) -> Path | None:
     """
     asked = named_on_hub(source)
     if asked is None:
-        return None
+        return shipped_folder(source, *kinds)
     hub = import_hub()
     if pushed_before(hub, asked) is None:
         if hub.constants.HF_HUB_OFFLINE or from_cache(str(source)) is not None:

@@ -35,10 +35,9 @@ def local_folder(source: str | Path, *kinds: str) -> Path:
 
     Raises SpeechpressError as `fetch` does.
     """
-    for kind in kinds:
-        shipped = shipped_folder(source, checkpoint=kind == CHECKPOINT)
-        if shipped is not None:
-            return shipped
+    shipped = shipped_folder(source, *kinds)
+    if shipped is not None:
+        return shipped
     asked = named_on_hub(source)
     return Path(source) if asked is None else fetch(asked, *kinds).folder
 

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..students.shipped import shipped_name
+
 _ID = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9_][\w.-]*)?)(?:@(?P<revision>[A-Za-z0-9][\w./-]*))?", re.ASCII
 )
@@ -57,7 +59,9 @@ def commit_of(folder: Path) -> str | None:
 
 
 def cached_id(folder: Path) -> str | None:
-    """USER/NAME@COMMIT of a folder of the hub's cache; None for another folder."""
+    """USER/NAME@COMMIT of a folder of the hub's cache, NAME of a student in the package; None for another folder."""
+    if (name := shipped_name(folder)) is not None:
+        return name
     commit, kind, _, repo = commit_of(folder), *folder.parent.parent.name.partition("--")
     return f"{repo.replace('--', '/')}@{commit}" if commit and kind == "models" and repo else None
 

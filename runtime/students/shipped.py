@@ -7,7 +7,7 @@ from, in 16 bits. `demo` is the demo's own bundle, which has no checkpoint here.
 from pathlib import Path
 
 HERE = Path(__file__).parent
-DEMO, CHECKPOINT, DOCUMENT = "demo", "checkpoint", "bundle.json"
+DEMO, BUNDLE, CHECKPOINT, DOCUMENT = "demo", "bundle", "checkpoint", "bundle.json"
 
 
 def shipped_students() -> dict[str, Path]:
@@ -16,11 +16,19 @@ def shipped_students() -> dict[str, Path]:
     return {DEMO: HERE.parent / "demo" / "demo-bundle", **found}
 
 
-def shipped_folder(source: str | Path, checkpoint: bool = False) -> Path | None:
-    """The folder that a shipped student's name stands for; None for all else, such as a folder of that name here."""
-    if Path(source).exists():
+def shipped_folder(source: str | Path, *kinds: str) -> Path | None:
+    """The folder of the first of these kinds ("bundle", "checkpoint") that a shipped student's name stands for.
+
+    None for all else, such as a folder of that name here.
+    """
+    bundle = None if Path(source).exists() else shipped_students().get(str(source))
+    if bundle is None:
         return None
-    bundle = shipped_students().get(str(source))
-    if bundle is None or not checkpoint:
-        return bundle
-    return bundle / CHECKPOINT if (bundle / CHECKPOINT).is_dir() else None
+    places = {BUNDLE: bundle, CHECKPOINT: bundle / CHECKPOINT}
+    return next((places[kind] for kind in kinds if places[kind].is_dir()), None)
+
+
+def shipped_name(folder: Path) -> str | None:
+    """Whose bundle or checkpoint a folder is; None for a folder that did not come with the package."""
+    place = folder.parent if folder.name == CHECKPOINT else folder
+    return place.name if place.parent == HERE and place.name in shipped_students() else None
