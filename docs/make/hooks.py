@@ -16,6 +16,7 @@ import cli_page
 import keys_page
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -34,18 +35,21 @@ LINK = re.compile(r"(\]\()(?!https?://|mailto:|#)([^)#\s]+)((?:#[^)\s]*)?\))")
 AS_TEXT = (".py", ".yaml", ".md", ".toml", ".h", ".cpp", ".kt", "")  # what browsers would offer to save
 
 
+@event_priority(100)  # before mkdocstrings looks for the folder
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Pages that the nav leaves out go to the end of Guides; the package as one tree for mkdocstrings."""
     named = set(re.findall(r"[\w-]+\.md", str(config.nav)))
     (guides,) = [entry["Guides"] for entry in config.nav or () if "Guides" in entry]
     guides += sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name not in named)
-    handlers = config.plugins["mkdocstrings"].config.handlers
-    handlers.setdefault("python", {})["paths"] = [str(_tree())]
+    _make_tree()
     return config
 
 
-def _tree() -> Path:
-    """A folder with the package as it is once installed; its rooms are elsewhere in the repository."""
+def _make_tree() -> None:
+    """build/docs gets the package as it is once installed, for mkdocstrings; its rooms are elsewhere in the repository.
+
+    In an editable install `speechpress` is compressor/api to whoever reads files and imports nothing.
+    """
     package = ROOT / "build" / "docs" / "speechpress"
     package.mkdir(parents=True, exist_ok=True)
     rooms = [ROOT / name for name in ("compressor", "runtime", "devices", "recipes")]
@@ -53,7 +57,6 @@ def _tree() -> Path:
         link = package / source.name
         if not link.is_symlink():
             link.symlink_to(source)
-    return package.parent
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
