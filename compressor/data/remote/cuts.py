@@ -65,6 +65,7 @@ def _located(found: list[tuple[str, Cut | Skipped]]) -> Iterator[tuple[str, Cut 
     sources = [source for _, cut in found if not isinstance(cut, Skipped) for source in cut.recording.sources]
     urls = list(dict.fromkeys(str(source.source) for source in sources))
     looked = dict(zip(urls, reader().look(urls), strict=True))
+    sizes = {url: one.size for url, one in looked.items() if isinstance(one, Remote)}
     for where, cut in found:
         if isinstance(cut, Skipped):
             yield where, cut
@@ -72,7 +73,7 @@ def _located(found: list[tuple[str, Cut | Skipped]]) -> Iterator[tuple[str, Cut 
         missing = [one for source in cut.recording.sources if not isinstance(one := looked[source.source], Remote)]
         if not missing:
             for source in cut.recording.sources:
-                source.source = place_of(source.source, 0, looked[source.source].size)
+                source.source = place_of(source.source, 0, sizes[source.source])
             yield where, cut
         elif getattr(missing[0], "kind", "") == "absent":
             yield where, Skipped(where, str(missing[0]))
