@@ -27,11 +27,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import busy_s, write
+from common import Parts
 from lightning_fabric import Fabric
 
 from speechpress.compressor.cluster.executor import Job, open_executor, run_jobs
@@ -204,7 +205,7 @@ def open_it(desk: Desk, path: Path) -> tuple[float, int, int]:
     return spent, held, len(corpus.cuts)
 
 
-def derived(measured: dict[str, Any], assumed: dict[str, Any]) -> dict[str, Any]:
+def derived(measured: Mapping[str, Any], assumed: dict[str, Any]) -> dict[str, Any]:
     """What follows for many GPUs: arithmetic alone."""
     teacher, (config, _) = EncoderConfig(), student_config(load_recipe("distilhubert"), EncoderConfig(), 768)
     # Forward through the teacher; forward and twice as much backward through the student; 2 operations each.
@@ -244,23 +245,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--only", action="append", help="Only these parts; the others stay as they were measured.")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    started, before = time.perf_counter(), busy_s()
+    parts = Parts("scale")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         module, optimizer, gradients = student()
-        measured: dict[str, Any] = {"checkpoint": checkpoint(module, optimizer, given.rounds, folder)}
-        measured["exchange"] = exchange(gradients, given.rounds, folder)
-        measured["shar"] = shar(folder)
-        measured["listing"] = listing(folder, MANIFEST_CUTS)
-        print(json_text(measured), flush=True)
-        measured["processes"] = processes(given.rounds, given.steps, folder)
-    measured["busy_cores"] = (busy_s() - before) / (time.perf_counter() - started)
-    found = derived(measured, ASSUMED)
+        measuring: dict[str, Callable[[], dict[str, Any]]] = {
+            "checkpoint": lambda: checkpoint(module, optimizer, given.rounds, folder),
+            "exchange": lambda: exchange(gradients, given.rounds, folder),
+            "shar": lambda: shar(folder),
+            "listing": lambda: listing(folder, MANIFEST_CUTS),
+            "processes": lambda: processes(given.rounds, given.steps, folder),
+        }
+        for part, measure in measuring.items():
+            if not given.only or part in given.only:
+                # As soon as it is there: a run that is cut off leaves what it has.
+                parts.put(**{part: measure()})
+                print(part, json_text(parts[part]), flush=True)
+    found = derived(parts, ASSUMED)
     assert all(math.isfinite(value) for value in found.values())
+    parts.put(assumed=ASSUMED, derived=found)
     print(json_text(found, indent=1))
-    write("scale", {"measured": measured, "assumed": ASSUMED, "derived": found})
 
 
 if __name__ == "__main__":

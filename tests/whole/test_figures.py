@@ -350,22 +350,19 @@ def headlines():
 
 
 def scale():
-    found = result("scale")
-    measured, far = found["measured"], found["derived"]
-    yield "training", [measured["processes"]["median"]["1"], measured["processes"]["median"]["2"], None]
-    yield "the same on a GPU", [[], far["audio_s_per_s_per_gpu"], None]
-    yield "an epoch", [[], [], far["epoch_h"]]
-    yield "Shar", [measured["shar"]["bytes_per_audio_s"] / 1000, far["shar_mb_per_s_per_gpu"], far["shar_gb_per_s"]]
-    yield "reading it", [1000 * measured["shar"]["cpu_s_per_audio_s"], far["decoding_cores_per_gpu"], []]
-    yield "gradients", [measured["exchange"]["bytes"] / 1e6, far["all_reduce_sent_mb_per_host"], []]
+    measured, far = result("scale"), result("scale")["derived"]
+    checkpoint, exchange, shar, listing = (measured[part] for part in ("checkpoint", "exchange", "shar", "listing"))
     share = 100 * far["all_reduce_share_of_step"]
-    yield "exchanging them", [measured["exchange"]["median_s"], [far["all_reduce_ms"], share], []]
-    yield "checkpoint to resume from", [measured["checkpoint"]["bytes"] / 1e6, [], far["checkpoint_mb"]]
-    yield "writing it", [measured["checkpoint"]["write_s"], [], far["checkpoint_s"]]
-    listed = measured["listing"]
+    yield "training", [[], far["audio_s_per_s_per_gpu"], far["epoch_h"]]
+    yield "Shar", [shar["bytes_per_audio_s"] / 1000, far["shar_mb_per_s_per_gpu"], far["shar_gb_per_s"]]
+    yield "reading it", [1000 * shar["cpu_s_per_audio_s"], far["decoding_cores_per_gpu"], []]
+    yield "gradients", [exchange["bytes"] / 1e6, [], far["all_reduce_sent_mb_per_host"]]
+    yield "exchanging them", [exchange["median_s"], [], [far["all_reduce_ms"], share]]
+    yield "checkpoint to resume from", [checkpoint["bytes"] / 1e6, [], far["checkpoint_mb"]]
+    yield "writing it", [checkpoint["write_s"], [], far["checkpoint_s"]]
     held = [far["listing_gb_per_process"], far["listing_gb_per_host"]]
-    yield "list of recordings", [listed["bytes_per_recording"] / 1000, *held]
-    yield "reading the list", [1000 * listed["s_per_recording"], far["listing_min_per_process"], []]
+    yield "list of recordings", [listing["bytes_per_recording"] / 1000, *held]
+    yield "reading the list", [1000 * listing["s_per_recording"], far["listing_min_per_process"], []]
 
 
 HEADLINES = "| what | speechpress | beside it | script, results |"
