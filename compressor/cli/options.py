@@ -1,11 +1,13 @@
-"""What several commands share: options, places, and how one that fails ends."""
+"""What several commands share: options, places, the log, and how a command that fails ends."""
 
+import logging
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
@@ -13,20 +15,36 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.escape import readable_name
 from speechpress.runtime.json_file import json_text
 
-# One definition for all commands: scripts rely on --json meaning the same everywhere.
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; words for people on stderr.")]
-KeepTargets = Annotated[
-    Path | None,
-    typer.Option(help="Folder for what the teacher says of each clip, so that it is heard once (train.crops=fixed)."),
-]
-KeepTargetsGb = Annotated[float, typer.Option(help="Most that --keep-targets may fill, in GB.")]
+from .help.looks import DEVICE, OUTPUT, TRAINING, choices
 
 SHOWN_LETTERS = 200  # of a name that the system refuses, which may be endless
 RUNS, BUNDLES, PROFILES = Path("runs"), Path("bundles"), Path("profiles")
 
+# One definition for all commands: scripts rely on --json meaning the same everywhere.
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document on stdout; messages go to stderr.", rich_help_panel=OUTPUT),
+]
+KeepTargets = Annotated[
+    Path | None,
+    typer.Option(
+        help="Keep the teacher's outputs in this folder, so that each clip passes through the teacher once.",
+        rich_help_panel=TRAINING,
+    ),
+]
+KeepTargetsGb = Annotated[float, typer.Option(help="Size limit of --keep-targets, in GB.", rich_help_panel=TRAINING)]
+TrainingDevice = Annotated[
+    str,
+    typer.Option(help="Where to train.", metavar=choices("auto", "cpu", "cuda", "mps"), rich_help_panel=TRAINING),
+]
+FeatureDevice = Annotated[
+    str,
+    typer.Option(help="Where to compute features.", metavar=choices("cpu", "cuda", "mps"), rich_help_panel=DEVICE),
+]
+
 
 def resume_words(out: Path) -> str:
-    """The words of this call with which the run in `out` goes on."""
+    """The words of this call with which the run in `out` continues."""
     # --overwrite would throw away what is to be resumed.
     words = [word for word in sys.argv[1:] if word not in ("--resume", "--overwrite")]
     # A folder that was chosen for the user is not in the words yet.
@@ -50,13 +68,43 @@ def refused(error: OSError) -> SpeechpressError:
         readable_name(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else str(error.filename)
     )
     shown = name if len(name) <= SHOWN_LETTERS else f"{name[:SHOWN_LETTERS]}..."
-    advice = "check the name, and whether it may be read or written there"
+    advice = "check the name and the permissions"
     return SpeechpressError(f"{shown}: {error.strerror}; {advice}")
+
+
+def filled(text: str, stream: TextIO) -> str:
+    """Text for a stream: on a terminal, lines are broken between words; elsewhere they stay whole."""
+    if not stream.isatty():
+        return text
+    width = os.get_terminal_size(stream.fileno()).columns or 80
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(textwrap.fill(line, width, **whole) for line in text.split("\n"))  # type: ignore[arg-type]
+
+
+def complain(text: str) -> None:
+    """Say what went wrong, on stderr."""
+    sys.stderr.write(filled(f"error: {text}", sys.stderr) + "\n")
 
 
 def fail(error: SpeechpressError, json: bool) -> NoReturn:
     """Say what went wrong, on stderr, and with --json as the one document on stdout, and exit."""
     if json:
         sys.stdout.write(json_text({"error": str(error)}, ascii=True) + "\n")
-    sys.stderr.write(f"error: {error}\n")
+    complain(str(error))
     raise SystemExit(error.exit_code)
+
+
+class LogLines(logging.StreamHandler[TextIO]):
+    """The log on stderr. A live bar replaces sys.stderr, and only what goes there lands above it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        own = sys.__stderr__
+        # A log that goes into a file stays there.
+        return sys.stderr if own is None or own.isatty() else own
+
+    def format(self, record: logging.LogRecord) -> str:
+        return filled(super().format(record), sys.__stderr__ or sys.stderr)

@@ -12,7 +12,7 @@ from ..recipe.hear import Hear
 from ..recipe.schema import OBJECTIVES
 from ..views.numbers import giga_macs, megabytes, millions, milliseconds
 from .head import head_rows
-from .unfinished import words
+from .show import words
 
 _PARTS = {
     "front_end": "convolutional front end",

@@ -4,9 +4,8 @@ import signal
 
 import pytest
 
-from speechpress.compressor.cli.show import show
+from speechpress.compressor.cli.show import saved_step, show, words
 from speechpress.compressor.cli.show_tables import _lineage_rows, show_table
-from speechpress.compressor.cli.unfinished import saved_step, words
 from speechpress.compressor.distill.distill import distill
 from speechpress.compressor.distill.run import RunOptions
 from speechpress.compressor.models.checkpoint import load_checkpoint
