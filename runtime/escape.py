@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,]*(\s\S{1,4})?")  # 12.5, -3, +4.1 %, -0.3 dB
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """"1 step", "2 steps", "3,000 steps"."""
+    """ "1 step", "2 steps", "3,000 steps"."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 

@@ -166,7 +166,7 @@ def search(
         notes=tuple(notes),
     )
     document = _walked(order, screen)
-    screen.result(document, search_table(document), f"table: {document['table']}, plot: {document['plot']}")
+    screen.result(document, search_table(document), f"page: {document['page']}, table: {document['table']}")
     if document["best_recipe"]:
         screen.say(f"recipe: {document['best_recipe']}", f"next: compress distill --recipe {document['best_recipe']}")
 

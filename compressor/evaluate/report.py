@@ -15,7 +15,7 @@ from speechpress.runtime.escape import markdown_text
 from ..tasks.kinds import is_error, quality
 from ..tasks.published import ABOUT as ABOUT_PUBLISHED
 from ..tasks.published import published_table
-from ..views.figures import drawn, inline
+from ..views.figures import both
 from ..views.pages import markdown_table, render
 from ..views.warned import attempt
 from .figures import kept_by_task, score_by_size
@@ -112,11 +112,12 @@ def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> Path:
         return write_text(path, report_markdown(view))
     plots = {}
     if view["dots"]:
-        plots["size"] = drawn(lambda: score_by_size(view["dots"], view["floor_lines"]), "size")[0]
+        plots["size"] = both(lambda: score_by_size(view["dots"], view["floor_lines"]), "size", "score against size")
     for number, part in enumerate(view["parts"]):
-        plots[f"kept-{number}"] = drawn(lambda part=part: kept_by_task(part["rows"]), f"kept-{number}")[0]  # type: ignore[misc]
-    shown = {name: inline(svg, "score against size" if name == "size" else "quality") for name, svg in plots.items()}
-    return write_text(path, render("eval_report.html.j2", view=view, plots=shown))
+        plots[f"kept-{number}"] = both(
+            lambda part=part: kept_by_task(part["rows"]), f"kept-{number}", "quality by task"
+        )  # type: ignore[misc]
+    return write_text(path, render("eval_report.html.j2", view=view, plots=plots))
 
 
 def report_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from speechpress.runtime.atomic import filled, write_json, write_text
 from speechpress.runtime.escape import markdown_text
 
-from ..views.figures import inline, save
+from ..views.figures import both, drawn, save
 from ..views.pages import markdown_table, render
 from ..views.warned import attempt
 from .figures import study_figures
@@ -38,11 +38,11 @@ def write_study(document: Mapping[str, Any], folder: Path) -> list[Path]:
 def _draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """study.html, study.md and the plots."""
     figures, view = study_figures(document), study_view(document)
-    shown = {name: inline(svg, ABOUT[name]) for name, (svg, _) in figures.items()}
+    shown = {name: both(draw, name, ABOUT[name]) for name, draw in figures.items()}
     html, markdown = folder / "study.html", folder / "study.md"
     write_text(html, render("study.html.j2", view=view, study=document, figures=shown))
     write_text(markdown, study_markdown(document, view, list(figures)))
-    return [html, markdown, *save(folder, figures)]
+    return [html, markdown, *save(folder, {name: drawn(draw, name) for name, draw in figures.items()})]
 
 
 def study_view(document: Mapping[str, Any]) -> dict[str, Any]:

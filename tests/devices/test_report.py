@@ -55,7 +55,7 @@ def test_the_page_holds_everything_and_loads_nothing(page):
         "facebook/hubert-base-ls960",
         "Raspberry Pi 5 Model B Rev 1.0",
         "2.40",  # GHz
-        "not delegated: 12.5 %",
+        "outside the backend: 12.5 %",
         "200,000",
         "name: pocket",
         "<script>alert(1)</script>",  # as text
@@ -122,7 +122,7 @@ def test_titles_tell_profiles_apart():
     one, two = made(seed=1), made(seed=2)
     assert titles([one]) == ["pocket, fp32"]
     two["settings"]["threads"] = 2
-    assert titles([one, two]) == ["pocket, fp32, 1 thread(s)", "pocket, fp32, 2 thread(s)"]
+    assert titles([one, two]) == ["pocket, fp32, 1 thread", "pocket, fp32, 2 threads"]
     again = copy.deepcopy(one) | {"created": "later"}
     assert len(set(titles([one, again]))) == 2
 

@@ -121,16 +121,22 @@ def test_the_page_holds_everything_and_loads_nothing(trained, tmp_path):
     written = write_study(trained[0], tmp_path)
     page = tmp_path / "study.html"
     check_whole(page)
-    assert read(page).tags.count("svg") == 5
+    assert read(page).tags.count("svg") == 2 * 5  # for wide and for narrow windows
     text = words_of(page)
-    for words in (trained[0]["suggestion"]["reason"], "Does it hold?", "the suggestion", "last layer only", "log-mel"):
+    for words in (
+        trained[0]["suggestion"]["reason"],
+        "Does the suggestion hold?",
+        "the suggestion",
+        "last layer only",
+        "log-mel",
+    ):
         assert words in text, words
     assert {path.name for path in written} >= {"study.json", "study.md", "accuracy.png", "cka-students.svg"}
     assert read_json(tmp_path / "study.json") == trained[0]
     markdown = (tmp_path / "study.md").read_text()
     assert trained[0]["comparison"]["verdict"][-1] in markdown and "![" in markdown
-    assert "#2563c9" not in page.read_text().split("</style>", 1)[1]  # plots have the page's colours
-    assert "#2563c9" in (tmp_path / "accuracy.svg").read_text()
+    assert "#0072b2" not in page.read_text().split("</style>", 1)[1]  # plots have the page's colours
+    assert "#0072b2" in (tmp_path / "accuracy.svg").read_text()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
