@@ -61,7 +61,7 @@ def executorch() -> Check:
     code = "from speechpress.runtime.native.choose import bindings; print(bindings().backends())"
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if tried.returncode:
-        reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
+        reason = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
         return _check("executorch", False, f"cannot be imported: {reason}", fix)
     # Others are lowered here and run on the device, so that they need not be registered.
     here = [name for name, backend in BACKENDS.items() if backend.runs_here and backend.runtime == EXECUTORCH]
@@ -82,7 +82,7 @@ def engine() -> Check:
         "pip uninstall speechpress-runtime, or set SPEECHPRESS_ENGINE=bindings; or build it here: pip install ./runtime"
     )
     if tried.returncode == -signal.SIGILL:
-        return _check("engine", False, "this processor lacks instructions that the library was built with", fix)
+        return _check("engine", False, "the library needs instructions that this processor lacks", fix)
     reason = (tried.stderr.strip().splitlines() or [f"ended with code {tried.returncode}"])[-1]
     return _check("engine", False, f"cannot be loaded: {reason}", fix)
 
@@ -92,14 +92,14 @@ def golden_clip() -> Check:
     from speechpress.runtime.choice import SHIPPED
     from speechpress.runtime.verify import verify
 
-    fix = "install the package again, and executorch and torch of the versions above"
+    fix = "reinstall the package, and executorch and torch of the versions above"
     try:
         # None is a check that was not made, which is no failure.
         wrong = [check for check in verify(SHIPPED)["checks"] if check["ok"] is False]
     except SpeechpressError as error:
         return _check("golden clip", False, str(error), fix)
     detail = "; ".join(f"{check['name']}: {check['detail']}" for check in wrong)
-    return _check("golden clip", not wrong, detail or "the shipped bundle gives what it should", fix)
+    return _check("golden clip", not wrong, detail or "the built-in bundle gives the expected outputs", fix)
 
 
 def torchaudio() -> Check:
@@ -129,7 +129,7 @@ def on_path() -> Check:
 def starter_files() -> Check:
     missing = [str(path) for path in (starter.TEACHER, starter.SPEECH) if not path.is_dir()]
     detail = f"missing: {', '.join(missing)}" if missing else str(starter.HERE)
-    return _check("starter", not missing, detail, "install the package again")
+    return _check("starter", not missing, detail, "reinstall the package")
 
 
 def microphones() -> Check:
@@ -142,7 +142,7 @@ def microphones() -> Check:
     )
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if tried.returncode:
-        reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
+        reason = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
         fix = "install PortAudio: sudo apt-get install libportaudio2, or brew install portaudio"
         return _check("microphones", True, f"no live microphone ({reason}), recordings can be used; {fix}", "")
     return _check("microphones", True, tried.stdout.strip() or "none is connected; recordings can be used", "")
@@ -185,7 +185,7 @@ def space(name: str, folder: Path, wanted_gb: float, variable: str) -> Check:
     free_gb = shutil.disk_usage(there).free / 1e9
     if not os.access(there, os.W_OK):
         return _check(name, False, f"{folder} cannot be written", f"set {variable} to a folder that can")
-    fix = f"free some space, or set {variable} to another folder ({wanted_gb:g} GB are wanted)"
+    fix = f"free some space, or set {variable} to another folder ({wanted_gb:g} GB needed)"
     return _check(name, free_gb >= wanted_gb, f"{folder}, {free_gb:.1f} GB free", fix)
 
 

@@ -142,7 +142,7 @@ def verify_bundle(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.", rich_help_panel=DEVICE)] = None,
     json: Json = False,
 ) -> None:
-    """Check a bundle on this machine: file hashes, metadata, and the outputs for its test clip."""
+    """Check a bundle on this machine: file hashes, metadata, and its golden clip."""
     from speechpress.runtime.choice import choose_bundle
     from speechpress.runtime.verify import verify
 

@@ -100,7 +100,7 @@ def profile(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check a bundle on a device with its test clip, then measure it chunk by chunk."""
+    """Check a bundle on a device with its golden clip, then time it chunk by chunk."""
     from speechpress.devices.open import open_device
     from speechpress.devices.profile import ProfileOptions
     from speechpress.devices.profile import profile as measure

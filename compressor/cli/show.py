@@ -75,7 +75,7 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
     # Layers are moved to the same fractions of the teacher's depth, so one depth has to be known.
     match, notes = resolve_match(recipe, depth) if depth else (recipe.match, [])
     if teacher is None:
-        notes.append(f"nothing is known of {recipe.teacher} before it is loaded; figures are those for a HuBERT base")
+        notes.append(f"{recipe.teacher} has not been loaded; figures assume a HuBERT-base teacher")
     start = EncoderConfig() if teacher is None else teacher.encoder
     config, more = student_config(recipe, start, width)
     hop = start.hop_samples if start else TEACHER_HOP
@@ -146,11 +146,11 @@ def after_pruning(recipe: Recipe, config: EncoderConfig) -> tuple[dict[str, Any]
         return {}, []
     # Zeros in a dense matrix are stored and multiplied as other numbers are.
     if not prune.by_gates:
-        return {}, [f"prune: {prune.sparsity:.0%} of the weights become zeros, which saves neither time nor space"]
+        return {}, [f"prune: {prune.sparsity:.0%} of the weights become zeros, which saves neither time nor memory"]
     whole = costs.parameters(config)
     left = round((1 - prune.sparsity) * whole)
     note = (
-        f"prune: parameters are those expected after {prune.sparsity:.0%} are taken out of {whole:,}; which units go, "
+        f"prune: parameters are estimates after {prune.sparsity:.0%} are taken out of {whole:,}; which units go, "
         "and so how many MACs, is learned: MACs, bytes and the table of parts are those before"
     )
     return {"parameters": left, "parameters_before_pruning": whole}, [note]
@@ -171,8 +171,8 @@ def show_checkpoint(folder: str | Path) -> dict[str, Any]:
             "interrupted": stopped
         }
     if not (folder / "config.json").is_file():
-        advice = "`compress distill` makes one, and `compress ls recipes` lists what else can be shown"
-        raise SpeechpressError(f"{folder}: is no checkpoint (it has no config.json); {advice}")
+        advice = "`compress distill` makes one; `compress ls` lists what else can be shown"
+        raise SpeechpressError(f"{folder}: is not a checkpoint (it has no config.json); {advice}")
     try:
         facts = from_folder(folder, str(folder))
     except SpeechpressError:
@@ -203,7 +203,7 @@ def ls(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
     """
     listers = {"recipes": ls_recipes, "teachers": ls_teachers, "targets": ls_targets, "devices": ls_devices}
     if kind is not None and kind not in listers:
-        raise SpeechpressError(f"there is nothing called {kind!r} to list. Kinds: {', '.join(KINDS)}")
+        raise SpeechpressError(f"{kind!r} cannot be listed. Kinds: {', '.join(KINDS)}")
     return {name: lister() for name, lister in listers.items() if kind in (None, name)}
 
 
@@ -288,12 +288,12 @@ def saved_step(state: Path) -> int | None:
         # The metadata alone: the state holds the optimiser too, and torch is not imported for it.
         return int(parse_json(read_metadata(state)["speechpress"])["progress"]["step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SpeechpressError(f"{state}: is damaged ({error!r}); start the run anew with --overwrite") from error
+        raise SpeechpressError(f"{state}: is damaged ({error!r}); restart the run with --overwrite") from error
 
 
 def words(found: dict[str, Any]) -> str:
     """interrupted at 15 of 400 steps; --resume goes on at step 15."""
     at = found["step"] if found["step"] is not None else found["saved_step"] or 0
     on = found["saved_step"]
-    advice = "nothing is saved to go on from" if on is None else f"--resume goes on at step {on}"
-    return f"interrupted at {at} of {found['steps']} steps; {advice}"
+    advice = "there is no saved state to continue from" if on is None else f"--resume continues at step {on}"
+    return f"interrupted at step {at} of {found['steps']}; {advice}"

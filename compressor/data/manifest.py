@@ -49,7 +49,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """
     said = readable_name(path)
     if not path.is_file():
-        raise SpeechpressError(f"{said}: is no regular file")
+        raise SpeechpressError(f"{said}: is not a regular file")
     number = 0
     try:
         with open_regular(path) as packed:
@@ -185,7 +185,7 @@ def _source(data: dict[str, Any], key: str, where: str, folder: Path | None) -> 
     if kind == "memory":
         raise UnreadableAudio(where, "has its audio in memory, which JSON cannot hold: save it to files")
     if kind != "file":
-        raise BadValue(f"{key}type: {kind[:60]!r} is no kind of source")
+        raise BadValue(f"{key}type: {kind[:60]!r} is not a kind of source")
     return AudioSource("file", channels, beside(path_at(data, "source", key), folder))
 
 

@@ -102,7 +102,7 @@ def plan_table(event: dict[str, Any]) -> Table:
     kind = "supervised" if teacher["supervised"] else "self-supervised"
     table.add_row(
         "teacher",
-        f"{teacher['source']}: {teacher['family']}, {teacher['depth']} layers × {teacher['width']}, "
+        f"{teacher['source']}: {teacher['family']}, {counted(teacher['depth'], 'layer')} × {teacher['width']}, "
         f"{teacher['parameters'] / 1e6:.2f} M parameters, {kind}",
     )
     heads = (
@@ -110,14 +110,14 @@ def plan_table(event: dict[str, Any]) -> Table:
     )
     table.add_row(
         "student",
-        f"{student['layers']} layers × {student['width']}, {student['parameters'] / 1e6:.2f} M parameters{heads}, "
-        f"{student['macs_per_s'] / 1e9:.2f} GMAC per second of audio",
+        f"{counted(student['layers'], 'layer')} × {student['width']}, {student['parameters'] / 1e6:.2f} M "
+        f"parameters{heads}, {student['macs_per_s'] / 1e9:.2f} GMAC per second of audio",
     )
     match = event["match"]
     layers = match["layers"] or [f"{student}→{teacher}" for student, teacher in match["pairs"]]
     table.add_row("matches", f"teacher layers {', '.join(map(str, layers))} ({match['style']})")
     skipped = f", {data['skipped']} skipped" if data["skipped"] else ""
-    speakers = f", {data['speakers']} speakers" if data["speakers"] else ""
+    speakers = f", {counted(data['speakers'], 'speaker')}" if data["speakers"] else ""
     table.add_row(
         "speech",
         f"{event['train_h']:.2f} h to train on, {event['valid_h'] * 60:.1f} min held out"
@@ -145,7 +145,7 @@ def fidelity_table(valid: dict[str, Any]) -> Table:
     told = valid.get("units", {})
     for layer, after in told.get("end", told.get("start", {})).items():
         before = told["start"][layer]["accuracy"]
-        table.add_row(f"{layer}: units told", f"{before:.1%}", f"{after['accuracy']:.1%}")
+        table.add_row(f"{layer}: units predicted", f"{before:.1%}", f"{after['accuracy']:.1%}")
     return table
 
 

@@ -24,7 +24,7 @@ def check_place(opened: Checkpoint, name: str, options: HeadOptions) -> None:
     out = options.out
     if out is not None and out.resolve() != opened.path.resolve():
         if out.exists():
-            raise SpeechpressError(f"{out}: exists already; choose another --out")
+            raise SpeechpressError(f"{out}: already exists; choose another --out")
         if not options.finetune:
             check_all_fresh(opened.path)
     elif options.finetune:

@@ -97,12 +97,12 @@ class Report:
         shape = self.space.shape(self.space.numbers(row["shape"]))
         # They name lines of the recipe that this one comes from.
         recipe = replace(shaped(self.recipe, shape), name=f"{self.recipe.name}-searched", places={})
-        scheme = shape.get("quantize", "none")
+        scheme, steps = shape.get("quantize", "none"), counted(self.steps, "step")
         chunk = f" --chunk-ms {row['chunk_ms']:g}" if recipe.streaming else ""
         lines = [
             f"Trial {row['trial']} of the search {self.out.name}: the most faithful within {self.budget_ms:g} ms.",
             f"{described(shape)}.",
-            f"{row['p50_ms']:.2f} ms (p50) per {row['chunk_ms']:g} ms on {self.device}; after {self.steps} steps",
+            f"{row['p50_ms']:.2f} ms (p50) per {row['chunk_ms']:g} ms on {self.device}; after {steps}",
             f"its mean cosine to {self.teacher} on held-out speech was {row['fidelity']:.3f}.",
             "",
             "  compress distill --recipe best.yaml --data DIR --out runs/searched",

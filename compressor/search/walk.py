@@ -99,7 +99,7 @@ class Walk:
         while self._begun() or self._wanted():
             number, shape = self._pop()
             if shape is None:
-                self._note(f"all {self.order.space.size} shapes of the space were looked at")
+                self._note(f"all {self.order.space.size} shapes of the space were tried")
                 return None
             if number is None:
                 number = max(self.rows, default=-1) + 1
@@ -199,8 +199,8 @@ class Walk:
         if self.streak >= STREAK:
             reason = self.rows[number]["reason"]
             raise SpeechpressError(
-                f"{self.order.out}: the last {STREAK} trials failed, trial {number} because: {reason}. Mend that, and "
-                f"go on with --resume; what the workers said is in {self.order.out}/workers.log"
+                f"{self.order.out}: the last {STREAK} trials failed, trial {number} because: {reason}. Fix that, and "
+                f"continue with --resume; the workers' log is {self.order.out}/workers.log"
             )
 
     def _note(self, text: str) -> None:
@@ -212,7 +212,7 @@ class Walk:
 
 def _reason(heard: Heard) -> str:
     if heard.kind == "lost":
-        return "its process was killed twice: is memory short?"
+        return "its process was killed twice: was it out of memory?"
     return str(heard.value) if heard.kind == "failed" else heard.value.splitlines()[-1]
 
 

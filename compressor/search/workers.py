@@ -172,8 +172,10 @@ class Workers:
                 if item.kind == "failed":
                     raise item.value
                 if item.kind in ("broke", "lost"):
-                    words = item.value.splitlines()[-1] if item.kind == "broke" else "it was killed: is memory short?"
-                    raise SpeechpressError(f"a worker process ended: {words} (its words are in {self.log})")
+                    words = (
+                        item.value.splitlines()[-1] if item.kind == "broke" else "it was killed: was it out of memory?"
+                    )
+                    raise SpeechpressError(f"a worker process ended: {words} (its log: {self.log})")
 
     def stop(self) -> None:
         """End all of them, now; those that work are interrupted."""

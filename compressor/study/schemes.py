@@ -109,7 +109,7 @@ def _settled(
             notes.append(f"{scheme}: {error}")
     # float32 can always be had, so it alone means that no scheme can.
     if len(found) < 2:
-        raise SpeechpressError(f"{prepared.opened.path}: no scheme can be had: {'; '.join(notes) or 'none was named'}")
+        raise SpeechpressError(f"{prepared.opened.path}: no scheme is available: {'; '.join(notes) or 'none given'}")
     return found
 
 

@@ -28,7 +28,7 @@ def several():
     stopped |= {
         "finished": False,
         "paces": {},
-        "stopped": {"message": "ssh:pi@board: the connection broke off", "exit_code": 1},
+        "stopped": {"message": "ssh:pi@board: the connection was lost", "exit_code": 1},
     }
     settle(stopped)
     slow = made(12.0, seed=3)
@@ -132,7 +132,7 @@ def test_records_are_found_in_folders(tmp_path):
     write_json(tmp_path / "b.json", made(seed=2))
     assert len(find_records([tmp_path])) == 2 and len(find_records([tmp_path / "b.json"])) == 1
     (tmp_path / "deep" / "other.json").write_text("{}")
-    with pytest.raises(SpeechpressError, match=r"other\.json: is no profile"):
+    with pytest.raises(SpeechpressError, match=r"other\.json: is not a profile"):
         find_records([tmp_path])
     (tmp_path / "empty").mkdir()
     with pytest.raises(SpeechpressError, match="there are no profiles"):

@@ -46,7 +46,7 @@ def suite(name="runs/<b>student</b>", against=True):
             "pr": task("PER", 0.3, 0.1, 0.8, 0.9, **other),
             "asv": task("EER", 0.3, 0.2, 0.4, 0.1, **other),
         },
-        "notes": ["asv: logmel above the student: here it learned nothing to keep"],
+        "notes": ["asv: logmel above the student: the student kept nothing of the teacher here"],
         "seconds": {"features": 1.0, "all": 2.0},
     }
 

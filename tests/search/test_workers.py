@@ -51,7 +51,7 @@ def test_when_one_is_killed_all_start_afresh_and_what_was_lost_is_said(pair, tmp
     found = results(pair, 2)
     assert {heard.kind for heard in found.values()} == {"lost"} and set(found) == {"long", "killed"}
     assert pair.call(print, add, 1, 1) == 2
-    with pytest.raises(SpeechpressError, match="was killed: is memory short"):
+    with pytest.raises(SpeechpressError, match="was killed: was it out of memory"):
         pair.call(print, killed)
 
 

@@ -105,7 +105,7 @@ def test_finished_students_are_taken_as_they_are_and_others_go_on(trained, tiny_
     said = []
     again = study_layers(str(tiny_teacher), open_tasks(["sid"], None, speech), training=training, listen=said.append)
     assert (training.out / "students" / arm / "model.safetensors").stat().st_mtime_ns == before
-    assert (gone / "card.json").exists() and sum("is there already" in line for line in said) == len(
+    assert (gone / "card.json").exists() and sum("already exists" in line for line in said) == len(
         document["comparison"]["arms"]
     ) - 1
     assert again["comparison"] == document["comparison"]
@@ -194,7 +194,7 @@ def test_a_student_of_another_frame_rate(tmp_path, tiny_config, tiny_teacher, sp
     [
         (["pr"], None, None, "task 'pr' cannot be studied here; .* can do ks, sid, lid, er"),
         (["qbe"], "here", None, "task 'qbe' cannot be studied here; .* can do ks, ic, sid, er"),
-        ([" ", ""], None, None, "no task was named"),
+        ([" ", ""], None, None, "no task given"),
         (["ks"], "here", None, "arabic_speech_commands/labels.tsv: is not there"),
         (["sid"], "here", "here", "not both"),
         (["sid"], None, "here", "has no labels.tsv"),
@@ -231,7 +231,7 @@ def test_training_that_cannot_be_is_refused_before_any_work(tmp_path, tiny_teach
         attempt(data=(tmp_path / "nowhere",))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
-    with pytest.raises(SpeechpressError, match="holds something else than a study"):
+    with pytest.raises(SpeechpressError, match="contains something other than a study"):
         attempt(out=tmp_path / "other")
     with pytest.raises(SpeechpressError, match="at least one step"):
         attempt(steps=0)

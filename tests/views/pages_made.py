@@ -38,7 +38,7 @@ def profiles():
     fast["accuracy"]["parity"] = {"max_abs": 0.1, "snr_db": 18.0, "cosine": 0.99}
     fast["operators"] = share_out(events, {"kernels": {"add.out": ["stream"]}, "partitions": [["feature_extractor.0"]]})
     stopped = made(9.0, seed=2, name=LONG)
-    reason = {"message": "ssh:pi@board: the connection broke off", "exit_code": 1}
+    reason = {"message": "ssh:pi@board: the connection was lost", "exit_code": 1}
     stopped |= {"finished": False, "paces": {}, "stopped": reason}
     settle(stopped)
     slow = made(12.0, seed=3)
@@ -77,7 +77,7 @@ def evaluation(checkpoint, against=True):
             "asr": task("WER", 0.35, 0.15, 0.9, 0.95, 0.8),
             "asv": task("EER", 0.3, 0.2, 0.4, 0.1, 0.3),
         },
-        "notes": ["asv: logmel above the student: here it learned nothing to keep"],
+        "notes": ["asv: logmel above the student: the student kept nothing of the teacher here"],
         "seconds": {"features": 1.0, "all": 2.0},
     }
 
