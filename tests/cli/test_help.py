@@ -61,7 +61,7 @@ def test_options_stand_in_the_same_groups_everywhere():
     panels = {p.rich_help_panel for words in NAMES for p in command_of(words).params if p.opts[0].startswith("--")}
     assert panels <= {
         *(None, "Input", "Method", "Training", "Device", "Output"),
-        *("ABX", "Checks", "Comparison", "Students", "Taught words", "Target size (exactly one)"),
+        *("ABX", "Batch job", "Checks", "Comparison", "Students", "Taught words", "Target size (exactly one)"),
     }
     assert {p.rich_help_panel for words in NAMES for p in command_of(words).params if p.name == "json"} == {"Output"}
 

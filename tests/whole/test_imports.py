@@ -85,8 +85,11 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 
 
 def sources(*folders):
+    """The code of folders; not what lies in the checkpoint of a student, which is data: transformers loads it."""
     for folder in folders:
-        yield from sorted((ROOT / folder).rglob("*.py"))
+        yield from (
+            path for path in sorted((ROOT / folder).rglob("*.py")) if "checkpoint" not in path.relative_to(ROOT).parts
+        )
 
 
 def module_of(path):
