@@ -18,14 +18,15 @@ from typing import Any
 from common import write
 from profile_models import export_random
 
+from speechpress.compressor.views.figures import SERIES, drawn, width
 from speechpress.devices.open import HostDevice
 from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.devices.report import build, write_html
-from speechpress.runtime.atomic import write_json
+from speechpress.runtime.atomic import write_json, write_text
 from speechpress.runtime.bundle import read_bundle
 
 RESULTS = Path(__file__).parent / "results"
-COLOURS = {"none": "#2563c9", "int8": "#c2410c"}
+COLOURS = {"none": SERIES[0], "int8": SERIES[1]}
 NAMES = {"none": "fp32"}
 
 
@@ -84,24 +85,24 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def picture(rows: list[dict[str, Any]], path: Path) -> None:
-    """Milliseconds of computing for a second of audio, as bars."""
-    import matplotlib
+    """Milliseconds of computing per second of audio, as bars."""
+    write_text(path, drawn(lambda: draw(rows), path.stem)[0])
 
-    matplotlib.use("Agg")
+
+def draw(rows: list[dict[str, Any]]) -> Any:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7.5, 0.5 * len(rows) + 1.2), layout="constrained")
+    figure, panel = plt.subplots(figsize=(width(), 0.5 * len(rows) + 1.2))
     for place, row in enumerate(reversed(rows)):
         value = 1000 * row["p50_ms"] / row["chunk_ms"]
-        axes.barh(place, value, color=COLOURS[row["quantize"]], height=0.62)
-        axes.text(value, place, f"  {value:.0f} ms", va="center", fontsize=9)
+        panel.barh(place, value, color=COLOURS[row["quantize"]], height=0.62)
+        panel.text(value, place, f"  {value:.0f} ms", va="center", fontsize=9)
     labels = [f"{row['model']}, {NAMES.get(row['quantize'], row['quantize'])}" for row in reversed(rows)]
-    axes.set_yticks(range(len(rows)), labels)
-    axes.set_xlabel("ms of computing for a second of audio (p50, one core)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.12)
-    figure.savefig(path)
-    plt.close(figure)
+    panel.set_yticks(range(len(rows)), labels)
+    panel.set_xlabel("computing time per second of audio (ms; p50, one core)")
+    panel.grid(axis="y", visible=False)
+    panel.margins(x=0.12)
+    return figure
 
 
 def main() -> None:

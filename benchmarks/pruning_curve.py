@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
 from common import alternate, write
 from real_run import compress
@@ -40,6 +39,8 @@ from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.tasks.folder import make_task
 from speechpress.compressor.tasks.task import Task
 from speechpress.compressor.teachers.load import Teacher, load_teacher
+from speechpress.compressor.views.figures import SERIES, drawn, legend_below, width
+from speechpress.runtime.atomic import write_text
 from speechpress.runtime.engine import Program, set_threads
 
 SPARSITIES = (0.25, 0.5, 0.75, 0.9)
@@ -185,28 +186,29 @@ def probed(encoders: Mapping[str, Encoder], teacher: Teacher, tasks: Sequence[Ta
 
 
 def plot(points: Mapping[str, Any], out: Path) -> None:
-    """Fidelity, probes and time over the share of parameters that is gone."""
-    matplotlib.use("Agg")
+    """Fidelity, probes and time over the share of parameters that was removed."""
+    write_text(out, drawn(lambda: draw(points), out.stem)[0])
+
+
+def draw(points: Mapping[str, Any]) -> Any:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 4, figsize=(14, 3.4), layout="constrained")
+    figure, panels = plt.subplots(2, 2, figsize=(width(), 6))
     whole = points[DENSE]["parameters"]
     shown = (
-        ("fidelity", "cosine to the teacher"),
-        ("ks", "keywords"),
-        ("sid", "speakers"),
-        ("ms", "ms per 320 ms chunk"),
+        ("fidelity", "fidelity", "cosine to the teacher"),
+        ("ks", "keywords", "accuracy"),
+        ("sid", "speakers", "accuracy"),
+        ("ms", "latency", "time per 320 ms chunk (ms)"),
     )
-    for axis, (key, title) in zip(axes, shown, strict=True):
-        for method, color in (("taylor", "#30618c"), ("l0", "#c0582b")):
+    for panel, (key, title, unit) in zip(panels.flat, shown, strict=True):
+        for method, colour, mark in (("taylor", SERIES[0], "o-"), ("l0", SERIES[1], "s--")):
             names = [DENSE, *(name for name in points if name.startswith(method))]
             gone = [100 * (1 - points[name]["parameters"] / whole) for name in names]
-            axis.plot(gone, [points[name][key] for name in names], "o-", color=color, label=method, ms=4)
-        axis.set(title=title, xlabel="parameters gone, %")
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False)
-    figure.savefig(out, format="svg")
+            panel.plot(gone, [points[name][key] for name in names], mark, color=colour, label=method, ms=4)
+        panel.set(title=title, xlabel="parameters removed (%)", ylabel=unit)
+    legend_below(figure, panels.flat[0])
+    return figure
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 SCHEMES = {
     "none": "float32",
-    "int8": "8-bit weights, activations scaled anew in every call; the first convolution stays float32",
+    "int8": "8-bit weights, activations scaled on every call; the first convolution stays float32",
     "int8-linear": "as int8, but only the linear layers; all convolutions stay float32",
     "int8-static": "as int8, but activations in ranges that were measured on speech",
     "int4": "4-bit weights in the linear layers, a scale for 32 of them; convolutions as in int8",

@@ -13,17 +13,17 @@ START_S = 30.0  # the first call also starts adb's server
 # What a phone's state, or adb, says, and what to do about it.
 # Looked through in this order, so the more telling words stand first.
 MEANINGS = {
-    "unauthorized": "has not been told to trust this computer: unlock it, and confirm the question on its screen",
-    "no permissions": "may not be opened by you: add udev rules (sudo apt-get install "
+    "unauthorized": "does not trust this computer yet: unlock it and confirm the question on its screen",
+    "no permissions": "is not accessible to you: add udev rules (sudo apt-get install "
     "android-sdk-platform-tools-common), then plug it in again",
     "offline": "is offline: unplug it, plug it in again, and run: adb reconnect",
     "not found": "is not connected (any more); `adb devices` lists what is. Check the cable and USB debugging",
     "no devices": "is not connected; plug it in and switch on USB debugging in its developer options",
     "device still": "is still starting up or being authorised; try again in a moment",
-    "closed": "was lost: the connection closed; check the cable",
-    "protocol fault": "was lost: the connection broke off; check the cable",
+    "closed": "closed the connection; check the cable",
+    "protocol fault": "lost the connection; check the cable",
     "No space left": "has no space left; free some on the phone",
-    "Read-only file system": "does not let files be written to /data/local/tmp",
+    "Read-only file system": "does not allow writing to /data/local/tmp",
 }
 
 

@@ -22,7 +22,7 @@ def caveats(record: Record) -> list[Warning]:
             found += _pace(name, pace)
     chunks = record["result"].get("chunks", 0)
     if 0 < chunks < ENOUGH_CHUNKS:
-        found.append(_warn("few chunks", f"only {chunks} chunks were timed: p99 is hardly more than the slowest"))
+        found.append(_warn("few chunks", f"only {chunks} chunks were timed: p99 is little more than the slowest"))
     return found
 
 
@@ -30,14 +30,14 @@ def _device(device: dict[str, Any]) -> list[Warning]:
     found = []
     governors = {core["governor"] for core in device["cores"]} & set(SLOW_GOVERNORS)
     if governors:
-        text = f"the cores are governed by {', '.join(sorted(governors))}, which may hold their clock back"
+        text = f"the CPU governor is {', '.join(sorted(governors))}, which may lower the clock"
         found.append(_warn("power saving", text))
     if device["power_saving"]:
         found.append(_warn("power saving", "the device is in its power saving mode; switch it off and measure again"))
     if device["on_battery"]:
-        found.append(_warn("on battery", "the device runs on its battery, which may hold its clock back"))
+        found.append(_warn("on battery", "the device runs on its battery, which may lower the clock"))
     if device["throttled"] or device.get("after", {}).get("throttled"):
-        found.append(_warn("throttled", "the device held its clock back, it says: let it cool, check its power supply"))
+        found.append(_warn("throttled", "the device reports throttling: let it cool, check its power supply"))
     return found
 
 

@@ -81,4 +81,4 @@ def parse(text: str) -> Address:
             if port is not None and not 1 <= port <= 65_535:
                 raise SpeechpressError(f"--device {text}: port {port} is none; ports go from 1 to 65535")
             return Address("ssh", found["user"] or "", found["six"] or found["host"], port)
-    raise SpeechpressError(f"--device {text}: is no device; give {FORMS}, see `compress ls devices`")
+    raise SpeechpressError(f"--device {text}: is not a device; give {FORMS}, see `compress ls devices`")

@@ -79,7 +79,7 @@ def read_events(trace: Path) -> list[Event]:
             blocks = Inspector(etdump_path=str(trace)).event_blocks
     except (OSError, RuntimeError, ValueError, AssertionError, SubprocessError) as error:
         why = type(error).__name__
-        raise SpeechpressError(f"{trace}: is no trace that ExecuTorch's Inspector reads ({why})") from error
+        raise SpeechpressError(f"{trace}: is not a trace that ExecuTorch's Inspector reads ({why})") from error
     finally:
         logging.disable(previous)
     events = [event for block in blocks if block.name == "Execute" for event in block.events]

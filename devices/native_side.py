@@ -49,7 +49,7 @@ def machine(path: Path) -> str:
     """The processor that a program is for; raises SpeechpressError when it is no ELF program."""
     head = path.open("rb").read(20)
     if head[:4] != b"\x7fELF" or len(head) < 20:
-        raise SpeechpressError(f"{path}: is no program for Linux or Android; build {RUNNER} as docs/cpp.md says")
+        raise SpeechpressError(f"{path}: is not a program for Linux or Android; build {RUNNER} as docs/cpp.md says")
     (number,) = struct.unpack_from("<H", head, 18)
     return MACHINES.get(number, f"machine {number}")
 

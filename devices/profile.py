@@ -176,7 +176,7 @@ def _judge(device: Device, record: Record) -> None:
     """Raises CheckFailed when the device computes something else than the checkpoint did: that is not timed."""
     golden = record["golden"]
     if golden is None:
-        raise SpeechpressError(f"{device.address}: ended without a word on the golden clip")
+        raise SpeechpressError(f"{device.address}: ended without a result for the golden clip")
     if not golden["ok"]:
         figures = {name: golden[name] for name in ("max_abs", "snr_db", "cosine") if golden[name] is not None}
         said = f"{describe(figures) or 'frames are not finite'}, but must be {describe(golden['tolerance'])}"
@@ -253,7 +253,7 @@ def chosen_cores(text: str | None, cores: list[dict[str, Any]], known: Known | N
     try:
         numbers = sorted({number for part in text.split(",") for number in _span(part)})
     except ValueError as error:
-        raise SpeechpressError(f"--cores {text}: is no list of cores; give 4-7, or 0,2, or big") from error
+        raise SpeechpressError(f"--cores {text}: is not a list of cores; give 4-7, or 0,2, or big") from error
     there = {core["core"] for core in cores}
     # Some devices hide their cores; then the device itself has to refuse.
     if there and not set(numbers) <= there:

@@ -216,7 +216,7 @@ def read_record(path: Path) -> Record:
     """A record from disk; raises SpeechpressError when the file is none, or a newer one."""
     record = read_json(path, "`compress profile` writes one")
     if record.get("kind") != KIND:
-        raise SpeechpressError(f"{path}: is no profile; `compress profile` writes one")
+        raise SpeechpressError(f"{path}: is not a profile; `compress profile` writes one")
     schema = record.get("schema")
     if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise SpeechpressError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..runtime.atomic import write_text
 from ..runtime.errors import SpeechpressError
-from ..runtime.escape import csv_cell, markdown_text
+from ..runtime.escape import counted, csv_cell, markdown_text
 from .baseline import Change, changes
 from .record import Record, read_record
 from .report_charts import COLOURS, Bar, Point, bars, histogram, scatter, timeline
@@ -32,6 +32,7 @@ COLUMNS = {
     "peak_rss_bytes": ("peak memory", "MB", 0),
 }
 OPERATORS_SHOWN, LAYERS_SHOWN = 10, 32
+MOST_NAMED = 3  # bundles, in the title
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,13 @@ class View:
     rows: list[Row]
 
     @property
+    def title(self) -> str:
+        """The bundles by name, each once."""
+        names = list(dict.fromkeys(row.record["bundle"]["name"] for row in self.rows))
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        return ", ".join(names[:MOST_NAMED]) + more
+
+    @property
     def regressions(self) -> list[str]:
         return [
             f"{row.title}: {change.words()}" for row in self.rows for change in row.changes if change.verdict == "worse"
@@ -146,7 +154,7 @@ def titles(records: list[Record]) -> list[str]:
         lambda record: {"none": "fp32"}.get(record["bundle"]["quantize"], record["bundle"]["quantize"]),
         lambda record: record["device"]["model"] or record["device"]["address"],
         lambda record: f"{record['settings']['chunk_ms']:g} ms",
-        lambda record: f"{record['settings']['threads']} thread(s)",
+        lambda record: counted(record["settings"]["threads"], "thread"),
         lambda record: record["created"],
     ]
     parts = [[tell(record) for record in records] for tell in tellers]
@@ -170,7 +178,9 @@ def write_html(path: Path, view: View) -> None:
     """One self-contained page: nothing is loaded from anywhere."""
     import jinja2
 
-    loader = jinja2.PackageLoader("speechpress.devices", ".")
+    # The stylesheet is that of the demo's page.
+    places = ("speechpress.devices", "."), ("speechpress.runtime.demo", "page")
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(*place) for place in places])
     # autoescape: names and notes in records are other people's.
     pages = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = pages.get_template("report.html.j2")
@@ -227,7 +237,7 @@ def _tiles(view: View) -> list[tuple[str, str, str]]:
     found = [
         ("fastest chunk, p50", fast.figures["p50_ms"], f"{fast.letter} · {fast.title}"),
         ("smallest program", f"{small.record['bundle']['size_bytes'] / 1e6:.1f} MB", f"{small.letter} · {small.title}"),
-        ("p99 within budget", f"{fit} of {len(rows)}", "every chunk has to end before the next one is full"),
+        ("p99 within budget", f"{fit} of {len(rows)}", "profiles that keep up with live audio"),
     ]
     known = [row for row in rows if row.fidelity is not None]
     if known:
@@ -240,7 +250,7 @@ def _charts(view: View) -> dict[str, Any]:
     timed = [row for row in view.rows if row.record["result"].get("p50_ms") is not None]
     return {
         "scores": _scored(timed),
-        "fidelity": _scatter(timed, lambda row: row.fidelity, "cosine to the teacher, held out"),
+        "fidelity": _scatter(timed, lambda row: row.fidelity, "cosine to the teacher, held-out speech"),
         "snr": _scatter(timed, lambda row: row.snr_db, "SNR against the checkpoint, dB"),
         "size": bars([_bar(row, row.record["bundle"]["size_bytes"]) for row in view.rows]),
         "memory": bars([_bar(row, row.record["result"]["peak_rss_bytes"]) for row in _with_memory(timed)]),
@@ -269,7 +279,7 @@ def _scatter(rows: list[Row], accuracy: Callable[[Row], float | None], title: st
         if value is not None:
             points.append(Point(row.letter, row.colour, x, value, f"{row.title}: {p50_ms:.2f} ms, {value:.3f}"))
     return (
-        scatter(points, "p50, ms for a chunk" if len(chunks_ms) == 1 else "p50, % of the chunk", title)
+        scatter(points, "p50 per chunk, ms" if len(chunks_ms) == 1 else "p50, % of the chunk size", title)
         if points
         else None
     )
@@ -293,7 +303,7 @@ def _latency(row: Row) -> dict[str, str]:
         for name, pace in paces.items()
     }
     lines = {name: (places[name], each) for name, each in values.items()}
-    x_title = "seconds since this pace began" if timed else "number of the chunk"
+    x_title = "time, s" if timed else "chunk number"
     return {
         "histogram": histogram(values, budget_ms, row.colour),
         "timeline": timeline(lines, budget_ms, row.colour, x_title),

@@ -65,9 +65,7 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str) -> str:
     body = [f'<path class="front" d="{steps}"/>'] if len(front) > 1 else []
     for point in points:
         dot = f'<circle class="fill{point.colour}" cx="{x.at(point.x):.1f}" cy="{y.at(point.y):.1f}" r="10"/>'
-        body.append(
-            f"<g><title>{escape(point.title)}</title>{dot}{_letter(x.at(point.x), y.at(point.y), point.letter)}</g>"
-        )
+        body.append(f"<g><title>{escape(point.title)}</title>{dot}{_letter(x.at(point.x), y.at(point.y), point)}</g>")
     return _framed(x, y, x_title, y_title, "".join(body))
 
 
@@ -99,7 +97,7 @@ def histogram(paces: dict[str, list[float]], budget_ms: float, colour: int) -> s
     if "flat" in counts:
         body.append(f'<path class="line{colour} dash" d="{_outline(counts["flat"], x.start, step, y)}"/>')
     body.append(_budget_across(x, budget_ms))
-    return _framed(x, y, "ms for a chunk", "chunks", "".join(body))
+    return _framed(x, y, "ms per chunk", "chunks", "".join(body))
 
 
 def timeline(paces: dict[str, tuple[list[float], list[float]]], budget_ms: float, colour: int, x_title: str) -> str:
@@ -127,7 +125,7 @@ def timeline(paces: dict[str, tuple[list[float], list[float]]], budget_ms: float
                 body.append(f'<path class="line{colour} faint" d="{_path(worst, x, y)}"/>')
             body.append(f'<path class="{style}" d="{_path(middle, x, y)}"/>')
     body.append(_budget_along(y, budget_ms, highest))
-    return _framed(x, y, x_title, "ms for a chunk", "".join(body))
+    return _framed(x, y, x_title, "ms per chunk", "".join(body))
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,7 @@ def _framed(x: Axis, y: Axis, x_title: str, y_title: str, body: str) -> str:
 
 
 def _svg(height: int, body: str, about: str = "bar chart") -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(about)}">{body}</svg>'
+    return f'<svg class="drawn" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(about)}">{body}</svg>'
 
 
 def _path(points: list[tuple[float, float]], x: Axis, y: Axis) -> str:
@@ -243,8 +241,9 @@ def _rect(x: float, y: float, width: float, height: float, style: str, title: st
     return f'<rect class="{style}" {place} rx="1"><title>{escape(title)}</title></rect>'
 
 
-def _letter(x: float, y: float, letter: str) -> str:
-    return f'<text class="badge" x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">{escape(letter)}</text>'
+def _letter(x: float, y: float, point: Point) -> str:
+    style = f"badge on{point.colour}"
+    return f'<text class="{style}" x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">{escape(point.letter)}</text>'
 
 
 def _note(x: float, y: float, text: str, anchor: str) -> str:

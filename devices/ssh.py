@@ -17,20 +17,20 @@ OPTIONS = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}", "-o", "Se
 # What ssh says, and what to do about it.
 # In this order: a changed host key also ends with "Host key verification failed".
 MEANINGS = {
-    "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key has changed since you last met it. If that is right (it "
-    "was installed anew), run: ssh-keygen -R {host}",
+    "REMOTE HOST IDENTIFICATION HAS CHANGED": "its host key has changed since the last connection. If that is right "
+    "(it was reinstalled), run: ssh-keygen -R {host}",
     "Host key verification failed": "its host key is not known. Run `{hand}` once, compare the fingerprint, say yes",
     "Too many authentication failures": "too many keys were offered; name the right one in ~/.ssh/config",
     "Permission denied": "none of your keys is accepted there. Bring one with: ssh-copy-id {target}",
     "Could not resolve hostname": "there is no machine of this name; check the spelling, or ~/.ssh/config",
-    "Connection refused": "it is there, but nobody answers at that port; is sshd running, and the port right?",
-    "No route to host": "there is no way to it; is it on, and in the same network?",
-    "Network is unreachable": "there is no way to it; is this machine online?",
+    "Connection refused": "it is there, but nothing answers at that port; is sshd running, and the port right?",
+    "No route to host": "it cannot be reached; is it on, and in the same network?",
+    "Network is unreachable": "it cannot be reached; is this machine online?",
     "timed out": "it did not answer; is it on, and in the same network?",
     "not responding": "it stopped answering; is it still on?",
-    "Connection reset": "the connection broke off",
+    "Connection reset": "the connection was lost",
     "Connection closed": "the connection was closed from there",
-    "Broken pipe": "the connection broke off",
+    "Broken pipe": "the connection was lost",
 }
 
 

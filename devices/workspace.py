@@ -93,7 +93,7 @@ def check_end(device: Device, code: int, error_words: str, done_words: str) -> D
     number = code - 128 if code > 128 else -code
     # Nobody here sends it but the watcher: mostly it is the kernel, out of memory.
     if number == 9:
-        return DeviceError(f"{device.address}: the program was killed; is memory short there? ({done_words})")
+        return DeviceError(f"{device.address}: the program was killed; was it out of memory? ({done_words})")
     names = {
         4: "illegal instruction: built for another processor",
         6: "abort",

@@ -179,7 +179,7 @@ def check_hash(bundle: Bundle, name: str) -> None:
         raise SpeechpressError(f"{path}: cannot be read ({error}); copy or export the bundle again") from error
     if found != wanted:
         raise SpeechpressError(
-            f"{path}: is damaged or was exchanged (sha256 {found[:12]}..., exported {wanted[:12]}...); "
+            f"{path}: is damaged or was replaced (sha256 {found[:12]}..., exported {wanted[:12]}...); "
             "copy or export the bundle again"
         )
 
@@ -192,7 +192,7 @@ def _read_document(path: Path) -> dict[str, Any]:
     if not path.parent.is_dir():
         raise SpeechpressError(f"{path.parent}: there is no such folder; `compress export` makes a bundle")
     if not path.exists():
-        raise SpeechpressError(f"{path.parent}: is no bundle (it has no {DOCUMENT}); `compress export` makes one")
+        raise SpeechpressError(f"{path.parent}: is not a bundle (it has no {DOCUMENT}); `compress export` makes one")
     return read_json(path, "export the bundle again", max_bytes=MAX_DOCUMENT_BYTES, strict=True)
 
 
@@ -203,7 +203,7 @@ def _check_size(path: Path, size_bytes: int) -> None:
     found = path.stat().st_size
     if found != size_bytes:
         raise SpeechpressError(
-            f"{path}: has {found:,} bytes instead of {size_bytes:,}: it was cut short or exchanged; "
+            f"{path}: has {found:,} bytes instead of {size_bytes:,}: it was truncated or replaced; "
             "copy or export the bundle again"
         )
 

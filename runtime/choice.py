@@ -20,11 +20,11 @@ def choose_bundle(bundles: Path, say: Callable[[str], None], live: bool = False)
     for path in sorted(found, key=_written_s, reverse=True):
         reason = _against(path.parent, live)
         if reason is None:
-            say(f"no bundle was named; taking the newest that runs here: {path.parent}")
+            say(f"no bundle given; using the newest that runs here: {path.parent}")
             return path.parent
-        say(f"{path.parent}: passed over, {reason}")
-    there = "there is none that runs here" if found else "there is none"
-    say(f"no bundle was named and {there} under {bundles}; taking the one that comes with the package")
+        say(f"{path.parent}: skipped, {reason}")
+    there = "none of them runs here" if found else "there is none"
+    say(f"no bundle given and {there} under {bundles}; using the built-in one")
     return SHIPPED
 
 

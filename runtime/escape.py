@@ -1,4 +1,4 @@
-"""Names, paths and notes of other people in a report: as text, never as markup or as a formula of a spreadsheet."""
+"""Texts for people: counts in words; and other people's names in a report, never as markup or as a formula."""
 
 import html
 import os
@@ -8,6 +8,11 @@ from typing import Any
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a cell of a spreadsheet a formula
 _NUMBER = re.compile(r"[+-]?\d[\d.,]*(\s\S{1,4})?")  # 12.5, -3, +4.1 %, -0.3 dB
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """ "1 step", "2 steps", "3,000 steps"."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def markdown_text(text: str) -> str:

@@ -168,12 +168,14 @@ def pin(cores: list[int] | None) -> None:
     if cores is None:
         return
     if not hasattr(os, "sched_setaffinity"):
-        raise SpeechpressError(f"--cores: {platform.system()} does not let a program choose its cores; leave it out")
+        raise SpeechpressError(f"--cores: {platform.system()} does not let programs choose their cores; leave it out")
     try:
         os.sched_setaffinity(0, cores)
     except (OSError, ValueError) as error:
         allowed = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
-        raise SpeechpressError(f"--cores: {cores} cannot be had ({error}); this process may use {allowed}") from error
+        raise SpeechpressError(
+            f"--cores: {cores} are not available ({error}); this process may use {allowed}"
+        ) from error
 
 
 def versions() -> dict[str, str]:

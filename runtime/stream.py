@@ -249,4 +249,4 @@ def _resampler(rate: int, to_rate: int) -> Any:
 def _check_rate(rate: int) -> None:
     low, high = RATES
     if not low <= rate <= high:
-        raise SpeechpressError(f"sample rate {rate} Hz is no audio rate; it must be {low} to {high} Hz")
+        raise SpeechpressError(f"sample rate {rate} Hz is not an audio rate; it must be {low} to {high} Hz")

@@ -33,10 +33,10 @@ def read_tensors(path: Path) -> "dict[str, np.ndarray]":
         data = file.read()
     start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     if len(data) < start or start == _LENGTH_BYTES:
-        raise ValueError("its header is cut short")
+        raise ValueError("its header is truncated")
     header = parse_json(data[_LENGTH_BYTES:start])
     if not isinstance(header, dict):
-        raise ValueError("its header is no object")
+        raise ValueError("its header is not an object")
     entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
     # Anybody may have made the file: its types, shapes and offsets are bounded before they are used.
     require(entries, Table(_ENTRY))
@@ -62,7 +62,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         # 8 damaged bytes can claim a header of exabytes, which read() would try to allocate.
         if length > path.stat().st_size:
-            raise ValueError("its header is cut short")
+            raise ValueError("its header is truncated")
         header = parse_json(file.read(length))
     return dict(header.get("__metadata__", {}))
 
@@ -71,4 +71,4 @@ def _check(name: str, entry: dict[str, Any], size_bytes: int) -> None:
     first, last = entry["data_offsets"]
     wanted = math.prod(entry["shape"]) * int(_DTYPES[entry["dtype"]][-1])
     if last - first != wanted or last > size_bytes:
-        raise ValueError(f"{name} is cut short")
+        raise ValueError(f"{name} is truncated")

@@ -95,7 +95,7 @@ def evaluate_abx(
     plan = plan_abx(tokens, upstreams, request)
     hours = _hours(plan, upstreams, request)
     sizes = ", ".join(f"{mode} speakers {cells.cells} cells" for mode, cells in plan.cells.items())
-    listen(f"ABX: {len(plan.tokens)} tokens in {hours:.2f} h, {sizes}; heard by {', '.join(upstreams)}")
+    listen(f"ABX: {len(plan.tokens)} tokens in {hours:.2f} h, {sizes}; models: {', '.join(upstreams)}")
     details, errors = {}, {}
     for name, upstream in upstreams.items():
         details[name], errors[name] = measure(upstream, plan, request, device)

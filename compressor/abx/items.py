@@ -55,7 +55,7 @@ def read_items(path: Path, root: Path) -> list[Token]:
     """
     rows = _rows(path)
     if not root.is_dir():
-        raise SpeechpressError(f"--data {root}: is no folder; give the one that holds the recordings of {path}")
+        raise SpeechpressError(f"--data {root}: is not a folder; give the one that holds the recordings of {path}")
     places = _places(sorted({row[0] for row in rows}), root, path)
     tokens = [Token(places[row[0]], *row[1:]) for row in rows]
     _check_ends(tokens, path)
@@ -110,7 +110,7 @@ def _us(where: str, text: str) -> int:
     try:
         return int((Decimal(text) * MICRO).to_integral_value())
     except (InvalidOperation, ValueError, OverflowError) as error:
-        raise SpeechpressError(f"{where}: {text!r} is no time in seconds") from error
+        raise SpeechpressError(f"{where}: {text!r} is not a time in seconds") from error
 
 
 def _places(names: Sequence[str], root: Path, where: Path) -> dict[str, str]:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from speechpress.runtime.escape import counted
+
+from .help.looks import OUTPUT
 from .options import Json
 
 if TYPE_CHECKING:
@@ -19,15 +22,24 @@ LINE_S = 10.0  # between two lines in a log
 
 Sources = Annotated[
     list[Path],
-    typer.Argument(help="What --data takes elsewhere: folders, manifests, corpora of other toolkits (docs/data.md)."),
+    typer.Argument(help="Folders, manifests or corpora of other toolkits, as for --data elsewhere (docs/data.md)."),
 ]
-Out = Annotated[Path, typer.Option(help="Folder of the shards.")]
-PerShard = Annotated[int, typer.Option(min=1, help="Recordings in a shard.")]
+Out = Annotated[Path, typer.Option(help="Folder of the shards.", rich_help_panel=OUTPUT)]
+PerShard = Annotated[int, typer.Option(min=1, help="Recordings per shard.", rich_help_panel=OUTPUT)]
 ShardOption = Annotated[
-    str, typer.Option(help="K/N: only the K-th of N parts of the shards; they may share one --out.")
+    str,
+    typer.Option(
+        help="Write only part K of N, so that several machines can share one --out.",
+        metavar="K/N",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-Workers = Annotated[int, typer.Option(min=0, help="Shards written side by side; 0: as many as there are cores.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace shards in --out that are of another corpus.")]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Shards written in parallel; 0 for one per core.", rich_help_panel=OUTPUT)
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace shards of another corpus in --out.", rich_help_panel=OUTPUT)
+]
 
 
 def data(
@@ -39,7 +51,7 @@ def data(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Write any corpus as Lhotse Shar: FLAC, 16 kHz, mono; the same call again goes on where it was stopped."""
+    """Convert a corpus to Lhotse Shar: FLAC, 16 kHz, mono. Run the same command again to continue."""
     from ..extract.options import parse_shard
     from ..views.screen import Screen
 
@@ -49,7 +61,7 @@ def data(
     options = SharOptions(out, per_shard, part.number, part.count, workers, overwrite)
     screen = Screen(json)
     document = run(sources, options, screen)
-    screen.result(document, *data_tables(document), f"written: {out}   next: compress distill --data {out}")
+    screen.result(document, *data_tables(document), f"written: {out}", f"next: compress distill --data {out}")
 
 
 def run(sources: list[Path], options: "SharOptions", screen: "Screen") -> dict[str, Any]:
@@ -68,10 +80,10 @@ def run(sources: list[Path], options: "SharOptions", screen: "Screen") -> dict[s
         if event["event"] == "plan":
             total_s = event["audio_s"]
             bar.update(task, total=total_s)
-            screen.say(f"{event['corpus']}; {event['shards']} shards, {event['kept']} of them done before")
+            screen.say(f"{event['corpus']}; {counted(event['shards'], 'shard')}, {event['kept']} already written")
             return
         heard_s += event["audio_s"]
-        state = f"{event['shards']} shards"
+        state = counted(event["shards"], "shard")
         bar.update(task, completed=heard_s, state=state)
         # In a log file, a line now and then; a large corpus would fill it.
         if not screen.console.is_terminal and time.monotonic() - said >= LINE_S:
@@ -93,16 +105,16 @@ def data_tables(document: dict[str, Any]) -> list["RenderableType"]:
     table.add_row("recordings", f"{document['recordings']}, {document['audio_s'] / 3600:.2f} h")
     table.add_row(
         "shards",
-        f"{document['shards']} of {document['shards_in_all']} are there; "
-        f"{document['written']} written now, {document['kept']} kept",
+        f"{document['shards']} of {document['shards_in_all']} complete: "
+        f"{document['written']} written now, {document['kept']} before",
     )
     rates = ", ".join(f"{count} of {rate} Hz" for rate, count in document["resampled"].items())
-    table.add_row("resampled", rates or "none, all were 16 kHz")
+    table.add_row("resampled", rates or "none, all at 16 kHz")
     if document["attenuated"]:
-        table.add_row("made quieter", f"{len(document['attenuated'])} beyond full scale, which FLAC cannot hold")
+        table.add_row("attenuated", f"{len(document['attenuated'])} beyond full scale, which FLAC cannot store")
     shown = [Text(f"note: {note}", style="yellow") for note in document["notes"]]
     skipped = document["skipped"]
     shown += [Text(f"skipped: {item['path']}: {item['reason']}", style="yellow") for item in skipped[:LISTED]]
     if len(skipped) > LISTED:
-        shown.append(Text(f"skipped: {len(skipped) - LISTED} more, listed in cuts.skipped.json", style="yellow"))
+        shown.append(Text(f"skipped: {len(skipped) - LISTED} more, see cuts.skipped.json", style="yellow"))
     return [table, *shown]

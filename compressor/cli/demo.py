@@ -17,44 +17,96 @@ if TYPE_CHECKING:
     from ..views.screen import Screen
 
 from .demo_open import Asked, Opened, Taught, latency_of, open_model
+from .help.complete import complete_bundle
+from .help.looks import INPUT, OUTPUT, choices
 
 logger = logging.getLogger(__name__)
+TEACH = "Taught words"
 
 
 def demo(
     bundle: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of a bundle, or USER/NAME on the Hub; else the newest under ./bundles, else the shipped."
+            help="Folder of a bundle, or USER/NAME on the Hub.",
+            show_default="the newest under ./bundles, else the built-in one",
+            autocompletion=complete_bundle,
         ),
     ] = None,
-    mic: Annotated[str | None, typer.Option(help="Number or name of a microphone, see --list-mics.")] = None,
-    wav: Annotated[Path | None, typer.Option(help="Hear an audio file instead, of any format.")] = None,
-    stdin: Annotated[bool, typer.Option("--stdin", help="Hear raw samples of one channel from a pipe.")] = False,
-    rate: Annotated[
-        int | None, typer.Option(min=4000, help="Sample rate of --mic or --stdin (16000 there), in Hz.")
+    mic: Annotated[
+        str | None,
+        typer.Option(
+            help="Number or name of a microphone; see --list-mics.",
+            show_default="the system's",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
-    encoding: Annotated[str, typer.Option("--format", help="Samples of --stdin: s16le or f32le.")] = "s16le",
-    chunk_ms: Annotated[float | None, typer.Option(help="One of the bundle's chunk sizes; else its first.")] = None,
-    web: Annotated[bool, typer.Option("--web", help="Show it on a page in the browser, on this machine only.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8765,
-    list_mics: Annotated[bool, typer.Option("--list-mics", help="List the microphones, and leave.")] = False,
+    wav: Annotated[
+        Path | None, typer.Option(help="Play an audio file instead, in any format.", rich_help_panel=INPUT)
+    ] = None,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read raw samples of one channel from a pipe.", rich_help_panel=INPUT)
+    ] = False,
+    rate: Annotated[
+        int | None,
+        typer.Option(
+            min=4000,
+            help="Sample rate of --mic or --stdin, in Hz.",
+            show_default="the microphone's; 16000 for --stdin",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    encoding: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="Format of the samples of --stdin.",
+            metavar=choices("s16le", "f32le"),
+            rich_help_panel=INPUT,
+        ),
+    ] = "s16le",
+    chunk_ms: Annotated[
+        float | None,
+        typer.Option(
+            help="One of the bundle's chunk sizes, in ms.", show_default="the bundle's first", rich_help_panel=INPUT
+        ),
+    ] = None,
+    list_mics: Annotated[
+        bool, typer.Option("--list-mics", help="List the microphones and exit.", rich_help_panel=INPUT)
+    ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Show a page in the browser, on this machine only.", rich_help_panel=OUTPUT)
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the page; 0 for any free one.", rich_help_panel=OUTPUT)
+    ] = 8765,
     words: Annotated[
-        Path | None, typer.Option(help="File of taught words: read if it is there, written when a word is taught.")
+        Path | None,
+        typer.Option(help="File of taught words: loaded if it exists, saved after each lesson.", rich_help_panel=TEACH),
     ] = None,
     teach: Annotated[
         list[str] | None,
-        typer.Option(metavar="WORD=A.wav,B.wav,C.wav", help="Teach a word by recordings of it; may be repeated."),
+        typer.Option(
+            metavar="WORD=A.wav,B.wav", help="Teach a word with three recordings. Repeatable.", rich_help_panel=TEACH
+        ),
     ] = None,
     teach_not: Annotated[
         list[str] | None,
-        typer.Option("--teach-not", metavar="WORD=A.wav,B.wav", help="Recordings that sound like a word and are not."),
+        typer.Option(
+            "--teach-not",
+            metavar="WORD=A.wav,B.wav",
+            help="Recordings that are mistaken for the word. Repeatable.",
+            rich_help_panel=TEACH,
+        ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per chunk on stdout; words for people on stderr.")
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object per chunk on stdout; messages go to stderr.", rich_help_panel=OUTPUT
+        ),
     ] = False,
 ) -> None:
-    """Live features of a microphone, a file or a pipe; and words that you teach it by saying them three times."""
+    """Run a bundle on live audio: show its features and answers, and teach it words by saying them."""
     from ..views.screen import Screen
 
     # Into a pipe go frames or lines only; what is said to people goes to stderr.
@@ -132,7 +184,7 @@ def show_page(opened: Opened, asked: Asked, taught: Taught | None, port: int, sc
         with ending_signals():
             # Before the first chunk, and before the address is told: then it can be opened.
             server.start()
-            screen.say(f"open {server.address}   (Ctrl-C ends it)")
+            screen.say(f"open {server.address} (Ctrl-C to stop)")
             for chunk in listen(source, opened.engine, spotter, teaching):
                 stats.add(chunk)
                 server.show(chunk, stats, [word.name for word in spotter.words] if spotter else [])
@@ -152,7 +204,7 @@ def _other(asked: Asked, screen: "Screen") -> "Source | None":
         if asked.mic is not None or asked.wav is not None or asked.stdin:
             raise
         screen.say(f"{error}")
-        screen.say("the page can use the browser's microphone")
+        screen.say("the page can use the browser's microphone instead")
         return None
 
 
@@ -180,5 +232,5 @@ def show_microphones(screen: "Screen") -> None:
     found = microphones()
     lines = [f"{'*' if device.default else ' '} {device.index:3d}  {device.name}, {device.rate} Hz" for device in found]
     if not found:
-        lines = ["there is no microphone on this machine; show a recording with --wav FILE, or --web for the browser's"]
-    screen.result({"microphones": [device.to_dict() for device in found]}, *lines[:1], *[f"\n{x}" for x in lines[1:]])
+        lines = ["this machine has no microphone; use --wav FILE, or --web for the browser's microphone"]
+    screen.result({"microphones": [device.to_dict() for device in found]}, *lines)

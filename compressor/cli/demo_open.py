@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechpress.runtime.demo.names import word_name
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import counted
 
 if TYPE_CHECKING:
     from speechpress.runtime.bundle import Bundle
@@ -34,9 +35,9 @@ class Opened:
 
         head = words_head(self.engine)
         if head is None:
-            screen.say("taught words are looked for in the features: this bundle has no words head")
+            screen.say("taught words are matched in the features: this bundle has no words head")
             return self.engine
-        screen.say(f"taught words are looked for by the bundle's head “{head.name}”")
+        screen.say(f"taught words are matched by the bundle's head “{head.name}”")
         return HeadEngine(self.engine, head)
 
     @property
@@ -74,9 +75,9 @@ class Asked:
     def __post_init__(self) -> None:
         # Not by truth: an empty name was given as well.
         if sum([self.mic is not None, self.wav is not None, self.stdin]) > 1:
-            raise SpeechpressError("--mic, --wav and --stdin each name where the audio comes from; give one of them")
+            raise SpeechpressError("--mic, --wav and --stdin are alternative sources; use one of them")
         if self.rate is not None and self.wav is not None:
-            raise SpeechpressError("--rate is for --mic and --stdin; an audio file says its rate itself")
+            raise SpeechpressError("--rate is for --mic and --stdin; an audio file states its own rate")
 
     def open(self, paced: bool) -> "Source":
         """The source; a file is given at the speed of speech when `paced`."""
@@ -142,7 +143,7 @@ def read_lesson(lesson: str, option: str = "--teach") -> tuple[str, list[Path]]:
     name, _, files = lesson.partition("=")
     paths = [Path(file) for file in files.split(",") if file]
     if not name.strip() or not paths:
-        raise SpeechpressError(f"{option} {lesson}: is not of the form WORD=A.wav,B.wav,C.wav")
+        raise SpeechpressError(f"{option} {lesson}: must have the form WORD=A.wav,B.wav,C.wav")
     for path in paths:
         if not path.is_file():
             raise SpeechpressError(f"{option} {lesson}: there is no file {path}")
@@ -156,10 +157,8 @@ def teach_word(
     from speechpress.runtime.demo.spotting import learn
 
     word = learn(name, [read_example(engine, path) for path in paths], background)
-    doubt = "; the recordings differ much, it may be missed" if word.doubtful else ""
-    screen.say(
-        f"taught “{name}” by {len(paths)} recording{'s' * (len(paths) > 1)}, threshold {word.threshold:.1f}{doubt}"
-    )
+    doubt = "; the recordings differ much, so it may be missed" if word.doubtful else ""
+    screen.say(f"taught “{name}” by {counted(len(paths), 'recording')}, threshold {word.threshold:.1f}{doubt}")
     return word
 
 
@@ -177,9 +176,9 @@ def refuse(
 
     if name not in [word.name for word in words]:
         known = ", ".join(f"“{word.name}”" for word in words) or "none"
-        raise SpeechpressError(f"--teach-not {name}: there is no such word, the taught ones are: {known}")
+        raise SpeechpressError(f"--teach-not {name}: there is no such word; taught words: {known}")
     found = [read_example(engine, path) for path in paths]
-    screen.say(f"“{name}” is not what {len(paths)} recording{'s' * (len(paths) > 1)} hold{'s' * (len(paths) == 1)}")
+    screen.say(f"{counted(len(paths), 'counter-example')} for “{name}”")
     return [
         learn(name, word.examples, background, against=[*word.against, *found]) if word.name == name else word
         for word in words

@@ -61,7 +61,7 @@ def executorch() -> Check:
     code = "from speechpress.runtime.native.choose import bindings; print(bindings().backends())"
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if tried.returncode:
-        reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
+        reason = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
         return health.check("executorch", False, f"cannot be imported: {reason}", fix)
     # Others are lowered here and run on the device, so that they need not be registered.
     here = [name for name, backend in BACKENDS.items() if backend.runs_here and backend.runtime == EXECUTORCH]
@@ -97,7 +97,7 @@ def on_path() -> Check:
 def starter_files() -> Check:
     missing = [str(path) for path in (starter.TEACHER, starter.SPEECH) if not path.is_dir()]
     detail = f"missing: {', '.join(missing)}" if missing else str(starter.HERE)
-    return health.check("starter", not missing, detail, "install the package again")
+    return health.check("starter", not missing, detail, "reinstall the package")
 
 
 def microphones() -> Check:
@@ -110,7 +110,7 @@ def microphones() -> Check:
     )
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if tried.returncode:
-        reason = (tried.stderr.strip().splitlines() or ["no word of why"])[-1]
+        reason = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
         fix = "install PortAudio: sudo apt-get install libportaudio2, or brew install portaudio"
         return health.check("microphones", True, f"no live microphone ({reason}), recordings can be used; {fix}", "")
     return health.check("microphones", True, tried.stdout.strip() or "none is connected; recordings can be used", "")
@@ -153,5 +153,5 @@ def space(name: str, folder: Path, wanted_gb: float, variable: str) -> Check:
     free_gb = shutil.disk_usage(there).free / 1e9
     if not os.access(there, os.W_OK):
         return health.check(name, False, f"{folder} cannot be written", f"set {variable} to a folder that can")
-    fix = f"free some space, or set {variable} to another folder ({wanted_gb:g} GB are wanted)"
+    fix = f"free some space, or set {variable} to another folder ({wanted_gb:g} GB needed)"
     return health.check(name, free_gb >= wanted_gb, f"{folder}, {free_gb:.1f} GB free", fix)

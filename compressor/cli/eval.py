@@ -1,6 +1,5 @@
 """`compress eval`. `main.py` adds it to the command line."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,9 @@ from speechpress.runtime.errors import SpeechpressError
 
 from ..abx.asked import abx, asks_for_abx, refuse_beside_abx
 from ..views.screen import Screen
-from .options import RUNS, Executor, Json
+from .help.complete import complete_model, complete_teacher
+from .help.looks import DEVICE, INPUT, METHOD, OUTPUT, choices
+from .options import RUNS, Executor, FeatureDevice, Json, complain
 
 QUICK_TASKS = "ks,sid"
 STEPS = {"mini": 300, "superb": 3000}
@@ -21,42 +22,129 @@ Finish = Callable[[dict[str, Any]], dict[str, Any]]  # adds what was kept, and w
 
 Checkpoint = Annotated[
     str | None,
-    typer.Argument(help="Folder of a checkpoint or bundle, or a teacher; the newest checkpoint under ./runs."),
+    typer.Argument(
+        help="Folder of a checkpoint or bundle, or a teacher.",
+        show_default="the newest under ./runs",
+        autocompletion=complete_model,
+    ),
 ]
-Data = Annotated[Path | None, typer.Option(help="Folder of audio with a labels.tsv; else the starter speech.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of audio with a labels.tsv.", show_default="the speech in the package", rich_help_panel=INPUT
+    ),
+]
+Suite = Annotated[
+    str | None,
+    typer.Option(
+        help="Run the ten SUPERB tasks on the corpora in --data-root.",
+        metavar=choices("mini", "superb"),
+        show_default="quick linear probes",
+        rich_help_panel=INPUT,
+    ),
+]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder of the suite's unpacked corpora.", rich_help_panel=INPUT)]
+Clips = Annotated[
+    int | None,
+    typer.Option(min=1, help="superb: at most this many clips per split.", rich_help_panel=INPUT),
+]
+Items = Annotated[
+    Path | None, typer.Option(help="abx: item file; its recordings are under --data.", rich_help_panel="ABX")
+]
+AbxMax = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="abx: tokens per phone, context and speaker; 0 for all.", show_default="10", rich_help_panel="ABX"
+    ),
+]
+AbxUnits = Annotated[
+    int | None,
+    typer.Option(min=2, help="abx: also score discrete units, this many clusters per layer.", rich_help_panel="ABX"),
+]
 Tasks = Annotated[
     str | None,
     typer.Option(
-        help="Comma-separated: ks, sid; with --suite also ic, sf, asv, sd, er, pr, asr, qbe, or all; or abx, alone."
+        help="Tasks, separated by commas: ks, sid; with --suite also ic, sf, asv, sd, er, pr, asr, qbe. Or abx alone.",
+        show_default="ks,sid; all of a suite",
+        rich_help_panel=METHOD,
     ),
 ]
-Items = Annotated[Path | None, typer.Option(help="Item file of --tasks abx; its recordings lie under --data.")]
-AbxMax = Annotated[
-    int | None, typer.Option(min=0, help="abx: tokens per phone, context and speaker; 0 for all. 10 unless given.")
-]
-AbxUnits = Annotated[int | None, typer.Option(min=2, help="abx: also of discrete units, so many clusters per layer.")]
-Suite = Annotated[str | None, typer.Option(help="mini or superb: the ten tasks, on corpora in --data-root.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Folder that holds the suite's corpora, unpacked.")]
 Against = Annotated[
-    list[str] | None, typer.Option(help="Checkpoint, bundle or teacher to measure beside it; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        help="Checkpoint, bundle or teacher to measure as well. Repeatable.",
+        autocompletion=complete_model,
+        rich_help_panel=METHOD,
+    ),
 ]
-Layers = Annotated[str, typer.Option(help="weighted (a learned sum) or last, all that a deployed one has.")]
-Teacher = Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")]
+Layers = Annotated[
+    str,
+    typer.Option(
+        help="Features: a learned sum of layers, or the last layer, as in a bundle.",
+        metavar=choices("weighted", "last"),
+        rich_help_panel=METHOD,
+    ),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        help="The teacher.",
+        show_default="where the card says",
+        autocompletion=complete_teacher,
+        rich_help_panel=INPUT,
+    ),
+]
 ChunkMs = Annotated[
-    float | None, typer.Option(help="Hear the audio in chunks, as a streaming student does; else all at once.")
+    float | None,
+    typer.Option(
+        help="Process in chunks of this size, in ms, as a streaming student does.",
+        show_default="whole recordings",
+        rich_help_panel=METHOD,
+    ),
 ]
-Seeds = Annotated[int, typer.Option(min=1, help="Heads per task, each with its own random numbers.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Training steps of each head of the suite.")]
-Clips = Annotated[int | None, typer.Option(min=1, help="At most so many clips per split, for superb.")]
+Seeds = Annotated[
+    int,
+    typer.Option(min=1, help="Heads per task, each with its own random seed.", rich_help_panel=METHOD),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Training steps of each head of a suite.",
+        show_default="300 for mini, 3000 for superb",
+        rich_help_panel=METHOD,
+    ),
+]
 Sanity = Annotated[
-    bool, typer.Option("--sanity", help="Also with shuffled labels; exit 3 when something is out of order.")
+    bool,
+    typer.Option(
+        "--sanity", help="Also train with shuffled labels; exit 3 if a score is implausible.", rich_help_panel=METHOD
+    ),
 ]
-Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features and outcomes; else the system's cache.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep neither.")]
-Device = Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")]
-Report = Annotated[Path | None, typer.Option(help="Also a report of what was kept: FILE.html or FILE.md.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Tasks of the suite solved at once; else one a core, up to 8.")]
-S3prl = Annotated[bool, typer.Option("--s3prl", help="Only print the commands that run the full SUPERB in s3prl.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of cached features and scores.", show_default="the system's cache", rich_help_panel=DEVICE
+    ),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Cache nothing.", rich_help_panel=DEVICE)]
+Report = Annotated[
+    Path | None,
+    typer.Option(help="Also write a report: FILE.html or FILE.md.", metavar="FILE", rich_help_panel=OUTPUT),
+]
+S3prl = Annotated[
+    bool,
+    typer.Option("--s3prl", help="Only print the commands that run the full SUPERB in s3prl.", rich_help_panel=OUTPUT),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Tasks of a suite in parallel.",
+        show_default="one per core, up to 8",
+        rich_help_panel=DEVICE,
+    ),
+]
 
 
 def evaluate(
@@ -75,7 +163,7 @@ def evaluate(
     sanity: Sanity = False,
     cache: Cache = None,
     no_cache: NoCache = False,
-    device: Device = "cpu",
+    device: FeatureDevice = "cpu",
     executor: Executor = "processes",
     jobs: Jobs = None,
     items: Items = None,
@@ -85,9 +173,9 @@ def evaluate(
     s3prl: S3prl = False,
     json: Json = False,
 ) -> None:
-    """What a student kept: fidelity to its teacher, and tasks beside the teacher, random weights and log-mel.
+    """Measure what a student kept: its fidelity to the teacher, and task scores beside teacher and baselines.
 
-    Without --suite, quick linear probes on the starter speech or on --data. With --suite, the tasks of SUPERB.
+    Without --suite, quick linear probes on the speech in the package or on --data. With --suite, the SUPERB tasks.
     """
     from ..distill.folders import newest
     from ..teachers.hub_folder import check_at_hand
@@ -121,7 +209,7 @@ def evaluate(
 def _corpora(suite: str, data_root: Path | None, data: Path | None) -> Path:
     """The folder of a suite's corpora; raises SpeechpressError when none was named, or --data was."""
     if data_root is None:
-        raise SpeechpressError(f"--suite {suite}: needs --data-root, the folder that holds the corpora, unpacked")
+        raise SpeechpressError(f"--suite {suite}: needs --data-root, the folder of the unpacked corpora")
     if data is not None:
         raise SpeechpressError("--data is for the quick measure; a suite reads its corpora from --data-root")
     return data_root
@@ -130,7 +218,7 @@ def _corpora(suite: str, data_root: Path | None, data: Path | None) -> Path:
 def _require_sane(sanity: dict[str, Any] | None) -> None:
     """Raises typer.Exit when something is out of order."""
     if sanity is not None and not sanity["ok"]:
-        sys.stderr.write(f"error: sanity: {'; '.join(sanity['complaints'])}\n")
+        complain(f"sanity: {'; '.join(sanity['complaints'])}")
         # As for every check that was asked for and failed.
         raise typer.Exit(3)
 
@@ -138,7 +226,7 @@ def _require_sane(sanity: dict[str, Any] | None) -> None:
 def _only_with_suite(**given: Any) -> None:
     wrong = [name.replace("_", "-") for name, value in given.items() if value]
     if wrong:
-        raise SpeechpressError(f"--{wrong[0]}: is for the suites; add --suite mini or superb, and --data-root")
+        raise SpeechpressError(f"--{wrong[0]}: only for suites; add --suite mini or superb, and --data-root")
 
 
 def _quick(
@@ -190,12 +278,12 @@ def _suite(
 
     suite, tasks, root, clips = wish
     if no_cache and cache is not None:
-        raise SpeechpressError("--cache and --no-cache contradict each other; give one of them")
+        raise SpeechpressError("--cache and --no-cache contradict each other; use one of them")
     where = executor or "processes"
     check_executor(where)
     opened, notes = open_suite(suite, tasks.split(","), root, clips)
     place = None if no_cache else cache or cache_folder()
-    screen.say("nothing is kept" if place is None else f"features and outcomes are kept in {place}")
+    screen.say("cache: none" if place is None else f"cache of features and scores: {place}")
     document = evaluate_suite(
         source,
         opened,
@@ -221,7 +309,7 @@ def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str)
     try:
         words = [f"written: {path}" for path in write_back(document, source)]
     except SpeechpressError as error:
-        words = [f"[yellow]note[/] the result was not written beside the weights: {error}"]
+        words = [f"[yellow]note:[/] the result could not be written beside the weights: {error}"]
     screen.result(finish(document), *shown)
     for line in words:
         screen.say(line)

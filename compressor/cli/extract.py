@@ -7,35 +7,108 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .help.complete import complete_model
+from .help.looks import DEVICE, INPUT, METHOD, OUTPUT, choices
 from .options import Executor, Json, resume_words
 
-Model = Annotated[str, typer.Argument(help="Folder of a checkpoint or bundle, or a teacher (by name, folder or file).")]
-Data = Annotated[
-    list[Path] | None, typer.Argument(help="Folders of audio, Lhotse cuts manifests or Shar folders; or --starter.")
+Model = Annotated[
+    str, typer.Argument(help="Folder of a checkpoint or bundle, or a teacher.", autocompletion=complete_model)
 ]
-Out = Annotated[Path, typer.Option(help="Folder to write.")]
-Starter = Annotated[bool, typer.Option("--starter", help="The speech that comes with the package.")]
-Layers = Annotated[str, typer.Option(help="last, all, or numbers such as 0,2,4; 0 is what goes into the first layer.")]
-What = Annotated[str, typer.Option(help="features, units (of a head of units), or answers (events of heads).")]
-Heads = Annotated[str | None, typer.Option(help="Heads for units and answers, by commas; else all that fit.")]
-Dedup = Annotated[bool, typer.Option("--dedup", help="Units: each run of one unit once.")]
-Format = Annotated[str, typer.Option("--format", help="npy, safetensors, parquet or lhotse.")]
-Dtype = Annotated[str, typer.Option(help="float32 or float16.")]
-ShardOption = Annotated[str, typer.Option(help="K/N: only the K-th of N parts, such as 3/16; may share one --out.")]
-Shards = Annotated[int | None, typer.Option(min=1, help="So many parts, all of them, as jobs of their own.")]
-Jobs = Annotated[int, typer.Option(min=1, help="--shards: how many at a time.")]
-ChunkMs = Annotated[
-    float | None, typer.Option(help="Hear in chunks, as a streaming student does; of a bundle: which of its chunks.")
+Data = Annotated[list[Path] | None, typer.Argument(help="Folders of audio, Lhotse manifests or Shar folders.")]
+Starter = Annotated[bool, typer.Option("--starter", help="Use the speech in the package.", rich_help_panel=INPUT)]
+ShardOption = Annotated[
+    str,
+    typer.Option(
+        help="Extract only part K of N, so that several machines can share one --out.",
+        metavar="K/N",
+        rich_help_panel=INPUT,
+    ),
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Of a bundle: whole recordings at once, not in chunks.")]
+Shards = Annotated[
+    int | None,
+    typer.Option(min=1, help="Extract all of N parts, each as a job of its own.", metavar="N", rich_help_panel=INPUT),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(min=1, help="--shards: parts in parallel.", rich_help_panel=DEVICE),
+]
 LongestS = Annotated[
-    float | None, typer.Option(help="Leave longer recordings out; 120 unless the model is a bundle that streams.")
+    float | None,
+    typer.Option(
+        help="Skip recordings longer than this, in seconds.",
+        show_default="120; none for a streaming bundle",
+        rich_help_panel=INPUT,
+    ),
 ]
-BatchS = Annotated[float | None, typer.Option(help="Audio heard at once, in seconds; 0: one recording at a time.")]
-Workers = Annotated[int, typer.Option(min=0, help="Recordings heard side by side; 0: as many as suit the machine.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")]
+What = Annotated[
+    str,
+    typer.Option(
+        help="Features, units of a units head, or answers (events of heads).",
+        metavar=choices("features", "units", "answers"),
+        rich_help_panel=METHOD,
+    ),
+]
+Layers = Annotated[
+    str,
+    typer.Option(help="last, all, or numbers such as 0,2,4; 0 is the first layer's input.", rich_help_panel=METHOD),
+]
+Heads = Annotated[
+    str | None,
+    typer.Option(
+        help="Heads for units and answers, separated by commas.",
+        show_default="all that fit",
+        rich_help_panel=METHOD,
+    ),
+]
+Dedup = Annotated[
+    bool, typer.Option("--dedup", help="Units: write each run of equal units once.", rich_help_panel=METHOD)
+]
+ChunkMs = Annotated[
+    float | None,
+    typer.Option(
+        help="Process in chunks of this size, in ms, as a streaming student does.",
+        show_default="whole recordings; a bundle's first chunk size",
+        rich_help_panel=METHOD,
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Bundle: process whole recordings, not chunks.", rich_help_panel=METHOD),
+]
+BatchS = Annotated[
+    float | None,
+    typer.Option(
+        help="Audio per batch, in seconds; 0 for one recording at a time.",
+        show_default="what suits the device",
+        rich_help_panel=DEVICE,
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(min=0, help="Recordings in parallel; 0 for what suits the machine.", rich_help_panel=DEVICE),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where to compute features.", metavar=choices("auto", "cpu", "cuda", "mps"), rich_help_panel=DEVICE
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Folder to write.", rich_help_panel=OUTPUT)]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="npy, safetensors, parquet or lhotse.",
+        metavar=choices("npy", "safetensors", "..."),
+        rich_help_panel=OUTPUT,
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(help="Type of the features.", metavar=choices("float32", "float16"), rich_help_panel=OUTPUT),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue with what is in --out.", rich_help_panel=OUTPUT)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.", rich_help_panel=OUTPUT)]
 
 
 def extract(
@@ -63,7 +136,7 @@ def extract(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Write the features, units or answers of a whole corpus; a run that was stopped goes on with --resume."""
+    """Extract the features, units or answers of a whole corpus."""
     from ..extract.options import ExtractOptions, parse_shard
     from ..starter import SPEECH
     from ..teachers.hub_folder import check_at_hand
@@ -71,7 +144,9 @@ def extract(
 
     sources = [*(data or ()), *([SPEECH] if starter else [])]
     if not sources:
-        raise SpeechpressError("no speech was named: give a folder or manifest, or --starter for what is at hand")
+        raise SpeechpressError(
+            "no speech given: name a folder or manifest, or use --starter for the speech in the package"
+        )
     names = tuple(name.strip() for name in (heads or "").split(",") if name.strip())
     options = ExtractOptions(
         out=out, layers=layers, what=what, form=form, dtype=dtype, shard=parse_shard(shard), heads=names, dedup=dedup,
@@ -90,6 +165,6 @@ def extract(
         else:
             document = extract_shards(model, sources, options, shards, view, executor=executor, jobs=jobs)
     if not document["finished"]:
-        screen.say(f"interrupted; go on with: compress {resume_words(out)}")
+        screen.say(f"interrupted; continue with: compress {resume_words(out)}")
         raise typer.Exit(130)
     screen.result(document, *extract_tables(document), f"written: {out}")

@@ -7,49 +7,107 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .options import RUNS, Json
+from .help.complete import complete_run
+from .help.looks import DEVICE, INPUT, METHOD, OUTPUT, TRAINING, choices
+from .options import RUNS, FeatureDevice, Json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Checkpoint = Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Argument(help="Folder of a checkpoint.", show_default="the newest under ./runs", autocompletion=complete_run),
+]
 Task = Annotated[
     str | None,
     typer.Option(
-        help="A kind: classify, ctc, units, speaker, vad, segment, words; or a task of the mini suite: ks, ic, sid, "
-        "er, lid, pr, asr, asv, sd."
+        help="A kind of head (classify, ctc, units, speaker, vad, segment, words) or a task of the mini suite "
+        "(ks, ic, sid, er, lid, pr, asr, asv, sd).",
+        metavar=choices("ctc", "vad", "ks", "..."),
+        rich_help_panel=INPUT,
     ),
 ]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Labelled folder, table (CSV, TSV) or Lhotse manifest; or the folder of the suite's corpora."),
+    typer.Option(
+        help="Labelled speech: folder, table (CSV, TSV), Lhotse manifest, or the suite's folder.", rich_help_panel=INPUT
+    ),
 ]
-Name = Annotated[str, typer.Option(help="Of the head; else the task's usual one, such as phones.")]
-Label = Annotated[str | None, typer.Option(help="Column of the answers; else the task's usual one.")]
+Label = Annotated[
+    str | None, typer.Option(help="Column of the labels.", show_default="the task's", rich_help_panel=INPUT)
+]
 Labels = Annotated[
-    str | None, typer.Option(help="All labels that there may be, with commas between them or a line each in a file.")
+    str | None,
+    typer.Option(
+        help="All possible labels: separated by commas, or a file with one per line.",
+        show_default="those in the data",
+        rich_help_panel=INPUT,
+    ),
 ]
-Clusters = Annotated[int, typer.Option(min=1, help="units: how many.")]
-Layer = Annotated[int | None, typer.Option(min=0, help="units: of which layer; else the last.")]
-Kernel = Annotated[int | None, typer.Option(min=1, help="Frames that a causal convolution hears; 1 is none.")]
-Hidden = Annotated[int, typer.Option(min=0, help="Channels of that convolution, or of a speaker's projection.")]
+Name = Annotated[
+    str, typer.Option(help="Name of the head.", show_default="the task's, such as phones", rich_help_panel=OUTPUT)
+]
+Clusters = Annotated[int, typer.Option(min=1, help="units: number of clusters.", rich_help_panel=METHOD)]
+Layer = Annotated[
+    int | None, typer.Option(min=0, help="units: layer to cluster.", show_default="the last", rich_help_panel=METHOD)
+]
+Kernel = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Frames seen by the head's causal convolution; 1 for none.",
+        show_default="the kind's",
+        rich_help_panel=METHOD,
+    ),
+]
+Hidden = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Channels of that convolution, or of a speaker head's projection; 0 for the kind's.",
+        rich_help_panel=METHOD,
+    ),
+]
 ChunkMs = Annotated[
     list[float] | None,
-    typer.Option(help="Chunk in which a streaming student is heard; may be repeated. Else those of its training."),
+    typer.Option(
+        help="Chunk size of a streaming student, in ms. Repeatable.",
+        show_default="those of its training",
+        rich_help_panel=METHOD,
+    ),
 ]
-Finetune = Annotated[str | None, typer.Option(help="top:N or all: layers that move too; needs --out.")]
-FinetuneLr = Annotated[float, typer.Option(help="Learning rate of those layers.")]
-FinetuneSteps = Annotated[int, typer.Option(min=1, help="Steps in which they move.")]
-Steps = Annotated[int, typer.Option(min=1, help="Training steps of the head.")]
-Seeds = Annotated[int, typer.Option(min=1, help="Heads that are trained; the one that is best on val is kept.")]
+Finetune = Annotated[
+    str | None,
+    typer.Option(
+        help="Also train the top N layers, or all of them; needs --out.",
+        metavar="[top:N|all]",
+        rich_help_panel=TRAINING,
+    ),
+]
+FinetuneLr = Annotated[float, typer.Option(help="Learning rate of those layers.", rich_help_panel=TRAINING)]
+FinetuneSteps = Annotated[int, typer.Option(min=1, help="Training steps of those layers.", rich_help_panel=TRAINING)]
+Steps = Annotated[int, typer.Option(min=1, help="Training steps of the head.", rich_help_panel=TRAINING)]
+Seeds = Annotated[int, typer.Option(min=1, help="Heads to train; the best on val is kept.", rich_help_panel=TRAINING)]
 FromEval = Annotated[
-    bool, typer.Option("--from-eval", help="Take the heads that `eval --suite` has trained and scored.")
+    bool,
+    typer.Option("--from-eval", help="Use the heads that `compress eval --suite` trained.", rich_help_panel=TRAINING),
 ]
-Out = Annotated[Path | None, typer.Option(help="A copy of the checkpoint gets the head; else the checkpoint itself.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a head of that name.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder that keeps features; else the system's cache.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep none.")]
-Device = Annotated[str, typer.Option(help="Where features are computed: cpu, cuda or mps.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write a copy of the checkpoint with the head.",
+        show_default="add it to the checkpoint",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a head of the same name.", rich_help_panel=OUTPUT)
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder of cached features.", show_default="the system's cache", rich_help_panel=DEVICE),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Cache nothing.", rich_help_panel=DEVICE)]
 
 
 def head(
@@ -74,19 +132,19 @@ def head(
     overwrite: Overwrite = False,
     cache: Cache = None,
     no_cache: NoCache = False,
-    device: Device = "cpu",
+    device: FeatureDevice = "cpu",
     json: Json = False,
 ) -> None:
-    """Train a head on a student: phones, letters, keywords, units, a voice, speech or not; it goes into the checkpoint.
+    """Train a head on a student: phones, letters, keywords, units, speakers or voice activity.
 
-    The student stays as it is, unless --finetune lets its top layers move.
+    The head becomes part of the checkpoint. The student does not change unless --finetune is given.
     """
     from ..distill.folders import newest
     from ..views.screen import Screen
 
     data = _required(data, task is not None or from_eval)
     if no_cache and cache is not None:
-        raise SpeechpressError("--cache and --no-cache contradict each other; give one of them")
+        raise SpeechpressError("--cache and --no-cache contradict each other; use one of them")
     moved = moving_layers(finetune)
     screen = Screen(json)
     source = checkpoint or newest(RUNS, screen.say)
@@ -116,9 +174,13 @@ def head(
 def _required(data: Path | None, said: bool) -> Path:
     """The speech; raises SpeechpressError when none was named, or nothing says what the head is to answer."""
     if data is None:
-        raise SpeechpressError("--data: says which speech the head is trained on; give a folder, table or manifest")
+        raise SpeechpressError(
+            "no --data given: name the labelled speech to train the head on, a folder, table or manifest"
+        )
     if not said:
-        raise SpeechpressError("--task: says what the head is to answer, such as ctc or vad; see compress head --help")
+        raise SpeechpressError(
+            "no --task given: name what the head is to answer, such as ctc or vad; see compress head --help"
+        )
     return data
 
 
@@ -158,7 +220,7 @@ def head_rows(line: dict[str, Any]) -> list[tuple[str, str]]:
     if line.get("value") is not None:
         low, high = line.get("ci95") or (None, None)
         interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-        chance = "" if line.get("chance") is None else f", a guess gets {line['chance']:.3f}"
+        chance = "" if line.get("chance") is None else f", chance {line['chance']:.3f}"
         rows.append((str(line.get("metric")), f"{line['value']:.3f}{interval}{chance}"))
     data = line.get("data") or {}
     if data.get("hours") is not None:
@@ -169,9 +231,9 @@ def head_rows(line: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def left_words(document: dict[str, Any]) -> list[str]:
-    """What is said of heads that a fine-tuned student has no longer."""
+    """What is said of heads that a fine-tuned student no longer has."""
     gone = document["left_out"]
-    return [f"left out, because the weights have moved: {', '.join(gone)}; train them again"] if gone else []
+    return [f"removed, because the weights have changed: {', '.join(gone)}; train them again"] if gone else []
 
 
 def taken_words(document: dict[str, Any]) -> list[str]:
@@ -179,5 +241,5 @@ def taken_words(document: dict[str, Any]) -> list[str]:
     took = [
         f"{name}: {line['metric']} {line['value']:.3f} ({line['task']})" for name, line in document["taken"].items()
     ]
-    left = [f"not taken: {task}: {reason}" for task, reason in document["left_out"].items()]
+    left = [f"not used: {task}: {reason}" for task, reason in document["left_out"].items()]
     return [*took, *left, f"checkpoint: {document['out']}"]

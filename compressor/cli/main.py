@@ -7,32 +7,33 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
 from . import measure as cli_measure
-from . import options as said
 from .data import data as data_command
 from .demo import demo
 from .eval import evaluate
 from .extract import extract
 from .head import head
-from .options import BUNDLES, RUNS, Json, fail, refused, resume_words
+from .help.complete import complete_bundle, complete_kind, complete_recipe, complete_thing
+from .help.looks import DEVICE, Command, Group, group_of
+from .making import Sets, distill, export_bundle
+from .options import BUNDLES, Json, LogLines, fail, refused
 from .prune import prune
 from .quantize import quantize
 from .search import search
 from .share import convert, push
 from .study import study
 
-if TYPE_CHECKING:
-    from ..targets import Target
-
 app = typer.Typer(
     name="compress",
+    cls=Group,
     help="Turn a large self-supervised speech encoder into a small one that runs live on a phone or a board.",
     no_args_is_help=True,
     add_completion=True,
@@ -42,8 +43,6 @@ app = typer.Typer(
 
 NOISY = ("torchao", "torch.utils._pytree")
 LIBRARIES = ("torch", "torchao", "executorch", "transformers", "lightning_fabric", "lhotse")
-
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")]
 
 
 def _tell_version(asked: bool) -> None:
@@ -59,13 +58,14 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the whole trace of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
 ) -> None:
     """Options before the command."""
     del version, debug  # the version has been told; debug is read by main, which also takes it after the command
     others = logging.ERROR if int(os.environ.get("RANK", "0")) else logging.WARNING  # under torchrun one process speaks
-    logging.basicConfig(level=logging.INFO if verbose else others, format="%(levelname)s %(message)s")
+    level = logging.INFO if verbose else others
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s", handlers=[LogLines()])
     if not verbose:
         hush()
 
@@ -80,12 +80,16 @@ def hush() -> None:
             warnings.filterwarnings("ignore", module=rf"{name}(\.|$)")
 
 
-@app.command("ls")
 def list_things(
-    what: Annotated[str, typer.Argument(help="recipes, teachers, students, targets or devices; all by default.")] = "",
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="recipes, teachers, students, targets or devices.", show_default="all", autocompletion=complete_kind
+        ),
+    ] = "",
     json: Json = False,
 ) -> None:
-    """List the recipes, teachers, students, targets and devices that there are."""
+    """List recipes, teachers, students, targets and devices."""
     from ..views.screen import Screen
     from .show import ls
     from .show_tables import ls_table
@@ -94,18 +98,18 @@ def list_things(
     Screen(json).result(document, ls_table(document))
 
 
-@app.command()
 def show(
     thing: Annotated[
         str,
         typer.Argument(
-            help="A recipe, a target, a teacher (by name or path), or the folder of a checkpoint or bundle."
+            help="A recipe, target or teacher by name, or the path of a recipe, checkpoint, bundle or teacher.",
+            autocompletion=complete_thing,
         ),
     ],
     sets: Sets = None,
     json: Json = False,
 ) -> None:
-    """What there is to know of a recipe's student, a checkpoint, a teacher, a target or a bundle."""
+    """Show a recipe's student, a checkpoint, a teacher, a target or a bundle."""
     from ..recipe.files import load_recipe
     from ..views.screen import Screen
     from .show import show, show_recipe
@@ -115,163 +119,32 @@ def show(
     Screen(json).result(document, show_table(document))
 
 
-@app.command("cp")
 def copy(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe.")],
+    recipe: Annotated[str, typer.Argument(help="A built-in recipe.", autocompletion=complete_recipe)],
     destination: Annotated[Path, typer.Argument(help="The file to write, such as mine.yaml.")],
     json: Json = False,
 ) -> None:
-    """Copy a shipped recipe to a file of your own."""
+    """Copy a built-in recipe to a file that you can edit."""
     from ..recipe.files import cp_recipe
     from ..views.screen import Screen
 
     path = cp_recipe(recipe, destination)
-    Screen(json).result({"out": str(path)}, f"{path}: edit it, then run: compress distill --recipe {path}")
+    Screen(json).result({"out": str(path)}, f"written: {path}", f"next: compress distill --recipe {path}")
 
 
-@app.command()
-def distill(
-    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or the path of a YAML file.")],
-    teacher: said.Teacher = None,
-    data: said.Data = None,
-    out: said.OutOfRun = None,
-    starter: said.Starter = False,
-    sets: Sets = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out (or the newest one).")] = False,
-    go_on: said.GoOn = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    keep_targets: said.KeepTargets = None,
-    keep_targets_gb: said.KeepTargetsGb = 20.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build, touch one batch, write nothing.")] = False,
-    track: said.Track = "none",
-    submit: said.Submit = None,
-    nodes: said.Nodes = 1,
-    gpus: said.Gpus = 0,
-    hours: said.Hours = 24.0,
-    json: Json = False,
-) -> None:
-    """Distil a student: layer-wise, from any teacher, on any folder of speech."""
-    from .. import starter as at_hand
-    from ..distill.folders import choose_folder
-    from ..distill.tables import RunView, dry_run_table, fidelity_table
-    from ..recipe.files import load_recipe
-    from ..teachers.hub_folder import check_at_hand
-    from ..views.screen import Screen
-
-    settings = said.distill_settings(sets or [], teacher, starter, keep_targets)
-    data = data or ([at_hand.SPEECH] if starter else None)
-    if not data:
-        raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
-    said.check_go_on(go_on, out, resume, overwrite)
-    loaded = load_recipe(recipe, settings)
-    # Before torch is imported: offline, a teacher that is not there is told at once.
-    check_at_hand(loaded.teacher)
-    folder = choose_folder(out, RUNS, loaded.name, resume)
-    screen = Screen(json)
-    if submit is not None:
-        return screen.result(*said.submitted((submit, nodes, gpus, hours), folder, resume, overwrite, dry_run))
-    from ..distill.distill import try_out
-    from ..distill.run import RunOptions
-    from ..distill.stages import distill_in_stages
-    from ..models.events import to_all
-    from ..track.tracker import tracker
-
-    options = RunOptions(tuple(data), folder, device, resume, overwrite, 1, keep_targets, keep_targets_gb, go_on)
-    if dry_run:
-        return screen.result(document := try_out(loaded, options), dry_run_table(document))
-    with RunView(screen) as view, tracker(track) as curves:
-        outcome = distill_in_stages(loaded, options, to_all(view, curves))
-    if not outcome.finished:
-        screen.say(f"interrupted; go on with: compress {resume_words(outcome.out)}")
-        raise typer.Exit(130)
-    screen.result(
-        outcome.document(),
-        fidelity_table(outcome.card["valid"]),
-        f"checkpoint: {outcome.out}   next: compress eval {outcome.out}",
-    )
-
-
-@app.command("export")
-def export_bundle(
-    target: Annotated[str, typer.Option(help="Where it will run, see `compress ls targets`.")],
-    checkpoint: Annotated[
-        str | None, typer.Argument(help="Folder of a checkpoint, or a teacher; the newest checkpoint under ./runs.")
-    ] = None,
-    quantize: Annotated[
-        str | None, typer.Option(help="none, int8, int4, fp16, ...; else the checkpoint's own, else the target's.")
-    ] = None,
-    chunk_ms: Annotated[
-        list[float] | None,
-        typer.Option(help="Chunk size, may be repeated; the first is the default. Else the target's."),
-    ] = None,
-    layers: Annotated[
-        str, typer.Option(help="What comes out: last, all, or numbers such as 0,2,4, side by side in each frame.")
-    ] = "last",
-    heads: Annotated[
-        str,
-        typer.Option(help="Heads that go along: none, all of the checkpoint, or names such as phones,vad,features."),
-    ] = "none",
-    head_tolerance: Annotated[
-        float, typer.Option(min=0, help="The share of its figure on held-out speech that a head may lose.")
-    ] = 0.05,
-    offline_seconds: Annotated[
-        float | None, typer.Option(help="Longest recording that can be run at once; 0: none. Else 10, where it can be.")
-    ] = None,
-    allow_fallback: Annotated[
-        bool, typer.Option("--allow-fallback", help="Accept a program that runs much beside its backend.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the bundle; by default a new one under ./bundles.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle in --out.")] = False,
-    json: Json = False,
-) -> None:
-    """Make a bundle for a device: lowered to ExecuTorch, run, and compared with the checkpoint before it is written."""
-    from ..distill.folders import choose_folder, newest
-    from ..export.tables import export_table
-    from ..targets import check_scheme, target_of
-    from ..teachers.hub_folder import check_at_hand
-    from ..views.screen import Screen
-
-    screen, place = Screen(json), target_of(target)
-    check_scheme(place, quantize or place.quantize)
-    source_name = checkpoint or str(newest(RUNS, screen.say))
-    check_at_hand(source_name)
-    from ..export.export import export, plan
-    from ..export.source import open_source
-
-    source = open_source(source_name)
-    order = plan(source, place, quantize, tuple(chunk_ms or ()), offline_seconds, layers, heads)
-    if not order.chunks:
-        screen.say(f"{source.name} does not stream ({source.encoder.config.blockers[0]}): whole recordings and windows")
-    name = "-".join([source.name, place.name, *([order.scheme] if order.scheme != "none" else [])])
-    folder = choose_folder(out, BUNDLES, name, resume=False)
-    with screen.busy("export") as say:
-        document = export(order, folder, overwrite, allow_fallback, say, head_tolerance)
-    if not place.runs_here:
-        screen.say(f"{place.backend} does not run here: check the golden clip on the device")
-    screen.result(document, export_table(document), _made(place, folder))
-
-
-def _made(place: "Target", folder: Path) -> str:
-    if place.runtime != "executorch":
-        return f"models: {folder}   next: {folder}/README.md"
-    return f"bundle: {folder}   next: compress verify {folder}"
-
-
-@app.command("verify")
 def verify_bundle(
     bundle: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of a bundle, or USER/NAME on the Hub; else the newest under ./bundles, else the shipped."
+            help="Folder of a bundle, or USER/NAME on the Hub.",
+            show_default="the newest under ./bundles, else the built-in one",
+            autocompletion=complete_bundle,
         ),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to run with.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.", rich_help_panel=DEVICE)] = None,
     json: Json = False,
 ) -> None:
-    """Check a bundle: its hashes, its facts, and its golden clip, run here."""
+    """Check a bundle on this machine: file hashes, metadata, and its golden clip."""
     from speechpress.runtime.choice import choose_bundle
     from speechpress.runtime.verify import verify
 
@@ -286,24 +159,8 @@ def verify_bundle(
         raise typer.Exit(3)
 
 
-app.command("data")(data_command)
-app.command("convert")(convert)
-app.command("push")(push)
-app.command("eval")(evaluate)
-app.command("extract")(extract)
-app.command("head")(head)
-app.command("prune")(prune)
-app.command("quantize")(quantize)
-app.command("profile")(cli_measure.profile)
-app.command("report")(cli_measure.report)
-app.command("demo")(demo)
-app.command("search")(search)
-app.add_typer(study, name="study")
-
-
-@app.command()
 def doctor(json: Json = False) -> None:
-    """Check this installation: Python, PyTorch, ExecuTorch, torchaudio, microphones, adb, ssh, caches, names."""
+    """Check this installation: Python, PyTorch, ExecuTorch, torchaudio, microphones, adb, ssh and caches."""
     from ..views.screen import Screen, checks_table
     from .doctor import examine
 
@@ -314,8 +171,34 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(3)
 
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "doctor": doctor,
+    "ls": list_things,
+    "show": show,
+    "cp": copy,
+    "data": data_command,
+    "search": search,
+    "distill": distill,
+    "head": head,
+    "prune": prune,
+    "quantize": quantize,
+    "eval": evaluate,
+    "extract": extract,
+    "export": export_bundle,
+    "verify": verify_bundle,
+    "profile": cli_measure.profile,
+    "report": cli_measure.report,
+    "demo": demo,
+    "convert": convert,
+    "push": push,
+}
+for _name, _function in COMMANDS.items():
+    app.command(_name, cls=Command, rich_help_panel=group_of(_name))(_function)
+app.add_typer(study, name="study", rich_help_panel=group_of("study"))
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line: exit 0 fine, 1 the user can mend it, 2 usage, 3 a check failed, 130 interrupted."""
+    """Run the command line: exit 0 success, 1 user error, 2 usage error, 3 failed check, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     # Taken out here, because click knows options of the root only before the command.
     debug = "--debug" in words

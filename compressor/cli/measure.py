@@ -1,6 +1,5 @@
 """The commands that measure: `compress profile` and `compress report`. `main.py` adds them to the command line."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,9 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .options import BUNDLES, PROFILES, Json
+from .help.complete import complete_bundle, complete_device
+from .help.looks import DEVICE, INPUT, METHOD, OUTPUT, choices
+from .options import BUNDLES, PROFILES, Json, complain
 
 if TYPE_CHECKING:
     from speechpress.devices.record import Record
@@ -20,29 +21,86 @@ def profile(
     bundle: Annotated[
         Path | None,
         typer.Argument(
-            help="A bundle's folder, or USER/NAME on the Hub; else the newest under ./bundles that runs here, or ours."
+            help="Folder of a bundle, or USER/NAME on the Hub.",
+            show_default="the newest under ./bundles, else the built-in one",
+            autocompletion=complete_bundle,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="host, ssh:user@host, ssh:user@host:port or adb:SERIAL.")] = "host",
-    chunk_ms: Annotated[float | None, typer.Option(help="One of the bundle's chunk sizes; else its first.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; else the known device's, else 1.")] = None,
-    cores: Annotated[str | None, typer.Option(help="Cores to stay on, such as 4-7 or 0,2, or big.")] = None,
-    chunks: Annotated[int | None, typer.Option(min=1, help="Chunks to time at each pace; else 100 or 32 s.")] = None,
-    duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds of each pace instead: a sustained run shows heat.")
+    device: Annotated[
+        str,
+        typer.Option(
+            help="host, ssh:user@host, ssh:user@host:port or adb:SERIAL.",
+            autocompletion=complete_device,
+            rich_help_panel=DEVICE,
+        ),
+    ] = "host",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of threads.", show_default="the known device's, else 1", rich_help_panel=DEVICE
+        ),
     ] = None,
-    pace: Annotated[str, typer.Option(help="real (as audio comes), flat (one after the other) or both.")] = "both",
-    budget_ms: Annotated[float | None, typer.Option(min=0, help="Exit 3 when p99 is over; else only said.")] = None,
-    per_op: Annotated[bool, typer.Option("--per-op", help="Also where the time goes, by operator and layer.")] = False,
-    python: Annotated[str | None, typer.Option(help="The interpreter on the device; python3 by default.")] = None,
+    cores: Annotated[
+        str | None,
+        typer.Option(help="Cores to run on, such as 4-7 or 0,2, or big.", show_default="any", rich_help_panel=DEVICE),
+    ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(help="Python interpreter on the device.", show_default="python3", rich_help_panel=DEVICE),
+    ] = None,
     runner: Annotated[
-        Path | None, typer.Option(help="speechpress-run for the device (docs/cpp.md) instead of Python there.")
+        Path | None,
+        typer.Option(
+            help="speechpress-run for the device, instead of Python there (docs/cpp.md).", rich_help_panel=DEVICE
+        ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds of silence after which a program hangs.")] = 120.0,
-    out: Annotated[Path | None, typer.Option(help="The record to write; by default a new one in ./profiles.")] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Give up after so many seconds of silence.", rich_help_panel=DEVICE)
+    ] = 120.0,
+    chunk_ms: Annotated[
+        float | None,
+        typer.Option(
+            help="One of the bundle's chunk sizes, in ms.", show_default="the bundle's first", rich_help_panel=METHOD
+        ),
+    ] = None,
+    chunks: Annotated[
+        int | None,
+        typer.Option(min=1, help="Chunks to time at each pace.", show_default="100, or 32 s", rich_help_panel=METHOD),
+    ] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="Seconds at each pace instead; a long run shows throttling.", rich_help_panel=METHOD
+        ),
+    ] = None,
+    pace: Annotated[
+        str,
+        typer.Option(
+            help="real: as audio arrives; flat: one chunk after the other.",
+            metavar=choices("both", "real", "flat"),
+            rich_help_panel=METHOD,
+        ),
+    ] = "both",
+    per_op: Annotated[
+        bool,
+        typer.Option("--per-op", help="Also time each operator and layer.", rich_help_panel=METHOD),
+    ] = False,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Exit 3 if p99 is above this.",
+            show_default="the chunk size, without exit 3",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The record to write.", show_default="a new one in ./profiles", rich_help_panel=OUTPUT),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a bundle on a device, chunk by chunk, after its golden clip was checked there."""
+    """Check a bundle on a device with its golden clip, then time it chunk by chunk."""
     from speechpress.devices.open import open_device
     from speechpress.devices.profile import ProfileOptions
     from speechpress.devices.profile import profile as measure
@@ -73,7 +131,8 @@ def profile(
     # Before anything is shown, also of a run that stopped: what was measured is worth the most.
     write_json(out, record)
     document = summary(record, out)
-    screen.result(document, profile_table(record), f"record: {out}   next: compress report {out} --html report.html")
+    next_step = f"next: compress report {out} --html report.html"
+    screen.result(document, profile_table(record), f"record: {out}", next_step)
     # Last, so that the table is seen whatever the exit code says.
     _leave(record, out)
 
@@ -92,28 +151,32 @@ def _leave(record: "Record", out: Path) -> None:
     """Exit with the code that the outcome asks for."""
     stopped, settings, result = record["stopped"], record["settings"], record["result"]
     if stopped is not None:
-        sys.stderr.write(f"error: {stopped['message']} (what was measured until then is in {out})\n")
+        complain(f"{stopped['message']} (what was measured until then is in {out})")
         raise typer.Exit(stopped["exit_code"])
     # Without --budget-ms the budget is the chunk itself, which is told but fails nothing.
     if settings["budget_ms"] is not None and result["over_budget"]:
-        sys.stderr.write(f"error: p99 is {result['p99_ms']:.2f} ms, over the budget of {settings['budget_ms']:g} ms\n")
+        complain(f"p99 is {result['p99_ms']:.2f} ms, over the budget of {settings['budget_ms']:g} ms")
         raise typer.Exit(3)
 
 
 def report(
     results: Annotated[
-        list[Path] | None, typer.Argument(help="Records of `compress profile`, or folders of them; ./profiles.")
+        list[Path] | None,
+        typer.Argument(help="Records of `compress profile`, or folders of them.", show_default="./profiles"),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="One page with everything in it; report.html by default.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="A table in Markdown.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="A table in CSV.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write one self-contained page.", show_default="report.html", rich_help_panel=OUTPUT),
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a table in Markdown.", rich_help_panel=OUTPUT)] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a table in CSV.", rich_help_panel=OUTPUT)] = None,
     baseline: Annotated[
         list[Path] | None,
-        typer.Option(help="Earlier record or folder to compare with; exit 3 when slower."),
+        typer.Option(help="Earlier records to compare with; exit 3 if slower. Repeatable.", rich_help_panel=INPUT),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Compare bundles, devices and runs: one page to look at offline, and Markdown and CSV."""
+    """Compare bundles, devices and runs, on one page, in Markdown or in CSV."""
     from speechpress.devices.report import build, find_records, write_csv, write_html, write_markdown
 
     from ..views.screen import Screen
@@ -121,7 +184,7 @@ def report(
 
     screen = Screen(json)
     if not results:
-        screen.say(f"no results were named; taking all of {PROFILES}")
+        screen.say(f"no results given; using all of {PROFILES}")
     view = build(find_records(results or [PROFILES]), find_records(baseline) if baseline else [])
     # A report without any file would be the table alone; the page is what most want.
     if html is None and markdown is None and csv is None:
@@ -135,5 +198,5 @@ def report(
     screen.result(document, report_table(document), *(f"written: {path}" for path in written))
     # Last: the files are there for whoever looks into the failure.
     if view.regressions:
-        sys.stderr.write(f"error: slower than the baseline: {'; '.join(view.regressions)}\n")
+        complain(f"slower than the baseline: {'; '.join(view.regressions)}")
         raise typer.Exit(3)

@@ -5,15 +5,15 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from speechpress.devices.etdump import HEAD, SHARED
 from speechpress.devices.record import Record
+from speechpress.runtime.escape import counted
 
 from ..views.numbers import megabytes
-from ..views.screen import BarView, Screen
+from ..views.screen import BarView, Screen, progress_bar
 
 PACE_WORDS = {"real": "at the pace of audio", "flat": "flat out"}
 
@@ -23,16 +23,7 @@ class ProfileView(BarView):
 
     def __init__(self, screen: Screen) -> None:
         self.screen = screen
-        self.bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            console=screen.console,
-            # In a file or a log, a bar is a line for each of its pictures.
-            disable=not screen.console.is_terminal,
-            transient=True,
-        )
+        self.bar = progress_bar(screen, "{task.description}", elapsed=True, transient=True)
         self.task = self.bar.add_task("reaching the device", total=None, state="")
         self.settings: dict[str, Any] = {}
         self.done, self.elapsed_s = 0, 0.0
@@ -48,10 +39,10 @@ class ProfileView(BarView):
         self.settings, device = record["settings"], record["device"]
         model = device["model"] or device["chipset"] or "an unknown device"
         known = f", known as {device['known']}" if device["known"] else ""
-        self.screen.say(f"device: {device['address']}, {model}{known}")
+        self.screen.say(Text(f"device: {device['address']}, {model}{known}"))
 
     def _say(self, event: dict[str, Any]) -> None:
-        self.screen.say(f"[yellow]note[/] {event['text']}")
+        self.screen.say(Text(f"note: {event['text']}", style="yellow"))
 
     def _push(self, event: dict[str, Any]) -> None:
         self._phase(f"copying {megabytes(event['size_bytes'])}")
@@ -75,7 +66,9 @@ class ProfileView(BarView):
         self.elapsed_s = event["start_s"][-1]
         # In seconds where a duration was asked for: how many chunks fit is only known afterwards.
         completed = self.done if self.settings["duration_s"] is None else self.elapsed_s
-        self.bar.update(self.task, completed=completed, state=f"{self.done} chunks, the last {event['ms'][-1]:.2f} ms")
+        self.bar.update(
+            self.task, completed=completed, state=f"{counted(self.done, 'chunk')}, latest {event['ms'][-1]:.2f} ms"
+        )
 
     def _stopping(self, event: dict[str, Any]) -> None:
         self.screen.say("stopping; what was measured is kept")
@@ -110,7 +103,9 @@ def summary(record: Record, out: Path) -> dict[str, Any]:
 def profile_table(record: Record) -> RenderableType:
     """The figures of one record, for a terminal."""
     settings, result, bundle = record["settings"], record["result"], record["bundle"]
-    title = f"{bundle['name']}, {bundle['quantize']}, {settings['chunk_ms']:g} ms, threads: {settings['threads']}"
+    title = (
+        f"{bundle['name']}, {bundle['quantize']}, {settings['chunk_ms']:g} ms, {counted(settings['threads'], 'thread')}"
+    )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("pace")
     for name in ("chunks", "p50 ms", "p90 ms", "p99 ms", "max ms"):

@@ -7,48 +7,104 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
-from .options import RUNS, Json, resume_words
+from .help.complete import complete_run, complete_scheme, complete_teacher
+from .help.looks import INPUT, METHOD, OUTPUT, TRAINING, choices
+from .options import RUNS, Json, TrainingDevice, resume_words
 
-Checkpoint = Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")]
-ToMacs = Annotated[str | None, typer.Option(help="Multiply-accumulates per second of audio, such as 1.2G.")]
-ToParams = Annotated[str | None, typer.Option(help="Parameters, such as 10M.")]
+TARGET = "Target size (exactly one)"
+
+Checkpoint = Annotated[
+    Path | None,
+    typer.Argument(help="Folder of a checkpoint.", show_default="the newest under ./runs", autocompletion=complete_run),
+]
+ToMacs = Annotated[
+    str | None,
+    typer.Option(help="Multiply-accumulates per second of audio.", metavar="1.2G", rich_help_panel=TARGET),
+]
+ToParams = Annotated[str | None, typer.Option(help="Parameters.", metavar="10M", rich_help_panel=TARGET)]
 ToLatency = Annotated[
-    str | None, typer.Option(help="Measured time of a chunk: 5ms@host, 8ms@ssh:user@host, 10ms@adb:SERIAL.")
+    str | None,
+    typer.Option(
+        help="Measured time per chunk on a device, such as 8ms@ssh:user@host or 10ms@adb:SERIAL.",
+        metavar="5ms@host",
+        rich_help_panel=TARGET,
+    ),
 ]
 Sparsity = Annotated[
-    float | None, typer.Option(help="Share of the parameters to remove; of the weights for parp and one-shot.")
+    float | None,
+    typer.Option(
+        help="Share of the parameters to remove; for parp and one-shot, of the weights.", rich_help_panel=TARGET
+    ),
 ]
 Method = Annotated[
-    str, typer.Option(help="taylor or magnitude take out units; parp or one-shot set single weights to zero.")
+    str,
+    typer.Option(
+        help="taylor and magnitude remove units; parp and one-shot set single weights to zero.",
+        metavar=choices("taylor", "magnitude", "..."),
+        rich_help_panel=METHOD,
+    ),
 ]
-Layers = Annotated[int | None, typer.Option(min=1, help="Transformer layers to keep; else all stay.")]
-Width = Annotated[int | None, typer.Option(min=1, help="Dimensions of a frame between layers to keep; else all stay.")]
+Layers = Annotated[
+    int | None, typer.Option(min=1, help="Transformer layers to keep.", show_default="all", rich_help_panel=METHOD)
+]
+Width = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Dimensions of a frame between layers to keep.", show_default="all", rich_help_panel=METHOD
+    ),
+]
+ChunkMs = Annotated[
+    float | None,
+    typer.Option(help="Chunk size for --to-latency, in ms.", show_default="the target's", rich_help_panel=METHOD),
+]
+Quantize = Annotated[
+    str | None,
+    typer.Option(
+        help="Quantisation of the program timed for --to-latency.",
+        show_default="the device's usual one",
+        autocompletion=complete_scheme,
+        rich_help_panel=METHOD,
+    ),
+]
 Recover = Annotated[
     int | None,
     typer.Option(
         "--recover",
         "--steps",
         min=0,
-        help="Steps of distillation: after units went (with --starter 120, else a "
-        "tenth of the recipe's; none without speech), or while weights go.",
+        help="Steps of distillation after or while pruning.",
+        show_default="a tenth of the recipe's; 120 with --starter; 0 without speech",
+        rich_help_panel=TRAINING,
     ),
 ]
-Teacher = Annotated[str | None, typer.Option(help="The teacher, if it is no longer where the card says.")]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        help="The teacher.", show_default="where the card says", autocompletion=complete_teacher, rich_help_panel=INPUT
+    ),
+]
 Data = Annotated[
-    list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
+    list[Path] | None,
+    typer.Option(help="Speech: folder, Lhotse manifest or Shar folder. Repeatable.", rich_help_panel=INPUT),
 ]
-Starter = Annotated[bool, typer.Option("--starter", help="The speech that comes with the package.")]
+Starter = Annotated[bool, typer.Option("--starter", help="Use the speech in the package.", rich_help_panel=INPUT)]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the checkpoint's recipe.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key of the checkpoint's recipe. Repeatable.",
+        rich_help_panel=TRAINING,
+    ),
 ]
-ChunkMs = Annotated[float | None, typer.Option(help="Chunk whose time --to-latency is; else the target's.")]
-Quantize = Annotated[
-    str | None, typer.Option(help="Quantisation of the program that is timed; else the usual one there.")
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the result.", show_default="a new one under ./runs", rich_help_panel=OUTPUT),
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder of the result; by default a new one under ./runs.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the recovery in --out (or the newest).")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
-Device = Annotated[str, typer.Option(help="Where it is trained: auto, cpu, cuda or mps.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the recovery in --out, or the newest.", rich_help_panel=OUTPUT)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel=OUTPUT)]
 
 
 def prune(
@@ -70,10 +126,10 @@ def prune(
     out: Out = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
-    device: Device = "auto",
+    device: TrainingDevice = "auto",
     json: Json = False,
 ) -> None:
-    """Make a checkpoint smaller: take out what matters least, by parameters, MACs or measured time; distil again."""
+    """Prune a checkpoint to a number of parameters or MACs, or a measured latency, and distil it again."""
     from speechpress.runtime.hub.ids import name_of
 
     from ..distill.folders import choose_folder, newest
@@ -105,8 +161,14 @@ def prune(
     with RunView(screen) as view:
         document = run(settled(plan, options, screen.say), options, view, screen.say)
     if not document["finished"]:
-        screen.say(f"interrupted; go on with: compress {resume_words(folder)}")
+        screen.say(f"interrupted; continue with: compress {resume_words(folder)}")
         raise typer.Exit(130)
     # Nothing was validated where nothing was distilled.
     shown = [fidelity_table(document["valid"])] if document["valid"] else []
-    screen.result(document, prune_table(document), *shown, f"checkpoint: {document['out']}")
+    screen.result(
+        document,
+        prune_table(document),
+        *shown,
+        f"checkpoint: {document['out']}",
+        f"next: compress eval {document['out']}",
+    )

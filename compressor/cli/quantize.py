@@ -7,6 +7,8 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .help.complete import complete_run, complete_scheme, complete_teacher
+from .help.looks import INPUT, METHOD, OUTPUT, choices
 from .options import RUNS, Executor, Json
 
 if TYPE_CHECKING:
@@ -14,28 +16,69 @@ if TYPE_CHECKING:
 
 
 def quantize(
-    checkpoint: Annotated[Path | None, typer.Argument(help="Folder of a checkpoint; the newest under ./runs.")] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of a checkpoint.", show_default="the newest under ./runs", autocompletion=complete_run
+        ),
+    ] = None,
     scheme: Annotated[
         list[str] | None,
-        typer.Option(help="int8-static, int8, int8-linear, int4, fp16 or mixed; with --report any number of them."),
+        typer.Option(
+            help="int8-static, int8, int8-linear, int4, fp16 or mixed; repeatable with --report.",
+            metavar=choices("int8-static", "..."),
+            show_default="int8-static; all with --report",
+            autocompletion=complete_scheme,
+            rich_help_panel=METHOD,
+        ),
     ] = None,
-    report: Annotated[bool, typer.Option("--report", help="Write nothing; compare the schemes on it.")] = False,
-    data: Annotated[
-        Path | None, typer.Option(help="Speech: folder of audio or Lhotse manifest; else the starter speech.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; by default a new one under ./runs.")] = None,
     budget_db: Annotated[
-        float, typer.Option(min=1, help="mixed: signal to error of the features that must be kept, in dB.")
+        float,
+        typer.Option(min=1, help="mixed: SNR of the features to keep, in dB.", rich_help_panel=METHOD),
     ] = 30.0,
-    tasks: Annotated[str, typer.Option(help="--report: probes, of ks (keywords), sid (speakers); or none.")] = "ks,sid",
-    teacher: Annotated[str | None, typer.Option(help="--report: the teacher, if not where the card says.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="--report: also write the table here.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the quantised checkpoint in --out.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="--report: schemes that are looked at side by side.")] = 1,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Speech: folder of audio or Lhotse manifest.",
+            show_default="the speech in the package",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Compare the schemes and write nothing.", rich_help_panel="Comparison"),
+    ] = False,
+    tasks: Annotated[
+        str,
+        typer.Option(
+            help="--report: probes, of ks (keywords) and sid (speakers), or none.", rich_help_panel="Comparison"
+        ),
+    ] = "ks,sid",
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="--report: the teacher.",
+            show_default="where the card says",
+            autocompletion=complete_teacher,
+            rich_help_panel="Comparison",
+        ),
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="--report: also write the table to this file.", rich_help_panel="Comparison")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="--report: schemes in parallel.", rich_help_panel="Comparison")] = 1,
     executor: Executor = "processes",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write.", show_default="a new one under ./runs", rich_help_panel=OUTPUT),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the quantised checkpoint in --out.", rich_help_panel=OUTPUT),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Calibrate on held-out speech and write a quantised checkpoint, or --report what each scheme would cost."""
+    """Quantise a checkpoint, calibrated on held-out speech, or compare the schemes with --report."""
     from speechpress.runtime.hub.ids import name_of
 
     from ..distill.folders import choose_folder, newest
@@ -47,7 +90,7 @@ def quantize(
         known_scheme(name)
     # A checkpoint has one scheme; silently taking the first would surprise.
     if not report and len(scheme or ()) > 1:
-        raise SpeechpressError(f"--scheme was given {len(scheme or ())} times; several can be compared with --report")
+        raise SpeechpressError(f"--scheme was given {len(scheme or ())} times; add --report to compare several")
     screen = Screen(json)
     folder = checkpoint or newest(RUNS, screen.say)
     if report:
@@ -64,8 +107,8 @@ def quantize(
     place = choose_folder(out, RUNS, f"{name_of(folder)}-{chosen}", resume=False)
     with screen.busy("quantize") as say:
         document = write(prepared, chosen, place, say, budget_db, overwrite)
-    next_step = f"checkpoint: {place}   next: compress export {place} --target android"
-    screen.result(document, quantized_table(document), next_step)
+    next_step = f"next: compress export {place} --target android"
+    screen.result(document, quantized_table(document), f"checkpoint: {place}", next_step)
 
 
 def _report(

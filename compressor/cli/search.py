@@ -8,6 +8,8 @@ import typer
 
 from speechpress.runtime.errors import SpeechpressError
 
+from .help.complete import complete_device, complete_recipe, complete_teacher
+from .help.looks import DEVICE, INPUT, METHOD, OUTPUT, choices
 from .options import Executor, Json, resume_words
 
 if TYPE_CHECKING:
@@ -18,39 +20,103 @@ if TYPE_CHECKING:
 SEARCHES = Path("searches")
 
 Data = Annotated[
-    list[Path] | None, typer.Option(help="Folder of audio, Lhotse cuts manifest or Shar folder; may be repeated.")
+    list[Path] | None,
+    typer.Option(help="Speech: folder, Lhotse manifest or Shar folder. Repeatable.", rich_help_panel=INPUT),
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; it is not searched."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key of the recipe; it is then not searched. Repeatable.",
+        rich_help_panel=INPUT,
+    ),
 ]
 Runner = Annotated[
-    Path | None, typer.Option(help="speechpress-run for the device (docs/cpp.md) instead of Python there.")
+    Path | None,
+    typer.Option(help="speechpress-run for the device, instead of Python there (docs/cpp.md).", rich_help_panel=DEVICE),
 ]
 Against = Annotated[
-    str, typer.Option(help="What fidelity is weighed against: ms per chunk, or per second of audio (second).")
+    str,
+    typer.Option(
+        help="Latency axis: ms per chunk, or ms per second of audio.",
+        metavar=choices("chunk", "second"),
+        rich_help_panel=METHOD,
+    ),
 ]
-
-
-BudgetMs = Annotated[float, typer.Option(min=0.001, help="The median time that one chunk may take on the device.")]
-Steps = Annotated[int, typer.Option(min=1, help="Training steps of each student: a cheap proxy, not a full run.")]
-Origin = Annotated[str, typer.Option(help="Whose student is changed: a shipped recipe's name, or a YAML file.")]
-Device = Annotated[str, typer.Option(help="Where it will run: host, ssh:user@host[:port] or adb:SERIAL.")]
-Trials = Annotated[int, typer.Option(min=1, help="Shapes to look at; those over the budget count too.")]
-Teacher = Annotated[str | None, typer.Option(help="Hub id, folder, file or torchaudio:NAME; else the recipe's.")]
-Starter = Annotated[bool, typer.Option("--starter", help="Teacher and speech that come with the package.")]
-Space = Annotated[Path | None, typer.Option(help="YAML with the choices per key; else the one that ships.")]
-Jobs = Annotated[int, typer.Option(min=1, max=64, help="Trials side by side; they stand still while one is timed.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of the search; by default a new one under ./searches.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the search in --out (or the newest one).")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of a program on the device.")]
-Chunks = Annotated[int, typer.Option(min=5, help="Chunks that are timed of each shape.")]
-Python = Annotated[str | None, typer.Option(help="The interpreter on the device; python3 by default.")]
+BudgetMs = Annotated[
+    float, typer.Option(min=0.001, help="Most that a chunk may take on the device (median).", rich_help_panel=METHOD)
+]
+Steps = Annotated[
+    int,
+    typer.Option(min=1, help="Training steps per student: a cheap proxy, not a full run.", rich_help_panel=METHOD),
+]
+Trials = Annotated[
+    int, typer.Option(min=1, help="Shapes to try, including those over the budget.", rich_help_panel=METHOD)
+]
+Space = Annotated[
+    Path | None,
+    typer.Option(help="YAML with the choices per key.", show_default="the built-in space", rich_help_panel=METHOD),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(min=1, max=64, help="Trials in parallel; they pause while one is timed.", rich_help_panel=METHOD),
+]
+Origin = Annotated[
+    str,
+    typer.Option(
+        help="Name or YAML file of the recipe to vary.", autocompletion=complete_recipe, rich_help_panel=INPUT
+    ),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        help="Hub id, folder, file or torchaudio:NAME.",
+        show_default="the recipe's",
+        autocompletion=complete_teacher,
+        rich_help_panel=INPUT,
+    ),
+]
+Starter = Annotated[
+    bool, typer.Option("--starter", help="Use the teacher and speech in the package.", rich_help_panel=INPUT)
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where the student will run: host, ssh:user@host[:port] or adb:SERIAL.",
+        autocompletion=complete_device,
+        rich_help_panel=DEVICE,
+    ),
+]
+Threads = Annotated[int, typer.Option(min=1, help="Threads on the device.", rich_help_panel=DEVICE)]
+Chunks = Annotated[int, typer.Option(min=5, help="Chunks to time per shape.", rich_help_panel=DEVICE)]
+Python = Annotated[
+    str | None,
+    typer.Option(help="Python interpreter on the device.", show_default="python3", rich_help_panel=DEVICE),
+]
+TrainDevice = Annotated[
+    str,
+    typer.Option(
+        help="Where to train the students.", metavar=choices("auto", "cpu", "cuda", "mps"), rich_help_panel=METHOD
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the search.", show_default="a new one under ./searches", rich_help_panel=OUTPUT),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue the search in --out, or the newest one.", rich_help_panel=OUTPUT),
+]
 Storage = Annotated[
-    str | None, typer.Option(help="Share the study with other searches: journal:FILE, or a database's URL.")
+    str | None,
+    typer.Option(
+        help="Share the study with other searches: journal:FILE, or the URL of a database.",
+        show_default="not shared",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-Study = Annotated[str, typer.Option(help="--storage: the study's name there.")]
-TrainDevice = Annotated[str, typer.Option(help="Where students are trained: auto, cpu, cuda or mps.")]
+Study = Annotated[str, typer.Option(help="--storage: name of the study there.", rich_help_panel=OUTPUT)]
 
 
 def search(
@@ -78,7 +144,7 @@ def search(
     study: Study = "speechpress",
     json: Json = False,
 ) -> None:
-    """Search for the student that is the most faithful to its teacher within a latency budget on a device."""
+    """Search for the student with the highest fidelity within a latency budget on a device."""
     from speechpress.devices.open import open_device
 
     from ..cluster.executor import check_executor
@@ -108,8 +174,9 @@ def search(
         resume=resume, executor=executor, storage=storage, study=study, notes=tuple(notes),
     )  # fmt: skip
     document = _walked(order, screen)
-    screen.result(document, search_table(document), f"table: {document['table']}   plot: {document['plot']}")
-    screen.say(f"recipe: {document['best_recipe']}   next: compress distill --recipe {document['best_recipe']}")
+    screen.result(document, search_table(document), f"page: {document['page']}, table: {document['table']}")
+    if document["best_recipe"]:
+        screen.say(f"recipe: {document['best_recipe']}", f"next: compress distill --recipe {document['best_recipe']}")
 
 
 def _walked(order: "Search", screen: "Screen") -> dict[str, Any]:
@@ -118,7 +185,7 @@ def _walked(order: "Search", screen: "Screen") -> dict[str, Any]:
     from ..search.tables import SearchView
     from ..search.trial import SearchStopped
 
-    again = f"go on with: compress {resume_words(order.out)}"
+    again = f"continue with: compress {resume_words(order.out)}"
     with SearchView(screen, order.trials, list(order.notes)) as view:
         try:
             outcome = walk(order, view)
@@ -142,7 +209,7 @@ def _recipes(
     if starter:
         data = data or [at_hand.SPEECH]
     if not data:
-        raise SpeechpressError("no speech was named: give --data FOLDER, or --starter for what comes with the package")
+        raise SpeechpressError("no speech given: use --data FOLDER, or --starter for the speech in the package")
     # What is written in the end: the starter's few steps are for the search only.
     whole = load_recipe(name, own)
     proxy = load_recipe(name, [*(at_hand.settings(teacher) if starter else []), *own])

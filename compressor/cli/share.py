@@ -7,19 +7,28 @@ import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
+from .help.complete import complete_run, complete_share
+from .help.looks import choices
 from .options import Json
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="Folder of a checkpoint, or a checkpoint of another toolkit.")],
-    out: Annotated[Path, typer.Argument(help="The file (or, for transformers, the folder) to write.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Folder of a checkpoint, or a checkpoint of another toolkit.", autocompletion=complete_run),
+    ],
+    out: Annotated[Path, typer.Argument(help="The file to write; for transformers, the folder.")],
     to: Annotated[
         str | None,
-        typer.Option(help="s3prl, s3prl-hubert or transformers; without it, the first of them that can hold it."),
+        typer.Option(
+            help="s3prl, s3prl-hubert or transformers.",
+            metavar=choices("s3prl", "..."),
+            show_default="the first that fits",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a checkpoint in the form that s3prl or transformers opens."""
+    """Convert a checkpoint to the format of s3prl or transformers."""
     from dataclasses import asdict
 
     from ..teachers.hub_folder import check_at_hand
@@ -30,21 +39,25 @@ def convert(
 
     converted = convert(source, out, to)
     document = {**asdict(converted), "out": str(converted.out)}
-    Screen(json).result(document, f"{converted.out}: open it with {converted.open_with}", *converted.notes)
+    Screen(json).result(
+        document, f"written: {converted.out}", f"next: open it with {converted.open_with}", *converted.notes
+    )
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="Folder of a finished run, or of a bundle.")],
-    repo: Annotated[str, typer.Argument(metavar="USER/NAME", help="Where on the Hugging Face Hub.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of a finished run or a bundle.", autocompletion=complete_share)
+    ],
+    repo: Annotated[str, typer.Argument(metavar="USER/NAME", help="Repository on the Hugging Face Hub.")],
     license_id: Annotated[
-        str | None, typer.Option("--license", help="Its licence as the Hub names it, such as apache-2.0.")
+        str | None, typer.Option("--license", help="Licence, by its name on the Hub, such as apache-2.0.")
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Name on the Hub of what it was trained on; may be repeated.")
+        list[str] | None, typer.Option(help="Training data, by its name on the Hub. Repeatable.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="A new repository is open to you only.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show files, sizes and the model card; ask nobody, need no token.")
+        bool, typer.Option("--dry-run", help="Show files, sizes and the model card; send nothing.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -65,7 +78,7 @@ def push(
     with screen.busy("push") as say:
         document = upload(plan, private, say)
     opens = "compress demo" if document["kind"] == "bundle" else "compress export --target host"
-    screen.result(document, _files(document), Text(f"{document['url']}   next: {opens} {repo}"))
+    screen.result(document, _files(document), Text(f"published: {document['url']}"), Text(f"next: {opens} {repo}"))
 
 
 def _files(document: dict[str, Any]) -> "Table":
@@ -76,5 +89,5 @@ def _files(document: dict[str, Any]) -> "Table":
     for name, facts in document["files"].items():
         table.add_row(Text(name), f"{facts['size_bytes']:,} bytes", facts["sha256"][:12])
     for name in document["left_out"]:
-        table.add_row(Text(name), "stays here", "")
+        table.add_row(Text(name), "not uploaded", "")
     return table

@@ -10,7 +10,9 @@ from typing import Any
 from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
+from speechpress.runtime.json_file import parse_json
 from speechpress.runtime.students.shipped import shipped_folder, shipped_students
+from speechpress.runtime.tensor_file import read_metadata
 
 from ..distill.resolve import resolve_match, student_config
 from ..models import costs
@@ -23,11 +25,11 @@ from ..targets import TARGETS, target_of
 from ..teachers.catalogue import KNOWN, KnownTeacher, built_in_teachers, from_folder, known_teacher
 from ..teachers.hub_folder import pushed
 from . import show_teacher
-from .unfinished import RECIPE, interrupted
 
 # 20 ms, as all HuBERT-like teachers have; used where nothing is known of the teacher.
 TEACHER_HOP = SAMPLE_RATE // 50
 
+STATE, RECIPE = "resume.safetensors", "recipe.yaml"  # see `resume` and `run`
 
 KINDS = ("recipes", "teachers", "students", "targets", "devices")
 
@@ -81,7 +83,7 @@ def show_recipe(recipe: Recipe) -> dict[str, Any]:
     # Layers are moved to the same fractions of the teacher's depth, so one depth has to be known.
     match, notes = resolve_match(recipe, depth) if depth else (recipe.match, [])
     if teacher is None:
-        notes.append(f"nothing is known of {recipe.teacher} before it is loaded; figures are those for a HuBERT base")
+        notes.append(f"{recipe.teacher} has not been loaded; figures assume a HuBERT-base teacher")
     start = EncoderConfig() if teacher is None else teacher.encoder
     config, more = student_config(recipe, start, width)
     hop = start.hop_samples if start else TEACHER_HOP
@@ -152,11 +154,11 @@ def after_pruning(recipe: Recipe, config: EncoderConfig) -> tuple[dict[str, Any]
         return {}, []
     # Zeros in a dense matrix are stored and multiplied as other numbers are.
     if not prune.by_gates:
-        return {}, [f"prune: {prune.sparsity:.0%} of the weights become zeros, which saves neither time nor space"]
+        return {}, [f"prune: {prune.sparsity:.0%} of the weights become zeros, which saves neither time nor memory"]
     whole = costs.parameters(config)
     left = round((1 - prune.sparsity) * whole)
     note = (
-        f"prune: parameters are those expected after {prune.sparsity:.0%} are taken out of {whole:,}; which units go, "
+        f"prune: parameters are estimates after {prune.sparsity:.0%} are taken out of {whole:,}; which units go, "
         "and so how many MACs, is learned: MACs, bytes and the table of parts are those before"
     )
     return {"parameters": left, "parameters_before_pruning": whole}, [note]
@@ -177,8 +179,8 @@ def show_checkpoint(folder: str | Path) -> dict[str, Any]:
             "interrupted": stopped
         }
     if not (folder / "config.json").is_file():
-        advice = "`compress distill` makes one, and `compress ls recipes` lists what else can be shown"
-        raise SpeechpressError(f"{folder}: is no checkpoint (it has no config.json); {advice}")
+        advice = "`compress distill` makes one; `compress ls` lists what else can be shown"
+        raise SpeechpressError(f"{folder}: is not a checkpoint (it has no config.json); {advice}")
     try:
         facts = from_folder(folder, str(folder))
     except SpeechpressError:
@@ -215,7 +217,7 @@ def ls(kind: str | None = None) -> dict[str, list[dict[str, Any]]]:
         "devices": ls_devices,
     }
     if kind is not None and kind not in listers:
-        raise SpeechpressError(f"there is nothing called {kind!r} to list. Kinds: {', '.join(KINDS)}")
+        raise SpeechpressError(f"{kind!r} cannot be listed. Kinds: {', '.join(KINDS)}")
     return {name: lister() for name, lister in listers.items() if kind in (None, name)}
 
 
@@ -295,3 +297,37 @@ def _lineage(card: Card) -> dict[str, Any]:
         "notes": list(card.get("notes") or []),
         "heads": dict(card.get("heads") or {}),
     }
+
+
+def interrupted(folder: Path, card: Card) -> dict[str, Any] | None:
+    """Of a run that did not come to its end: {"step", "steps", "saved_step"}; None of a finished one.
+
+    `step` is that of the weights there, None without any; `saved_step` is where --resume goes on, None where it cannot.
+    """
+    # Cards of before this key are of finished runs; without a card nothing was finished.
+    if not (folder / RECIPE).is_file() or card.get("finished", bool(card)):
+        return None
+    steps = load_recipe(str(folder / RECIPE)).train.steps
+    return {"step": card.get("steps"), "steps": steps, "saved_step": saved_step(folder / STATE)}
+
+
+def saved_step(state: Path) -> int | None:
+    """The step at which a run can go on; None where nothing was saved.
+
+    Raises SpeechpressError when the file is damaged.
+    """
+    if not state.is_file():
+        return None
+    try:
+        # The metadata alone: the state holds the optimiser too, and torch is not imported for it.
+        return int(parse_json(read_metadata(state)["speechpress"])["progress"]["step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpeechpressError(f"{state}: is damaged ({error!r}); restart the run with --overwrite") from error
+
+
+def words(found: dict[str, Any]) -> str:
+    """interrupted at 15 of 400 steps; --resume goes on at step 15."""
+    at = found["step"] if found["step"] is not None else found["saved_step"] or 0
+    on = found["saved_step"]
+    advice = "there is no saved state to continue from" if on is None else f"--resume continues at step {on}"
+    return f"interrupted at step {at} of {found['steps']}; {advice}"

@@ -7,12 +7,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from speechpress.runtime.escape import counted
+
 from ..export.tables import bundle_table, target_rows
 from ..recipe.hear import Hear
 from ..recipe.schema import OBJECTIVES
 from ..views.numbers import giga_macs, megabytes, millions, milliseconds
 from .head import head_rows
-from .unfinished import words
+from .show import words
 
 _PARTS = {
     "front_end": "convolutional front end",
@@ -89,7 +91,7 @@ def _facts(title: str, about: str, rows: list[tuple[str, str]]) -> Table:
 
 def _size_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     teacher, sizes = info.get("teacher") or {}, info["size_bytes"]
-    shape = f"{info['layers']} layers, {info['width']} wide, a frame every {info['hop_ms']:g} ms"
+    shape = f"{counted(info['layers'], 'layer')}, {info['width']} wide, a frame every {info['hop_ms']:g} ms"
     against = {"parameters": "", "macs_per_s": ""}
     # Nothing but the name is known of a teacher that was never loaded.
     if "parameters" in teacher:
@@ -131,8 +133,9 @@ def _recipe_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("teacher", teacher["source"]), *(_teacher_rows(teacher) if "parameters" in teacher else [])]
     if match["clusters"]:
         asked = match["clusters"]
-        words = f"{asked['count']} clusters of teacher layer {_join(asked['layers'])}, weight {asked['weight']:g}"
-        rows.append(("units", f"{words}, told by the last layer"))
+        clusters = counted(asked["count"], "cluster")
+        words = f"{clusters} of teacher layer {_join(asked['layers'])}, weight {asked['weight']:g}"
+        rows.append(("units", f"{words}, predicted by the last layer"))
     if not match["layers"] and not match["pairs"]:
         rows.append(("matched", "no layers"))
     elif match["style"] == "heads":
@@ -150,14 +153,14 @@ def _recipe_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
     if hear := info["recipe"].get("hear"):
         rows.append(("student hears", hear_words(hear)))
     batch = f"{train['batch']} x up to {train['crop_s']:g} s"
-    rows.append(("training", f"{train['steps']:,} steps of {batch}, lr {train['lr']:g}, {train['precision']}"))
+    rows.append(("training", f"{counted(train['steps'], 'step')} of {batch}, lr {train['lr']:g}, {train['precision']}"))
     return [*rows, ("paper", info["paper"])] if info["paper"] else rows
 
 
 def hear_words(section: dict[str, Any]) -> str:
     """The section `hear` of a recipe, for people."""
     hear = Hear(**section)
-    parts = [f"{hear.mask_prob:.0%} of the frames hidden from it alone"] if hear.mask_prob is not None else []
+    parts = [f"{hear.mask_prob:.0%} of the frames masked for the student only"] if hear.mask_prob is not None else []
     if hear.noise_prob is not None:
         low, high = hear.snr_range_db
         parts.append(
@@ -170,12 +173,12 @@ def _published_rows(published: dict[str, Any]) -> list[tuple[str, str]]:
     """What the authors count, here and with them."""
     heads = {"none": "", "last": ", with the last layer's projection", "all": ", with all projections"}
     here, theirs = published["parameters_here"], published["parameters"]
-    text = f"{millions(theirs)} parameters; counted so, {millions(here)} here{heads[published['heads']]}"
+    text = f"{millions(theirs)} parameters; counted the same way, {millions(here)} here{heads[published['heads']]}"
     rows = [("published", text)]
     if published["macs_per_s"]:
-        seen = f", attending to {published['attention_s']:g} s" if published["attention_s"] else ""
+        seen = f", with attention over {published['attention_s']:g} s" if published["attention_s"] else ""
         theirs, here = giga_macs(published["macs_per_s"]), published["macs_per_s_here"]
-        counted = f"counted so, {giga_macs(here)} here{heads[published['heads']]}" if here else "here learned"
+        counted = f"counted the same way, {giga_macs(here)} here{heads[published['heads']]}" if here else "here learned"
         rows.append(("", f"{theirs}; {counted}{seen}"))
     return rows
 
@@ -207,7 +210,7 @@ def _teacher_rows(teacher: dict[str, Any]) -> list[tuple[str, str]]:
     count = f"{millions(teacher['parameters'])} parameters"
     if teacher["published_parameters"]:
         count += f" ({millions(teacher['published_parameters'])} with its pre-training heads, as often published)"
-    shape = f"{teacher['layers']} layers, {teacher['width']} wide"
+    shape = f"{counted(teacher['layers'], 'layer')}, {teacher['width']} wide"
     rows = [("", f"{teacher['family']}, {shape}"), ("", count)]
     if teacher["macs_per_s"] is not None:
         rows.append(("", giga_macs(teacher["macs_per_s"])))
@@ -215,7 +218,7 @@ def _teacher_rows(teacher: dict[str, Any]) -> list[tuple[str, str]]:
         scaled = "normalised" if teacher["normalize_input"] else "as it is"
         rows.append(("", f"takes the waveform {scaled}; a frame every {teacher['hop_ms']:g} ms"))
     if not teacher["waveform_front_end"]:
-        rows.append(("", "no waveform front end that a student could start from"))
+        rows.append(("", "no waveform front end to initialise a student from"))
     return rows
 
 
@@ -250,7 +253,7 @@ def _ls_row(kind: str, item: dict[str, Any]) -> dict[str, str]:
         return {"name": item["name"], **facts, "size": megabytes(item["size_bytes"]), "teacher": item["teacher"] or "-"}
     if kind == "targets":
         chunks = ", ".join(f"{chunk_ms:g}" for chunk_ms in item["chunks_ms"])
-        runs = "" if item["runs_here"] else "; made here, run on the device only"
+        runs = "" if item["runs_here"] else "; exported here, runs on the device only"
         backend = {"backend": item["backend"], "quantize": item["quantize"], "chunks (ms)": chunks}
         return {"name": item["name"], **backend, "about": item["about"] + runs}
     cores = {"big cores": item["big_cores"], "threads": str(item["threads"])}

@@ -72,7 +72,7 @@ def show_loaded(source: str) -> dict[str, Any]:
 def unknown(source: str) -> SpeechpressError:
     """Why a name that may be a teacher's cannot be shown."""
     if source.startswith(TORCHAUDIO):
-        why = "torchaudio would have to download it to tell; `compress distill` does"
+        why = "torchaudio would have to download it first; `compress distill` does"
     elif hub_folder.looks_like_hub_id(source):
         why = "there is no such folder, and no teacher of this name is known or in the Hugging Face cache"
     else:

@@ -63,7 +63,7 @@ class Executor(Protocol):
 def reason(heard: Heard) -> str:
     """Why a job has no result, in one line."""
     if heard.kind == "lost":
-        return f"it was killed {ATTEMPTS} times: is memory short?"
+        return f"it was killed {ATTEMPTS} times: was it out of memory?"
     return str(heard.value) if heard.kind == "failed" else str(heard.value).splitlines()[-1]
 
 

@@ -35,7 +35,7 @@ def background_clips(duration_s: float = DURATION_S) -> list[np.ndarray]:
     """
     folders = [sorted(folder.rglob("*.opus")) for folder in sorted((SPEECH / "audio").iterdir())]
     if not any(folders):
-        raise SpeechpressError(f"{SPEECH}: holds no speech; install speechpress again")
+        raise SpeechpressError(f"{SPEECH}: holds no speech; reinstall speechpress")
     clips, found_s, place = [], 0.0, 0
     while found_s < duration_s and any(place < len(files) for files in folders):
         # In turn, so that no language fills the minutes alone.
@@ -65,7 +65,7 @@ def background_of(bundle: Bundle, engine: Engine, say: OnText) -> Background:
     if path.is_file():
         frames = read_tensors(path)[0]["frames"].float().numpy()
     else:
-        say(f"listening once to {DURATION_S / 60:g} minutes of other speech, from which taught words are told")
+        say(f"processing once {DURATION_S / 60:g} minutes of other speech, to tell taught words apart from it")
         frames = stream_frames(engine, with_pauses(background_clips()))
         _keep(path, frames)
     way = EmbeddingSpace.of(frames) if head else None
@@ -79,4 +79,4 @@ def _keep(path: Path, frames: np.ndarray) -> None:
     try:
         write_tensors(path, {"frames": torch.from_numpy(frames).half()})
     except SpeechpressError as error:
-        logger.warning("%s; the other speech will be heard again next time", error)
+        logger.warning("%s; the other speech will be processed again next time", error)

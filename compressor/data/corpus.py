@@ -16,6 +16,7 @@ from typing import Any
 from lhotse import CutSet, Recording
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import counted
 from speechpress.runtime.json_file import json_text
 from speechpress.runtime.sound.sound_file import readable_name, wrong_length
 
@@ -74,8 +75,8 @@ class Corpus:
 
     def describe(self) -> str:
         """One line for people: how much there is, and what was left out."""
-        people = f", {len(self.speakers)} speakers" if self.speakers else ""
-        text = f"{self.source}: {len(self.cuts)} recordings, {self.hours:.2f} h{people}"
+        people = f", {counted(len(self.speakers), 'speaker')}" if self.speakers else ""
+        text = f"{self.source}: {counted(len(self.cuts), 'recording')}, {self.hours:.2f} h{people}"
         if self.resampled:
             text += f"; {resampling_note(self)}"
         text += "".join(f"; {note}" for note in self.notes)
@@ -288,7 +289,7 @@ def _sorted(name: str, cuts: list[Cut], skipped: Sequence[Skipped], notes: tuple
 
 def _join(corpora: Sequence[Corpus]) -> Corpus:
     if not corpora:
-        raise SpeechpressError("no audio was named. Give a folder of audio, a Lhotse manifest or Shar shards")
+        raise SpeechpressError("no audio given. Give a folder of audio, a Lhotse manifest or Shar shards")
     names = [Path(corpus.source).resolve().name for corpus in corpora]
     # a/train and b/train would give the same ids to different speech.
     if len(set(names)) < len(names):

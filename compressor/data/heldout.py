@@ -13,6 +13,7 @@ from lhotse import CutSet
 from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import counted
 
 from ..models.config import SAMPLE_RATE
 from .audio import Cut, Skipped, UnreadableAudio, read_cut
@@ -56,7 +57,6 @@ def split_heldout(
             raise SpeechpressError(
                 f"{corpus.source}: every recording is marked held-out or test, none is left to train on"
             )
-        _warn_overlap(corpus.source, trainable, marked)
         return _said(corpus, trainable, marked)
     total_s = _seconds(trainable)
     wanted_s = seconds if seconds is not None else (fraction or 0.0) * total_s
@@ -67,7 +67,12 @@ def split_heldout(
     return _said(corpus, train, _trim(held, wanted_s, seed))
 
 
-def left_out(corpus: Corpus, train: Corpus, held: Corpus) -> str | None:
+def split_notes(corpus: Corpus, train: Corpus, held: Corpus) -> list[str]:
+    """What has to be said of a split: speakers on both sides, and what is on neither."""
+    return [note for note in (_overlap(train, held), _left_out(corpus, train, held)) if note]
+
+
+def _left_out(corpus: Corpus, train: Corpus, held: Corpus) -> str | None:
     """What of a corpus is on neither side of its split, and why; None if all of it is used."""
     used = {cut.id for part in (train, held) for cut in part.cuts}
     rest = [cut for cut in corpus.cuts if cut.id not in used]
@@ -79,21 +84,21 @@ def left_out(corpus: Corpus, train: Corpus, held: Corpus) -> str | None:
         reasons.append(f"{_amount(test)} marked as test in its labels")
     if others := [cut for cut in rest if _side(label(cut, "split") or "train") != "test"]:
         reasons.append(f"{_amount(others)} of held-out speakers beyond what is held out")
-    sides = f"{len(train.cuts)} of {len(corpus.cuts)} recordings are trained on, {len(held.cuts)} held out"
-    return f"{sides}; on neither side are {' and '.join(reasons)}"
+    sides = f"{len(train.cuts)} of {len(corpus.cuts)} recordings are used for training, {len(held.cuts)} are held out"
+    return f"{sides}; on neither side: {' and '.join(reasons)}"
 
 
 def _said(corpus: Corpus, train: list[Cut], held: list[Cut]) -> tuple[Corpus, Corpus]:
-    """Both sides, and a warning about what is on neither."""
+    """Both sides; what has to be said of them goes to the log, and those who train put it among their notes."""
     sides = _part(corpus, train), _part(corpus, held)
-    if note := left_out(corpus, *sides):
-        logger.warning("%s: %s", corpus.source, note)
+    for note in split_notes(corpus, *sides):
+        logger.info("%s: %s", corpus.source, note)
     return sides
 
 
 def _amount(cuts: Sequence[Cut]) -> str:
     hours = _seconds(cuts) / 3600
-    return f"{len(cuts)} recordings ({f'{hours:.2f} h' if hours >= 0.1 else f'{hours * 60:.1f} min'})"
+    return f"{counted(len(cuts), 'recording')} ({f'{hours:.2f} h' if hours >= 0.1 else f'{hours * 60:.1f} min'})"
 
 
 def _by_label(corpus: Corpus) -> tuple[list[Cut], list[Cut]]:
@@ -187,10 +192,10 @@ def _part(corpus: Corpus, cuts: Sequence[Cut]) -> Corpus:
     return replace(corpus, cuts=CutSet.from_cuts(sorted(cuts, key=lambda cut: cut.id)))
 
 
-def _warn_overlap(source: str, train: Sequence[Cut], held: Sequence[Cut]) -> None:
-    both = {name for cut in train for name in speakers(cut)} & {name for cut in held for name in speakers(cut)}
-    if both:
-        logger.warning("%s: by its split labels, %d speakers are both in training and held out", source, len(both))
+def _overlap(train: Corpus, held: Corpus) -> str | None:
+    one, other = ({name for cut in part.cuts for name in speakers(cut)} for part in (train, held))
+    both = counted(len(one & other), "speaker")
+    return f"{both} in both training and held-out speech, by the split labels" if one & other else None
 
 
 def _seconds(cuts: Sequence[Cut]) -> float:

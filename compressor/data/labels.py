@@ -93,7 +93,7 @@ def _lines(path: Path, said: str) -> Iterator[str]:
     """Lines of text, none so long that it fills the memory."""
     # A pipe would be waited for without end.
     if not path.is_file():
-        raise SpeechpressError(f"{said}: is no regular file, so it holds no labels")
+        raise SpeechpressError(f"{said}: is not a regular file, so it holds no labels")
     # Spreadsheets put a byte order mark in front of the first column's name; csv wants line ends untouched.
     with path.open(encoding="utf-8-sig", newline="") as file:
         for number in count(1):

@@ -52,7 +52,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """
     said = readable_name(path)
     if not path.is_file():
-        raise SpeechpressError(f"{said}: is no regular file")
+        raise SpeechpressError(f"{said}: is not a regular file")
     try:
         with open_regular(path) as file:
             yield from lines_of(file, said, packed=path.suffix == ".gz")
@@ -207,7 +207,7 @@ def _source(data: dict[str, Any], key: str, where: str, folder: Folder) -> Audio
             )
         return AudioSource("shar", channels, address)
     if kind != "file" or isinstance(folder, Beside):
-        raise BadValue(f"{key}type: {kind[:60]!r} is no kind of source")
+        raise BadValue(f"{key}type: {kind[:60]!r} is not a kind of source")
     return AudioSource("file", channels, beside(path_at(data, "source", key), folder))
 
 

@@ -101,7 +101,7 @@ def check_folder(options: SharOptions) -> None:
     if not out.exists():
         return
     if not out.is_dir() or (entries(out) and not (out / DOCUMENT).is_file()):
-        raise SpeechpressError(f"{out}: holds something else than shards made here; choose another --out")
+        raise SpeechpressError(f"{out}: contains something other than shards made here; choose another --out")
 
 
 def _check_ids(corpus: Corpus) -> None:
@@ -128,7 +128,7 @@ def _document(corpus: Corpus, options: SharOptions) -> dict[str, Any]:
 def _begin(document: dict[str, Any], options: SharOptions) -> None:
     """Make the folder this run's own. Raises SpeechpressError when it is another's."""
     place = options.out / DOCUMENT
-    found = read_json(place, "start anew with --overwrite") if place.is_file() and not options.overwrite else None
+    found = read_json(place, "restart with --overwrite") if place.is_file() and not options.overwrite else None
     if found is not None and found.get("hash") != document["hash"]:
         words = [key for key in document if key != "hash" and found.get(key) != document[key]]
         raise SpeechpressError(

@@ -19,7 +19,7 @@ from ..cluster.code import code_facts
 from ..cluster.ranks import from_first, require_same, world_size
 from ..data.batches import Batch, Batches
 from ..data.corpus import Corpus, open_corpus
-from ..data.heldout import heldout_waves, hold_out, left_out
+from ..data.heldout import heldout_waves, hold_out, split_notes
 from ..lessons.told import KeptTeacher
 from ..models.checkpoint import parameters
 from ..models.costs import macs_per_s
@@ -105,7 +105,7 @@ def set_up(recipe: Recipe, options: RunOptions) -> Setup:
     job = plan(recipe, teacher)
     corpus = open_corpus(*options.data)
     train_part, valid_part = hold_out(corpus, recipe.train.seed, recipe.train.crop_s)
-    job.notes += [*corpus.notes, *filter(None, [left_out(corpus, train_part, valid_part)])]
+    job.notes += [*corpus.notes, *split_notes(corpus, train_part, valid_part)]
     corpus = replace(corpus, skipped=valid_part.skipped)
     batches = make_batches(recipe, train_part, options.workers)
     if job.statistics_missing:

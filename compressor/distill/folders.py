@@ -38,5 +38,5 @@ def newest(runs: Path, say: OnText) -> Path:
     from ..models.checkpoint import newest_checkpoint
 
     folder = newest_checkpoint(runs)
-    say(f"no checkpoint was named; taking the newest: {folder}")
+    say(f"no checkpoint given; using the newest: {folder}")
     return folder

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
 from speechpress.runtime.atomic import atomic, write_text
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.json_file import json_text, read_json_lines
 from speechpress.runtime.schema import Fields, Maybe, Real, Table, Text, Whole, fits
 
+from ..views.figures import INK, SERIES, drawn, legend_below, width
+
 _NUMBER = Maybe(Real(measured=True))
+MARKS = "osD^vPX*"  # beside the colour, so that layers are told apart without it
 
 
 EVENT = Fields({"step": Whole(), "event": Text(100)}, {"loss": _NUMBER, "layers": Table(Table(_NUMBER))})
@@ -45,39 +46,39 @@ class MetricsLog:
 
 def plot_run(metrics: Path, out: Path) -> None:
     """Loss and per-layer cosine of training, with the held-out fidelity as points, over the steps; a PNG."""
-    matplotlib.use("Agg")
-    # Slow to import, and pyplot takes its backend on import.
+    events = MetricsLog(metrics).read()
+    _, png = drawn(lambda: draw_run(events), out.stem)
+    with atomic(out) as temporary:
+        temporary.write_bytes(png)
+
+
+def draw_run(events: list[dict[str, Any]]) -> Any:
+    """Training as lines, what was measured on held-out speech as points: between them nothing is known."""
     import matplotlib.pyplot as plt
 
-    events = MetricsLog(metrics).read()
     train = [event for event in events if event["event"] == "train"]
     valid = [event for event in events if event["event"] == "valid"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    left.plot([event["step"] for event in train], [event["loss"] for event in train], color="#30618c")
-    left.set(title="training loss", xlabel="step", ylabel="L1 + log-sigmoid cosine")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(width(), 3.8))
+    left.plot([event["step"] for event in train], [event["loss"] for event in train], color=SERIES[0], lw=1.2)
+    left.set(title="training loss", xlabel="training step", ylabel="loss (no unit)")
     for index, layer in enumerate(valid[0]["layers"] if valid else []):
-        color = f"C{index}"
-        _curve(right, train, layer, color, "-", f"layer {layer}, training")
-        _curve(right, valid, layer, color, "o--", f"layer {layer}, held out")
-    right.set(title="cosine to the teacher", xlabel="step", ylabel="cosine similarity")
+        colour = SERIES[index % len(SERIES)]
+        right.plot(*_curve(train, layer), "-", color=colour, lw=1.2, label=f"layer {layer}, training")
+        mark = MARKS[index % len(MARKS)]
+        right.plot(*_curve(valid, layer), mark, color=colour, ms=6, mec=INK, mew=0.5, label=f"layer {layer}, held out")
+    right.set(title="fidelity to the teacher", xlabel="training step", ylabel="cosine (1 is identical)")
     if valid and valid[0]["layers"]:
-        right.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
-    with atomic(out) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
-    # pyplot keeps every figure until it is closed, and a process may make many runs.
-    plt.close(figure)
+        legend_below(figure, right, most=4)
+    for panel in (left, right):
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    return figure
 
 
-def _curve(axes: Any, events: list[dict[str, Any]], layer: str, color: str, style: str, label: str) -> None:
-    # With standardised targets that is what training compares, and so what its own curve shows.
-    found = [(event["step"], _cosine(event["layers"][layer])) for event in events if layer in event["layers"]]
-    steps, cosines = [step for step, _ in found], [cosine for _, cosine in found]
-    axes.plot(steps, cosines, style, color=color, label=label, ms=4, lw=1.2)
+def _curve(events: list[dict[str, Any]], layer: str) -> tuple[list[int], list[float]]:
+    found = [event for event in events if layer in event["layers"]]
+    return [event["step"] for event in found], [_cosine(event["layers"][layer]) for event in found]
 
 
 def _cosine(layer: dict[str, Any]) -> Any:
+    # With standardised targets that is what training compares, and so what its own curve shows.
     return layer.get("standard_cosine", layer["cosine"])

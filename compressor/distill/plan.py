@@ -118,7 +118,7 @@ def frame_factor(recipe: Recipe, config: EncoderConfig, card: TeacherCard) -> in
         ours, theirs = (1000 * hop / SAMPLE_RATE for hop in (config.hop_samples, card.hop_samples))
         raise SpeechpressError(
             f"{recipe.where('student.time_reduction', 'student.conv_strides', 'student')}: the student makes a frame "
-            f"every {ours:g} ms, the teacher every {theirs:g} ms, so they cannot be held against each other. The "
+            f"every {ours:g} ms, the teacher every {theirs:g} ms, so they cannot be compared. The "
             "student's must last as long as one of the teacher's or several"
         )
     return factor
@@ -164,7 +164,9 @@ def initialize(student: Encoder, init: str, teacher: Teacher) -> tuple[set[str],
         if TAPS not in fitting:
             fitting.pop(TAP_GAINS, None)  # of other taps
         if parts:
-            notes.append(f"init: {len(parts)} tensors have other shapes than in {init!r} and start as a part of them")
+            notes.append(
+                f"init: {len(parts)} tensors have other shapes than in {init!r} and are initialised from a part of them"
+            )
         notes += shift_taps(fitting, config, student.config)
     student.load_state_dict(fitting, strict=False)
     measured = (f"{FIRST_NORM}.mean", f"{FIRST_NORM}.variance")
@@ -173,7 +175,7 @@ def initialize(student: Encoder, init: str, teacher: Teacher) -> tuple[set[str],
     if not left:
         return set(fitting), notes
     if not fitting:
-        return set(), [f"init: nothing of {init!r} fits this student; it starts from random weights"]
+        return set(), [f"init: nothing of {init!r} fits this student; it is initialised at random"]
     groups = sorted({".".join(name.split(".")[:3]) if "layers" in name else name.rsplit(".", 1)[0] for name in left})
     said = f"init: {len(fitting)} of {len(own)} tensors come from {init!r}; random: {', '.join(groups)}"
     return set(fitting), [*notes, said]
@@ -195,7 +197,7 @@ def shift_taps(tensors: dict[str, Tensor], source: EncoderConfig, student: Encod
     # The lengths, not the directions: a direction of zeros could not be normalised.
     tensors[TAP_GAINS][..., new] = 0.0
     change = f"{abs(lost)} frames {'less' if lost > 0 else 'more'} of the future"
-    return [f"init: the position convolution sees {change} than the one that it starts from"]
+    return [f"init: the position convolution sees {change} than the one it is initialised from"]
 
 
 @torch.no_grad()
@@ -226,6 +228,6 @@ def adopt_heads(heads: Heads, init: str) -> tuple[bool, list[str]]:
     shapes = {name: tensor.shape for name, tensor in heads.state_dict().items()}
     same = shapes == {name: tensor.shape for name, tensor in tensors.items() if name in shapes}
     if not same or not heads_metadata(heads).items() <= metadata.items():
-        return False, [f"init: the heads of {init!r} predict something else; these start from random weights"]
+        return False, [f"init: the heads of {init!r} predict something else; these are initialised at random"]
     heads.load_state_dict({name: tensors[name] for name in shapes})
     return True, []

@@ -73,7 +73,7 @@ def resolve_match(recipe: Recipe, teacher_depth: int) -> tuple[Match, list[str]]
     pairs = tuple((match.pairs[index][0], layer) for layer, index in kept.items()) if match.pairs else ()
     if len(kept) < len(taken):
         said = f"pairs {_list(pairs)} are kept" if pairs else "each is matched once"
-        notes.append(f"match: several fall on the same layer of so shallow a teacher; {said}")
+        notes.append(f"match: several fall on the same layer of this shallower teacher; {said}")
     weights = tuple(match.weights[index] for index in kept.values()) if match.weights else ()
     shared = tuple(match.projections[index] for index in kept.values()) if match.projections else ()
     # LayerPairs takes them as indices, so those that are left are numbered without gaps.
@@ -171,7 +171,7 @@ def _waveform_base(recipe: Recipe, width: int, notes: list[str]) -> EncoderConfi
     if "width" in recipe.student.config:
         width = base.width  # the recipe's own width is set later on
     elif width % base.head_dim:
-        text = f"the teacher is {width} wide, which is no multiple of {base.head_dim}"
+        text = f"the teacher is {width} wide, which is not a multiple of {base.head_dim}"
         raise SpeechpressError(
             f"{recipe.where('student')}: {text}, so it cannot be the student's width. Set student.width"
         )

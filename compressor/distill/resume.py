@@ -63,7 +63,7 @@ def load_state(
             f"{folder}: nothing to resume (this run is finished); start a new run with another --out"
         )
     tensors, metadata = read_tensors(folder / STATE)
-    shown, advice = str(folder / STATE), "start the run anew with --overwrite"
+    shown, advice = str(folder / STATE), "restart the run with --overwrite"
     document = parse_object(metadata.get("speechpress", ""), shown, advice)
     check(document, DOCUMENT, shown, advice)
     # Through JSON as the saved one went: its tuples are lists now.
@@ -90,9 +90,7 @@ def check_tensors(module: nn.Module, saved: dict[str, Tensor], shown: str, advic
     wanted = module.state_dict()
     for name in sorted(wanted.keys() | saved.keys()):
         if name not in saved or name not in wanted:
-            what = (
-                f"has no {name}, which this run needs" if name in wanted else f"has {name}, for which there is no place"
-            )
+            what = f"has no {name}, which this run needs" if name in wanted else f"has {name}, which this run lacks"
             raise SpeechpressError(f"{shown}: {what}; {advice}")
         if saved[name].shape != wanted[name].shape:
             found, right = list(saved[name].shape), list(wanted[name].shape)
@@ -106,7 +104,7 @@ def check_identity(folder: Path, saved: dict[str, Any], now: dict[str, Any]) -> 
         lines = "\n  ".join(differences)
         raise SpeechpressError(
             f"{folder}: the run there is another one:\n  {lines}\n"
-            "Resume it with the arguments it was started with, or start a new run with another --out."
+            "Resume it with the options it was started with, or start a new run with another --out."
         )
 
 
@@ -115,4 +113,4 @@ def _differences(saved: Any, now: Any, path: str = "") -> list[str]:
         keys = sorted(saved.keys() | now.keys())
         found = [_differences(saved.get(key), now.get(key), f"{path}.{key}" if path else key) for key in keys]
         return [line for lines in found for line in lines]
-    return [] if saved == now else [f"{path}: it has {saved!r}, asked for is {now!r}"]
+    return [] if saved == now else [f"{path}: it has {saved!r}, but {now!r} was requested"]

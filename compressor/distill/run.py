@@ -86,12 +86,12 @@ def check_folder(options: RunOptions) -> None:
         return
     if not options.overwrite:
         raise SpeechpressError(
-            f"{out}: is not empty. Use --resume to go on with the run there, --overwrite or another --out"
+            f"{out}: is not empty. Use --resume to continue the run there, --overwrite or another --out"
             + under_torchrun()
         )
     if not (out / "recipe.yaml").exists() and not (out.is_dir() and is_remains(out)):
         raise SpeechpressError(
-            f"{out}: holds something else than a run, so --overwrite leaves it alone; use another --out"
+            f"{out}: contains something other than a run, so --overwrite does not touch it; use another --out"
         )
 
 
@@ -302,5 +302,5 @@ def keeping(job: Plan, teacher: Teacher, options: RunOptions) -> KeptTeacher | N
     if options.keep_targets is None:
         return None
     kept = KeptTeacher(teacher, job.match.teacher_layers, options.keep_targets, options.keep_targets_gb, job.centres)
-    job.notes.append("teacher: what it says of each clip is rounded to float16 and kept")
+    job.notes.append("teacher: its outputs for each clip are kept, rounded to float16")
     return kept

@@ -71,7 +71,9 @@ def remarks(tasks: Sequence[Task], scores: Mapping[str, Mapping[str, TaskScore]]
         # -9 stands for a floor that is not there: error rates exceed 1, but not by so much.
         above = [name for name in FLOORS if signed.get(name, -9.0) > signed["student"]]
         if above:
-            found.append(f"{task.name}: {' and '.join(above)} above the student: here it learned nothing to keep")
+            found.append(
+                f"{task.name}: {' and '.join(above)} above the student: the student kept nothing of the teacher here"
+            )
     return found
 
 
@@ -88,7 +90,7 @@ def complaints(tasks: Mapping[str, dict[str, Any]], kinds: Mapping[str, str]) ->
             if teacher and who != "teacher" and low > teacher[1]:
                 found.append(f"{name}: {who} ({_shown(task, who)}) is above the teacher ({_shown(task, 'teacher')})")
             if task["chance"] is not None and high < quality(task["metric"], task["chance"]) - BELOW_CHANCE:
-                found.append(f"{name}: {who} ({_shown(task, who)}) is below a blind guess ({task['chance']:.3f})")
+                found.append(f"{name}: {who} ({_shown(task, who)}) is below chance ({task['chance']:.3f})")
         if (said := _too_good(name, task, kinds[name])) is not None:
             found.append(said)
     return found
@@ -108,6 +110,6 @@ def _too_good(name: str, task: dict[str, Any], kind: str) -> str | None:
     if low <= quality(task["metric"], task["chance"]) + KINDS[kind].slack:
         return None
     return (
-        f"{name}: with shuffled labels {shuffled['of']} still gets {task['metric']} {shuffled['test']:.3f}, but a "
-        f"blind guess gets {task['chance']:.3f}: something of the answers leaks into the clips or the splits"
+        f"{name}: with shuffled labels {shuffled['of']} still gets {task['metric']} {shuffled['test']:.3f}, but "
+        f"chance is {task['chance']:.3f}: the clips or the splits leak the answers"
     )

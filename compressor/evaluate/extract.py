@@ -58,7 +58,7 @@ def extract(
     lacking = {name: _lacking(kept[name], wanted, names) for name in upstreams}
     # Sorted: a set of strings has another order in every process, and groups of clips must not.
     todo = sorted({sound for kinds in lacking.values() for sounds in kinds.values() for sound in sounds}, key=str)
-    listen(f"features: {len(names) - len(todo)} of {len(names)} sounds are at hand")
+    listen(f"features: {len(names) - len(todo)} of {len(names)} sounds are cached")
     if not todo:
         return []
     keep_freed_memory()
@@ -125,7 +125,7 @@ def _with_progress(
         yield group, waves
         done_s += waves.numel() / SAMPLE_RATE
         if done_s - said_s >= PROGRESS_S:
-            listen(f"features: {done_s / 60:.0f} of {whole_s / 60:.0f} minutes of audio heard")
+            listen(f"features: {done_s / 60:.0f} of {whole_s / 60:.0f} minutes of audio processed")
             said_s = done_s
 
 

@@ -84,7 +84,7 @@ def _of_source(source: str | Path, chunk_ms: float | None, device: str, teacher:
         comparison, named = _of_bundle(folder, chunk_ms)
     elif folder.is_dir() and not (folder / CONFIG).is_file():
         raise SpeechpressError(
-            f"{folder}: is no checkpoint (it has no {CONFIG}) and no bundle; `compress distill` makes the one, "
+            f"{folder}: is neither a checkpoint (it has no {CONFIG}) nor a bundle; `compress distill` makes the one, "
             "`compress export` the other"
         )
     # Without a card it names no teacher: unless one is given, it is looked at as a teacher itself.
@@ -130,7 +130,7 @@ def _of_checkpoint(folder: Path, chunk_ms: float | None, device: str) -> tuple[C
 def _of_teacher(source: str, chunk_ms: float | None, device: str, teacher: str | None) -> Comparison:
     """A teacher in the student's place: everything is measured but what it kept of another one."""
     if chunk_ms is not None:
-        raise SpeechpressError(f"{source}: is no student that streams, so --chunk-ms has no meaning; leave it out")
+        raise SpeechpressError(f"{source}: is not a student that streams, so --chunk-ms has no meaning; leave it out")
     opened = load_teacher(source).to(device)
     comparison = Comparison({"student": teacher_upstream(opened)})
     if opened.card.encoder is not None:
@@ -158,7 +158,7 @@ def _find_teacher(named: str | None, source: str, notes: list[str], device: str 
         try:
             return load_teacher(named).to(device)
         except SpeechpressError as error:
-            notes.append(f"the teacher {named!r} is not at hand, so its column is empty: {error}")
+            notes.append(f"the teacher {named!r} is not available, so its column is empty: {error}")
     logger.warning(notes[-1])
     return None
 

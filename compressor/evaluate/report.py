@@ -10,12 +10,12 @@ from typing import Any
 
 from speechpress.runtime.atomic import write_text
 from speechpress.runtime.errors import SpeechpressError
-from speechpress.runtime.escape import markdown_text
+from speechpress.runtime.escape import counted, markdown_text
 
 from ..tasks.kinds import is_error, quality
 from ..tasks.published import ABOUT as ABOUT_PUBLISHED
 from ..tasks.published import published_table
-from ..views.figures import drawn, inline
+from ..views.figures import both
 from ..views.pages import markdown_table, render
 from ..views.warned import attempt
 from .figures import kept_by_task, score_by_size
@@ -106,17 +106,18 @@ def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> Path:
         raise SpeechpressError(f"{path}: there is no result to report")
     for document in documents:
         if not document.get("tasks"):
-            raise SpeechpressError(f"{path}: this is no result of `compress eval`: it has no tasks")
+            raise SpeechpressError(f"{path}: this is not a result of `compress eval`: it has no tasks")
     view = report_view(documents)
     if path.suffix.lower() == ".md":
         return write_text(path, report_markdown(view))
     plots = {}
     if view["dots"]:
-        plots["size"] = drawn(lambda: score_by_size(view["dots"], view["floor_lines"]), "size")[0]
+        plots["size"] = both(lambda: score_by_size(view["dots"], view["floor_lines"]), "size", "score against size")
     for number, part in enumerate(view["parts"]):
-        plots[f"kept-{number}"] = drawn(lambda part=part: kept_by_task(part["rows"]), f"kept-{number}")[0]  # type: ignore[misc]
-    shown = {name: inline(svg, "score against size" if name == "size" else "quality") for name, svg in plots.items()}
-    return write_text(path, render("eval_report.html.j2", view=view, plots=shown))
+        plots[f"kept-{number}"] = both(
+            lambda part=part: kept_by_task(part["rows"]), f"kept-{number}", "quality by task"
+        )  # type: ignore[misc]
+    return write_text(path, render("eval_report.html.j2", view=view, plots=plots))
 
 
 def report_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -242,9 +243,8 @@ def _facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("layers", LAYER_WORDS.get(document["layers"], document["layers"])))
     if budget := document.get("budget"):
         rates = ", ".join(f"{lr:g}" for lr in budget["lrs"])
-        facts.append(
-            ("budget", f"{budget['steps']} steps of {budget['batch']} clips, rates {rates}, {budget['seeds']} seeds")
-        )
+        steps, seeds = counted(budget["steps"], "step"), counted(budget["seeds"], "seed")
+        facts.append(("budget", f"{steps} of {counted(budget['batch'], 'clip')}, learning rates {rates}, {seeds}"))
     if latency := document.get("latency"):
         facts.append(("heard", f"in chunks of {latency['chunk_ms']:g} ms"))
     methods = sorted({task["ci95_method"] for task in document["tasks"].values() if task.get("ci95_method")})

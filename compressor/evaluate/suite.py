@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import counted
 
 from ..cluster.executor import PROCESSES
 from ..data.audio import Skipped
@@ -139,7 +140,7 @@ def evaluate_suite(
     comparison = open_comparison(source, against, teacher, chunk_ms, device)
     upstreams = comparison.shown(layers)
     hours = check_tasks(tasks, upstreams.values()) / 3600
-    listen(f"{len(tasks)} tasks, {hours:.2f} h of audio, heard by {', '.join(upstreams)}")
+    listen(f"{counted(len(tasks), 'task')}, {hours:.2f} h of audio; models: {', '.join(upstreams)}")
     where: dict[str, Any] = {"cache": cache, "workers": workers, "executor": executor, "device": device}
     found = score_tasks(upstreams, tasks, budget, sanity=sanity, listen=listen, **where)
     entries = _entries(found)

@@ -7,6 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from speechpress.runtime.escape import counted
+
 from .report import left_out, mean_above
 from .retention import retention
 
@@ -72,17 +74,20 @@ def _words(notes: list[str], result: dict[str, Any]) -> Text:
 def _probe_facts(name: str, task: dict[str, Any]) -> list[str]:
     chance = f"chance {task['chance']:.3f}"
     if task["chance_by_voice"] is not None:
-        chance += f", {task['chance_by_voice']:.3f} knowing only the voice"
-    voices = "unseen voices" if task["speaker_disjoint"] else "voices that may be in training too"
-    clips = f"{task['clips']['test']} test clips of {voices}"
-    return [f"{name}: {task['classes']} classes, {chance}, {clips}", *(f"  {note}" for note in task["notes"])]
+        chance += f", {task['chance_by_voice']:.3f} from the speaker alone"
+    voices = "unseen speakers" if task["speaker_disjoint"] else "speakers that may also be in training"
+    clips = f"{counted(task['clips']['test'], 'test clip')} of {voices}"
+    return [
+        f"{name}: {counted(task['classes'], 'class', 'classes')}, {chance}, {clips}",
+        *(f"  {note}" for note in task["notes"]),
+    ]
 
 
 def _suite_facts(name: str, task: dict[str, Any]) -> list[str]:
-    voices = {True: " of unseen voices", False: " of voices that are in training too", None: ""}
-    facts = [f"{task['clips']['test']} test clips{voices[task['speaker_disjoint']]}"]
+    voices = {True: " of unseen speakers", False: " of speakers that are also in training", None: ""}
+    facts = [f"{counted(task['clips']['test'], 'test clip')}{voices[task['speaker_disjoint']]}"]
     if task["chance"] is not None:
-        facts.insert(0, f"a blind guess gets {task['chance']:.3f}")
+        facts.insert(0, f"chance is {task['chance']:.3f}")
     for metric in sorted({key for one in task["also"].values() if one for key in one}):
         values = ", ".join(f"{who} {one[metric]:.3f}" for who, one in task["also"].items() if one)
         facts.append(f"{metric}: {values}")
@@ -108,7 +113,7 @@ def _sanity(result: dict[str, Any]) -> list[RenderableType]:
     if result["sanity"] is None:
         return []
     if result["sanity"]["ok"]:
-        return [Text("sanity: floors, teacher and shuffled labels are where they must be", style="green")]
+        return [Text("sanity: floors, teacher and shuffled labels score as expected", style="green")]
     return [Text("\n".join(f"sanity: {line}" for line in result["sanity"]["complaints"]), style="red")]
 
 

@@ -29,7 +29,7 @@ def choose_heads(source: Source, text: str) -> dict[str, KeptHead]:
     names = head_names(source.folder) if text == ALL else [name.strip() for name in text.split(",")]
     wanted = [name for name in names if name != FEATURES]
     if len(set(names)) < len(names):
-        raise SpeechpressError(f"--heads {text}: names a head twice")
+        raise SpeechpressError(f"--heads {text}: lists a head twice")
     if not wanted and text != FEATURES:
         raise SpeechpressError(f"--heads {text}: {source.folder} has no heads; `compress head` trains one")
     return read_heads(source.folder, wanted)

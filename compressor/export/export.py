@@ -118,7 +118,7 @@ def choose_layers(text: str, depth: int) -> tuple[int, ...]:
     if wrong := [layer for layer in layers if not 0 <= layer <= depth]:
         raise SpeechpressError(f"--layers {text}: there is no layer {wrong[0]}; the encoder has layers 0 to {depth}")
     if len(set(layers)) < len(layers):
-        raise SpeechpressError(f"--layers {text}: names a layer twice")
+        raise SpeechpressError(f"--layers {text}: lists a layer twice")
     return tuple(sorted(layers))
 
 
@@ -159,9 +159,9 @@ def export(
     if planned.target.runtime == ONNXRUNTIME:
         return export_onnx(planned, _program(planned)[0], out, overwrite, say)
     if out.exists() and not overwrite:
-        raise SpeechpressError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
+        raise SpeechpressError(f"{out}: already exists; choose another --out, or replace it with --overwrite")
     if out.exists() and not is_bundle(out):
-        raise SpeechpressError(f"{out}: is no bundle, so --overwrite leaves it alone; choose another --out")
+        raise SpeechpressError(f"{out}: is not a bundle, so --overwrite does not touch it; choose another --out")
     methods, values = _program(planned)
     say(f"lowering {', '.join(methods)} for {planned.target.backend}")
     lowered = lower(methods, values, planned.target.backend, as_prepared(planned.quantization, planned.encoder.config))
@@ -268,7 +268,7 @@ def _judge(document: dict[str, Any], allow_fallback: bool) -> None:
             costliest = share["fallback"][0]
             raise CheckFailed(
                 f"{method}: only {share['time_share']:.1%} of the time is on the backend ({MIN_DELEGATED:.0%} asked); "
-                f"the costliest beside it is {costliest['operator']} in {costliest['layer']}, "
+                f"the costliest outside it is {costliest['operator']} in {costliest['layer']}, "
                 f"{costliest['time_share']:.1%}. Nothing was written. Accept it with --allow-fallback"
             )
 

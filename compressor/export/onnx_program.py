@@ -110,9 +110,9 @@ def export_onnx(
 
 def _check(planned: ExportPlan, out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
-        raise SpeechpressError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
+        raise SpeechpressError(f"{out}: already exists; choose another --out, or replace it with --overwrite")
     if out.exists() and not (out / DOCUMENT).is_file():
-        raise SpeechpressError(f"{out}: holds no ONNX export, so --overwrite leaves it alone; choose another --out")
+        raise SpeechpressError(f"{out}: holds no ONNX export, so --overwrite does not touch it; choose another --out")
     if planned.heads:
         raise SpeechpressError(
             f"--heads {','.join(planned.heads)}: ONNX models give features only; leave --heads out, or export a bundle"

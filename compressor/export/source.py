@@ -62,7 +62,7 @@ def open_source(source: str | Path) -> Source:
     if folder.exists() or "/" in str(source) or str(source) in STARTER_NAMES or ":" in str(source):
         own = pushed(source, CHECKPOINT)
         return _of_teacher(str(source)) if own is None else _of_checkpoint(own)
-    raise SpeechpressError(f"{source}: is no checkpoint and no teacher; `compress distill` makes a checkpoint")
+    raise SpeechpressError(f"{source}: is neither a checkpoint nor a teacher; `compress distill` makes a checkpoint")
 
 
 def _of_checkpoint(folder: Path) -> Source:
@@ -112,7 +112,7 @@ def golden_clip(seconds: float) -> np.ndarray:
         found += len(clip)
         if found >= wanted:
             return np.concatenate(parts)[:wanted].astype(np.float32)
-    raise SpeechpressError(f"{SPEECH}: holds less than {seconds:g} s of speech; install speechpress again")
+    raise SpeechpressError(f"{SPEECH}: holds less than {seconds:g} s of speech; reinstall speechpress")
 
 
 def _text(path: Path) -> str | None:

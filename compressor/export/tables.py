@@ -20,7 +20,7 @@ def export_table(document: dict[str, Any]) -> RenderableType:
     if len(document["layers"]) > 1:
         title += f", {layer_words(document['layers'])} side by side"
     if not document["runs_here"]:
-        return Text(f"{title}: made, but not run here", style="yellow")
+        return Text(f"{title}: exported, but not run here", style="yellow")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("method", "against the checkpoint", "time on the backend", "operators on it"):
         table.add_column(name, justify="left" if name == "method" else "right")
@@ -41,13 +41,13 @@ def _fallback_lines(delegation: dict[str, Any]) -> list[Text]:
         rows = [row for row in share["fallback"] if row["time_share"] >= 0.002][:3]
         words = ", ".join(f"{row['operator']} in {row['layer']} {row['time_share']:.1%}" for row in rows)
         if words:
-            lines.append(Text(f"{method}, beside the backend: {words}", style="dim"))
+            lines.append(Text(f"{method}, outside the backend: {words}", style="dim"))
     return lines
 
 
 def target_rows(target: dict[str, Any]) -> list[tuple[str, str]]:
     """What `show` tells of a target."""
-    runs = "made and checked here" if target["runs_here"] else "made here, but it runs on the device only"
+    runs = "exported and checked here" if target["runs_here"] else "exported here, runs on the device only"
     rows = [
         ("backend", f"{target['backend']}; {runs}"),
         ("quantisation", f"{target['quantize']} by default, of {', '.join(target['schemes'])}"),

@@ -52,7 +52,7 @@ class Folder:
                 raise SpeechpressError(f"{self.out}: there is no run to resume; leave out --resume to start one")
             return
         if not self.out.is_dir():
-            raise SpeechpressError(f"{self.out}: is no folder; choose another --out")
+            raise SpeechpressError(f"{self.out}: is not a folder; choose another --out")
         try:
             there = entries(self.out)
         except OSError as error:
@@ -61,17 +61,18 @@ class Folder:
             return
         if not self.document.is_file():
             raise SpeechpressError(
-                f"{self.out}: holds something else than extracted features, so it is left alone; choose another --out"
+                f"{self.out}: contains something other than extracted features, so it is left alone; "
+                "choose another --out"
             )
         # Another shard's files may be there; its own may not.
         if self.index.exists() and not (options.resume or options.overwrite):
             raise SpeechpressError(
-                f"{self.out}: was begun already. Use --resume to go on with it, --overwrite or another --out"
+                f"{self.out}: was already started. Use --resume to continue it, --overwrite or another --out"
             )
 
     def begin(self, document: dict[str, Any], options: ExtractOptions) -> None:
         """Make the folder this run's own. Raises SpeechpressError when it is another's."""
-        found = read_json(self.document, "extract anew with --overwrite") if self.document.is_file() else None
+        found = read_json(self.document, "extract again with --overwrite") if self.document.is_file() else None
         if found is not None and found.get("hash") != document["hash"]:
             if not options.overwrite:
                 raise SpeechpressError(f"{self.out}: {_differences(found, document)}; use --overwrite or another --out")

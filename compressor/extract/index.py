@@ -95,7 +95,7 @@ def _read_rows(path: Path) -> Iterable[Row]:
             yield Row(**line)
         except TypeError as error:
             raise SpeechpressError(
-                f"{path}:{number}: is no line of an index ({error}); extract anew with --overwrite"
+                f"{path}:{number}: is not a line of an index ({error}); extract again with --overwrite"
             ) from error
 
 

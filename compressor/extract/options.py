@@ -72,7 +72,7 @@ class ExtractOptions:
             if value not in choices:
                 raise SpeechpressError(f"--{key} {value}: must be one of {', '.join(choices)}")
         if self.resume and self.overwrite:
-            raise SpeechpressError("--resume and --overwrite contradict each other; give one of them")
+            raise SpeechpressError("--resume and --overwrite contradict each other; use one of them")
         if (self.longest_s is not None and self.longest_s <= 0) or (self.batch_s or 0) < 0 or self.workers < 0:
             raise SpeechpressError("--longest-s must be above 0, --batch-s and --workers at least 0")
         self._check_what()
@@ -115,5 +115,5 @@ def parse_layers(text: str, there: Sequence[int], where: str) -> tuple[int, ...]
     if gone := [number for number in numbers if number not in there]:
         raise SpeechpressError(f"--layers {text}: {where} has no layer {gone[0]}, only {', '.join(map(str, there))}")
     if len(set(numbers)) < len(numbers):
-        raise SpeechpressError(f"--layers {text}: names a layer twice")
+        raise SpeechpressError(f"--layers {text}: lists a layer twice")
     return tuple(numbers)

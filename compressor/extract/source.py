@@ -163,7 +163,7 @@ def _of_bundle(bundle: Bundle, chunk_ms: float | None, offline: bool, threads: i
     if offline or not bundle.document["streams"]:
         if chunk_ms is not None:
             bundle.stream(chunk_ms)  # says so where it does not stream
-            raise SpeechpressError("--offline and --chunk-ms contradict each other; give one of them")
+            raise SpeechpressError("--offline and --chunk-ms contradict each other; use one of them")
         if not limits["max_samples"]:
             raise SpeechpressError(
                 f"{bundle.path}: was exported without whole recordings; export it with --offline-seconds"

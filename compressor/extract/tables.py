@@ -8,6 +8,8 @@ from rich.progress import TaskProgressColumn
 from rich.table import Table
 from rich.text import Text
 
+from speechpress.runtime.escape import counted
+
 from ..views.screen import BarView, Screen, progress_bar
 
 LISTED = 5
@@ -30,12 +32,13 @@ class ExtractView(BarView):
         self.started = self.said = time.monotonic()
         self.bar.update(self.task, total=self.total_s)
         corpus = event["corpus"]
-        words = f"{corpus['source']}: {event['recordings']} recordings"
-        words += f", {event['kept']} of them done before" if event["kept"] else ""
-        words += f"; {event['skipped']} are left out" if event["skipped"] else ""
+        words = f"{corpus['source']}: {counted(event['recordings'], 'recording')}"
+        words += f", {event['kept']} already done" if event["kept"] else ""
+        words += f"; {event['skipped']} skipped" if event["skipped"] else ""
         self.screen.say(Text(words))
         if event["damaged"]:
-            self.screen.say(f"[yellow]note[/] {event['damaged']} files are gone or damaged, and are made again")
+            files = counted(event["damaged"], "file")
+            self.screen.say(Text(f"note: {files} missing or damaged; extracted again", style="yellow"))
 
     def _part(self, event: dict[str, Any]) -> None:
         # Shards say what they have to do as they begin, so the bar's end is not known before the last one.
@@ -48,7 +51,7 @@ class ExtractView(BarView):
     def _done(self, event: dict[str, Any]) -> None:
         self.done_s += event["audio_s"]
         speed = self.done_s / max(1e-9, time.monotonic() - self.started)
-        state = f"{event['recordings']} recordings  {speed:.1f} audio-s/s"
+        state = f"{counted(event['recordings'], 'recording')}  {speed:.1f} s of audio per s"
         state += f"  {event['skipped']} skipped" if event["skipped"] else ""
         self.bar.update(self.task, completed=self.done_s, state=state)
         # In a log file, a line now and then; a large corpus would fill it.
@@ -69,9 +72,11 @@ def extract_tables(document: dict[str, Any]) -> list[RenderableType]:
         f"{document['written']} written now, {document['kept']} before",
     )
     table.add_row("size", f"{document['size_bytes'] / 1e6:.1f} MB, {document['format']}")
-    table.add_row("speed", f"{document['audio_s_per_s']:.1f} s of audio per second, {document['workers']} workers")
+    table.add_row(
+        "speed", f"{document['audio_s_per_s']:.1f} s of audio per second, {counted(document['workers'], 'worker')}"
+    )
     if document["renamed"]:
-        table.add_row("names", f"{document['renamed']} files have other names than the recordings, see the index")
+        table.add_row("names", f"{counted(document['renamed'], 'file')} renamed; the index has the recordings' names")
     skipped = document["skipped"]
     shown = [Text(f"skipped: {item['path']}: {item['reason']}", style="yellow") for item in skipped[:LISTED]]
     if len(skipped) > LISTED:
@@ -83,5 +88,5 @@ def _what(document: dict[str, Any]) -> str:
     if document["what"] == "features":
         layers = ", ".join(map(str, document["layers"]))
         return f"layer {layers} × {document['width']}, {document['dtype']}"
-    events = f": {document['events']} events" if document["what"] == "answers" else ""
+    events = f": {counted(document['events'], 'event')}" if document["what"] == "answers" else ""
     return f"{document['what']} of {', '.join(document['heads'])}{events}"

@@ -115,7 +115,7 @@ def _explained(error: Exception, item: Item, count: int) -> Exception:
     if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _FULL):
         more = f" and {count - 1} more" if count > 1 else ""
         return SpeechpressError(
-            f"{item.name}{more} ({item.samples / SAMPLE_RATE:.0f} s each): memory does not suffice; use a smaller "
-            "--batch-s, fewer --workers, or leave long recordings out with --longest-s. --resume goes on"
+            f"{item.name}{more} ({item.samples / SAMPLE_RATE:.0f} s each): not enough memory; use a smaller "
+            "--batch-s, fewer --workers, or leave long recordings out with --longest-s. --resume continues"
         )
     return error

@@ -166,7 +166,7 @@ def _phones(opened: Checkpoint, rows: Sequence[Row]) -> dict[Sound, tuple[str, .
 def _recogniser(opened: Checkpoint, phones: Mapping[Sound, tuple[str, ...]], notes: list[str]) -> KeptHead | None:
     """The checkpoint's own head that knows all these phones, to say when each is said."""
     if not phones:
-        notes.append("no phones are known of this speech, so what units have to do with them is not told")
+        notes.append("no phones are known of this speech, so how units relate to them is not measured")
         return None
     alphabet = {phone for said in phones.values() for phone in said}
     for head in read_heads(opened.path).values():
@@ -174,7 +174,7 @@ def _recogniser(opened: Checkpoint, phones: Mapping[Sound, tuple[str, ...]], not
             notes.append(f"when phones are said is what the head {head.name!r} aligns, not what people marked")
             return head
     notes.append(
-        "what units have to do with phones is not told, because no head of this checkpoint can say when each is said; "
+        "how units relate to phones is not measured, because no head of this checkpoint can say when each is said; "
         "train one first: compress head CHECKPOINT --task pr"
     )
     return None

@@ -279,7 +279,7 @@ def _speech(task: str, rows: Sequence[Row]) -> Task:
         pad = round(PAD_S * SAMPLE_RATE / SPEECH_SAMPLES)
         items.append(replace(item, sound=replace(item.sound, noise=noise), target=np.pad(active, pad)))
     notes.append(
-        f"what is speech was not marked by people: it is what lies within {-SPEECH_DB:g} dB of the loud parts of the "
+        f"speech was not labelled by people: it is what lies within {-SPEECH_DB:g} dB of the loud parts of the "
         f"clean recording, pauses under {10 * SHORTEST_PAUSE} ms included; heard with {PAD_S:g} s of silence around "
         "it, a quarter of the clips clean, the others in pink noise at 20, 10 and 5 dB"
     )

@@ -93,11 +93,11 @@ def checked_name(name: str) -> str:
         require(name, Text(pattern=NAME))
     except Unfit:
         raise SpeechpressError(
-            f"{name!r:.60} is no name for a head: it has 1 to 40 small letters, digits, - and _, and begins with a "
+            f"{name!r:.60} is not a name for a head: it has 1 to 40 small letters, digits, - and _, and begins with a "
             "letter or a digit"
         ) from None
     if name in RESERVED:
-        raise SpeechpressError(f"{name!r} is no name for a head: the word means something else in --heads")
+        raise SpeechpressError(f"{name!r} is not a name for a head: the word means something else in --heads")
     return name
 
 
@@ -207,7 +207,9 @@ def _check_document(document: dict[str, Any], shown: str) -> None:
 def _check_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
     for name, value in tensors.items():
         if not value.is_floating_point() or not bool(value.isfinite().all()):
-            raise SpeechpressError(f"{path}: tensor {name!a:.80} holds what is no finite number; train the head again")
+            raise SpeechpressError(
+                f"{path}: tensor {name!a:.80} holds what is not a finite number; train the head again"
+            )
 
 
 def _fitting(head: KeptHead, folder: Path, config: EncoderConfig, weights: str) -> KeptHead:

@@ -82,7 +82,7 @@ def _result(opened: Checkpoint) -> dict[str, Any]:
         raise SpeechpressError(f"{path}: is not there, so no head was scored; {again}")
     result = read_json(path)
     if not fits(result, EVAL) or not isinstance(result.get("budget"), dict):
-        raise SpeechpressError(f"{path}: is no result of `compress eval --suite`; {again}")
+        raise SpeechpressError(f"{path}: is not a result of `compress eval --suite`; {again}")
     if result["suite"] != "mini":
         raise SpeechpressError(f"{path}: is a result of {result['suite']!r}; only heads of the mini suite are kept")
     if (result.get("of") or {}).get("weights_sha256") != sha256(opened.path / WEIGHTS):
@@ -157,7 +157,7 @@ def _written(opened: Checkpoint, taken: Mapping[str, KeptHead], options: HeadOpt
             save_head(out, head)
         return out
     if out.exists():
-        raise SpeechpressError(f"{out}: exists already; choose another --out")
+        raise SpeechpressError(f"{out}: already exists; choose another --out")
     with atomic_folder(out) as part:
         copy_checkpoint(opened.path, part)
         copy_heads(opened.path, part)

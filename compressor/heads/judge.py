@@ -182,7 +182,7 @@ def held_out(head: KeptHead, shortest: int) -> HeldOut:
     if head.kind == "units":
         raise SpeechpressError("units have no right answers")
     if not parse_source(source).path.exists():
-        raise SpeechpressError(f"its speech is not at hand ({source})")
+        raise SpeechpressError(f"its speech is not available ({source})")
     task = open_task(str(card["task"]), Path(source))
     if told.get("fingerprint") != fingerprint(task.items):
         raise SpeechpressError(f"its speech has changed since, or other labels of it were taken ({source})")

@@ -30,7 +30,7 @@ def check_place(opened: Checkpoint, name: str, options: HeadOptions) -> None:
         )
     if out is not None and out.resolve() != opened.path.resolve():
         if out.exists():
-            raise SpeechpressError(f"{out}: exists already; choose another --out")
+            raise SpeechpressError(f"{out}: already exists; choose another --out")
         if not options.finetune:
             check_all_fresh(opened.path)
     elif options.finetune:

@@ -56,7 +56,7 @@ def plan_push(folder: Path, repo: str, license_id: str | None = None, datasets: 
     asked = hub_id(repo)
     if asked is None or asked.repo.count("/") != 1 or asked.revision is not None:
         raise SpeechpressError(
-            f"{repo}: is no name of a repository on the hub; give USER/NAME, such as me/pocket-hubert"
+            f"{repo}: is not a name of a repository on the hub; give USER/NAME, such as me/pocket-hubert"
         )
     contents = contents_of(folder)
     files = {name: facts_of(contents.folder / name) for name in contents.files}
@@ -64,7 +64,7 @@ def plan_push(folder: Path, repo: str, license_id: str | None = None, datasets: 
     manifest = {"schema": 1, "kind": contents.kind, "name": contents.name, "teacher": teacher, "files": files}
     notes = []
     if license_id is None:
-        notes.append("no licence is stated; give one with --license, and mind that of the teacher and of the speech")
+        notes.append("no licence is stated; give one with --license, and respect that of the teacher and of the speech")
     notes += [f"{path} stands in {name} and will be public" for name, path in local_paths(contents)]
     return PushPlan(repo, contents, model_card(contents, repo, license_id, datasets), manifest, tuple(notes))
 

@@ -127,7 +127,7 @@ class Shelf:
         if not self._said:
             self._said = True
             logger.warning(
-                "%s: holds %.3g GB of at most %.3g GB; targets for which there is no room are computed each time",
+                "%s: holds %.3g GB of at most %.3g GB; further targets are computed each time",
                 self.folder, self._bytes / _GB, self.limit / _GB,
             )  # fmt: skip
         return False
@@ -155,8 +155,8 @@ def _bind(folder: Path, wanted: dict[str, Any]) -> None:
             # Looked for again: another process may have begun this very folder meanwhile.
             if entries(folder) and not path.exists():
                 raise SpeechpressError(
-                    f"{folder}: holds something else than kept targets (there is no {BINDING}); name an empty or new "
-                    "folder"
+                    f"{folder}: contains something other than kept targets (there is no {BINDING}); name an "
+                    "empty or new folder"
                 )
             _first(path, (json_text(wanted, indent=1) + "\n").encode())
         # Read also where it was just written: of two that begin at once, the first one's words hold for both.

@@ -74,8 +74,7 @@ class Centres:
         """Those that a run was begun with; raises SpeechpressError when they are not there."""
         if not (folder / CLUSTERS).exists():
             raise SpeechpressError(
-                f"{folder / CLUSTERS}: is missing, so the units of this run are not known; start it anew with "
-                "--overwrite"
+                f"{folder / CLUSTERS}: is missing, so the units of this run are not known; restart it with --overwrite"
             )
         tensors, _ = read_tensors(folder / CLUSTERS)
         return cls({int(name[8:]): tensor for name, tensor in tensors.items() if name.startswith("centres.")})

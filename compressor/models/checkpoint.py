@@ -201,7 +201,7 @@ def read_config(folder: Path) -> EncoderConfig:
             # Another tool's folder is fed by the Hugging Face extractor, so its epsilon counts; ours say their own.
             return EncoderConfig.from_hubert(document, asked.normalize, TRANSFORMERS_EPS, str(path))
         except KeyError as error:
-            raise SpeechpressError(f"{path}: is no HuBERT-like encoder (no {error})") from error
+            raise SpeechpressError(f"{path}: is not a HuBERT-like encoder (no {error})") from error
     return read_own(own, str(path))
 
 
@@ -249,15 +249,15 @@ def check_whole(folder: Path) -> None:
     # Asked before the questions below, which advise to make a checkpoint: this run can be gone on with.
     if (folder / STATE).is_file() and not (folder / CARD).is_file():
         raise SpeechpressError(
-            f"{folder}: is the folder of a run that was interrupted before it had a checkpoint; go on with the words "
-            "that it was begun with, and --resume"
+            f"{folder}: is the folder of a run that was interrupted before it had a checkpoint; continue it with "
+            "the options that it was started with, and --resume"
         )
     if not (folder / CONFIG).is_file():
-        raise SpeechpressError(f"{folder}: is no checkpoint (it has no {CONFIG}); `compress distill` makes one")
+        raise SpeechpressError(f"{folder}: is not a checkpoint (it has no {CONFIG}); `compress distill` makes one")
     if not (folder / CARD).is_file() and "speechpress" in read_json(folder / CONFIG):
         raise SpeechpressError(
-            f"{folder}: is no checkpoint, because it has no {CARD}, which is written last: the command that wrote it "
-            "was stopped, or `compress convert` made it for other tools. Run that command again, with --overwrite "
+            f"{folder}: is not a checkpoint, because it has no {CARD}, which is written last: the command that wrote "
+            "it was stopped, or `compress convert` made it for other tools. Run that command again, with --overwrite "
             "or another --out, or name the checkpoint itself"
         )
 
@@ -285,9 +285,7 @@ def newest_checkpoint(runs: Path) -> Path:
     found = (path for path in runs.glob(f"**/{WEIGHTS}") if not is_part(path.relative_to(runs)))
     weights = [path for path in found if all((path.parent / name).exists() for name in SEAL)]
     if not weights:
-        raise SpeechpressError(
-            f"no checkpoint was named and there is none under {runs}; make one with `compress distill`"
-        )
+        raise SpeechpressError(f"no checkpoint given and there is none under {runs}; make one with `compress distill`")
     return max(weights, key=lambda path: path.stat().st_mtime).parent
 
 

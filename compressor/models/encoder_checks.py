@@ -40,7 +40,7 @@ def check_encoder(config: "EncoderConfig") -> None:
             raise EncoderError(f"every size must be at least 1, but {name} is {value}", name)
     # nn.Conv1d would refuse it too, but without a word on which field to change.
     if config.width % config.pos_conv_groups:
-        text = f"width {config.width} is no multiple of pos_conv_groups {config.pos_conv_groups}"
+        text = f"width {config.width} is not a multiple of pos_conv_groups {config.pos_conv_groups}"
         raise EncoderError(text, "pos_conv_groups", "width")
     if config.pos_conv_future is not None and not 0 <= config.pos_conv_future < config.pos_conv_kernel:
         raise EncoderError(

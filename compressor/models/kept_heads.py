@@ -41,7 +41,7 @@ def head_document(path: Path) -> dict[str, Any]:
     except (OSError, SafetensorError) as error:
         raise SpeechpressError(f"{path}: cannot be read as safetensors ({error}); is it complete?") from error
     if KEY not in metadata:
-        raise SpeechpressError(f"{path}: is no head (its metadata has no {KEY})")
+        raise SpeechpressError(f"{path}: is not a head (its metadata has no {KEY})")
     return parse_object(metadata[KEY], f"{path}: {KEY}", strict=True)
 
 
@@ -84,4 +84,4 @@ def left_behind(folder: Path) -> list[str]:
     names = head_names(folder)
     if not names:
         return []
-    return [f"heads are left behind, because the weights change: {', '.join(names)}; train them again: compress head"]
+    return [f"heads are removed, because the weights change: {', '.join(names)}; train them again: compress head"]

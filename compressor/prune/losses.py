@@ -55,6 +55,6 @@ def layers_to_keep(encoder: Encoder, layers: int, losses: Sequence[Loss], say: O
         rest = {layer: [other for other in kept if other != layer] for layer in kept}
         without = {layer: sum(float(loss(cut(encoder, {}, rest[layer]))) for loss in losses) for layer in kept}
         least = min(without, key=lambda layer: without[layer])
-        say(f"layer {least + 1} is missed least: loss {without[least] / len(losses):.3f} without it")
+        say(f"layer {least + 1} matters least: loss {without[least] / len(losses):.3f} without it")
         kept = rest[least]
     return kept

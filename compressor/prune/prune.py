@@ -13,6 +13,7 @@ import yaml
 
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import counted
 from speechpress.runtime.hub.fetch import local_folder
 from speechpress.runtime.hub.manifest import CHECKPOINT
 from speechpress.runtime.parts import entries
@@ -83,10 +84,10 @@ def settled(plan: PrunePlan, options: RunOptions, say: OnText) -> PrunePlan:
     if plan.recover is not None:
         return plan
     if not options.data:
-        say("no speech was named (--data, --starter), so nothing is distilled after the units have gone")
+        say("no speech given (--data, --starter), so nothing is distilled after pruning")
         return replace(plan, recover=0)
     steps = max(1, recipe_of(open_prunable(plan.checkpoint), plan).train.steps // 10)
-    say(f"{steps} steps of distillation afterwards, a tenth of the recipe's (--recover)")
+    say(f"{counted(steps, 'step')} of distillation afterwards, a tenth of the recipe's (--recover)")
     return replace(plan, recover=steps)
 
 
@@ -158,8 +159,8 @@ def check_cut_folder(cut_folder: Path, overwrite: bool) -> None:
     ours = card.get("prune") or (cut_folder.is_dir() and is_remains(cut_folder))
     if not overwrite or not ours:
         raise SpeechpressError(
-            f"{cut_folder}: is not empty; go on from what was pruned there with --resume, replace it with --overwrite, "
-            "or choose another --out"
+            f"{cut_folder}: is not empty; continue from what was pruned there with --resume, replace it with "
+            "--overwrite, or choose another --out"
         )
 
 

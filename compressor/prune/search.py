@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import counted
 
 from ..export.latency import Measured
 from ..models import costs
@@ -86,8 +87,8 @@ def _timed(
 ) -> Found:
     before, notes = clock(encoder), list[str]()
     say(
-        f"whole: {before.ms:.2f} ms per chunk of {before.chunk_ms:g} ms, {before.quantize}, {before.threads} thread(s)"
-        f"; of {before.known_share:.0%} of it the module is known"
+        f"whole: {before.ms:.2f} ms per chunk of {before.chunk_ms:g} ms, {before.quantize}, "
+        f"{counted(before.threads, 'thread')}; of {before.known_share:.0%} of it the module is known"
     )
     if before.ms <= target.value:
         asked = target.say(target.value)

@@ -144,7 +144,7 @@ def quantize(
     if out.resolve() == source.resolve():
         raise SpeechpressError(f"{out}: is the checkpoint itself; choose another --out")
     if out.exists() and not (overwrite and _replaceable(out)):
-        raise SpeechpressError(f"{out}: exists already; choose another --out, or --overwrite a quantised checkpoint")
+        raise SpeechpressError(f"{out}: already exists; choose another --out, or --overwrite a quantised checkpoint")
     # Before calibration, which takes far longer.
     check_all_fresh(source)
     check_operators(str(source), prepared.encoder, Quantization("int4" if scheme == "int4" else "int8"))

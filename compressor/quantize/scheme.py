@@ -78,7 +78,7 @@ class Quantization:
         if self.scheme in CALIBRATED:
             raise SpeechpressError(
                 f"quantisation {self.scheme!r} says nothing of {name}: it was made for another encoder, or before this "
-                "head was trained; make it anew with `compress quantize`, or leave the head out of --heads"
+                "head was trained; make it again with `compress quantize`, or leave the head out of --heads"
             )
         if self.scheme == "fp16":
             return Operator("half")
@@ -122,7 +122,7 @@ def load_quantization(folder: Path) -> Quantization | None:
     path = folder / QUANTIZE
     if not path.exists():
         return None
-    advice = "make it anew with `compress quantize`"
+    advice = "make it again with `compress quantize`"
     document = read_json(path, advice)
     # Before all other checks, which would call a newer file damaged.
     if type(document.get("schema")) is int and document["schema"] > SCHEMA:

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from speechpress.runtime.escape import markdown_text
+from speechpress.runtime.escape import counted, markdown_text
 
 from ..views import pages
 
@@ -23,7 +23,8 @@ def quantized_table(document: dict[str, Any]) -> RenderableType:
     heard = document["calibration"]
     if heard is not None:
         table.add_row(
-            "calibrated on", f"{heard['seconds']:.0f} s of {heard['source']}, {heard['recordings']} recordings"
+            "calibrated on",
+            f"{heard['seconds']:.0f} s of {heard['source']}, {counted(heard['recordings'], 'recording')}",
         )
         if heard["resampled"]:
             rates = ", ".join(f"{count} of {rate} Hz" for rate, count in heard["resampled"].items())
@@ -53,7 +54,7 @@ def markdown_table(document: dict[str, Any]) -> str:
 
 def _title(document: dict[str, Any]) -> str:
     what = "windows of 1 s" if document["method"] == "window" else "chunks of 320 ms"
-    return f"{document['checkpoint']}: programs for {what}, {document['threads']} thread"
+    return f"{document['checkpoint']}: programs for {what}, {counted(document['threads'], 'thread')}"
 
 
 def _rows(document: dict[str, Any]) -> list[list[str]]:

@@ -39,7 +39,7 @@ def check_clusters(recipe: "Recipe") -> None:
     if not asked.layers:
         raise SpeechpressError(f"{where}: match.clusters.layers is missing: name teacher layers, such as [9]")
     if len(set(asked.layers)) != len(asked.layers):
-        raise SpeechpressError(f"{where}: match.clusters.layers names a layer twice: {list(asked.layers)}")
+        raise SpeechpressError(f"{where}: match.clusters.layers lists a layer twice: {list(asked.layers)}")
     depth = recipe.match.depth
     if depth is not None and max(asked.layers) > depth:
         raise SpeechpressError(

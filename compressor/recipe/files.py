@@ -63,7 +63,9 @@ def shipped_text(name: str) -> str:
     if name not in names:
         advice = did_you_mean(name, names)
         advice = advice or (f"Did you mean the file {name}.yaml?" if Path(f"{name}.yaml").exists() else "")
-        listed = f"Shipped recipes: {', '.join(names)}. A recipe of your own is given by its path, such as ./mine.yaml."
+        listed = (
+            f"Built-in recipes: {', '.join(names)}. A recipe of your own is given by its path, such as ./mine.yaml."
+        )
         raise SpeechpressError(" ".join(filter(None, [f"there is no recipe {name!r}.", advice, listed])))
     return (resources.files("speechpress.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
 
@@ -81,7 +83,7 @@ def cp_recipe(name: str, destination: str | Path) -> Path:
         file = path.open("x", encoding="utf-8")
     except FileExistsError:
         raise SpeechpressError(
-            f"{path}: exists already and is left as it is. Choose another name, or remove it"
+            f"{path}: already exists and is left as it is. Choose another name, or remove it"
         ) from None
     except FileNotFoundError:
         raise SpeechpressError(f"{path}: the folder {path.parent} does not exist. Make it first") from None
@@ -115,10 +117,10 @@ def _read(source: str) -> tuple[str, str]:
     try:
         return path.read_text(encoding="utf-8"), source
     except FileNotFoundError:
-        shipped = f" Shipped recipes: {', '.join(recipe_names())}."
+        shipped = f" Built-in recipes: {', '.join(recipe_names())}."
         raise SpeechpressError(f"{source}: there is no such file.{shipped}") from None
     except UnicodeDecodeError:
-        raise SpeechpressError(f"{source}: is not a text file in UTF-8, so it is no recipe") from None
+        raise SpeechpressError(f"{source}: is not a text file in UTF-8, so it is not a recipe") from None
     except OSError as error:
         raise SpeechpressError(f"{source}: cannot be read as a recipe: {error.strerror}") from None
 
@@ -254,9 +256,9 @@ def _check_match(recipe: Recipe) -> None:
         raise SpeechpressError(f"{where}: match.pairs must hold pairs, [student layer, teacher layer]")
     numbers = match.layers or tuple(student for student, _ in match.pairs)
     if len(set(numbers)) != len(numbers):
-        raise SpeechpressError(f"{where}: match.{used} names a layer twice: {list(numbers)}")
+        raise SpeechpressError(f"{where}: match.{used} lists a layer twice: {list(numbers)}")
     if match.pairs and len(set(match.teacher_layers)) != len(match.pairs):
-        raise SpeechpressError(f"{where}: match.pairs names a teacher layer twice: {list(match.teacher_layers)}")
+        raise SpeechpressError(f"{where}: match.pairs lists a teacher layer twice: {list(match.teacher_layers)}")
     # Never of nothing: that one of both keys is there was asked above.
     deepest = max(match.teacher_layers)
     if match.depth is not None and deepest > match.depth:

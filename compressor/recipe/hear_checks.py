@@ -41,4 +41,4 @@ def check_hear(recipe: Recipe) -> None:
             f"{recipe.where('hear.snr_db')}: hear.snr_db is {list(hear.snr_db)}, but must be [lowest, highest]"
         )
     if len(set(hear.noise)) != len(hear.noise):
-        raise SpeechpressError(f"{recipe.where('hear.noise')}: hear.noise names a kind twice: {list(hear.noise)}")
+        raise SpeechpressError(f"{recipe.where('hear.noise')}: hear.noise lists a kind twice: {list(hear.noise)}")

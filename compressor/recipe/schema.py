@@ -45,13 +45,13 @@ class Train:
     # 250,000 samples, as in DistilHuBERT's own recipe.
     crop_s: float = key(15.625, above=0, high=3600, doc="a longer recording is cut at random to this many seconds")
     crops: str | None = key(
-        None, choices=("random", "fixed"), doc="drawn anew in every epoch, or once, so that targets can be kept"
+        None, choices=("random", "fixed"), doc="drawn again in every epoch, or once, so that targets can be kept"
     )
     precision: str = key(
         "fp16", choices=("fp32", "bf16", "fp16"), doc="arithmetic of the forward passes on an accelerator"
     )
     clip: float = key(5.0, low=0, high=1e9, doc="largest gradient norm; 0: no clipping")
-    accumulate: int = key(1, low=1, high=10_000, doc="rounds in which one batch is worked off, to save memory")
+    accumulate: int = key(1, low=1, high=10_000, doc="gradient accumulation rounds per batch, to save memory")
     front_end_grad: float = key(0.1, low=0, high=1, doc="factor on the gradient into the convolutional front end")
     layer_grads: str | None = key(
         None, choices=("even", "scaled"), doc="gradients of the layers: as they are, or scaled by depth (ARMHuBERT)"
@@ -115,8 +115,8 @@ class Published:
     """
 
     parameters: float = key(above=0, high=1e15, doc="published count")
-    heads: str = key("none", choices=("none", "last", "all"), doc="heads that are counted in")
-    spare: int = key(0, low=0, high=10**15, doc="parameters that only their code has")
+    heads: str = key("none", choices=("none", "last", "all"), doc="heads that are included in the count")
+    spare: int = key(0, low=0, high=10**15, doc="parameters that only the authors' code has")
     macs_per_s: float | None = key(None, above=0, high=1e18, doc="published multiply-accumulates per second of audio")
     attention_s: float = key(0.0, low=0, high=1e6, doc="seconds that a frame attends to in the published MACs")
 
@@ -125,7 +125,7 @@ class Published:
 class Quantize:
     """Training for fewer bits: from `start` on the student computes as its exported program will."""
 
-    scheme: str = key(choices=("int8", "int8-static", "int4"), doc="what it will be exported in")
+    scheme: str = key(choices=("int8", "int8-static", "int4"), doc="quantisation of the later export")
     start: float = key(0.0, low=0, below=1, doc="share of the steps before numbers are rounded")
     freeze: float = key(0.8, low=0, high=1, doc="int8-static: share of the steps after which its ranges stay")
 
@@ -216,7 +216,7 @@ class Match:
     mask_prob: float | None = key(None, above=0, high=1, doc="masking distillation: share of frames to hide")
     mask_length: int | None = key(None, low=1, high=1000, doc="mean frames of a hidden span")
     lag_ms: float | None = key(
-        None, low=0, high=MAX_LAG_MS, doc="streaming: so late the student says what its teacher says"
+        None, low=0, high=MAX_LAG_MS, doc="streaming: delay of the student's outputs behind its teacher's"
     )
     # Absent, not false: what is left out of a recipe stays out of what older runs have saved of theirs.
     standardise: bool | None = key(None, doc="true: targets have zero mean and unit variance in every dimension")
@@ -290,7 +290,7 @@ class Recipe:
     name: str = key(doc="letters, digits, - _ .")
     teacher: str = key(doc="hub id, folder, file, torchaudio:NAME or starter")
     paper: str = key("", doc="address of the paper")
-    about: str = key("", doc="one line for people")
+    about: str = key("", doc="one-line description")
     hear: Hear | None = None
     streaming: Streaming | None = None
     prune: Prune | None = None

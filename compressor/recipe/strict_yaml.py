@@ -59,7 +59,7 @@ def parse(text: str, name: str) -> Entry:
         raise SpeechpressError(f"{name}: has {len(text)} characters, which is far too long for a recipe")
     node = _compose(text, name)
     if node is None:
-        raise SpeechpressError(f"{name}: is empty. Start from a shipped recipe: compress cp distilhubert mine.yaml")
+        raise SpeechpressError(f"{name}: is empty. Start from a built-in recipe: compress cp distilhubert mine.yaml")
     if not isinstance(node, yaml.MappingNode):
         raise SpeechpressError(f"{_place(name, node)}: expected `key: value` lines, found {_describe(node)}")
     return _entry(node, name)

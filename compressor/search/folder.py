@@ -29,7 +29,7 @@ def check_folder(order: Search) -> bool:
     if order.resume and not (out / FACTS).is_file():
         raise SpeechpressError(f"{out}: there is no search to resume; leave out --resume to start one")
     if not order.resume and out.exists() and not _unbegun(out):
-        words = "Use --resume to go on with the search there, or" if (out / FACTS).is_file() else "Choose"
+        words = "Use --resume to continue the search there, or" if (out / FACTS).is_file() else "Choose"
         raise SpeechpressError(f"{out}: is not empty. {words} another --out")
     new = not out.exists()
     try:

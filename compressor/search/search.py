@@ -54,7 +54,7 @@ def search(order: Search, listen: OnEvent) -> Outcome:
     new = check_folder(order)
     rows = go_on(order) if order.resume else []
     if len(rows) >= order.trials and all(row["state"] != RUNNING for row in rows):
-        note = f"{len(rows)} trials are there already; ask for more with a larger --trials"
+        note = f"{len(rows)} trials already done; request more with a larger --trials"
         listen({"event": "note", "text": note})
         return conclude(order, rows, [*order.notes, note])
     try:

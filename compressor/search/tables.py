@@ -4,11 +4,13 @@ from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
 from rich.text import Text
 
-from ..views.screen import BarView, Screen
+from speechpress.runtime.escape import counted
+
+from ..views.screen import BarView, Screen, progress_bar
 from .rows import DONE, Row
 from .space import described
 
@@ -20,15 +22,7 @@ class SearchView(BarView):
 
     def __init__(self, screen: Screen, trials: int, notes: list[str]) -> None:
         self.screen = screen
-        self.bar = Progress(
-            TextColumn("[bold]search"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            console=screen.console,
-            disable=not screen.console.is_terminal,
-        )
+        self.bar = progress_bar(screen, "search", MofNCompleteColumn(), elapsed=True)
         self.task = self.bar.add_task("", total=trials, state="")
         self.stages: dict[int | None, str] = {}
         for note in notes:
@@ -36,12 +30,12 @@ class SearchView(BarView):
 
     def _begin(self, event: dict[str, Any]) -> None:
         self.stages.clear()
-        ended = f", of which {event['ended']} are there already" if event["ended"] else ""
-        self.screen.say(f"{event['trials']} trials{ended}, in a space of {event['size']} shapes")
+        ended = f", {event['ended']} already done" if event["ended"] else ""
+        self.screen.say(f"{counted(event['trials'], 'trial')}{ended}, in a space of {counted(event['size'], 'shape')}")
         self.bar.update(self.task, completed=event["ended"], state="")
 
     def _note(self, event: dict[str, Any]) -> None:
-        self.screen.say(f"[yellow]note[/] {event['text']}")
+        self.screen.say(Text(f"note: {event['text']}", style="yellow"))
 
     def _stage(self, event: dict[str, Any]) -> None:
         self.stages[event["trial"]] = event["text"]
@@ -65,7 +59,7 @@ def trial_line(row: Row, ended: int, trials: int) -> str:
         said += f"  {row['p50_ms']:.2f} ms"
     if row["state"] == DONE:
         said += f"  fidelity {row['fidelity']:.3f}"
-    busy = f"  ({row['others_cores']:.1f} cores busy with other programs)" if is_busy(row) else ""
+    busy = f"  (other programs used {row['others_cores']:.1f} cores)" if is_busy(row) else ""
     reason = f"  {row['reason']}" if row["reason"] else ""
     return f"{said}  {described(row['shape'])}{busy}{reason}"
 
@@ -76,7 +70,8 @@ def is_busy(row: Row) -> bool:
 
 def search_table(document: dict[str, Any]) -> RenderableType:
     """The front, and what has to be said of the search."""
-    title = f"{document['device']}, budget {document['budget_ms']:g} ms per chunk, {document['steps']} steps each"
+    steps = counted(document["steps"], "step")
+    title = f"{document['device']}, budget {document['budget_ms']:g} ms per chunk, {steps} each"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("trial", "fidelity", "p50 ms", "p99 ms", "ms/s", "GMAC/s", "MB"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -84,12 +79,14 @@ def search_table(document: dict[str, Any]) -> RenderableType:
     for row in document["front"]:
         table.add_row(*_cells(row), described({**row["shape"], "chunk_ms": row["chunk_ms"]}))
     counts = ", ".join(f"{document[state]} {state}" for state in ("done", "skipped", "failed"))
-    lines = [Text(f"{document['trials']} trials: {counts}")]
+    lines = [Text(f"{counted(document['trials'], 'trial')}: {counts}")]
     busy = [row for row in document["front"] if is_busy(row)]
     if busy:
         most = max(row["others_cores"] for row in busy)
-        words = f"warning: while {len(busy)} of these were timed, other programs used up to {most:.1f} cores: "
-        lines.append(Text(words + "measure the best again on a quiet machine with compress profile", style="yellow"))
+        words = f"warning: other programs used up to {most:.1f} cores while {len(busy)} of these were timed; "
+        lines.append(
+            Text(words + "measure the best one again on a quiet machine, with compress profile", style="yellow")
+        )
     return Group(table, *lines)
 
 

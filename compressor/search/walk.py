@@ -134,7 +134,7 @@ class Walk:
             number, shape = self._pop()
             if shape is None:
                 if not self.sampler.full:
-                    self._note(f"all {self.order.space.size} shapes of the space were looked at")
+                    self._note(f"all {self.order.space.size} shapes of the space were tried")
                 return None
             if number is None:
                 number = self.sampler.number(shape)
@@ -242,8 +242,8 @@ class Walk:
         if self.streak >= STREAK:
             reason = self.rows[number]["reason"]
             raise SpeechpressError(
-                f"{self.order.out}: the last {STREAK} trials failed, trial {number} because: {reason}. Mend that, and "
-                f"go on with --resume; what the workers said is in {self.order.out}/workers.log"
+                f"{self.order.out}: the last {STREAK} trials failed, trial {number} because: {reason}. Fix that, and "
+                f"continue with --resume; the workers' log is {self.order.out}/workers.log"
             )
 
     def _note(self, text: str) -> None:

@@ -4,25 +4,25 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..views.figures import CARD, INK, LINE, SERIES, SOFT, drawn
+from ..views.figures import CARD, INK, LINE, SERIES, SOFT, Draw, legend_below, narrow, width
 
 MOST_NUMBERED = 14  # layers up to which a heat map shows its numbers
 COLUMNS = 3
 FLOOR_STYLES = {"logmel": ("log-mel", ":"), "random": ("random weights", "--"), "chance": ("chance", (0, (1, 4)))}
 
 
-def study_figures(document: Mapping[str, Any]) -> dict[str, tuple[str, bytes]]:
-    """{name: (SVG, PNG)} of a study's document."""
+def study_figures(document: Mapping[str, Any]) -> dict[str, Draw]:
+    """The plots of a study's document by name, each to be drawn."""
     tasks, chosen = document["tasks"], document["suggestion"]["layers"]
-    found = {
-        "accuracy": drawn(lambda: accuracy_by_layer(tasks, chosen), "accuracy"),
-        "weights": drawn(lambda: layer_weights(tasks, chosen), "weights"),
-        "cka": drawn(lambda: self_similarity(document["cka"]["teacher"], chosen), "cka"),
+    found: dict[str, Draw] = {
+        "accuracy": lambda: accuracy_by_layer(tasks, chosen),
+        "weights": lambda: layer_weights(tasks, chosen),
+        "cka": lambda: self_similarity(document["cka"]["teacher"], chosen),
     }
     if students := document["cka"]["students"]:
-        found["cka-students"] = drawn(lambda: student_similarity(students, document["students"]), "cka-students")
+        found["cka-students"] = lambda: student_similarity(students, document["students"])
     if document["comparison"]:
-        found["students"] = drawn(lambda: arms_side_by_side(document), "students")
+        found["students"] = lambda: arms_side_by_side(document)
     return found
 
 
@@ -41,9 +41,9 @@ def accuracy_by_layer(tasks: Mapping[str, Any], chosen: Sequence[int]) -> Any:
             value = task["chance"] if key == "chance" else (task[key] or {}).get("test")
             if value is not None:
                 panel.axhline(value, color=SERIES[1] if key == "logmel" else SOFT, ls=style, lw=1.3, label=label)
-        panel.set(title=name, xlabel="layer", ylabel="accuracy, test", ylim=(0, 1.03))
+        panel.set(title=name, xlabel="layer", ylabel="test accuracy", ylim=(0, 1.03))
         panel.xaxis.get_major_locator().set_params(integer=True)
-    _legend(figure, panels[0])
+    legend_below(figure, panels[0], most=6)
     return figure
 
 
@@ -55,9 +55,9 @@ def layer_weights(tasks: Mapping[str, Any], chosen: Sequence[int]) -> Any:
         _mark(panel, chosen)
         panel.bar(range(len(weights)), weights, color=SERIES[0], width=0.72)
         # What each would have if none were preferred.
-        panel.axhline(1 / len(weights), color=SOFT, ls=":", lw=1.2)
+        panel.axhline(1 / len(weights), color=INK, ls=":", lw=1.2)
         panel.grid(axis="x", visible=False)
-        panel.set(title=name, xlabel="layer", ylabel="weight")
+        panel.set(title=name, xlabel="layer", ylabel="weight (sum 1)")
         panel.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
@@ -66,8 +66,8 @@ def self_similarity(cka: Sequence[Sequence[float]], chosen: Sequence[int]) -> An
     """Every layer of the teacher against every other."""
     import matplotlib.pyplot as plt
 
-    side = max(4.2, 0.42 * len(cka) + 1.2)
-    figure, panel = plt.subplots(figsize=(side + 0.7, side), layout="constrained")
+    side = min(width() - 0.7, max(4.2, 0.42 * len(cka) + 1.2))
+    figure, panel = plt.subplots(figsize=(side + 0.7, side))
     mesh = _heat(panel, cka)
     panel.set(xlabel="teacher layer", ylabel="teacher layer")
     for k in chosen:
@@ -81,10 +81,11 @@ def student_similarity(students: Mapping[str, Any], told: Mapping[str, Any]) -> 
     """The teacher's layers against those of every student."""
     import matplotlib.pyplot as plt
 
-    rows = math.ceil(len(students) / COLUMNS)
+    columns = min(1 if narrow() else COLUMNS, len(students))
+    rows = math.ceil(len(students) / columns)
     depth = len(next(iter(students.values())))
-    size = (9.2, rows * max(2.6, 0.34 * depth + 1.0))
-    figure, grid = plt.subplots(rows, COLUMNS, figsize=size, layout="constrained", squeeze=False)
+    size = (min(width(), 4.6 * columns), rows * max(2.6, 0.34 * depth + 1.0))
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
     mesh = None
     # The last row of the grid may have more panels than there are students.
     for panel, (name, cka) in zip(grid.flat, students.items(), strict=False):
@@ -121,11 +122,9 @@ def _panels(count: int, height: float) -> tuple[Any, list[Any]]:
     import matplotlib.pyplot as plt
 
     # Four go two by two, else one would stand alone in its row.
-    columns = min(COLUMNS, count) if count != 4 else 2
+    columns = 1 if narrow() else min(COLUMNS, count) if count != 4 else 2
     rows = math.ceil(count / columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(9.2, rows * height), layout="constrained", squeeze=False, sharey=False
-    )
+    figure, grid = plt.subplots(rows, columns, figsize=(width(), rows * height), squeeze=False, sharey=False)
     _hide(grid.flat, count)
     return figure, list(grid.flat)[:count]
 
@@ -154,7 +153,10 @@ def _heat(panel: Any, cka: Sequence[Sequence[float]]) -> Any:
     if rows <= MOST_NUMBERED:
         for i, row in enumerate(cka):
             for j, value in enumerate(row):
-                colour = "#010101" if value > 0.6 else "#ffffff"  # on the cell's own colour, whatever the page's
+                # On the cell's own colour, whatever the page's: half of white's luminance in steps of the eye is 0.18.
+                red, green, blue, _ = mesh.cmap(mesh.norm(value))
+                light = sum(w * v**2.2 for w, v in zip((0.2126, 0.7152, 0.0722), (red, green, blue), strict=True))
+                colour = "#010101" if light > 0.18 else "#ffffff"
                 panel.text(j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
     return mesh
 
@@ -162,9 +164,4 @@ def _heat(panel: Any, cka: Sequence[Sequence[float]]) -> Any:
 def _scale(figure: Any, mesh: Any, panels: list[Any]) -> None:
     bar = figure.colorbar(mesh, ax=panels, shrink=0.9, aspect=30, pad=0.02)
     bar.outline.set_visible(False)
-    bar.set_label("CKA")
-
-
-def _legend(figure: Any, panel: Any) -> None:
-    handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    bar.set_label("CKA, 0 to 1")

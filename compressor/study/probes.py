@@ -37,7 +37,7 @@ def open_tasks(tasks: Sequence[str], data_root: Path | None = None, data: Path |
     known = tuple(COLUMNS) if data_root is None else SUITE_TASKS
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        what = f"task {unknown[0]!r} cannot be studied here" if unknown else "no task was named"
+        what = f"task {unknown[0]!r} cannot be studied here" if unknown else "no task given"
         raise SpeechpressError(
             f"study: {what}; layers are probed with a linear layer on the mean over time, which can do "
             f"{', '.join(known)}"

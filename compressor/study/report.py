@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.atomic import filled, write_json, write_text
-from speechpress.runtime.escape import markdown_text
+from speechpress.runtime.escape import counted, markdown_text
 
-from ..views.figures import inline, save
+from ..views.figures import both, drawn, save
 from ..views.pages import markdown_table, render
 from ..views.warned import attempt
 from .figures import study_figures
@@ -38,11 +38,11 @@ def write_study(document: Mapping[str, Any], folder: Path) -> list[Path]:
 def _draw(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """study.html, study.md and the plots."""
     figures, view = study_figures(document), study_view(document)
-    shown = {name: inline(svg, ABOUT[name]) for name, (svg, _) in figures.items()}
+    shown = {name: both(draw, name, ABOUT[name]) for name, draw in figures.items()}
     html, markdown = folder / "study.html", folder / "study.md"
     write_text(html, render("study.html.j2", view=view, study=document, figures=shown))
     write_text(markdown, study_markdown(document, view, list(figures)))
-    return [html, markdown, *save(folder, figures)]
+    return [html, markdown, *save(folder, {name: drawn(draw, name) for name, draw in figures.items()})]
 
 
 def study_view(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def study_view(document: Mapping[str, Any]) -> dict[str, Any]:
 def teacher_line(teacher: Mapping[str, Any]) -> str:
     kind = "supervised" if teacher["supervised"] else "self-supervised"
     return (
-        f"{teacher['source']}: {teacher['family']}, {teacher['depth']} layers × {teacher['width']}, "
+        f"{teacher['source']}: {teacher['family']}, {counted(teacher['depth'], 'layer')} × {teacher['width']}, "
         f"{teacher['parameters'] / 1e6:.2f} M parameters, {kind}"
     )
 
@@ -166,7 +166,7 @@ def all_notes(document: Mapping[str, Any]) -> list[str]:
     if skipped:
         notes.append(f"{len(skipped)} clips could not be read, the first: {skipped[0]['path']}: {skipped[0]['reason']}")
     if document["teacher"]["supervised"]:
-        notes.append("this teacher was trained on transcripts or labels: it is no self-supervised one")
+        notes.append("this teacher was trained on transcripts or labels: it is not self-supervised")
     return [*document["notes"], *notes]
 
 
@@ -183,11 +183,12 @@ def study_markdown(document: Mapping[str, Any], view: Mapping[str, Any], figures
     parts.append("## Each layer alone\n\nTest accuracy; * is the best on val.\n")
     parts += [markdown_table(*view["layers"]), markdown_table(*view["floors"])]
     parts += [f"![{ABOUT[name]}]({name}.png)\n" for name in ("accuracy", "weights")]
-    parts.append(f"## How alike layers are\n\nLinear CKA on {document['cka']['frames']} frames of test clips.\n")
+    parts.append(f"## How similar layers are\n\nLinear CKA on {document['cka']['frames']} frames of test clips.\n")
     parts += [f"![{ABOUT[name]}]({name}.png)\n" for name in ("cka", "cka-students") if name in figures]
     if comparison:
         parts.append(
-            f"## Students at {comparison['steps']} steps each (recipe {markdown_text(comparison['recipe'])})\n"
+            f"## Students at {counted(comparison['steps'], 'step')} each, recipe "
+            f"{markdown_text(comparison['recipe'])}\n"
         )
         parts += [
             markdown_table(*view["arms"], left=2),

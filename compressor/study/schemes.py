@@ -122,7 +122,7 @@ def _looks(prepared: Prepared, options: SchemeReportOptions, notes: list[str], s
     looks = {scheme: look for scheme in schemes if isinstance(look := found[scheme], Look)}
     # float32 can always be had, so it alone means that no scheme can.
     if len(looks) < 2:
-        raise SpeechpressError(f"{prepared.opened.path}: no scheme can be had: {'; '.join(notes) or 'none was named'}")
+        raise SpeechpressError(f"{prepared.opened.path}: no scheme is available: {'; '.join(notes) or 'none given'}")
     return looks
 
 

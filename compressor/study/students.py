@@ -93,7 +93,7 @@ def check_training(training: Training, teacher: Teacher, most: int) -> Runs:
         raise SpeechpressError(f"study: --steps {training.steps}: students need at least one step")
     foreign = training.out.is_dir() and any(training.out.iterdir()) and not (training.out / "students").is_dir()
     if foreign and not (training.out / "study.json").is_file():
-        raise SpeechpressError(f"{training.out}: holds something else than a study; use another --out")
+        raise SpeechpressError(f"{training.out}: contains something other than a study; use another --out")
     corpus = open_corpus(*training.data)
     runs = Runs(training, teacher, most, corpus.fingerprint, frozenset())
     # Any layers do for a look at everything else.
@@ -150,7 +150,7 @@ def train_arms(runs: Runs, suggestion: Suggestion, listen: OnText) -> list[Arm]:
         recipe = runs.recipe(arm.layers)
         if _finished(arm.folder):
             _check_same(arm.folder, recipe, runs)
-            listen(f"student {number} of {len(arms)}, {arm.name}: is there already")
+            listen(f"student {number} of {len(arms)}, {arm.name}: already exists")
             continue
         # Killed before its first save, it has nothing to go on from, and starts anew.
         going_on = (arm.folder / STATE).is_file()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechpress.runtime.errors import SpeechpressError
+from speechpress.runtime.escape import counted
 
 from ..data.audio import Skipped
 from ..evaluate.checks import check_tasks
@@ -71,7 +72,7 @@ def study_layers(
     hours = check_tasks(tasks, everybody) / 3600
     runs = None if training is None else check_training(training, teacher, most)
     notes += [] if runs is None else leaks(runs, tasks)
-    listen(f"{len(tasks)} tasks, {hours:.2f} h of audio, {teacher.card.depth + 1} layers")
+    listen(f"{counted(len(tasks), 'task')}, {hours:.2f} h of audio, {teacher.card.depth + 1} layers")
     tasks, entries, skipped = _probed(tasks, upstreams, cache, seeds, device, listen)
     measuring = Measuring(teacher, tasks, clips_to_compare(tasks, device), seeds, cache, device, listen)
     cka = likeness(measuring, opened)

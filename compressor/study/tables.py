@@ -7,6 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from speechpress.runtime.escape import counted
+
 from .report import study_view
 
 
@@ -22,7 +24,7 @@ def study_tables(document: Mapping[str, Any]) -> list[RenderableType]:
     if view["students"] and not comparison:
         shown.append(_table("students", view["students"]))
     if comparison:
-        title = f"students at {comparison['steps']} steps each, recipe {comparison['recipe']}"
+        title = f"students at {counted(comparison['steps'], 'step')} each, recipe {comparison['recipe']}"
         shown.append(_table(title, view["arms"], words=2))
     shown += [Text(f"{n}. {step['reason']}") for n, step in enumerate(suggestion["steps"], 1)]
     shown.append(Text(suggestion["reason"], style="bold"))

@@ -102,7 +102,7 @@ def split_clips(items: list[Item], notes: list[str]) -> list[Item]:
         return items if any(item.split == "val" for item in items) else _carve_val(items, notes)
     if known and test:
         notes.append(
-            "split: the corpus's own has other classes in train and test; clips of its test part are split anew"
+            "split: the corpus's own has other classes in train and test; clips of its test part are split again"
         )
         items = [item for item in items if item.split == "test"]
     speakers = {item.speaker for item in items}

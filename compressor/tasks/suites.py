@@ -34,7 +34,7 @@ def open_suite(suite: str, tasks: Sequence[str], root: Path, most: int | None = 
     if suite not in SUITES:
         raise SpeechpressError(f"--suite {suite}: {_choose(suite, tuple(SUITES))}")
     if not root.is_dir():
-        raise SpeechpressError(f"--data-root {root}: is no folder; give the one that holds the corpora")
+        raise SpeechpressError(f"--data-root {root}: is not a folder; give the one that holds the corpora")
     if suite == "mini" and most is not None:
         raise SpeechpressError("--clips: is for --suite superb; the mini suite has sizes of its own")
     names, notes = list(SUITES[suite]) if list(tasks) == [ALL] else checked_names(tasks, SUITES[suite]), []

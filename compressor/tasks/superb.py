@@ -63,9 +63,9 @@ def keywords(root: Path, most: int | None) -> Task:
     for path in audio_below(test, "ks"):
         label = path.parent.name
         if label not in (*KEYWORDS, UNKNOWN, SILENCE):
-            raise SpeechpressError(f"{path}: {label!r} is no class of the test set; unpack it anew")
+            raise SpeechpressError(f"{path}: {label!r} is not a class of the test set; unpack it again")
         items.append(Item(clip(path), "test", label, path.name.split("_nohash_")[0]))
-    notes = ("silence is learned from ten pieces of each background noise; SUPERB draws its pieces anew each time",)
+    notes = ("silence is learned from ten pieces of each background noise; SUPERB draws its pieces again each time",)
     return checked(Task("ks", "classify", thinned(items, most), notes))
 
 
@@ -114,7 +114,7 @@ def slots(root: Path, most: int | None) -> Task:
             if speaker not in names:
                 continue
             if path.stem not in tokens:
-                raise SpeechpressError(f"{labels}: has no line for {path.name}; prepare the corpus anew")
+                raise SpeechpressError(f"{labels}: has no line for {path.name}; prepare the corpus again")
             items.append(Item(clip(path), split, tokens[path.stem], speaker))
     notes = ("the voices are a speech synthesiser's; letters by CTC with a small LSTM",)
     return checked(Task("sf", "spell", thinned(items, most), notes))

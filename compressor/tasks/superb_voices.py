@@ -63,7 +63,9 @@ def _listed(folder: Path, task: str) -> list[tuple[str, str, str]]:
     found = []
     for number, (split, name) in lines_of(path, task, 2):
         if split not in SPLITS:
-            raise SpeechpressError(f"{path}:{number}: {split!r} is no split; there are 1 (train), 2 (val) and 3 (test)")
+            raise SpeechpressError(
+                f"{path}:{number}: {split!r} is not a split; there are 1 (train), 2 (val) and 3 (test)"
+            )
         found.append((SPLITS[split], name, f"{path}:{number}"))
     return found
 
@@ -79,7 +81,7 @@ def _audio(folder: Path, name: str, where: str) -> Path:
 
 def _number(speaker: str, where: str) -> int:
     if not speaker.startswith("id") or not speaker[2:].isdigit():
-        raise SpeechpressError(f"{where}: {speaker!r} is no speaker's name like id10001")
+        raise SpeechpressError(f"{where}: {speaker!r} is not a speaker's name like id10001")
     return int(speaker[2:])
 
 

@@ -90,7 +90,7 @@ def convert(source: str, out: str | Path, format: str | None = None) -> Converte
 def _without_heads(source: str, done: Converted) -> Converted:
     """With a note of the checkpoint's heads: no other tool has a place for them."""
     names = head_names(pushed(source, CHECKPOINT) or Path(source))
-    said = f"its heads stay behind, because other tools have no place for them: {', '.join(names)}"
+    said = f"its heads are left out, because other tools do not support them: {', '.join(names)}"
     return replace(done, notes=(*done.notes, said)) if names else done
 
 
@@ -111,7 +111,7 @@ def _in_the_first_that_can(encoder: Encoder, path: Path) -> Converted:
 
 def _check_free(path: Path, format: str | None) -> None:
     if path.is_file() or (path.is_dir() and entries(path)):
-        raise SpeechpressError(f"{path}: exists already; choose another name")
+        raise SpeechpressError(f"{path}: already exists; choose another name")
     if path.is_dir() and format not in ("transformers", None):
         raise SpeechpressError(
             f"{path}: is a folder, but {format} is one file; name it, such as {path / 'student.ckpt'}"

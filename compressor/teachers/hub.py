@@ -81,7 +81,7 @@ def read_folder(folder: Path) -> Weights:
         SpeechpressError: config or weights are missing, damaged, or made for another sample rate.
     """
     if not (folder / "config.json").is_file():
-        raise SpeechpressError(f"{folder}: has no config.json, so it is no model folder")
+        raise SpeechpressError(f"{folder}: has no config.json, so it is not a model folder")
     config = read_json(folder / "config.json")
     check_config(config, str(folder / "config.json"))
     files = weights_files(folder)

@@ -225,7 +225,7 @@ def starter_folder() -> Path:
     """The folder of hubert-mini inside the package; raises SpeechpressError when the installation lacks it."""
     folder = TEACHER
     if not (folder / CONFIG).is_file():
-        raise SpeechpressError(f"{folder}: the built-in teacher is not in this installation; install speechpress again")
+        raise SpeechpressError(f"{folder}: the built-in teacher is not in this installation; reinstall speechpress")
     return folder
 
 

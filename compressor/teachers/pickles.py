@@ -270,7 +270,7 @@ def parse_conv_layers(text: str, where: str) -> list[tuple[int, int, int]]:
         triples = [(int(channels), int(kernel), int(stride)) for channels, kernel, stride in layers]
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise SpeechpressError(
-            f"{where}: conv_feature_layers is {text[:80]!r}, which is no list of (channels, kernel, stride)"
+            f"{where}: conv_feature_layers is {text[:80]!r}, which is not a list of (channels, kernel, stride)"
         ) from error
     sizes = [size for triple in triples for size in triple]
     if not triples or min(sizes) < 1 or max(sizes) > MAX_CONV_SIZE:

@@ -60,7 +60,7 @@ class Tracker:
         # Whatever a foreign library raises: hours of training are not lost for a curve.
         except Exception as error:
             self.off = True
-            logger.warning("%s failed and is off from here on; the run goes on: %r", self.kind, error)
+            logger.warning("%s failed and is off from here on; the run continues: %r", self.kind, error)
 
     def _hear(self, event: dict[str, Any]) -> None:
         name = event["event"]

@@ -11,9 +11,8 @@ def render(template: str, **values: Any) -> str:
     # Only commands that write a page need it.
     import jinja2
 
-    loader = jinja2.ChoiceLoader(
-        [jinja2.PackageLoader(f"speechpress.{name}", ".") for name in ("compressor.views", "devices")]
-    )
+    places = ("compressor.views", "."), ("devices", "."), ("runtime.demo", "page")
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(f"speechpress.{name}", folder) for name, folder in places])
     # Names and labels come from other people's files and must not become markup.
     pages = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     made = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")[:16]

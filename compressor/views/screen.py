@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -17,10 +17,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from speechpress.runtime.json_file import json_text
+
+from .fit import fitted
 
 
 @dataclass
@@ -32,11 +34,13 @@ class Screen:
 
     def __post_init__(self) -> None:
         silent = int(os.environ.get("RANK", "0")) > 0  # under torchrun the first process speaks
-        # No highlighting, which colours numbers inside of names; soft wrap keeps a long path in one piece.
-        self.console = Console(stderr=self.json, highlight=False, soft_wrap=True, quiet=silent)
+        # No highlighting, which colours numbers inside of names.
+        self.console = Console(stderr=self.json, highlight=False, quiet=silent)
 
     def say(self, *words: RenderableType) -> None:
-        self.console.print(*words)
+        """Each on lines of its own: broken between words on a terminal, and not at all in a pipe."""
+        for part in fitted(self.console, *words):
+            self.console.print(part, overflow="ignore", crop=False, no_wrap=isinstance(part, Text))
 
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[Callable[[str], None]]:
@@ -45,7 +49,8 @@ class Screen:
         if not self.console.is_terminal:
             yield self.say
             return
-        columns = SpinnerColumn(), TextColumn(f"[bold]{what}"), TextColumn("{task.description}"), TimeElapsedColumn()
+        stage_words = TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold"))
+        columns = SpinnerColumn(), TextColumn(f"[bold]{what}"), stage_words, TimeElapsedColumn()
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task("", total=None)
             yield lambda stage: progress.update(task, description=stage)
@@ -55,20 +60,40 @@ class Screen:
         if self.json and not self.console.quiet:
             sys.stdout.write(json_text(document) + "\n")
         else:
-            self.console.print(*shown)
+            self.say(*shown)
 
 
-def progress_bar(screen: Screen, what: str, counted: ProgressColumn) -> Progress:
-    """The bar of a long job: its name, how far it is in two ways, its task's `state`, and how long it will take."""
-    return Progress(
+def progress_bar(
+    screen: Screen,
+    what: str,
+    counted: ProgressColumn | None = None,
+    *,
+    elapsed: bool = False,
+    transient: bool = False,
+) -> Progress:
+    """The bar of a long job: its name, how far it is in two ways, how long it will take or took, its task's `state`."""
+    return Bar(
         TextColumn(f"[bold]{what}"),
-        BarColumn(),
-        counted,
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(compact=True),
+        # As wide as there is room: it is the first to shrink.
+        BarColumn(bar_width=None),
+        *([counted] if counted else []),
+        TimeElapsedColumn() if elapsed else TimeRemainingColumn(compact=True),
         console=screen.console,
+        expand=True,
+        transient=transient,
+        # In a file or a log, a bar is a line for each of its pictures.
         disable=not screen.console.is_terminal,
     )
+
+
+class Bar(Progress):
+    """A bar with the state of its task under it, which may take several lines."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if state := task.fields.get("state"):
+                yield Text(f"  {state}", overflow="fold")
 
 
 class BarView:
@@ -89,9 +114,10 @@ class BarView:
 
 def checks_table(checks: list[dict[str, Any]]) -> Table:
     """Checks with what to do about those that fail."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = Table(show_header=False, box=None)
     for check in checks:
         marks = {True: "[green]ok[/]", False: "[red]fails[/]", None: "[yellow]not run here[/]"}
-        mark = marks[check["ok"]]
-        table.add_row(mark, *(Text(check[key]) for key in ("name", "detail", "fix")))  # Text: never markup
+        # Text: never markup.
+        fix = Text(f"\n→ {check['fix']}" if check["fix"] else "", "bold")
+        table.add_row(marks[check["ok"]], Text(check["name"]), Text(check["detail"]) + fix)
     return table

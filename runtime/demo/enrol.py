@@ -42,7 +42,7 @@ def read_example(engine: Engine, path: str | Path) -> np.ndarray:
         with open_sound(str(path), str(path)) as file:
             samples, rate = read_mono(file, str(path)), file.samplerate
     except UnreadableAudio as error:
-        raise SpeechpressError(f"{path}: is no audio file that can be read ({error.skipped.reason})") from error
+        raise SpeechpressError(f"{path}: is not an audio file that can be read ({error.skipped.reason})") from error
     try:
         return example_of(engine, samples, rate)
     except SpeechpressError as error:

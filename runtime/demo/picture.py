@@ -19,6 +19,7 @@ from rich.style import Style
 
 from ..answers.event import Event
 from ..answers.head_spec import HeadSpec
+from ..escape import counted
 from .lanes import Lanes, Rows, shown
 from .strips import (
     BOLD,
@@ -141,7 +142,7 @@ class Fitted:
             # One row is kept for saying so, unless it is the last lane.
             if self.lane_rows is not None and used + drawn.rows + (rest > 1) > self.lane_rows:
                 line = blank_line(window.width)
-                put(line, 0, f"+ {rest} more heads", EMPTY)
+                put(line, 0, f"+ {counted(rest, 'more head')}", EMPTY)
                 return [*found, ("", [line])] if used < self.lane_rows else found
             found.append((lane.name, drawn.draw(lane, window)))
             used += drawn.rows

@@ -98,7 +98,7 @@ def _opened(path: str, stack: ExitStack) -> Any:
     try:
         return stack.enter_context(open_sound(path, path))
     except UnreadableAudio as error:
-        raise SpeechpressError(f"{path}: is no audio file that can be read ({error.skipped.reason})") from error
+        raise SpeechpressError(f"{path}: is not an audio file that can be read ({error.skipped.reason})") from error
 
 
 class PcmSource:

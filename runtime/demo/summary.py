@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from ..answers.head_spec import HeadSpec
+from ..escape import counted
 from .lanes import LOOKS, shown
 from .worker import Stats
 
@@ -15,7 +16,7 @@ def summary(stats: Stats, heads: Iterable[HeadSpec] = (), width: int = 78) -> li
         width: lists are broken between their items; a single item that is longer stays whole.
     """
     facts = [
-        ("heard", [f"{stats.heard_s:.2f} s in {stats.chunks} chunks of {stats.chunk_ms:g} ms"]),
+        ("heard", [f"{stats.heard_s:.2f} s in {counted(stats.chunks, 'chunk')} of {stats.chunk_ms:g} ms"]),
         ("per chunk", [f"median {stats.overall_ms(50):.1f} ms,", f"99th percentile {stats.overall_ms(99):.1f} ms"]),
         ("load", [f"real-time factor {stats.real_time_factor:.3f},", f"dropped blocks {stats.dropped}"]),
     ]
@@ -31,7 +32,7 @@ def summary(stats: Stats, heads: Iterable[HeadSpec] = (), width: int = 78) -> li
 def _answers(stats: Stats, head: str) -> str:
     late_ms, count = stats.answer_ms(head), stats.events[head]
     when = "" if late_ms is None else f", {late_ms:.0f} ms after their end (median)"
-    return f"{count} event{'s' * (count != 1)}{when}"
+    return f"{counted(count, 'event')}{when}"
 
 
 def _wrapped(name: str, items: list[str], room: int, width: int) -> Iterable[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import SpeechpressError
+from ..escape import counted
 from ..samples import mono
 from ..stream import Engine
 from .enrol import example_of
@@ -163,7 +164,7 @@ class Teaching:
 
     def _replace(self, word: Word) -> None:
         trouble = self._change([word if known.name == word.name else known for known in self._spotter.words])
-        self._note(trouble or f"“{word.name}” is not that: {len(word.against)} counter-example(s)")
+        self._note(trouble or f"“{word.name}” is not that: {counted(len(word.against), 'counter-example')}")
 
     def _note(self, note: str) -> None:
         self.lesson = replace(self.lesson, note=note)
@@ -172,7 +173,7 @@ class Teaching:
         # A word that is taught again replaces itself.
         others = [known for known in self._spotter.words if known.name != word.name]
         trouble = self._change([*others, word])
-        doubt = "; your three differ much, it may be missed" if word.doubtful else ""
+        doubt = "; your three differ much, so it may be missed" if word.doubtful else ""
         self._start_over(trouble or f"“{word.name}” is learned: say it{doubt}")
 
     def _name(self, word: str) -> None:

@@ -36,6 +36,7 @@ FILES = {
     "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
     "/lanes.js": ("lanes.js", "text/javascript; charset=utf-8"),
     "/worklet.js": ("worklet.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/demo.css": ("demo.css", "text/css; charset=utf-8"),
 }
 # More than a second of float32 at 48 kHz; orders are far smaller.
@@ -62,7 +63,7 @@ class WebSource:
     def name(self) -> str:
         if self.browser_rate is not None:
             return "the browser's microphone"
-        return self._other.name if self._other is not None else "nothing is heard yet"
+        return self._other.name if self._other is not None else "no sound yet"
 
     @property
     def dropped(self) -> int:

@@ -61,4 +61,4 @@ def _rate(value: Any) -> int | None:
 
 
 def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -84,7 +84,7 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
             told = (file.metadata() or {})["speechpress_words"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError, SpeechpressError) as error:
-        raise SpeechpressError(f"{path}: is no file of taught words ({error}); teach them again") from error
+        raise SpeechpressError(f"{path}: is not a file of taught words ({error}); teach them again") from error
     about = parse_object(told, str(path), "teach them again", strict=True)
     # Before the check, which would call a newer file damaged.
     if type(about.get("schema")) is int and about["schema"] > SCHEMA:
@@ -95,15 +95,15 @@ def load_words(path: str | Path, bundle: Bundle, chunk_ms: float, background: Ba
         raise SpeechpressError(
             f"{path}: its words were taught to {about['bundle_name']} in chunks of {about['chunk_ms']:g} ms "
             f"({about['bundle'][:12]}...), not to {bundle.name} in chunks of {chunk_ms:g} ms "
-            f"({bundle.document['digest'][:12]}...), whose features are others. Run that bundle, or teach them again"
+            f"({bundle.document['digest'][:12]}...), whose features differ. Run that bundle, or teach them again"
         )
     if about.get("head", "") != background.head:
         was, now = (f"the head {name!r}" if name else "features" for name in (about.get("head", ""), background.head))
-        raise SpeechpressError(f"{path}: its words were taught by {was}, but are looked for by {now}; teach them again")
+        raise SpeechpressError(f"{path}: its words were taught by {was}, but are matched by {now}; teach them again")
     names = [name for i, word in enumerate(about["words"]) for name in (*_own(i, word), *_against(i, word))]
     if missing := [name for name in names if name not in tensors]:
         raise SpeechpressError(
-            f"{path}: is no file of taught words (it lacks the example {missing[0]}); teach them again"
+            f"{path}: is not a file of taught words (it lacks the example {missing[0]}); teach them again"
         )
     return [
         # Thresholds are not stored: they depend on the background, which may be another one now.

@@ -127,7 +127,7 @@ def _download(library: Any, asked: HubId, commit: str) -> Path:
             raise SpeechpressError(f"{asked}: {name}: {told(library, asked, error)}") from error
         except Exception as error:
             raise SpeechpressError(
-                f"{asked}: {name} was not received to its end ({error}); the same words go on with what is there"
+                f"{asked}: {name} was not received to its end ({error}); run the same command again to continue"
             ) from error
         folder = path.parents[name.count("/")]
         if folder.name != commit:

@@ -57,6 +57,6 @@ def check_files(folder: Path, shown: str) -> dict[str, Any]:
     if wrong := unfitting(folder, document["files"]):
         raise SpeechpressError(
             f"{shown}: {wrong[0]} is not the file that was pushed (its sha256 does not fit {MANIFEST}); the copy in "
-            f"{folder} is damaged or the file was exchanged. Delete that folder and fetch it again, or push it again"
+            f"{folder} is damaged or the file was replaced. Delete that folder and fetch it again, or push it again"
         )
     return document

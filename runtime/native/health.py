@@ -72,7 +72,7 @@ def engine() -> Check:
         "pip uninstall speechpress-runtime, or set SPEECHPRESS_ENGINE=bindings; or build it here: pip install ./runtime"
     )
     if tried.returncode == -signal.SIGILL:
-        return check("engine", False, "this processor lacks instructions that the library was built with", fix)
+        return check("engine", False, "the library needs instructions that this processor lacks", fix)
     reason = (tried.stderr.strip().splitlines() or [f"ended with code {tried.returncode}"])[-1]
     return check("engine", False, f"cannot be loaded: {reason}", fix)
 
@@ -82,11 +82,11 @@ def golden_clip() -> Check:
     from ..choice import SHIPPED
     from ..verify import verify
 
-    fix = "install the package again, and what the checks above name"
+    fix = "reinstall the package, and what the checks above name"
     try:
         # None is a check that was not made, which is no failure.
         wrong = [found for found in verify(SHIPPED)["checks"] if found["ok"] is False]
     except SpeechpressError as error:
         return check("golden clip", False, str(error), fix)
     detail = "; ".join(f"{found['name']}: {found['detail']}" for found in wrong)
-    return check("golden clip", not wrong, detail or "the shipped bundle gives what it should", fix)
+    return check("golden clip", not wrong, detail or "the built-in bundle gives the expected outputs", fix)

@@ -183,7 +183,7 @@ class NativeProgram:
 
 def _value(array: np.ndarray) -> Value:
     if array.dtype not in CODES or array.ndim > DIMENSIONS:
-        raise RuntimeError(f"an array of {array.dtype} with {array.ndim} dimensions is no input")
+        raise RuntimeError(f"an array of {array.dtype} with {array.ndim} dimensions is not an input")
     shape = (ctypes.c_int64 * DIMENSIONS)(*array.shape)
     return Value(TENSOR, CODES[array.dtype], array.ndim, shape, array.ctypes.data, array.nbytes, 0, 0.0)
 

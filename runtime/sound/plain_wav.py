@@ -21,7 +21,7 @@ class PlainWav:
         self._file, self._bytes = file, file.getsampwidth()
         self.samplerate, self.channels, self.frames = file.getframerate(), file.getnchannels(), file.getnframes()
         if self._bytes not in (1, 2, 3, 4) or not self.channels or not self.samplerate:
-            raise SpeechpressError(f"{path}: is no WAV of 8 to 32 bits; {OTHERS}")
+            raise SpeechpressError(f"{path}: is not a WAV of 8 to 32 bits; {OTHERS}")
 
     def read(self, count: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """The next samples (S, channels), fewer where the file ends, with full scale at 1."""
@@ -49,6 +49,6 @@ def open_plain_wav(path: str) -> Iterator[PlainWav]:
     try:
         file = wave.open(path, "rb")  # noqa: SIM115  closed below
     except (wave.Error, EOFError, OSError) as error:
-        raise SpeechpressError(f"{path}: is no plain WAV ({error or 'it is too short'}); {OTHERS}") from error
+        raise SpeechpressError(f"{path}: is not a plain WAV ({error or 'it is too short'}); {OTHERS}") from error
     with file:
         yield PlainWav(file, path)

@@ -72,7 +72,7 @@ def opened(given: argparse.Namespace) -> "Source":
 
     if given.wav is not None:
         if given.rate is not None:
-            raise SpeechpressError("--rate is for --mic and --stdin; an audio file says its rate itself")
+            raise SpeechpressError("--rate is for --mic and --stdin; an audio file states its own rate")
         return WavSource(given.wav)
     if given.stdin:
         return PcmSource(sys.stdin.buffer, given.rate or 16_000, given.format)

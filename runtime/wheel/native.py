@@ -86,7 +86,7 @@ def _installed() -> str | None:
 
 def checked(package: Path) -> Path:
     if not (package / "include" / "executorch" / "extension" / "module" / "module.h").is_file():
-        raise SystemExit(f"{package}: is no folder `executorch` of its wheel: it has no headers")
+        raise SystemExit(f"{package}: is not a folder `executorch` of its wheel: it has no headers")
     return package
 
 

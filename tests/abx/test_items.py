@@ -58,8 +58,8 @@ ROW = "s0/s0-0 0.1 0.2 B A A s0"
         (f"{ITEM_HEADER}\n", "has a header and no token"),
         ("", ":1: no column '#file'"),
         (f"{ITEM_HEADER}\n{ROW} more\n", ":2: 8 fields, but the header has 7"),
-        (f"{ITEM_HEADER}\n{ROW.replace('0.1', 'soon')}\n", ":2: 'soon' is no time in seconds"),
-        (f"{ITEM_HEADER}\n{ROW.replace('0.1', 'NaN')}\n", ":2: 'NaN' is no time in seconds"),
+        (f"{ITEM_HEADER}\n{ROW.replace('0.1', 'soon')}\n", ":2: 'soon' is not a time in seconds"),
+        (f"{ITEM_HEADER}\n{ROW.replace('0.1', 'NaN')}\n", ":2: 'NaN' is not a time in seconds"),
         (f"{ITEM_HEADER}\n{ROW.replace('0.1', '-0.1')}\n", "must begin at 0 or later"),
         (f"{ITEM_HEADER}\n{ROW.replace('0.1', '0.3')}\n", "a token from 0.3 to 0.2 s"),
         (f"{ITEM_HEADER}\n{ROW.replace('s0/s0-0', 's0/gone')}\n{ROW}\n", "1 of 2 recordings are not under"),
@@ -98,5 +98,5 @@ def test_no_file_or_no_text(phones, tmp_path, content):
 
 
 def test_no_folder(phones, tmp_path):
-    with pytest.raises(SpeechpressError, match="is no folder"):
+    with pytest.raises(SpeechpressError, match="is not a folder"):
         read_items(phones[0], tmp_path / "gone")

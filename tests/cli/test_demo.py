@@ -84,7 +84,7 @@ def test_a_word_is_taught_by_a_recording_found_and_kept(cli, tmp_path, message, 
     hits = [hit for line in lines for hit in line["words"]]
     assert [hit["word"] for hit in hits] == ["message"] and hits[0]["end_s"] < 1.3
     again = cli(*call, env=cache)
-    assert again.returncode == 0 and "heard “message”" in again.stdout and "listening once" not in again.stderr
+    assert again.returncode == 0 and "heard “message”" in again.stdout and "processing once" not in again.stderr
     assert again.stdout.splitlines()[-1].split() == ["words", "found", "1:", "message", "1"]
 
 
@@ -108,15 +108,15 @@ def test_the_newest_bundle_else_the_one_that_ships(cli, tmp_path, small_bundle, 
 def test_a_counter_example_needs_its_word(cli, small_bundle, clips, cache):
     not_hello = ("--teach-not", f"hello={clips / '0.wav'}")
     done = cli("demo", small_bundle, "--wav", clips / "0.wav", *not_hello, "--json", env={**cache, "COLUMNS": "300"})
-    assert done.returncode == 1 and "there is no such word, the taught ones are: none" in done.stderr, done.stderr
-    assert "looked for in the features: this bundle has no words head" in done.stderr
+    assert done.returncode == 1 and "there is no such word; taught words: none" in done.stderr, done.stderr
+    assert "matched in the features: this bundle has no words head" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--wav", "missing.wav"], "missing.wav: there is no such file"),
-        (["--wav", "a.wav", "--stdin"], "give one of them"),
+        (["--wav", "a.wav", "--stdin"], "use one of them"),
         (["--stdin"], "without a single sample"),
         (["--wav", "a.wav", "--teach", "hello"], "WORD=A.wav"),
         (["--wav", "a.wav", "--teach", "hello=missing.wav"], "there is no file missing.wav"),

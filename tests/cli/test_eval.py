@@ -64,7 +64,7 @@ def test_nothing_is_kept_without_a_cache(student, mini_data, tmp_path):
 def test_a_folder_that_cannot_be_written_to_loses_nothing(student, mini_data):
     (student / "eval.json").mkdir()
     done = call(student, "--tasks", "ks", "--data-root", mini_data, "--steps", 3, "--seeds", 1)
-    assert "accuracy ↑" in done.output and "was not written beside the weights" in done.output.replace("\n", " ")
+    assert "accuracy ↑" in done.output and "could not be written beside the weights" in done.output.replace("\n", " ")
 
 
 def test_sanity_that_fails_is_exit_3_with_what_is_wrong(student, mini_data):
@@ -90,7 +90,7 @@ def test_s3prls_commands_need_no_data(tmp_path):
     [
         (("--suite", "mini"), "needs --data-root"),
         (("--suite", "minni", "--data-root", "."), "did you mean mini"),
-        (("--data-root", "gone"), "is no folder"),
+        (("--data-root", "gone"), "is not a folder"),
         (("--data-root", ".", "--data", "."), "--data is for the quick measure"),
         (("--data-root", ".", "--tasks", "kss"), "did you mean ks"),
         (("--data-root", ".", "--tasks", "ks"), "arabic_speech_commands/labels.tsv: is not there"),

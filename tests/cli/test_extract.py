@@ -20,7 +20,7 @@ def test_it_writes_features_and_one_document(cli, small_checkpoint, tmp_path):
     ("words", "said"),
     [
         (("--starter",), "--out"),
-        (("--out", "x"), "no speech was named"),
+        (("--out", "x"), "no speech given"),
         (("--starter", "--out", "x", "--shard", "5/4"), "K from 1 to N"),
         (("gone", "--out", "x"), "no such file or folder"),
     ],

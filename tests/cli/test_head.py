@@ -40,8 +40,8 @@ def test_a_head_is_trained_and_shown(cli, small_checkpoint, words, tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("--task", "ks"), "--data: says which speech"),
-        (("--data", "x"), "--task: says what the head is to answer"),
+        (("--task", "ks"), "no --data given"),
+        (("--data", "x"), "no --task given"),
         (("--task", "ks", "--data", "x", "--finetune", "top:0"), "--finetune top:0: must be top:N"),
         (("--task", "ks", "--data", "x", "--no-cache", "--cache", "c"), "contradict each other"),
         (("--task", "nothing", "--data", "x"), "--task nothing: must be one of"),

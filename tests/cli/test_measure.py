@@ -40,7 +40,7 @@ def test_a_budget_that_is_not_kept_is_exit_3(cli, tmp_path, small_bundle):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("profile", "BUNDLE", "--device", "hots"), 1, "--device hots: is no device"),
+        (("profile", "BUNDLE", "--device", "hots"), 1, "--device hots: is not a device"),
         (("profile", "BUNDLE", "--pace", "slow"), 1, "--pace slow: must be one of both, real, flat"),
         (("profile", "BUNDLE", "--chunk-ms", "100"), 1, "runs chunks of 80 ms"),
         (("profile", "BUNDLE", "--cores", "900"), 1, "--cores 900: the device has the cores"),

@@ -79,7 +79,7 @@ def check_resuming(cli, folder, words):
     assert other.returncode == 1, other.stdout
     assert "holds another search (train.lr: 0.0002 -> 0.01; budget_ms: 50.0 -> 40.0)" in other.stderr
     again = cli(*words, "--trials", 3)
-    assert again.returncode == 1 and "is not empty. Use --resume to go on" in again.stderr
+    assert again.returncode == 1 and "is not empty. Use --resume to continue" in again.stderr
     assert len(Rows(folder / "here" / "trials.jsonl").read()) == 2
 
 
@@ -87,7 +87,7 @@ def check_resuming(cli, folder, words):
     ("more", "code", "said"),
     [
         (["--recipe", "pockett"], 1, "there is no recipe 'pockett'. Did you mean 'pocket'?"),
-        (["--device", "hots"], 1, "--device hots: is no device"),
+        (["--device", "hots"], 1, "--device hots: is not a device"),
         (["--against", "time"], 1, "--against time: must be one of chunk, second"),
         (["--space", "none.yaml"], 1, "--space none.yaml: there is no such file"),
         (["--set", "train.stepz=3"], 1, "unknown key 'train.stepz'"),
@@ -104,7 +104,7 @@ def test_what_a_user_can_mend_is_said_at_once(cli, tmp_path, words, more, code, 
 
 def test_without_speech_nothing_begins(cli, tmp_path):
     done = cli("search", "--budget-ms", 5, "--steps", 2)
-    assert done.returncode == 1 and "no speech was named: give --data FOLDER, or --starter" in done.stderr
+    assert done.returncode == 1 and "no speech given: give --data FOLDER, or --starter" in done.stderr
     done = cli("search", "--budget-ms", 5, "--steps", 2, "--resume", "--starter")
     assert done.returncode == 1 and "there is no search under searches" in done.stderr
     assert not any(tmp_path.iterdir())
@@ -130,5 +130,5 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, words):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, out + err
-    assert "interrupted; go on with: compress search" in out and "--out here --trials 6 --resume" in out
+    assert "interrupted; continue with: compress search" in out and "--out here --trials 6 --resume" in out
     assert Rows(tmp_path / "here" / "trials.jsonl").read()[0]["state"] == "running"

@@ -47,11 +47,12 @@ def test_show_distilhubert_tells_the_published_figures() -> None:
 
 def test_show_sets_what_was_published_beside_what_is_counted_here() -> None:
     text = printed(show_table(show("fithubert")))
-    assert "22.49 M parameters; counted so, 22.49 M here, with the last layer's projection" in text
-    assert "1.41 GMAC/s; counted so, 1.41 GMAC/s here, with the last layer's projection, attending to 6.5 s" in text
+    assert "22.49 M parameters; counted the same way, 22.49 M here, with the last layer's projection" in text
+    counted = "1.41 GMAC/s; counted the same way, 1.41 GMAC/s here"
+    assert f"{counted}, with the last layer's projection, with attention over 6.5 s" in text
     assert "time reduction" in text and "a frame every 40 ms" in text
     assert "projections of 9.97 M parameters, dropped later" in text and "1 x squared difference" in text
-    assert show("pocket")["published"] is None and "counted so" not in printed(show_table(show("pocket")))
+    assert show("pocket")["published"] is None and "counted the same way" not in printed(show_table(show("pocket")))
     relations = printed(show_table(show("starhubert")))
     assert "1 x temporal relations, 1 x temporal relations across layers" in relations and "no heads" in relations
 
@@ -60,7 +61,7 @@ def test_show_tells_what_only_the_student_hears(tmp_path: Path) -> None:
     changed = load_recipe("distilhubert", ["hear.mask_prob=0.4", "hear.noise_prob=0.5", "hear.noise=[pink,babble]"])
     (tmp_path / "mine.yaml").write_text(changed.text())
     text = printed(show_table(show(str(tmp_path / "mine.yaml"))))
-    assert "40% of the frames hidden from it alone" in text
+    assert "40% of the frames masked for the student only" in text
     assert "pink, babble under 50% of the recordings, 5 to 20 dB below" in text
     assert "student hears" not in printed(show_table(show("distilhubert")))
 

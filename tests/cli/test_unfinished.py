@@ -4,9 +4,8 @@ import signal
 
 import pytest
 
-from speechpress.compressor.cli.show import show
+from speechpress.compressor.cli.show import saved_step, show, words
 from speechpress.compressor.cli.show_tables import _lineage_rows, show_table
-from speechpress.compressor.cli.unfinished import saved_step, words
 from speechpress.compressor.distill.distill import distill
 from speechpress.compressor.distill.run import RunOptions
 from speechpress.compressor.models.checkpoint import load_checkpoint
@@ -32,7 +31,7 @@ def test_an_interrupted_run_says_so_until_it_is_finished(tiny_teacher, few_clips
     assert not begun(tiny_teacher, few_clips, out).finished
     told = show(str(out))
     assert told["kind"] == "checkpoint" and told["interrupted"] == {"step": 3, "steps": 6, "saved_step": 3}
-    assert ("state", "interrupted at 3 of 6 steps; --resume goes on at step 3") in _lineage_rows(told)
+    assert ("state", "interrupted at 3 of 6 steps; --resume continues at step 3") in _lineage_rows(told)
     for name in ("card.json", "config.json", "model.safetensors"):  # as after a kill before the first checkpoint
         (out / name).unlink()
     told = show(str(out))
@@ -50,7 +49,7 @@ def test_a_run_that_saved_nothing_and_one_whose_state_is_damaged(tiny_teacher, t
     recipe = load_recipe("distilhubert", [f"teacher={tiny_teacher}", *QUICK])
     (tmp_path / "recipe.yaml").write_text(recipe.text())
     told = show(str(tmp_path))
-    assert words(told["interrupted"]) == "interrupted at 0 of 6 steps; nothing is saved to go on from"
+    assert words(told["interrupted"]) == "interrupted at 0 of 6 steps; there is no saved state to continue from"
     assert json.dumps(told)
     (tmp_path / "resume.safetensors").write_bytes(b"\xff" * 20)
     with pytest.raises(SpeechpressError, match=r"damaged.*--overwrite"):

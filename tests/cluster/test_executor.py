@@ -48,7 +48,7 @@ def test_a_job_that_kills_each_process_is_named_and_takes_no_other_along(pair, t
     pair.start("long", wait_for, tmp_path / "end")
     pair.start("killed", killed, tmp_path / "killed")
     heard = next(item for item in iter(lambda: pair.wait(20)[-1], None) if item.kind != "told")
-    assert (heard.kind, heard.call, reason(heard)) == ("lost", "killed", "it was killed 3 times: is memory short?")
+    assert (heard.kind, heard.call, reason(heard)) == ("lost", "killed", "it was killed 3 times: was it out of memory?")
     assert (tmp_path / "killed").read_text() == "begun\n" * ATTEMPTS and pair.calls == ["long"]
     (tmp_path / "end").touch()
     assert [item.value for item in pair.wait(20)] == ["seen"]

@@ -36,4 +36,4 @@ def test_a_cache_that_cannot_be_written(engine, small_bundle, tmp_path, monkeypa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(background_clips, "__defaults__", (10.0,))
     assert background_of(read_bundle(small_bundle), engine, lambda word: None).hours > 0
-    assert "heard again next time" in caplog.text
+    assert "processed again next time" in caplog.text

@@ -93,7 +93,7 @@ def test_nothing_to_use_is_an_error_that_says_what_was_looked_for(tmp_path):
     (tmp_path / "a.wav").touch()
     with pytest.raises(SpeechpressError, match=r"none of its 1 recordings can be used: .*a\.wav: empty file"):
         open_corpus(tmp_path)
-    with pytest.raises(SpeechpressError, match="no audio was named"):
+    with pytest.raises(SpeechpressError, match="no audio given"):
         open_corpus()
 
 

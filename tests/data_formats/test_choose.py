@@ -87,7 +87,7 @@ def test_which_split_of_a_data_set_is_a_stated_choice(tmp_path):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("kaldi:{}", r"has no wav\.scp, so it is no Kaldi data folder"),
+        ("kaldi:{}", r"has no wav\.scp, so it is not a Kaldi data folder"),
         ("nemo:{}", "is a folder; give the manifest itself: nemo:"),
         ("fairseq:{}/train.tsv", "no such file or folder"),
         ("commonvoice:{}", "has no part that can be read as commonvoice"),
@@ -106,7 +106,7 @@ def test_what_is_missing_is_said(source, words, tmp_path):
 def test_a_manifest_whose_corpus_moved_says_what_to_change(tmp_path):
     made = fairseq(tmp_path)
     (tmp_path / "audio").rename(tmp_path / "elsewhere")
-    with pytest.raises(SpeechpressError, match=r"train\.tsv:1: its root .*/audio is no folder here; write"):
+    with pytest.raises(SpeechpressError, match=r"train\.tsv:1: its root .*/audio is not a folder here; write"):
         open_corpus(made.source)
 
 

@@ -64,7 +64,7 @@ def test_without_adb(monkeypatch):
 @pytest.mark.parametrize(
     ("said", "meant"),
     [
-        ("error: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set", "unlock it, and confirm"),
+        ("error: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set", "unlock it and confirm"),
         ("error: device offline", "unplug it"),
         ("error: device '1' not found", "Check the cable"),
         ("adb: error: connect failed: closed", "was lost"),

@@ -95,7 +95,7 @@ def test_wrong_numbers_are_not_timed(small_bundle, tmp_path):
     ("outcome", "said"),
     [
         ("kill -SEGV $$", "crashed (segmentation fault)"),
-        ("kill -KILL $$", "killed; is memory short"),
+        ("kill -KILL $$", "killed; was it out of memory"),
         ("echo 'ImportError: libtorch.so' >&2; exit 1", "ImportError: libtorch.so"),
         ("""echo '{"event": "error", "message": "no such thing", "exit_code": 1}'; exit 1""", "host: no such thing"),
         ("exec sleep 60", "hangs (nothing was heard for 0.5 s)"),
@@ -140,7 +140,7 @@ def test_what_is_left_open_is_settled(small_bundle):
 
 def test_cores_as_they_are_typed():
     assert chosen_cores("0,2-3", CORES, None) == [0, 2, 3] and chosen_cores(None, CORES, None) is None
-    for text, said in (("4-7", "has the cores 0 to 3"), ("fast", "is no list of cores"), ("", "is no list")):
+    for text, said in (("4-7", "has the cores 0 to 3"), ("fast", "is not a list of cores"), ("", "is no list")):
         with pytest.raises(SpeechpressError, match=said):
             chosen_cores(text, CORES, None)
 

@@ -112,7 +112,7 @@ def test_a_runner_for_another_processor(tmp_path):
     with pytest.raises(SpeechpressError, match=r"is built for arm64, but adb:1 is x86_64"):
         find(path, AdbDevice("1"), {"abi": "x86_64"})
     path.write_text("#!/bin/sh")
-    with pytest.raises(SpeechpressError, match="is no program for Linux or Android"):
+    with pytest.raises(SpeechpressError, match="is not a program for Linux or Android"):
         find(path, AdbDevice("1"), {"abi": "arm64"})
 
 

@@ -84,7 +84,7 @@ def test_every_event_is_taken_down():
     [
         ("{", "cannot be read as JSON"),
         ("[]", "holds a list.*compress profile"),
-        (json.dumps({"kind": "other"}), "is no profile"),
+        (json.dumps({"kind": "other"}), "is not a profile"),
         (json.dumps({**made(), "schema": 2}), "has schema 2.*upgrade"),
         (json.dumps({**made(), "schema": True}), "has schema true"),
     ],

@@ -28,7 +28,7 @@ def several():
     stopped |= {
         "finished": False,
         "paces": {},
-        "stopped": {"message": "ssh:pi@board: the connection broke off", "exit_code": 1},
+        "stopped": {"message": "ssh:pi@board: the connection was lost", "exit_code": 1},
     }
     settle(stopped)
     slow = made(12.0, seed=3)
@@ -55,7 +55,7 @@ def test_the_page_holds_everything_and_loads_nothing(page):
         "facebook/hubert-base-ls960",
         "Raspberry Pi 5 Model B Rev 1.0",
         "2.40",  # GHz
-        "not delegated: 12.5 %",
+        "outside the backend: 12.5 %",
         "200,000",
         "name: pocket",
         "<script>alert(1)</script>",  # as text
@@ -122,7 +122,7 @@ def test_titles_tell_profiles_apart():
     one, two = made(seed=1), made(seed=2)
     assert titles([one]) == ["pocket, fp32"]
     two["settings"]["threads"] = 2
-    assert titles([one, two]) == ["pocket, fp32, 1 thread(s)", "pocket, fp32, 2 thread(s)"]
+    assert titles([one, two]) == ["pocket, fp32, 1 thread", "pocket, fp32, 2 threads"]
     again = copy.deepcopy(one) | {"created": "later"}
     assert len(set(titles([one, again]))) == 2
 
@@ -132,7 +132,7 @@ def test_records_are_found_in_folders(tmp_path):
     write_json(tmp_path / "b.json", made(seed=2))
     assert len(find_records([tmp_path])) == 2 and len(find_records([tmp_path / "b.json"])) == 1
     (tmp_path / "deep" / "other.json").write_text("{}")
-    with pytest.raises(SpeechpressError, match=r"other\.json: is no profile"):
+    with pytest.raises(SpeechpressError, match=r"other\.json: is not a profile"):
         find_records([tmp_path])
     (tmp_path / "empty").mkdir()
     with pytest.raises(SpeechpressError, match="there are no profiles"):

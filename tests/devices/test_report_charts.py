@@ -75,6 +75,6 @@ def test_axes_are_labelled_with_round_numbers():
 @pytest.mark.parametrize("budget_ms", [10.0, 45.0, 60.0, 500.0])
 def test_a_curve_lies_within_its_frame_whether_or_not_the_budget_is_kept(budget_ms):
     paces = {"real": ([1.0, 2.0, 3.0], [30.0, 50.0, 40.0]), "flat": ([1.0, 2.0, 3.0], [20.0, 25.0, 22.0])}
-    svg = timeline(paces, budget_ms, 0, "number of the chunk")
+    svg = timeline(paces, budget_ms, 0, "chunk number")
     heights = [float(word.split()[1]) for path in re.findall(r'd="M([^"]+)"', svg) for word in path.split("L")]
     assert len(heights) == 6 and min(heights) >= TOP and max(heights) <= HEIGHT - BOTTOM

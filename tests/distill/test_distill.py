@@ -367,7 +367,7 @@ def test_a_folder_in_use_is_refused_and_kept(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(SpeechpressError, match="not empty"):
         check_folder(RunOptions((), tmp_path))
-    with pytest.raises(SpeechpressError, match="leaves it alone"):
+    with pytest.raises(SpeechpressError, match="does not touch it"):
         check_folder(RunOptions((), tmp_path, overwrite=True))
     assert (tmp_path / "thesis.txt").exists()
 

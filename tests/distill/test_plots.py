@@ -1,7 +1,8 @@
 import numpy as np
 from matplotlib.image import imread
 
-from speechpress.compressor.distill.metrics import MetricsLog, plot_run
+from speechpress.compressor.distill.metrics import MetricsLog, draw_run, plot_run
+from speechpress.compressor.views.figures import SERIES
 
 
 def log_of(path, steps):
@@ -32,3 +33,14 @@ def test_a_step_that_says_nothing_of_a_layer_leaves_a_gap(tmp_path):
     log.write({"event": "train", "step": 4, "loss": 0.0, "layers": {}})
     plot_run(log.path, tmp_path / "gap.png")
     assert (tmp_path / "gap.png").stat().st_size > 1000
+
+
+def test_held_out_figures_are_points_and_axes_have_units(tmp_path):
+    figure = draw_run(MetricsLog(log_of(tmp_path / "m.jsonl", 4)).read())
+    left, right = figure.axes
+    lines = {line.get_label(): line for line in right.lines}
+    trained, held = lines["layer 4, training"], lines["layer 4, held out"]
+    assert trained.get_linestyle() == "-" and held.get_linestyle() == "None" and held.get_marker() == "o"
+    assert trained.get_color() == held.get_color() == SERIES[0]
+    for panel in (left, right):
+        assert panel.get_xlabel() == "training step" and "(" in panel.get_ylabel()

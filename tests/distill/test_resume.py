@@ -47,7 +47,7 @@ def test_every_difference_is_named(tmp_path):
     ("change", "wanted"),
     [
         (lambda state: state.pop("module.weight"), r"resume\.safetensors: has no weight, which this run needs; start"),
-        (lambda state: state.update({"module.mean": torch.zeros(2)}), "has mean, for which there is no place;"),
+        (lambda state: state.update({"module.mean": torch.zeros(2)}), "has mean, which this run does not have;"),
         (lambda state: state.update({"module.bias": torch.zeros(3)}), r"bias is \[3\], but must be \[2\]; start the"),
     ],
 )

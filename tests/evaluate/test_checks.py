@@ -66,7 +66,7 @@ def test_what_is_unusual_is_remarked(task):
     said = remarks([task], scores)
     assert said == [
         "pr: the student is above its teacher",
-        "pr: random above the student: here it learned nothing to keep",
+        "pr: random above the student: the student kept nothing of the teacher here",
     ]
     scores["pr"] |= {"teacher": score(0.1), "random": score(0.9)}
     assert remarks([task], scores) == []
@@ -90,7 +90,7 @@ def entry(metric="accuracy", chance=0.1, shuffled=None, spread=0.0, **values):
         (entry(student=0.5, teacher=0.6, random=0.75), "random .* is above the teacher"),
         (entry(student=0.8, teacher=0.6), "student .* is above the teacher"),
         (entry(student=0.5, teacher=0.9, shuffled=0.3), "with shuffled labels teacher still gets accuracy 0.300"),
-        (entry(student=0.5, teacher=0.9, random=0.1, chance=0.3), "random .* is below a blind guess"),
+        (entry(student=0.5, teacher=0.9, random=0.1, chance=0.3), "random .* is below chance"),
         (entry("EER", 0.5, 0.45, student=0.2, teacher=0.1, random=0.4), None),
         (entry("EER", 0.5, 0.3, student=0.2, teacher=0.1), "shuffled"),
         (entry("EER", 0.5, student=0.2, teacher=0.4), "student .* is above the teacher"),

@@ -68,7 +68,7 @@ def test_frames_of_another_rate_are_not_compared_and_that_is_said(small_checkpoi
 
 
 def test_what_is_nothing_is_an_error_and_a_teacher_that_is_gone_a_note(tiny_pair, tmp_path, caplog):
-    with pytest.raises(SpeechpressError, match=r"is no checkpoint .* and no bundle"):
+    with pytest.raises(SpeechpressError, match=r"is neither a checkpoint .* nor a bundle"):
         open_comparison(tmp_path)
     shutil.copytree(tiny_pair / "student", tmp_path / "orphan")
     write_json(tmp_path / "orphan" / "card.json", {"teacher": {"source": str(tmp_path / "gone" / "x")}})

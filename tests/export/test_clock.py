@@ -30,5 +30,5 @@ def test_a_clock_times_a_bundle_here_and_travels_to_other_processes(bundle):
 
 
 def test_a_device_that_cannot_be_reached_is_said_before_anything_is_timed():
-    with pytest.raises(SpeechpressError, match="is no device"):
+    with pytest.raises(SpeechpressError, match="is not a device"):
         DeviceClock("toaster").reach()

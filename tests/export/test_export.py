@@ -109,13 +109,13 @@ def test_too_much_beside_the_backend_is_not_written(order, lowered_once, tmp_pat
     monkeypatch.setattr(exporting, "MIN_DELEGATED", 1.1)
     with pytest.raises(CheckFailed, match=r"of the time is on the backend.*--allow-fallback") as caught:
         export(order, tmp_path / "out")
-    assert "the costliest beside it is" in str(caught.value) and not list(tmp_path.iterdir())
+    assert "the costliest outside it is" in str(caught.value) and not list(tmp_path.iterdir())
 
 
 def test_a_failed_export_keeps_the_previous_bundle(order, lowered_once, small_bundle, tmp_path):
     out = copied(small_bundle, tmp_path)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(SpeechpressError, match=r"exists already.*--overwrite"):
+    with pytest.raises(SpeechpressError, match=r"already exists.*--overwrite"):
         export(order, out)
     strict = replace(order, target=replace(HOST, tolerances={"none": {"max_abs": 1e-12}}))
     with pytest.raises(CheckFailed):
@@ -171,7 +171,7 @@ def test_layers_that_come_out(text, layers):
         ("2,", "must be last, all"),
         ("5", "no layer 5; the encoder has layers 0 to 4"),
         ("-1", "no layer -1"),
-        ("2,2", "names a layer twice"),
+        ("2,2", "lists a layer twice"),
     ],
 )
 def test_layers_that_there_are_not(text, said):
@@ -195,7 +195,7 @@ def test_a_teacher_is_a_source():
 
 
 def test_what_is_no_source(tmp_path):
-    with pytest.raises(SpeechpressError, match="no checkpoint and no teacher"):
+    with pytest.raises(SpeechpressError, match="neither a checkpoint nor a teacher"):
         open_source(tmp_path.name + "-nothing")
 
 
@@ -210,7 +210,7 @@ def test_the_golden_clip_is_speech_and_always_the_same():
     [
         (("--target", "andriod"), 1, "Did you mean 'android'"),
         (("--target", "ios-coreml", "--quantize", "int8"), 1, "cannot be run by the backend coreml"),
-        (("--target", "host"), 1, "no checkpoint was named"),
+        (("--target", "host"), 1, "no checkpoint given"),
         ((), 2, "--target"),
     ],
 )

@@ -134,7 +134,7 @@ def test_all_is_every_head_of_the_checkpoint_and_features_come_anyway(student):
     "words, said",
     [
         ("ghost", "has no head 'ghost'; it has phones, units, voice, who"),
-        ("phones,phones", "names a head twice"),
+        ("phones,phones", "lists a head twice"),
         ("phones,", "has no head ''"),
         ("", "has no head ''"),
     ],

@@ -267,7 +267,7 @@ def test_what_is_not_ours_is_left_alone(students, speech, tmp_path):
     for more in ({}, {"overwrite": True}, {"resume": True}):
         with pytest.raises(SpeechpressError, match="something else"):
             run(students["static"], speech, tmp_path / "out", **more)
-    with pytest.raises(SpeechpressError, match="is no folder"):
+    with pytest.raises(SpeechpressError, match="is not a folder"):
         run(students["static"], speech, tmp_path / "out/thesis.tex")
     with pytest.raises(SpeechpressError, match="no run to resume"):
         run(students["static"], speech, tmp_path / "new", resume=True)

@@ -240,7 +240,7 @@ def test_speech_is_told_from_silence_by_its_loudness():
 
 def test_voice_activity_hears_silence_and_noise_around_clean_speech(corpus):
     task = open_task("vad", corpus)
-    assert task.kind == "speech" and task.metric == "HTER" and "not marked by people" in " ".join(task.notes)
+    assert task.kind == "speech" and task.metric == "HTER" and "not labelled by people" in " ".join(task.notes)
     assert {item.sound.noise.snr_db for item in task.items} == {float("inf"), 20.0, 10.0, 5.0}
     for item in task.items[:8]:
         heard = read_sound(item.sound)

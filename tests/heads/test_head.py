@@ -148,13 +148,13 @@ def test_another_folder_gets_the_student_and_all_its_heads(first, data, tmp_path
     assert sorted(path.name for path in folder.rglob("*")) == there
     assert set(read_heads(tmp_path / "copy")) == {*read_heads(folder), "more"}
     assert sha256(tmp_path / "copy" / WEIGHTS) == sha256(folder / WEIGHTS) and said["out"] == str(tmp_path / "copy")
-    with pytest.raises(SpeechpressError, match="exists already"):
+    with pytest.raises(SpeechpressError, match="already exists"):
         trained(folder, "ks", data, name="more", out=tmp_path / "copy")
 
 
 @pytest.mark.parametrize("name", ["Phones", "../x", "features", "a b"])
 def test_what_is_no_name_is_refused_before_anything_is_heard(first, name):
-    with pytest.raises(SpeechpressError, match="is no name for a head"):
+    with pytest.raises(SpeechpressError, match="is not a name for a head"):
         trained(first[0], "ks", Path("/nowhere"), name=name)
 
 
@@ -265,9 +265,9 @@ def test_a_head_beside_stale_ones_can_be_trained_and_a_copy_cannot_be_made(first
 
 
 def test_conversion_says_that_heads_stay_behind(first, tmp_path):
-    assert any("heads stay behind" in note for note in convert(str(first[0]), tmp_path / "t", "transformers").notes)
+    assert any("heads are left out" in note for note in convert(str(first[0]), tmp_path / "t", "transformers").notes)
     assert not (tmp_path / "t" / "heads").exists()
-    assert left_behind(first[0])[0].startswith("heads are left behind") and left_behind(tmp_path) == []
+    assert left_behind(first[0])[0].startswith("heads are removed") and left_behind(tmp_path) == []
 
 
 def test_pruning_leaves_heads_behind_and_says_so(first, tmp_path):
@@ -279,8 +279,8 @@ def test_pruning_leaves_heads_behind_and_says_so(first, tmp_path):
     plan = PrunePlan(first[0], target, "magnitude", 0, None, None, None, (), None, None)
     options = RunOptions((), tmp_path / "p", "cpu", False, False)
     document = prune(plan, options, silent, heard.append)
-    assert any("heads are left behind" in note for note in document["notes"])
-    assert any("heads are left behind" in line for line in heard)
+    assert any("heads are removed" in note for note in document["notes"])
+    assert any("heads are removed" in line for line in heard)
     assert not (tmp_path / "p" / "heads").exists() and "heads" not in load_checkpoint(tmp_path / "p").card
 
 

@@ -14,9 +14,9 @@ import termios
 class Terminal:
     """A program in a terminal of its own."""
 
-    def __init__(self, code, *words, env=None):
+    def __init__(self, code, *words, env=None, columns=100):
         self.main, name = pty.openpty()
-        fcntl.ioctl(self.main, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+        fcntl.ioctl(self.main, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
         self.before = termios.tcgetattr(self.main)
         take = f"import os, fcntl, termios; os.setsid(); fcntl.ioctl({name}, termios.TIOCSCTTY, 0)\n"
         self.process = subprocess.Popen(

@@ -206,7 +206,7 @@ def test_a_dry_run_finds_units_and_writes_nothing(tiny_teacher, few_clips, tmp_p
     [
         (["match.clusters.layers=[3]", "match.clusters.count=1"], "clusters.count is 1, but must be at least 2"),
         (["match.clusters.count=6"], "clusters.layers is missing"),
-        (["match.clusters.layers=[3,3]"], "names a layer twice"),
+        (["match.clusters.layers=[3,3]"], "lists a layer twice"),
         (["match.clusters.layers=[3]", "match.clusters.counts=5"], "unknown key 'match.clusters.counts'.*'count'"),
         ([*UNITS, "match.clusters.masked=0", "match.clusters.unmasked=0"], "no frame counts"),
         ([*UNITS, "match.l1=0", "match.cosine=0"], r"leave them empty \(\[\]\) for clusters alone"),

@@ -390,9 +390,9 @@ def test_frames_that_are_off_fail_the_golden_clip(checked):
         ("other_lookahead", r'streams\[0\]: "first_frame" is -1, but must be -3'),
         ("other_type", "state audio is of type float16"),
         ("by_hand", "changed after the export"),
-        ("exchanged", r"encoder\.pte: is damaged or was exchanged"),
+        ("exchanged", r"encoder\.pte: is damaged or was replaced"),
         ("cut_short", r"encoder\.pte: has 5 bytes instead of 13"),
-        ("leads_out", r'files: names "\.\./out", which is no plain name'),
+        ("leads_out", r'files: names "\.\./out", which is not a plain name'),
         ("deep", r"nested deeper than 64"),
         ("no_hop", r'audio: "hop_samples" is 0, but must be at least 1'),
     ],
@@ -406,7 +406,7 @@ def test_a_wrong_bundle_is_refused_with_the_reason(checked, name, message):
 def test_no_flipped_bit_is_run(checked):
     found = [report(checked, path.name) for path in sorted((checked / "bundles").glob("flipped_*"))]
     assert len(found) == 200
-    assert all(lines[0] == "error" and "encoder.pte: is damaged or was exchanged" in lines[1] for lines in found)
+    assert all(lines[0] == "error" and "encoder.pte: is damaged or was replaced" in lines[1] for lines in found)
 
 
 def test_a_bundle_that_does_not_stream_opens(checked):

@@ -131,7 +131,7 @@ def test_300_damaged_files(sanitized, tmp_path):
         err[-2000:] + out.decode(errors="replace")[-500:]
     )
     programs = [line for line in lines if ".pte " in line]
-    assert len(programs) == PROGRAMS and all("damaged or was exchanged" in line for line in programs)
+    assert len(programs) == PROGRAMS and all("damaged or was replaced" in line for line in programs)
     assert 0 < sum("taken" in line for line in lines) < 200
 
 

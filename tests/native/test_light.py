@@ -296,7 +296,7 @@ def test_newer_and_damaged_bundles_are_refused_without_torch(bundles, site, tmp_
     (folder / "encoder.pte").write_bytes(bytes((bundles["float32"] / "encoder.pte").stat().st_size))
     (folder / "bundle.json").write_text((bundles["float32"] / "bundle.json").read_text())
     done = command(site, "demo_command", folder, "--stdin")
-    assert done.returncode == 1 and "is damaged or was exchanged" in done.stderr
+    assert done.returncode == 1 and "is damaged or was replaced" in done.stderr
 
 
 def test_a_library_that_does_not_load_says_what_to_do(site, tmp_path, monkeypatch):

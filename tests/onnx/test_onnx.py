@@ -128,7 +128,7 @@ def test_a_student_that_does_not_stream_has_windows_and_whole_recordings(tmp_pat
 def test_what_cannot_be_done_is_refused(pocket, exported, tmp_path):
     with pytest.raises(SpeechpressError, match="cannot be run by the backend onnx"):
         order(pocket / "pocket", "int8")
-    with pytest.raises(SpeechpressError, match="exists already"):
+    with pytest.raises(SpeechpressError, match="already exists"):
         export(order(pocket / "pocket"), exported, say=silent)
     (tmp_path / "mine").mkdir()
     with pytest.raises(SpeechpressError, match="holds no ONNX export"):

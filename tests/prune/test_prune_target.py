@@ -34,7 +34,7 @@ def test_targets_are_read(given, wanted):
         ({"to_latency": "5ms"}, r"names no device; give MS@DEVICE"),
         ({"to_latency": "fast@host"}, "cannot be read"),
         ({"to_latency": "0ms@host"}, "cannot be read"),
-        ({"to_latency": "5ms@toaster"}, "toaster: is no device"),
+        ({"to_latency": "5ms@toaster"}, "toaster: is not a device"),
         ({"sparsity": 1.0}, "more than 0 and less than 1"),
     ],
 )

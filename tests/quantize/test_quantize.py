@@ -219,7 +219,7 @@ def test_what_makes_no_checkpoint(small_checkpoint, tmp_path, scheme, same, said
 def test_only_a_quantised_checkpoint_is_replaced(static, small_checkpoint, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     prepared = prepare(small_checkpoint, None, False)
-    with pytest.raises(SpeechpressError, match="exists already"):
+    with pytest.raises(SpeechpressError, match="already exists"):
         quantize(prepared, "int8", tmp_path, quiet, overwrite=True)
     out = tmp_path / "out"
     quantize(prepared, "int8", out, quiet)

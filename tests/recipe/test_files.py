@@ -66,7 +66,7 @@ def test_a_small_recipe_has_distilhuberts_defaults() -> None:
         ("name: small", "name: a b", "mine.yaml:2: name is 'a b', but must be letters"),
         ("name: small", "name: ../a", "mine.yaml:2: name is '../a'"),
         ("[1, 2]", "[]", "mine.yaml:6: match.layers is missing: style heads needs it, such as [4, 8, 12]"),
-        ("[1, 2]", "[2, 2]", "mine.yaml:6: match.layers names a layer twice: [2, 2]"),
+        ("[1, 2]", "[2, 2]", "mine.yaml:6: match.layers lists a layer twice: [2, 2]"),
         (
             "[1, 2]",
             "[1, 2]\n  depth: 1",
@@ -82,9 +82,9 @@ def test_a_small_recipe_has_distilhuberts_defaults() -> None:
         (
             "layers: [1, 2]",
             "style: layers\n  pairs: [[1, 2], [2, 2]]",
-            "mine.yaml:7: match.pairs names a teacher layer twice",
+            "mine.yaml:7: match.pairs lists a teacher layer twice",
         ),
-        ("layers: [1, 2]", "style: layers\n  pairs: [[1, 2], [1, 4]]", "mine.yaml:7: match.pairs names a layer twice"),
+        ("layers: [1, 2]", "style: layers\n  pairs: [[1, 2], [1, 4]]", "mine.yaml:7: match.pairs lists a layer twice"),
         (
             "layers: [1, 2]",
             "style: layers\n  pairs: [[1, 2, 3]]",
@@ -152,9 +152,9 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_recipe("mine.yaml") == load_recipe(str(tmp_path / "mine.yaml")) == parse_recipe(SMALL, "x")
     Path("broken.yaml").write_bytes(b"\xff\xfe\x00\x01")
     for name, wanted in {
-        "distilhuber": "there is no recipe 'distilhuber'. Did you mean 'distilhubert'? Shipped recipes: armhubert, ",
+        "distilhuber": "there is no recipe 'distilhuber'. Did you mean 'distilhubert'? Built-in recipes: armhubert, ",
         "mine": "Did you mean the file mine.yaml?",
-        "none.yaml": "none.yaml: there is no such file. Shipped recipes: ",
+        "none.yaml": "none.yaml: there is no such file. Built-in recipes: ",
         "a/b": "a/b: there is no such file",
         ".": ".: is a folder, but must be a file",
         "broken.yaml": "broken.yaml: is not a text file in UTF-8",
@@ -170,7 +170,7 @@ def test_copy_refuses_to_overwrite(tmp_path: Path) -> None:
     assert cp_recipe("distill-last", tmp_path) == tmp_path / "distill-last.yaml"
     path.write_text("kept")
     for name, destination, wanted in (
-        ("distilhubert", path, "exists already"),
+        ("distilhubert", path, "already exists"),
         ("distilhubert", tmp_path / "no" / "x.yaml", "does not exist"),
         ("distilhuber", tmp_path / "y.yaml", "there is no recipe"),
     ):

@@ -51,7 +51,7 @@ def test_what_is_not_said_has_its_defaults_and_survives_being_written() -> None:
         ),
         ("  noise_prob: 0.5\n  snr_db: [5]", "mine.yaml:8: hear.snr_db has 1 values, but must have 2"),
         ("  noise_prob: 0.5\n  snr_db: [0, 90]", "mine.yaml:8: hear.snr_db has 90.0, but must be at most 60"),
-        ("  noise_prob: 0.5\n  noise: [pink, pink]", "mine.yaml:8: hear.noise names a kind twice"),
+        ("  noise_prob: 0.5\n  noise: [pink, pink]", "mine.yaml:8: hear.noise lists a kind twice"),
         ("  noise_prob: 0.5\n  noise: [white]", "mine.yaml:8: hear.noise has 'white', but must be one of pink, babble"),
         ("  mask_prob: 0", "mine.yaml:7: hear.mask_prob is 0.0, but must be more than 0"),
         ("  noise_prob: 2", "mine.yaml:7: hear.noise_prob is 2.0, but must be at most 1"),

@@ -116,7 +116,7 @@ def test_sizes_per_layer_and_what_follows_the_width() -> None:
     assert Encoder(narrow).config == narrow
     for settings, wanted in (
         (["student.num_heads=[6, 6, 6]"], "student.num_heads has 3 values, but student.layers is 2"),
-        (["student.width=100"], "--set student.width=100: encoder: width 100 is no multiple"),
+        (["student.width=100"], "--set student.width=100: encoder: width 100 is not a multiple"),
         (["student.conv_channels=[8, 8]"], "must have one entry per layer"),
     ):
         with pytest.raises(SpeechpressError, match=r"--set") as caught:
@@ -239,7 +239,7 @@ def test_parts_of_the_peers_that_do_not_fit_name_the_line(change: str, wanted: s
     [
         ("reuse_attention: [false, true, false, false]\n  num_heads: [12, 4, 4, 4]", 7, "the same num_heads"),
         ("num_heads: [12, 4, 4, 4]\n  reuse_attention: [false, true, false, false]", 6, "the same num_heads"),
-        ("pos_conv_groups: 7\n  width: 768", 6, "no multiple of pos_conv_groups"),
+        ("pos_conv_groups: 7\n  width: 768", 6, "not a multiple of pos_conv_groups"),
         ("pos_conv_kernel: 8\n  pos_conv_future: 9", 7, "pos_conv_future is 9"),
         ("width: 65536\n  ffn_widths: 1000000", 6, "at most 4,000,000,000"),
         ("dropout: 0.1\n  width: 65537", 7, "student.width is 65537, but must be at most 65536"),

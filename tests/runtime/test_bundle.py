@@ -82,9 +82,9 @@ def test_a_flipped_byte_is_noticed(small_bundle, tmp_path):
     data = bytearray((folder / "golden.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "golden.safetensors").write_bytes(data)
-    with pytest.raises(SpeechpressError, match="damaged or was exchanged"):
+    with pytest.raises(SpeechpressError, match="damaged or was replaced"):
         check_hashes(read_bundle(folder))
-    with pytest.raises(SpeechpressError, match="damaged or was exchanged"):
+    with pytest.raises(SpeechpressError, match="damaged or was replaced"):
         _ = read_bundle(folder).golden
     assert verify(folder)["checks"][-1]["name"] == "hashes" and failed(verify(folder)) == ["hashes"]
 

@@ -115,7 +115,7 @@ def test_no_flipped_bit_is_run(small_bundle, tmp_path):
         data[bit // 8] ^= 1 << (bit % 8)
         path.write_bytes(data)
         for load in (PteEngine, PteModel):
-            with pytest.raises(SpeechpressError, match="damaged or was exchanged"):
+            with pytest.raises(SpeechpressError, match="damaged or was replaced"):
                 load(opened)
         refused += 1
     assert refused == 200

@@ -35,8 +35,8 @@ NEVER = [
 NOT_STRICTLY = [
     ('{"a": [1e999]}', "too large"),
     ('{"a": [-1e999]}', "too large"),
-    ('{"a": [NaN]}', "no number of JSON"),
-    ('{"a": [-Infinity]}', "no number of JSON"),
+    ('{"a": [NaN]}', "not a number of JSON"),
+    ('{"a": [-Infinity]}', "not a number of JSON"),
 ]
 
 
@@ -77,8 +77,8 @@ def test_what_only_other_tools_write_is_refused_when_strict(tmp_path, text, said
     ("text", "kind"), [("[1]", "a list"), ("null", "null"), ('"a"', "a text"), ("true", "true or false"), ("1", "a nu")]
 )
 def test_what_is_no_object_is_refused(tmp_path, text, kind):
-    with pytest.raises(SpeechpressError, match=rf"holds {kind}.*, but must hold a JSON object; make it anew$"):
-        read_json(write(tmp_path / "a.json", text), "make it anew")
+    with pytest.raises(SpeechpressError, match=rf"holds {kind}.*, but must hold a JSON object; make it again$"):
+        read_json(write(tmp_path / "a.json", text), "make it again")
 
 
 def test_the_file_is_called_as_the_reader_wishes(tmp_path):

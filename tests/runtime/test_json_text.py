@@ -20,7 +20,7 @@ def strict(text):
     """Parsed as a browser does, which knows no NaN."""
 
     def refuse(name):
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 

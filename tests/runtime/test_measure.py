@@ -92,7 +92,7 @@ def test_a_clip_that_does_not_match_is_told(small_bundle, tmp_path):
     [
         ({"bundle": "/nothing"}, "no such folder"),
         ({"chunk_ms": 100}, "runs chunks of 80 ms"),
-        ({"cores": [4095]}, "--cores: [4095] cannot be had"),
+        ({"cores": [4095]}, "--cores: [4095] are not available"),
     ],
 )
 def test_what_cannot_be_is_one_clear_event(small_bundle, tmp_path, changes, said):

@@ -84,8 +84,8 @@ def test_what_fits_passes():
     ],
 )
 def test_what_does_not_is_refused_by_its_path(change, said):
-    with pytest.raises(SpeechpressError, match=rf"^x\.json: {said}.*; write it anew$"):
-        check({**GOOD, **change}, MODEL, "x.json", "write it anew")
+    with pytest.raises(SpeechpressError, match=rf"^x\.json: {said}.*; write it again$"):
+        check({**GOOD, **change}, MODEL, "x.json", "write it again")
 
 
 def test_a_missing_key_is_named():

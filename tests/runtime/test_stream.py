@@ -158,7 +158,7 @@ def test_a_change_of_rate_in_mid_stream_leaves_no_gap(engine):
     error = np.abs(frames - wanted).max(1)
     assert error[:38].max() <= 1e-4
     assert np.median(error[39:]) < 0.05 * np.abs(wanted).max()
-    with pytest.raises(SpeechpressError, match="0 Hz is no audio rate"):
+    with pytest.raises(SpeechpressError, match="0 Hz is not an audio rate"):
         StreamingExtractor(engine, 0)
 
 
@@ -278,7 +278,7 @@ def test_audio_rates_are_those_from_4_to_768_khz(engine, rate):
     assert StreamingExtractor(engine, rate).push(np.zeros(10, np.float32)).frames.shape == (0, 32)
     for odd in (rate - 1, rate + 1):
         if not 4_000 <= odd <= 768_000:
-            with pytest.raises(SpeechpressError, match=rf"sample rate {odd} Hz is no audio rate"):
+            with pytest.raises(SpeechpressError, match=rf"sample rate {odd} Hz is not an audio rate"):
                 StreamingExtractor(engine, odd)
             with pytest.raises(SpeechpressError, match="is no audio rate"):
                 StreamingExtractor(engine).push(np.zeros(10, np.float32), sample_rate=odd)

@@ -67,7 +67,7 @@ def test_any_rate_and_channels_of_a_file(engine, tmp_path):
 
 def test_a_file_that_is_none(engine, tmp_path):
     (tmp_path / "a.wav").write_text("no audio")
-    with pytest.raises(SpeechpressError, match=r"a\.wav: is no audio file"):
+    with pytest.raises(SpeechpressError, match=r"a\.wav: is not an audio file"):
         read_example(engine, tmp_path / "a.wav")
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
     with pytest.raises(SpeechpressError, match=r"silent\.wav: .*silent"):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import talked
 from browser import CHROMIUM, Browser, wait_for
+from pages import CONTRAST
 
 from speechpress.runtime.answers.event import Event
 from speechpress.runtime.answers.head_spec import HeadSpec
@@ -15,27 +16,6 @@ from speechpress.runtime.demo.web import Server, WebSource
 from speechpress.runtime.demo.worker import Stats
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-# Every visible text, the colour that it has and the one behind it; contrast as in WCAG 2.
-POOR = """(() => {
-  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => numbers(colour).slice(0, 3).map((x) => x / 255)
-    .map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const found = numbers(getComputedStyle(at).backgroundColor);
-      if (found.length < 4 || found[3] > 0) return getComputedStyle(at).backgroundColor;
-    }
-  };
-  const shown = [...document.body.querySelectorAll("*")].filter((element) => element.checkVisibility() &&
-    ([...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()) || element.placeholder));
-  return shown.map((element) => {
-    const style = getComputedStyle(element, element.placeholder ? "::placeholder" : null);
-    const [one, other] = [light(style.color), light(behind(element))].sort((a, b) => a - b);
-    return [(other + 0.05) / (one + 0.05), element.outerHTML.slice(0, 80)];
-  });
-})()"""
 
 
 class Teaching:
@@ -91,8 +71,8 @@ def talk(server, browser, seconds=6.0):
 
 def test_what_stands_there_before_anything_is_heard(server, browser):
     text = browser.evaluate("document.body.innerText")
-    assert "Nothing is heard yet" in text and "Got it" in text and "no heads" not in text
-    for words in ("colour: what it sounds like", "height: how loud", "a word that was found", "may still change"):
+    assert "No sound yet" in text and "Got it" in text and "no heads" not in text
+    for words in ("colour: kind of sound", "height: loudness", "a word that was recognised", "may still change"):
         assert words in text, text
     talk(server, browser, 0.8)
     assert not browser.evaluate("document.getElementById('empty').checkVisibility()")
@@ -102,13 +82,13 @@ def test_what_stands_there_before_anything_is_heard(server, browser):
 def test_a_bundle_without_heads_says_so(browser):
     for _ in opened(demo(()), browser):
         text = browser.evaluate("document.body.innerText")
-        assert "has no heads" in text and "may still change" not in text and "answers after" not in text
+        assert "has no heads" in text and "may still change" not in text and "answer delay" not in text
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_it_fits_every_width_and_can_be_read(server, browser, scheme):
     browser.prefer(color_scheme=scheme)
-    poor = dict(browser.evaluate(POOR)[::-1])
+    poor = dict(browser.evaluate(CONTRAST)[::-1])
     talk(server, browser)
     for width in (400, 800, 1280):
         browser.resize(width, 900)
@@ -117,7 +97,7 @@ def test_it_fits_every_width_and_can_be_read(server, browser, scheme):
         assert wide[0] <= wide[1] <= width, (width, wide)
         inner = "[...document.querySelectorAll('.about, .figure, header, .words, button')]"
         assert not browser.evaluate(f"{inner}.filter((one) => one.scrollWidth > one.clientWidth + 1).length"), width
-    found = browser.evaluate(POOR)
+    found = browser.evaluate(CONTRAST)
     poor |= dict(found)
     assert len(found) > 40 and min(poor) >= 4.5, poor[min(poor)]
 
@@ -247,7 +227,7 @@ def test_nothing_is_loaded_from_elsewhere(server, browser):
     talk(server, browser, 1.0)
     loaded = browser.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert {name.split("?")[0].removeprefix(server.address.split("/?")[0]) for name in loaded} == {
-        *("/demo.css", "/demo.js", "/lanes.js")
+        *("/style.css", "/demo.css", "/demo.js", "/lanes.js")
     }
 
 

@@ -69,7 +69,7 @@ def test_a_paced_file_takes_its_time(tmp_path):
     assert len(first.samples) == 320
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "there is no such file"), (b"text", "no audio file")])
+@pytest.mark.parametrize(("content", "said"), [(None, "there is no such file"), (b"text", "not an audio file")])
 def test_files_that_are_none(tmp_path, content, said):
     if content is not None:
         (tmp_path / "clip.wav").write_bytes(content)

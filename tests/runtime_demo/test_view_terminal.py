@@ -175,7 +175,7 @@ def test_it_fits_a_window_by_a_smaller_map_and_then_fewer_lanes(height):
     console.print(answering(), height=height)
     text = console.file.getvalue()
     assert len(text.splitlines()) == height and "q quit" in text and "real-time factor" in text, text
-    assert ("more heads" in text) == (height < 20), text
+    assert ("more head" in text) == (height < 20), text
 
 
 def test_without_colours_the_map_is_shades():

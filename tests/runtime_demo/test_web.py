@@ -124,7 +124,7 @@ def test_what_a_page_asks_for(server):
 
 def test_the_browsers_microphone_is_heard_until_it_leaves(server):
     source = server._source
-    assert source.read(0.01) is None and source.name == "nothing is heard yet"
+    assert source.read(0.01) is None and source.name == "no sound yet"
     samples = voice(0.02, 48_000).astype("<f4")
     with stream(server) as page:
         page.recv(10)

@@ -68,7 +68,7 @@ def test_a_file_of_schema_1_still_opens(tmp_path, words, bundle, background):
 def test_words_of_a_head_are_not_looked_for_in_features(tmp_path, words, bundle, background):
     path = tmp_path / "words.safetensors"
     save_words(path, words, bundle, 80, head="words")
-    with pytest.raises(SpeechpressError, match="taught by the head 'words', but are looked for by features"):
+    with pytest.raises(SpeechpressError, match="taught by the head 'words', but are matched by features"):
         load_words(path, bundle, 80, background)
 
 
@@ -92,7 +92,7 @@ def test_files_that_are_none(tmp_path, small_bundle, bundle, background):
     path = tmp_path / "words.safetensors"
     path.write_text(json.dumps({}))
     for wrong in (path, tmp_path / "missing.safetensors", small_bundle / "golden.safetensors"):
-        with pytest.raises(SpeechpressError, match="is no file of taught words"):
+        with pytest.raises(SpeechpressError, match="is not a file of taught words"):
             load_words(wrong, bundle, 80, background)
 
 

@@ -72,7 +72,7 @@ def test_a_space_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("layers: [2, 3]\nwidth: [192, 200]\n", r"space.yaml:2: width 200: .*no multiple of pos_conv_groups"),
+        ("layers: [2, 3]\nwidth: [192, 200]\n", r"space.yaml:2: width 200: .*not a multiple of pos_conv_groups"),
         ("conv_channels: [[8, 8], [8, 9]]\n", r"space.yaml:1: conv_channels \[8, 8\]: .*one entry per layer"),
         ("chunk_ms: [80, 90]\n", "space.yaml:1: chunk_ms 90.0: is not made of whole frames of 20 ms"),
     ],

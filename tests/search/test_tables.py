@@ -24,7 +24,7 @@ def printed(renderable):
 def test_one_line_tells_what_became_of_a_trial():
     done = trial_line(row(3, others_cores=1.42), 4, 30)
     assert done == (
-        "4/30  trial 3  done  3.22 ms  fidelity 0.612  2 layers, width 192, int8  (1.4 cores busy with other programs)"
+        "4/30  trial 3  done  3.22 ms  fidelity 0.612  2 layers, width 192, int8  (other programs used 1.4 cores)"
     )
     skipped = trial_line(row(4, "skipped", reason="over budget by measurement: 3.22 ms per chunk"), 5, 30)
     assert "skipped  3.22 ms  2 layers" in skipped and skipped.endswith("over budget by measurement: 3.22 ms per chunk")
@@ -41,8 +41,8 @@ def test_a_view_that_is_piped_prints_a_line_for_each_trial(capsys):
         view({"event": "trial", "row": row(1), "ended": 2, "trials": 2})
         view({"event": "note", "text": "all was looked at"})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "note space: width is given" and lines[-1] == "note all was looked at"
-    assert lines[1] == "2 trials, of which 1 are there already, in a space of 12 shapes"
+    assert lines[0] == "note: space: width is given" and lines[-1] == "note: all was looked at"
+    assert lines[1] == "2 trials, 1 already done, in a space of 12 shapes"
     assert lines[2].startswith("2/2  trial 1  done  3.22 ms") and len(lines) == 4
 
 
@@ -55,4 +55,4 @@ def test_the_front_and_a_warning_when_the_machine_was_busy():
     assert "0.612" in quiet and "0.33" in quiet and "7 trials: 3 done, 3 skipped, 1 failed" in quiet
     assert "warning" not in quiet
     document["front"].append(row(6, others_cores=0.9))
-    assert "while 1 of these were timed, other programs used up to 0.9 cores" in printed(search_table(document))
+    assert "other programs used up to 0.9 cores while 1 of these were timed" in printed(search_table(document))

@@ -76,7 +76,7 @@ def test_a_space_that_is_used_up_is_said(tmp_path):
     for _ in range(SPACE.size):
         end(going, 1.0)
     assert going.draw() is going.draw() is None
-    assert going.notes == ["all 18 shapes of the space were looked at"]
+    assert going.notes == ["all 18 shapes of the space were tried"]
 
 
 def test_what_was_running_when_it_was_killed_begins_anew_under_its_number(tmp_path):
@@ -136,7 +136,7 @@ def test_a_trial_whose_process_is_killed_again_and_again_has_failed(tmp_path):
     going, _ = walk(tmp_path)
     number, _ = going.draw()
     going.hear(Heard("lost", number))
-    assert going.rows[number]["state"] == "failed" and "is memory short" in going.rows[number]["reason"]
+    assert going.rows[number]["state"] == "failed" and "was it out of memory" in going.rows[number]["reason"]
 
 
 def test_a_device_that_is_gone_ends_the_search_and_its_trial_is_not_counted(tmp_path):

@@ -61,5 +61,5 @@ def test_a_scheme_that_cannot_be_had_is_a_note_not_the_end(tmp_path, few_clips):
     save_encoder(tmp_path, make(replace(SMALL, ffn_widths=(100,))))
     write_json(tmp_path / "card.json", {})
     prepared = prepare(tmp_path, few_clips, needs_speech=True)
-    with pytest.raises(SpeechpressError, match=r"no scheme can be had: int4: .*32"):
+    with pytest.raises(SpeechpressError, match=r"no scheme is available: int4: .*32"):
         report(prepared, SchemeReportOptions(("int4",), (), rounds=2), lambda stage: None)

@@ -80,7 +80,7 @@ def test_speaker_identification_splits_a_speaker_disjoint_corpus_anew_inside_its
     assert task.classes == ("s0", "s1", "s2")
     assert min(task.counts().values()) > 0
     assert not task.speaker_disjoint
-    assert any("split anew" in note for note in task.notes)
+    assert any("split again" in note for note in task.notes)
 
 
 def test_a_speaker_in_train_and_test_is_said_and_chance_by_voice_sees_it(tmp_path):

@@ -36,6 +36,6 @@ def test_what_cannot_be_opened(mini_data, suite, tasks, most, said):
 
 
 def test_a_data_root_must_be_there(tmp_path):
-    with pytest.raises(SpeechpressError, match="is no folder; give the one that holds the corpora"):
+    with pytest.raises(SpeechpressError, match="is not a folder; give the one that holds the corpora"):
         open_suite("mini", ["all"], tmp_path / "gone")
     assert checked_names([" a ", "b", "a"], ("a", "b")) == ["a", "b"]

@@ -81,7 +81,7 @@ def test_clips_can_be_bounded(superb_data):
 
 
 DAMAGES = [
-    ("ks", "speech_commands_test_set_v0.01", lambda f: (f / "yes").rename(f / "maybe"), "'maybe' is no class"),
+    ("ks", "speech_commands_test_set_v0.01", lambda f: (f / "yes").rename(f / "maybe"), "'maybe' is not a class"),
     (
         "ic",
         "fluent_speech_commands_dataset",

@@ -19,7 +19,7 @@ def test_speakers_and_trials_of_voxceleb(superb_data):
 
 
 DAMAGES = [
-    ("sid", "VoxCeleb1", lambda f: text(f / "iden_split.txt", "4 id10001/aaa/00001.wav"), "'4' is no split"),
+    ("sid", "VoxCeleb1", lambda f: text(f / "iden_split.txt", "4 id10001/aaa/00001.wav"), "'4' is not a split"),
     (
         "sid",
         "VoxCeleb1",

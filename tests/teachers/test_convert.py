@@ -115,8 +115,8 @@ def test_nothing_is_overwritten_and_bad_requests_are_errors(tmp_path):
     _, folder = student(tmp_path / "run", DISTIL)
     convert(folder, tmp_path / "student.ckpt")
     for out, format, said in (
-        (tmp_path / "student.ckpt", "s3prl", "exists already"),
-        (tmp_path / "run", "transformers", "exists already"),
+        (tmp_path / "student.ckpt", "s3prl", "already exists"),
+        (tmp_path / "run", "transformers", "already exists"),
         (tmp_path / "x", "onnx", "known are transformers, s3prl"),
     ):
         with pytest.raises(SpeechpressError, match=said):
@@ -204,6 +204,6 @@ def test_a_folder_that_stands_where_it_would_be_written_is_left_alone(tmp_path):
     _, folder = student(tmp_path / "run", dataclasses.replace(DISTIL, ffn_widths=(96, 8)))
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "mine.txt").write_text("kept")
-    with pytest.raises(SpeechpressError, match="exists already"):
+    with pytest.raises(SpeechpressError, match="already exists"):
         convert(folder, tmp_path / "x.ckpt")
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["mine.txt"]

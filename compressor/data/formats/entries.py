@@ -140,7 +140,7 @@ def checked_path(text: str, where: str, inside: bool) -> str:
 def checked_span(start_s: float, end_s: float | None, where: str) -> tuple[float, float | None]:
     """(start, duration) in seconds; no end is the end of the recording. Raises SpeechpressError."""
     if not 0 <= start_s <= MAX_S or (end_s is not None and not start_s < end_s <= MAX_S):
-        raise SpeechpressError(f"{where}: from {start_s} s to {end_s} s is no part of a recording")
+        raise SpeechpressError(f"{where}: from {start_s} s to {end_s} s is not a part of a recording")
     return start_s, None if end_s is None else end_s - start_s
 
 

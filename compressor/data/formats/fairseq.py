@@ -67,6 +67,6 @@ def _root(text: str, where: str, folder: Path) -> Path:
         root = Path(beside(text, folder)) if root.is_absolute() else folder / text
     if not root.is_dir():
         raise SpeechpressError(
-            f"{where}: its root {readable_name(text)} is no folder here; write the folder's new place into this line"
+            f"{where}: its root {readable_name(text)} is not a folder here; write the folder's new place into this line"
         )
     return root

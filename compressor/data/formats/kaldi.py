@@ -29,7 +29,7 @@ def kaldi_cuts(folder: Path) -> Iterator[Found]:
         SpeechpressError: no wav.scp, or a line that is none of its file.
     """
     if not (folder / SCP).exists():
-        raise SpeechpressError(f"{readable_name(folder)}: has no {SCP}, so it is no Kaldi data folder")
+        raise SpeechpressError(f"{readable_name(folder)}: has no {SCP}, so it is not a Kaldi data folder")
     return file_cuts(_entries(folder))
 
 

@@ -97,7 +97,7 @@ def _members(path: Path, file: BinaryIO) -> Iterator[_Member]:
     except (tarfile.TarError, EOFError, UnicodeError, ValueError, OverflowError, RecursionError) as error:
         if last < 0:
             packed = " (a compressed tar is not read at random: unpack it)" if _is_packed(file) else ""
-            raise SpeechpressError(f"{readable_name(path)}: is no tar file{packed}") from error
+            raise SpeechpressError(f"{readable_name(path)}: is not a tar file{packed}") from error
         yield _Member("", 0, 0, f"the tar is damaged behind its last whole member ({error}); what follows is lost")
 
 

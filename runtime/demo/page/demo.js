@@ -16,7 +16,7 @@ let undrawn = [];
 const say = (id, text) => $(id).textContent === text || ($(id).textContent = text);
 stream.onopen = () => say("state", "");
 stream.onclose = () => {
-  say("state", "the demo has ended; start it again with: compress demo --web");
+  say("state", "the demo has ended; restart it with: compress demo --web");
   say("empty", "The demo has ended.");
 };
 stream.onmessage = (event) => {
@@ -29,6 +29,8 @@ const tell = (order) => stream.readyState === 1 && stream.send(JSON.stringify(or
 function introduce(given) {
   facts = given;
   $("model").textContent = facts.model;
+  document.title = `${facts.model} · live · speechpress`;
+  $("frame").textContent = Math.round(1000 * facts.frame_s);
   $("latency").textContent = `${facts.latency_ms.toFixed(0)} ms`;
   $("teach").hidden = $("hint-teach").hidden = !facts.teaching;
   lanes = new Map(facts.heads.map((head) => [head.head, new Lane(head)]));

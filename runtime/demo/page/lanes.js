@@ -15,7 +15,7 @@ let ink = {};
 // Colours of the page, which change with the scheme.
 function mixInk() {
   const style = getComputedStyle(document.documentElement);
-  for (const name of ["panel", "line", "text", "soft", "good", "accent"])
+  for (const name of ["card", "line", "ink", "soft", "good", "accent"])
     ink[name] = style.getPropertyValue(`--${name}`).trim();
 }
 matchMedia("(prefers-color-scheme: light)").addEventListener("change", mixInk);
@@ -71,7 +71,7 @@ class Lane {
       [this.canvas.width, this.canvas.height] = [view.width, height];
       [this.settled, this.ends] = [new Map(), null];
     }
-    pen.fillStyle = ink.panel;
+    pen.fillStyle = ink.card;
     pen.fillRect(0, 0, view.width, height);
     this.drawing.draw(pen, this, { ...view, height });
   }
@@ -109,7 +109,7 @@ function drawText(pen, lane, { x, per_s, scale }) {
   });
   for (const { event, row, at_s } of places(lane, measured, rows)) {
     pen.font = fonts[event.final ? 1 : 0];
-    pen.fillStyle = event.final ? ink.text : ink.soft;
+    pen.fillStyle = event.final ? ink.ink : ink.soft;
     pen.fillText(event.label, x(at_s), (18 + 19 * row) * scale);
   }
 }
