@@ -133,9 +133,7 @@ def extract(
 
     sources = [*(data or ()), *([SPEECH] if starter else [])]
     if not sources:
-        raise SpeechpressError(
-            "no speech given: name a folder or manifest, or use --starter for the speech in the package"
-        )
+        raise SpeechpressError("no speech given: name a folder or manifest, or use --starter")
     options = ExtractOptions(
         out=out,
         layers=layers,
