@@ -24,87 +24,99 @@ logger = logging.getLogger(__name__)
 TEACH = "Taught words"
 
 
+Bundle = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Folder of a bundle, or USER/NAME on the Hub.",
+        show_default="the newest under ./bundles, else the built-in one",
+        autocompletion=complete_bundle,
+    ),
+]
+Mic = Annotated[
+    str | None,
+    typer.Option(
+        help="Number or name of a microphone; see --list-mics.",
+        show_default="the system's",
+        rich_help_panel=INPUT,
+    ),
+]
+Wav = Annotated[Path | None, typer.Option(help="Play an audio file instead, in any format.", rich_help_panel=INPUT)]
+Stdin = Annotated[
+    bool, typer.Option("--stdin", help="Read raw samples of one channel from a pipe.", rich_help_panel=INPUT)
+]
+Rate = Annotated[
+    int | None,
+    typer.Option(
+        min=4000,
+        help="Sample rate of --mic or --stdin, in Hz.",
+        show_default="the microphone's; 16000 for --stdin",
+        rich_help_panel=INPUT,
+    ),
+]
+Encoding = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="Format of the samples of --stdin.",
+        metavar=choices("s16le", "f32le"),
+        rich_help_panel=INPUT,
+    ),
+]
+ChunkMs = Annotated[
+    float | None,
+    typer.Option(
+        help="One of the bundle's chunk sizes, in ms.", show_default="the bundle's first", rich_help_panel=INPUT
+    ),
+]
+ListMics = Annotated[bool, typer.Option("--list-mics", help="List the microphones and exit.", rich_help_panel=INPUT)]
+Web = Annotated[
+    bool, typer.Option("--web", help="Show a page in the browser, on this machine only.", rich_help_panel=OUTPUT)
+]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port of the page; 0 for any free one.", rich_help_panel=OUTPUT)
+]
+Words = Annotated[
+    Path | None,
+    typer.Option(help="File of taught words: loaded if it exists, saved after each lesson.", rich_help_panel=TEACH),
+]
+Teach = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WORD=A.wav,B.wav", help="Teach a word with three recordings. Repeatable.", rich_help_panel=TEACH
+    ),
+]
+TeachNot = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teach-not",
+        metavar="WORD=A.wav,B.wav",
+        help="Recordings that are mistaken for the word. Repeatable.",
+        rich_help_panel=TEACH,
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print one JSON object per chunk on stdout; messages go to stderr.", rich_help_panel=OUTPUT
+    ),
+]
+
+
 def demo(
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Folder of a bundle, or USER/NAME on the Hub.",
-            show_default="the newest under ./bundles, else the built-in one",
-            autocompletion=complete_bundle,
-        ),
-    ] = None,
-    mic: Annotated[
-        str | None,
-        typer.Option(
-            help="Number or name of a microphone; see --list-mics.",
-            show_default="the system's",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    wav: Annotated[
-        Path | None, typer.Option(help="Play an audio file instead, in any format.", rich_help_panel=INPUT)
-    ] = None,
-    stdin: Annotated[
-        bool, typer.Option("--stdin", help="Read raw samples of one channel from a pipe.", rich_help_panel=INPUT)
-    ] = False,
-    rate: Annotated[
-        int | None,
-        typer.Option(
-            min=4000,
-            help="Sample rate of --mic or --stdin, in Hz.",
-            show_default="the microphone's; 16000 for --stdin",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    encoding: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="Format of the samples of --stdin.",
-            metavar=choices("s16le", "f32le"),
-            rich_help_panel=INPUT,
-        ),
-    ] = "s16le",
-    chunk_ms: Annotated[
-        float | None,
-        typer.Option(
-            help="One of the bundle's chunk sizes, in ms.", show_default="the bundle's first", rich_help_panel=INPUT
-        ),
-    ] = None,
-    list_mics: Annotated[
-        bool, typer.Option("--list-mics", help="List the microphones and exit.", rich_help_panel=INPUT)
-    ] = False,
-    web: Annotated[
-        bool, typer.Option("--web", help="Show a page in the browser, on this machine only.", rich_help_panel=OUTPUT)
-    ] = False,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the page; 0 for any free one.", rich_help_panel=OUTPUT)
-    ] = 8765,
-    words: Annotated[
-        Path | None,
-        typer.Option(help="File of taught words: loaded if it exists, saved after each lesson.", rich_help_panel=TEACH),
-    ] = None,
-    teach: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WORD=A.wav,B.wav", help="Teach a word with three recordings. Repeatable.", rich_help_panel=TEACH
-        ),
-    ] = None,
-    teach_not: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--teach-not",
-            metavar="WORD=A.wav,B.wav",
-            help="Recordings that are mistaken for the word. Repeatable.",
-            rich_help_panel=TEACH,
-        ),
-    ] = None,
-    json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="Print one JSON object per chunk on stdout; messages go to stderr.", rich_help_panel=OUTPUT
-        ),
-    ] = False,
+    bundle: Bundle = None,
+    mic: Mic = None,
+    wav: Wav = None,
+    stdin: Stdin = False,
+    rate: Rate = None,
+    encoding: Encoding = "s16le",
+    chunk_ms: ChunkMs = None,
+    list_mics: ListMics = False,
+    web: Web = False,
+    port: Port = 8765,
+    words: Words = None,
+    teach: Teach = None,
+    teach_not: TeachNot = None,
+    json: JsonOption = False,
 ) -> None:
     """Run a bundle on live audio: show its features and answers, and teach it words by saying them."""
     from ..views.screen import Screen

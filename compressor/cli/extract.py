@@ -144,9 +144,7 @@ def extract(
 
     sources = [*(data or ()), *([SPEECH] if starter else [])]
     if not sources:
-        raise SpeechpressError(
-            "no speech given: name a folder or manifest, or use --starter for the speech in the package"
-        )
+        raise SpeechpressError("no speech given: name a folder or manifest, or use --starter")
     names = tuple(name.strip() for name in (heads or "").split(",") if name.strip())
     options = ExtractOptions(
         out=out, layers=layers, what=what, form=form, dtype=dtype, shard=parse_shard(shard), heads=names, dedup=dedup,

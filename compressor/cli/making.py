@@ -37,58 +37,65 @@ Sets = Annotated[
 ]
 
 
+Recipe = Annotated[
+    str,
+    typer.Option(help="Name or YAML file of the recipe.", autocompletion=complete_recipe, rich_help_panel=INPUT),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        help="Hub id, folder, file or torchaudio:NAME.",
+        show_default="the recipe's",
+        autocompletion=complete_teacher,
+        rich_help_panel=INPUT,
+    ),
+]
+Data = Annotated[
+    list[Path] | None,
+    typer.Option(help="Speech: folder, manifest, Shar or another toolkit's corpus. Repeatable.", rich_help_panel=INPUT),
+]
+Starter = Annotated[
+    bool,
+    typer.Option("--starter", help="Use the teacher, speech and step count in the package.", rich_help_panel=INPUT),
+]
+Track = Annotated[
+    str,
+    typer.Option(
+        help="Also log curves to tensorboard, wandb or trackio, offline.",
+        metavar=choices("none", "tensorboard", "wandb", "trackio"),
+        rich_help_panel=TRAINING,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the run.", show_default="a new one under ./runs", rich_help_panel=OUTPUT),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue the run in --out, or the newest one.", rich_help_panel=OUTPUT),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel=OUTPUT)]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Build the student, try one batch, write nothing.", rich_help_panel=OUTPUT),
+]
+
+
 def distill(
-    recipe: Annotated[
-        str,
-        typer.Option(help="Name or YAML file of the recipe.", autocompletion=complete_recipe, rich_help_panel=INPUT),
-    ],
-    teacher: Annotated[
-        str | None,
-        typer.Option(
-            help="Hub id, folder, file or torchaudio:NAME.",
-            show_default="the recipe's",
-            autocompletion=complete_teacher,
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Speech: folder, manifest, Shar or another toolkit's corpus. Repeatable.", rich_help_panel=INPUT
-        ),
-    ] = None,
-    starter: Annotated[
-        bool,
-        typer.Option("--starter", help="Use the teacher, speech and step count in the package.", rich_help_panel=INPUT),
-    ] = False,
+    recipe: Recipe,
+    teacher: Teacher = None,
+    data: Data = None,
+    starter: Starter = False,
     sets: Sets = None,
     device: TrainingDevice = "auto",
     keep_targets: KeepTargets = None,
     keep_targets_gb: KeepTargetsGb = 20.0,
-    track: Annotated[
-        str,
-        typer.Option(
-            help="Also log curves to tensorboard, wandb or trackio, offline.",
-            metavar=choices("none", "tensorboard", "wandb", "trackio"),
-            rich_help_panel=TRAINING,
-        ),
-    ] = "none",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the run.", show_default="a new one under ./runs", rich_help_panel=OUTPUT),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Continue the run in --out, or the newest one.", rich_help_panel=OUTPUT),
-    ] = False,
+    track: Track = "none",
+    out: Out = None,
+    resume: Resume = False,
     go_on: GoOn = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run in --out.", rich_help_panel=OUTPUT)
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Build the student, try one batch, write nothing.", rich_help_panel=OUTPUT),
-    ] = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
     submit: Submit = None,
     nodes: Nodes = 1,
     gpus: Gpus = 0,
@@ -138,78 +145,91 @@ def distill(
     )
 
 
+ExportTarget = Annotated[
+    str,
+    typer.Option(
+        help="Where the bundle will run; see `compress ls targets`.",
+        autocompletion=complete_target,
+        rich_help_panel=INPUT,
+    ),
+]
+ExportCheckpoint = Annotated[
+    str | None,
+    typer.Argument(
+        help="Folder of a checkpoint, or a teacher.",
+        show_default="the newest under ./runs",
+        autocompletion=complete_model,
+    ),
+]
+ExportQuantize = Annotated[
+    str | None,
+    typer.Option(
+        help="none, int8, int8-linear, int8-static, int4, fp16 or mixed.",
+        metavar=choices("none", "int8", "..."),
+        show_default="the checkpoint's, else the target's",
+        autocompletion=complete_scheme,
+        rich_help_panel=METHOD,
+    ),
+]
+ExportChunkMs = Annotated[
+    list[float] | None,
+    typer.Option(
+        help="Chunk size in ms. Repeatable; the first is the bundle's default.",
+        show_default="the target's",
+        rich_help_panel=METHOD,
+    ),
+]
+ExportLayers = Annotated[
+    str,
+    typer.Option(help="Layers in each frame: last, all, or numbers such as 0,2,4.", rich_help_panel=METHOD),
+]
+ExportHeads = Annotated[
+    str,
+    typer.Option(help="Heads to include: none, all, or names such as phones,vad,features.", rich_help_panel=METHOD),
+]
+ExportOfflineSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="Longest recording to process in one piece; 0 for none.",
+        show_default="10, where the target can",
+        rich_help_panel=METHOD,
+    ),
+]
+ExportHeadTolerance = Annotated[
+    float,
+    typer.Option(
+        min=0, help="Share of its held-out score that a head may lose by the export.", rich_help_panel="Checks"
+    ),
+]
+ExportAllowFallback = Annotated[
+    bool,
+    typer.Option(
+        "--allow-fallback",
+        help="Accept a program that spends much time outside its backend.",
+        rich_help_panel="Checks",
+    ),
+]
+ExportOut = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the bundle.", show_default="a new one under ./bundles", rich_help_panel=OUTPUT),
+]
+ExportOverwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the bundle in --out.", rich_help_panel=OUTPUT)
+]
+
+
 def export_bundle(
-    target: Annotated[
-        str,
-        typer.Option(
-            help="Where the bundle will run; see `compress ls targets`.",
-            autocompletion=complete_target,
-            rich_help_panel=INPUT,
-        ),
-    ],
-    checkpoint: Annotated[
-        str | None,
-        typer.Argument(
-            help="Folder of a checkpoint, or a teacher.",
-            show_default="the newest under ./runs",
-            autocompletion=complete_model,
-        ),
-    ] = None,
-    quantize: Annotated[
-        str | None,
-        typer.Option(
-            help="none, int8, int8-linear, int8-static, int4, fp16 or mixed.",
-            metavar=choices("none", "int8", "..."),
-            show_default="the checkpoint's, else the target's",
-            autocompletion=complete_scheme,
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    chunk_ms: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Chunk size in ms. Repeatable; the first is the bundle's default.",
-            show_default="the target's",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    layers: Annotated[
-        str,
-        typer.Option(help="Layers in each frame: last, all, or numbers such as 0,2,4.", rich_help_panel=METHOD),
-    ] = "last",
-    heads: Annotated[
-        str,
-        typer.Option(help="Heads to include: none, all, or names such as phones,vad,features.", rich_help_panel=METHOD),
-    ] = "none",
-    offline_seconds: Annotated[
-        float | None,
-        typer.Option(
-            help="Longest recording to process in one piece; 0 for none.",
-            show_default="10, where the target can",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    head_tolerance: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Share of its held-out score that a head may lose by the export.", rich_help_panel="Checks"
-        ),
-    ] = 0.05,
-    allow_fallback: Annotated[
-        bool,
-        typer.Option(
-            "--allow-fallback",
-            help="Accept a program that spends much time outside its backend.",
-            rich_help_panel="Checks",
-        ),
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the bundle.", show_default="a new one under ./bundles", rich_help_panel=OUTPUT),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the bundle in --out.", rich_help_panel=OUTPUT)
-    ] = False,
+    target: ExportTarget,
+    checkpoint: ExportCheckpoint = None,
+    quantize: ExportQuantize = None,
+    chunk_ms: ExportChunkMs = None,
+    layers: ExportLayers = "last",
+    heads: ExportHeads = "none",
+    offline_seconds: ExportOfflineSeconds = None,
+    head_tolerance: ExportHeadTolerance = 0.05,
+    allow_fallback: ExportAllowFallback = False,
+    out: ExportOut = None,
+    overwrite: ExportOverwrite = False,
     json: Json = False,
 ) -> None:
     """Export a bundle for a device with ExecuTorch, and compare it with the checkpoint before it is written."""

@@ -17,87 +17,97 @@ if TYPE_CHECKING:
 PACES = {"both": ("real", "flat"), "real": ("real",), "flat": ("flat",)}
 
 
+Bundle = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Folder of a bundle, or USER/NAME on the Hub.",
+        show_default="the newest under ./bundles, else the built-in one",
+        autocompletion=complete_bundle,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="host, ssh:user@host, ssh:user@host:port or adb:SERIAL.",
+        autocompletion=complete_device,
+        rich_help_panel=DEVICE,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of threads.", show_default="the known device's, else 1", rich_help_panel=DEVICE),
+]
+Cores = Annotated[
+    str | None,
+    typer.Option(help="Cores to run on, such as 4-7 or 0,2, or big.", show_default="any", rich_help_panel=DEVICE),
+]
+Python = Annotated[
+    str | None,
+    typer.Option(help="Python interpreter on the device.", show_default="python3", rich_help_panel=DEVICE),
+]
+Runner = Annotated[
+    Path | None,
+    typer.Option(help="speechpress-run for the device, instead of Python there (docs/cpp.md).", rich_help_panel=DEVICE),
+]
+Timeout = Annotated[
+    float, typer.Option(min=1, help="Give up after so many seconds of silence.", rich_help_panel=DEVICE)
+]
+ChunkMs = Annotated[
+    float | None,
+    typer.Option(
+        help="One of the bundle's chunk sizes, in ms.", show_default="the bundle's first", rich_help_panel=METHOD
+    ),
+]
+Chunks = Annotated[
+    int | None,
+    typer.Option(min=1, help="Chunks to time at each pace.", show_default="100, or 32 s", rich_help_panel=METHOD),
+]
+Duration = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Seconds at each pace instead; a long run shows throttling.", rich_help_panel=METHOD),
+]
+Pace = Annotated[
+    str,
+    typer.Option(
+        help="real: as audio arrives; flat: one chunk after the other.",
+        metavar=choices("both", "real", "flat"),
+        rich_help_panel=METHOD,
+    ),
+]
+PerOp = Annotated[
+    bool,
+    typer.Option("--per-op", help="Also time each operator and layer.", rich_help_panel=METHOD),
+]
+BudgetMs = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Exit 3 if p99 is above this.",
+        show_default="the chunk size, without exit 3",
+        rich_help_panel=METHOD,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="The record to write.", show_default="a new one in ./profiles", rich_help_panel=OUTPUT),
+]
+
+
 def profile(
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Folder of a bundle, or USER/NAME on the Hub.",
-            show_default="the newest under ./bundles, else the built-in one",
-            autocompletion=complete_bundle,
-        ),
-    ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="host, ssh:user@host, ssh:user@host:port or adb:SERIAL.",
-            autocompletion=complete_device,
-            rich_help_panel=DEVICE,
-        ),
-    ] = "host",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Number of threads.", show_default="the known device's, else 1", rich_help_panel=DEVICE
-        ),
-    ] = None,
-    cores: Annotated[
-        str | None,
-        typer.Option(help="Cores to run on, such as 4-7 or 0,2, or big.", show_default="any", rich_help_panel=DEVICE),
-    ] = None,
-    python: Annotated[
-        str | None,
-        typer.Option(help="Python interpreter on the device.", show_default="python3", rich_help_panel=DEVICE),
-    ] = None,
-    runner: Annotated[
-        Path | None,
-        typer.Option(
-            help="speechpress-run for the device, instead of Python there (docs/cpp.md).", rich_help_panel=DEVICE
-        ),
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Give up after so many seconds of silence.", rich_help_panel=DEVICE)
-    ] = 120.0,
-    chunk_ms: Annotated[
-        float | None,
-        typer.Option(
-            help="One of the bundle's chunk sizes, in ms.", show_default="the bundle's first", rich_help_panel=METHOD
-        ),
-    ] = None,
-    chunks: Annotated[
-        int | None,
-        typer.Option(min=1, help="Chunks to time at each pace.", show_default="100, or 32 s", rich_help_panel=METHOD),
-    ] = None,
-    duration: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1, help="Seconds at each pace instead; a long run shows throttling.", rich_help_panel=METHOD
-        ),
-    ] = None,
-    pace: Annotated[
-        str,
-        typer.Option(
-            help="real: as audio arrives; flat: one chunk after the other.",
-            metavar=choices("both", "real", "flat"),
-            rich_help_panel=METHOD,
-        ),
-    ] = "both",
-    per_op: Annotated[
-        bool,
-        typer.Option("--per-op", help="Also time each operator and layer.", rich_help_panel=METHOD),
-    ] = False,
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Exit 3 if p99 is above this.",
-            show_default="the chunk size, without exit 3",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The record to write.", show_default="a new one in ./profiles", rich_help_panel=OUTPUT),
-    ] = None,
+    bundle: Bundle = None,
+    device: Device = "host",
+    threads: Threads = None,
+    cores: Cores = None,
+    python: Python = None,
+    runner: Runner = None,
+    timeout: Timeout = 120.0,
+    chunk_ms: ChunkMs = None,
+    chunks: Chunks = None,
+    duration: Duration = None,
+    pace: Pace = "both",
+    per_op: PerOp = False,
+    budget_ms: BudgetMs = None,
+    out: Out = None,
     json: Json = False,
 ) -> None:
     """Check a bundle on a device with its golden clip, then time it chunk by chunk."""

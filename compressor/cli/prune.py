@@ -165,10 +165,5 @@ def prune(
         raise typer.Exit(130)
     # Nothing was validated where nothing was distilled.
     shown = [fidelity_table(document["valid"])] if document["valid"] else []
-    screen.result(
-        document,
-        prune_table(document),
-        *shown,
-        f"checkpoint: {document['out']}",
-        f"next: compress eval {document['out']}",
-    )
+    done = f"checkpoint: {document['out']}", f"next: compress eval {document['out']}"
+    screen.result(document, prune_table(document), *shown, *done)

@@ -15,67 +15,76 @@ if TYPE_CHECKING:
     from ..views.screen import Screen
 
 
+Checkpoint = Annotated[
+    Path | None,
+    typer.Argument(help="Folder of a checkpoint.", show_default="the newest under ./runs", autocompletion=complete_run),
+]
+Scheme = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="int8-static, int8, int8-linear, int4, fp16 or mixed; repeatable with --report.",
+        metavar=choices("int8-static", "..."),
+        show_default="int8-static; all with --report",
+        autocompletion=complete_scheme,
+        rich_help_panel=METHOD,
+    ),
+]
+BudgetDb = Annotated[
+    float,
+    typer.Option(min=1, help="mixed: SNR of the features to keep, in dB.", rich_help_panel=METHOD),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Speech: folder of audio or Lhotse manifest.",
+        show_default="the speech in the package",
+        rich_help_panel=INPUT,
+    ),
+]
+Report = Annotated[
+    bool,
+    typer.Option("--report", help="Compare the schemes and write nothing.", rich_help_panel="Comparison"),
+]
+Tasks = Annotated[
+    str,
+    typer.Option(help="--report: probes, of ks (keywords) and sid (speakers), or none.", rich_help_panel="Comparison"),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        help="--report: the teacher.",
+        show_default="where the card says",
+        autocompletion=complete_teacher,
+        rich_help_panel="Comparison",
+    ),
+]
+Markdown = Annotated[
+    Path | None, typer.Option(help="--report: also write the table to this file.", rich_help_panel="Comparison")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="--report: schemes in parallel.", rich_help_panel="Comparison")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder to write.", show_default="a new one under ./runs", rich_help_panel=OUTPUT),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace the quantised checkpoint in --out.", rich_help_panel=OUTPUT),
+]
+
+
 def quantize(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(
-            help="Folder of a checkpoint.", show_default="the newest under ./runs", autocompletion=complete_run
-        ),
-    ] = None,
-    scheme: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="int8-static, int8, int8-linear, int4, fp16 or mixed; repeatable with --report.",
-            metavar=choices("int8-static", "..."),
-            show_default="int8-static; all with --report",
-            autocompletion=complete_scheme,
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    budget_db: Annotated[
-        float,
-        typer.Option(min=1, help="mixed: SNR of the features to keep, in dB.", rich_help_panel=METHOD),
-    ] = 30.0,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Speech: folder of audio or Lhotse manifest.",
-            show_default="the speech in the package",
-            rich_help_panel=INPUT,
-        ),
-    ] = None,
-    report: Annotated[
-        bool,
-        typer.Option("--report", help="Compare the schemes and write nothing.", rich_help_panel="Comparison"),
-    ] = False,
-    tasks: Annotated[
-        str,
-        typer.Option(
-            help="--report: probes, of ks (keywords) and sid (speakers), or none.", rich_help_panel="Comparison"
-        ),
-    ] = "ks,sid",
-    teacher: Annotated[
-        str | None,
-        typer.Option(
-            help="--report: the teacher.",
-            show_default="where the card says",
-            autocompletion=complete_teacher,
-            rich_help_panel="Comparison",
-        ),
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="--report: also write the table to this file.", rich_help_panel="Comparison")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="--report: schemes in parallel.", rich_help_panel="Comparison")] = 1,
+    checkpoint: Checkpoint = None,
+    scheme: Scheme = None,
+    budget_db: BudgetDb = 30.0,
+    data: Data = None,
+    report: Report = False,
+    tasks: Tasks = "ks,sid",
+    teacher: Teacher = None,
+    markdown: Markdown = None,
+    jobs: Jobs = 1,
     executor: Executor = "processes",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder to write.", show_default="a new one under ./runs", rich_help_panel=OUTPUT),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace the quantised checkpoint in --out.", rich_help_panel=OUTPUT),
-    ] = False,
+    out: Out = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Quantise a checkpoint, calibrated on held-out speech, or compare the schemes with --report."""

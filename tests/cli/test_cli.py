@@ -123,7 +123,7 @@ def test_a_strangers_manifest_runs_nothing_and_its_test_part_is_said(cli, tmp_pa
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "owned").exists() and "ReverbWithImpulseResponse" in done.stderr
     notes = json.loads((tmp_path / "run" / "card.json").read_text())["notes"]
-    left = [note for note in notes if "on neither side are 4 recordings" in note and "marked as test" in note]
+    left = [note for note in notes if "on neither side: 4 recordings" in note and "marked as test" in note]
     assert len(left) == 1 and left[0] in " ".join(done.stderr.split())
 
 

@@ -99,10 +99,10 @@ def test_a_pipe(small_bundle):
 def test_the_newest_bundle_else_the_one_that_ships(cli, tmp_path, small_bundle, clips):
     """Said aloud which one."""
     done = cli("demo", "--wav", clips / "0.wav", "--json")
-    assert objects(done) and "comes with the package" in done.stderr
+    assert objects(done) and "using the built-in one" in done.stderr
     copied(small_bundle, tmp_path / "bundles")
     done = cli("demo", "--wav", clips / "0.wav", "--json")
-    assert objects(done) and "taking the newest that runs here: bundles/small-host" in done.stderr
+    assert objects(done) and "using the newest that runs here: bundles/small-host" in done.stderr
 
 
 def test_a_counter_example_needs_its_word(cli, small_bundle, clips, cache):

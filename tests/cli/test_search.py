@@ -73,7 +73,7 @@ def check_outcome(document, rows, out, folder):
 def check_resuming(cli, folder, words):
     """What --resume does with a search that is complete, and with one of something else."""
     done = cli(*words, "--trials", 2, "--resume")
-    assert done.returncode == 0 and "2 trials are there already; ask for more" in done.stdout, done.stderr
+    assert done.returncode == 0 and "2 trials already done; request more" in done.stdout, done.stderr
     assert "next: compress distill --recipe here/best.yaml" in done.stdout
     other = cli(*words, "--trials", 3, "--resume", "--set", "train.lr=0.01", "--budget-ms", 40)
     assert other.returncode == 1, other.stdout
@@ -104,7 +104,7 @@ def test_what_a_user_can_mend_is_said_at_once(cli, tmp_path, words, more, code, 
 
 def test_without_speech_nothing_begins(cli, tmp_path):
     done = cli("search", "--budget-ms", 5, "--steps", 2)
-    assert done.returncode == 1 and "no speech given: give --data FOLDER, or --starter" in done.stderr
+    assert done.returncode == 1 and "no speech given: use --data FOLDER, or --starter" in done.stderr
     done = cli("search", "--budget-ms", 5, "--steps", 2, "--resume", "--starter")
     assert done.returncode == 1 and "there is no search under searches" in done.stderr
     assert not any(tmp_path.iterdir())
