@@ -88,7 +88,7 @@ def test_show_with_another_teacher_says_what_changes() -> None:
 def test_show_with_an_unknown_teacher_says_so() -> None:
     info = show_recipe(load_recipe("distilhubert", ["teacher=someone/thing"]))
     assert info["parameters"] == 23_491_968
-    assert "nothing is known of someone/thing before it is loaded" in printed(show_table(info))
+    assert "someone/thing has not been loaded" in printed(show_table(info))
 
 
 def test_show_refuses_a_layer_that_the_teacher_lacks() -> None:
@@ -113,7 +113,7 @@ def test_show_a_checkpoint(tmp_path: Path) -> None:
 
 def test_show_what_is_not_there(tmp_path: Path) -> None:
     for thing, wanted in (
-        (str(tmp_path), "is no checkpoint"),
+        (str(tmp_path), "is not a checkpoint"),
         ("distilhuber", "Did you mean 'distilhubert'"),
         ("someone/unknown", "no teacher of this name is known"),
         (str(tmp_path / "x.yaml"), "there is no such file"),
@@ -136,7 +136,7 @@ def test_ls() -> None:
     assert json.loads(json.dumps(listing)) == listing
     text = printed(ls_table({**listing, "targets": []}))
     assert "targets: none yet" in text and "microsoft/wavlm-base-plus" in text
-    with pytest.raises(SpeechpressError, match=r"there is nothing called 'recipe' to list\. Kinds: recipes"):
+    with pytest.raises(SpeechpressError, match=r"'recipe' cannot be listed\. Kinds: recipes"):
         ls("recipe")
 
 
@@ -194,4 +194,4 @@ def test_show_a_name_of_torchaudio_downloads_nothing() -> None:
 def test_show_a_recipe_for_a_teacher_that_must_be_loaded(tmp_path: Path) -> None:
     folder = save(tiny("wav2vec2-conformer"), tmp_path, do_normalize=True)
     info = show_recipe(load_recipe("distilhubert", [f"teacher={folder}"]))
-    assert any("nothing is known" in note for note in info["notes"])
+    assert any("has not been loaded" in note for note in info["notes"])
