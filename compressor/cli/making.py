@@ -29,6 +29,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..distill.run import Outcome
     from ..targets import Target
 
 Sets = Annotated[
@@ -79,6 +80,12 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Build the student, try one batch, write nothing.", rich_help_panel=OUTPUT),
 ]
+
+
+def last_words(outcome: "Outcome") -> tuple[str, str]:
+    """Where a finished run is, and what comes next."""
+    notes = f" ({counted(len(outcome.card['notes']), 'note')} in card.json)" if outcome.card.get("notes") else ""
+    return f"checkpoint: {outcome.out}{notes}", f"next: compress eval {outcome.out}"
 
 
 def distill(
@@ -136,13 +143,7 @@ def distill(
     if not outcome.finished:
         screen.say(f"interrupted; continue with: compress {resume_words(outcome.out)}")
         raise typer.Exit(130)
-    notes = f" ({counted(len(outcome.card['notes']), 'note')} in card.json)" if outcome.card.get("notes") else ""
-    screen.result(
-        outcome.document(),
-        fidelity_table(outcome.card["valid"]),
-        f"checkpoint: {outcome.out}{notes}",
-        f"next: compress eval {outcome.out}",
-    )
+    screen.result(outcome.document(), fidelity_table(outcome.card["valid"]), *last_words(outcome))
 
 
 ExportTarget = Annotated[
