@@ -61,7 +61,6 @@ Teacher = Annotated[
 Markdown = Annotated[
     Path | None, typer.Option(help="--report: also write the table to this file.", rich_help_panel="Comparison")
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="--report: schemes in parallel.", rich_help_panel="Comparison")]
 Out = Annotated[
     Path | None,
     typer.Option(help="Folder to write.", show_default="a new one under ./runs", rich_help_panel=OUTPUT),
