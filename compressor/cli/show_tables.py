@@ -249,7 +249,7 @@ def _ls_row(kind: str, item: dict[str, Any]) -> dict[str, str]:
         return {"source": item["source"], **numbers, "about": item["about"]}
     if kind == "students":
         chunks = ", ".join(f"{chunk_ms:g}" for chunk_ms in item["chunk_ms"])
-        facts = {"width": str(item["width"]), "quantize": item["quantize"], "chunks (ms)": chunks}
+        facts = {"heads": ", ".join(item["heads"]) or "-", "quantize": item["quantize"], "chunks (ms)": chunks}
         return {"name": item["name"], **facts, "size": megabytes(item["size_bytes"]), "teacher": item["teacher"] or "-"}
     if kind == "targets":
         chunks = ", ".join(f"{chunk_ms:g}" for chunk_ms in item["chunks_ms"])

@@ -13,7 +13,6 @@ from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.hub.ids import name_of
 from speechpress.runtime.hub.manifest import CHECKPOINT
-from speechpress.runtime.students.shipped import shipped_folder
 
 from ..data.audio import read_audio
 from ..models.checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
@@ -43,7 +42,7 @@ def open_source(source: str | Path) -> Source:
 
     Raises SpeechpressError when it is neither, or a teacher whose encoder is not HuBERT's or wav2vec 2.0's.
     """
-    folder = shipped_folder(source, CHECKPOINT) or Path(source)
+    folder = Path(source)
     if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file() and (folder / "card.json").is_file():
         return _of_checkpoint(folder)
     if is_bundle(folder):

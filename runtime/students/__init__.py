@@ -1,5 +1,5 @@
-"""Students that come with the package, ready to run and ready to go on with.
+"""Students that come with the package, ready to run.
 
-In: a name, such as `pocket-s`. Out: the folder of its bundle or of its checkpoint.
+In: a name, such as `pocket-phones`. Out: the folder of its bundle.
 Start with: `shipped.shipped_students`.
 """

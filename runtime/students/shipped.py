@@ -1,13 +1,12 @@
-"""Where the students of the package lie.
+"""Where the students of the package lie: a student NAME is the folder NAME beside this file, a bundle with its card.
 
-A student NAME is the folder NAME beside this file: its bundle, with its card, and in `checkpoint` what it was exported
-from, in 16 bits. `demo` is the demo's own bundle, which has no checkpoint here.
+`demo` is the demo's own bundle.
 """
 
 from pathlib import Path
 
 HERE = Path(__file__).parent
-DEMO, BUNDLE, CHECKPOINT, DOCUMENT = "demo", "bundle", "checkpoint", "bundle.json"
+DEMO, BUNDLE, DOCUMENT = "demo", "bundle", "bundle.json"
 
 
 def shipped_students() -> dict[str, Path]:
@@ -17,18 +16,13 @@ def shipped_students() -> dict[str, Path]:
 
 
 def shipped_folder(source: str | Path, *kinds: str) -> Path | None:
-    """The folder of the first of these kinds ("bundle", "checkpoint") that a shipped student's name stands for.
+    """The bundle that a shipped student's name stands for, where a bundle is one of the kinds that are asked for.
 
     None for all else, such as a folder of that name here.
     """
-    bundle = None if Path(source).exists() else shipped_students().get(str(source))
-    if bundle is None:
-        return None
-    places = {BUNDLE: bundle, CHECKPOINT: bundle / CHECKPOINT}
-    return next((places[kind] for kind in kinds if places[kind].is_dir()), None)
+    return None if BUNDLE not in kinds or Path(source).exists() else shipped_students().get(str(source))
 
 
 def shipped_name(folder: Path) -> str | None:
-    """Whose bundle or checkpoint a folder is; None for a folder that did not come with the package."""
-    place = folder.parent if folder.name == CHECKPOINT else folder
-    return place.name if place.parent == HERE and place.name in shipped_students() else None
+    """Whose bundle a folder is; None for a folder that did not come with the package."""
+    return folder.name if folder.parent == HERE and folder.name in shipped_students() else None

@@ -365,6 +365,56 @@ def scale():
     yield "reading the list", [1000 * listing["s_per_recording"], far["listing_min_per_process"], []]
 
 
+def average(values, names):
+    return [] if names[0] not in values else statistics.fmean(values[name] for name in names)
+
+
+def best_abx(mode):
+    errors = result("students")["abx"]["errors"]
+    return {name: 100 * one[mode][one["best"]] for name, one in errors.items()}
+
+
+POCKET_S = ["pocket-s-0", "pocket-s-1", "pocket-s-2"]
+
+
+def students_of_whisper():
+    found = result("students")
+    columns = [["teacher"], ["distilhubert-0", "distilhubert-1"], ["distilhubert-standardised-0"], POCKET_S]
+    columns += [["random"], ["logmel"]]
+    rows = {
+        "parameters, M": {name: one["parameters"] / 1e6 for name, one in found["students"].items()},
+        "GMAC/s": {name: one["macs_per_s"] / 1e9 for name, one in found["students"].items()},
+        **{f"{name}, {task['metric']}": task["scores"] for name, task in found["suite"]["tasks"].items()},
+        **{f"ABX {mode} speakers, %": best_abx(mode) for mode in ("within", "across")},
+    }
+    tasks = {name: {**task, **task["scores"]} for name, task in found["suite"]["tasks"].items()}
+    names = [name for column in columns[1:4] for name in column]
+    means = retention({"tasks": tasks, "against": names})["mean"]
+    rows["kept above the floor, %"] = {name: 100 * means[name]["kept_above_floor"] for name in names}
+    for label, values in rows.items():
+        yield label, [average(values, names) for names in columns]
+
+
+def keys_of_pocket_s():
+    cosines = {name: one["valid_cosine"]["6"] for name, one in result("students")["students"].items()}
+    rows = {
+        "as it is, three seeds": POCKET_S,
+        "as it is, the first seed": ["pocket-s-0"],
+        "without the lag": ["pocket-s-no-lag-0"],
+        "with masks": ["pocket-s-masks-0"],
+        "without the lag, targets as they are": ["pocket-s-plain-0"],
+    }
+    for label, names in rows.items():
+        yield label, [average(values, names) for values in (best_abx("within"), best_abx("across"), cosines)]
+
+
+def full_size():
+    for precision in ("fp16", "bf16"):
+        row = result("full_size")[f"cuda, {precision}"]
+        gigabytes = row["memory_mib"] * 1024**2 / 1e9
+        yield precision, [row["audio_s_per_s"], row["utilisation_percent"], gigabytes, row["hours_for_200k_steps"]]
+
+
 HEADLINES = "| what | speechpress | beside it | script, results |"
 HOST = "| | runs on | p50 | p99 | real-time factor | streams per core | program | peak memory |"
 SPEEDUP = "| threads | utterance | teacher in `transformers` | teacher, our encoder | student | speed-up |"
@@ -396,12 +446,20 @@ ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-
 EXTRACT = "| | first | second | ratio of speeds: median (each round) | ratio of CPU time |"
 HEADS = "| | teacher, whole | student, whole, fp32 | in chunks, fp32 | in chunks, int8 |"
 PHONES = "| encoder, where | ms per second of audio | |"
+STUDENTS_OF_WHISPER = (
+    "| | teacher | DistilHuBERT | the same, `pocket-s`'s objective | `pocket-s` | random weights | log-mel |"
+)
+KEYS_OF_POCKET_S = "| `pocket-s` | ABX within, % | across, % | cosine at layer 6 |"
+FULL_SIZE = "| precision | seconds of audio per second | GPU utilisation, % | memory, GB | hours for 200,000 steps |"
 SCALE = "| | measured here | derived: each GPU or process | derived: a host, or all of them |"
 COVERED = {
     ("README.md", HEADLINES): headlines,
     ("docs/benchmarks.md", HEADS): heads,
     ("docs/devices.md", PHONES): phones,
     ("docs/scale.md", SCALE): scale,
+    ("docs/benchmarks.md", STUDENTS_OF_WHISPER): students_of_whisper,
+    ("docs/benchmarks.md", KEYS_OF_POCKET_S): keys_of_pocket_s,
+    ("docs/benchmarks.md", FULL_SIZE): full_size,
     ("docs/extract.md", EXTRACT): extract_throughput,
     ("docs/evaluation.md", ABX): abx,
     ("docs/benchmarks.md", HOST): profile_host,
