@@ -165,7 +165,7 @@ class LogLines(logging.StreamHandler[TextIO]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> TextIO:  # type: ignore[override]
         own = sys.__stderr__
         # A log that goes into a file stays there.
         return sys.stderr if own is None or own.isatty() else own

@@ -206,7 +206,7 @@ def _source(data: dict[str, Any], key: str, where: str, folder: Folder) -> Audio
                 where, f"names {readable_name(named)[:80]}, which is not in its manifest's own bucket or on its host"
             )
         return AudioSource("shar", channels, address)
-    if kind != "file":
+    if kind != "file" or isinstance(folder, Beside):
         raise BadValue(f"{key}type: {kind[:60]!r} is not a kind of source")
     return AudioSource("file", channels, beside(path_at(data, "source", key), folder))
 

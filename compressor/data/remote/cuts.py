@@ -72,7 +72,8 @@ def _located(found: list[tuple[str, Cut | Skipped]]) -> Iterator[tuple[str, Cut 
         missing = [one for source in cut.recording.sources if not isinstance(one := looked[source.source], Remote)]
         if not missing:
             for source in cut.recording.sources:
-                source.source = place_of(source.source, 0, looked[source.source].size)
+                if isinstance(one := looked[source.source], Remote):
+                    source.source = place_of(source.source, 0, one.size)
             yield where, cut
         elif getattr(missing[0], "kind", "") == "absent":
             yield where, Skipped(where, str(missing[0]))
