@@ -5,6 +5,7 @@ It takes the JSON documents of `quick.evaluate` and of `suite.evaluate_suite`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,7 @@ def write_report(documents: Sequence[Mapping[str, Any]], path: Path) -> Path:
     if view["dots"]:
         plots["size"] = both(lambda: score_by_size(view["dots"], view["floor_lines"]), "size", "score against size")
     for number, part in enumerate(view["parts"]):
-        plots[f"kept-{number}"] = both(
-            lambda part=part: kept_by_task(part["rows"]), f"kept-{number}", "quality by task"
-        )  # type: ignore[misc]
+        plots[f"kept-{number}"] = both(partial(kept_by_task, part["rows"]), f"kept-{number}", "quality by task")
     return write_text(path, render("eval_report.html.j2", view=view, plots=plots))
 
 
