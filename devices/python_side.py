@@ -47,7 +47,7 @@ def pack(folder: Path) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("speechpress/__init__.py", "")  # without it the zip holds no package of this name
         core = resources.files(runtime.__name__)  # under which this package is installed: speechpress or its light half
-        for inside in ("", "answers/", "hub/", "native/"):
+        for inside in ("", "answers/", "hub/", "native/", "students/"):
             for file in sorted(core.joinpath(inside).iterdir(), key=lambda item: item.name):
                 # The core only: the demo beside it needs libraries that no board has.
                 if file.name.endswith(".py"):

@@ -95,4 +95,4 @@ def failure(heard: Heard, log: Path | str, *, name: bool = True) -> SpeechpressE
     if heard.kind == "failed":
         return type(heard.value)(f"{who}{heard.value}")
     words = reason(heard)
-    return SpeechpressError(f"{who}a worker process ended: {words} (its output is in {log})")
+    return SpeechpressError(f"{who}a worker process ended: {words} (its log: {log})")

@@ -61,7 +61,7 @@ class Training:
         _Running.process = running
         code = running.wait()
         if code:
-            raise SpeechpressError(f"compress distill ended with {code}; its words are in the log of this job")
+            raise SpeechpressError(f"compress distill ended with {code}; see the log of this job")
 
     def command(self, job: str, first_host: str) -> list[str]:
         """torchrun for one node of a job."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from cycler import cycler
+from matplotlib import rcsetup
 
 from speechpress.runtime.atomic import atomic, write_text
 
@@ -22,7 +22,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "figure.figsize": (WIDE, 3.8),
     "figure.constrained_layout.use": True,
-    "axes.prop_cycle": cycler(color=SERIES),
+    "axes.prop_cycle": rcsetup.cycler(color=SERIES),
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.edgecolor": SOFT,

@@ -17,7 +17,7 @@ def test_it_writes_a_checkpoint_and_one_document(cli, small_checkpoint, tmp_path
     ("words", "said"),
     [
         (("--scheme", "int8-statc"), "Did you mean 'int8-static'"),
-        (("--scheme", "int8", "--scheme", "int4"), "with --report"),
+        (("--scheme", "int8", "--scheme", "int4"), "add --report"),
         (("nowhere",), "there is no such folder"),
     ],
 )

@@ -119,7 +119,7 @@ def streaming_quality():
         "(b) offline student": "offline",
         "(a) streaming student": "streaming",
         "(c) offline student, masked": "masked",
-        "(d) offline student, last second again": "sliding",
+        "(d) offline student, last second anew": "sliding",
     }
     for name, way in names.items():
         for chunk in ("full", 640, 320, 160, 80):
@@ -775,7 +775,7 @@ SENTENCES = [
     ),
     (
         "docs/evaluation.md",
-        "it is {} below log-mel ({} to {} over the same speakers drawn again). Within speakers, {} ({} to {}),",
+        "it is {} below log-mel ({} to {} over the same speakers drawn anew). Within speakers, {} ({} to {}),",
         abx_apart,
     ),
     ("docs/pruning.md", "takes {} ms dense, {} with 50 % and {} with 90 % of zeros, and each program has {} MB", zeros),
