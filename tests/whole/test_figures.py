@@ -502,7 +502,7 @@ ELSEWHERE = {
     "| task | corpus | answers | held out |": "facts of corpora",
     "| task | folder | what is read |": "facts of corpora",
     "| reading | what is opened | what is read | what the reader was tested on |": "names of files",
-    "| student | from | streams in |": "facts of the bundles, which tests/runtime/test_students.py reads",
+    "| student | from | heads | streams in |": "facts of the bundles, which tests/runtime/test_students.py reads",
     "| file | holds |": "no figures of a measurement",
     "| unit | what is taken out with it |": "no figures of a measurement",
     "| recipe | student | what is matched |": "shapes, which tests/recipe checks",
