@@ -103,7 +103,7 @@ def _git(*words: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Of the checkout; a copy without .git, on a machine that is lent for an hour, is told by SPEECHPRESS_COMMIT."""
+    """Of the checkout; a copy without .git, on a machine that is rented by the hour, is told by SPEECHPRESS_COMMIT."""
     return _git("rev-parse", "HEAD") or os.environ.get("SPEECHPRESS_COMMIT")
 
 

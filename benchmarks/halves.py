@@ -1,4 +1,4 @@
-"""Weights of finished runs in 16 bits, in tar files of at most 16 MB, and back: how students come off a lent machine.
+"""Weights of finished runs in 16 bits, in tar files of at most 16 MB, and back: how students come off a rented machine.
 
     python benchmarks/halves.py pack WORK OUT [--but NAME ...]
     python benchmarks/halves.py unpack TAR ... WORK
