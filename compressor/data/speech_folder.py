@@ -120,7 +120,7 @@ def _kind(path: Path) -> bool | Skipped:
     """Whether a file is to be looked at as sound; what is said about sound that libsndfile does not know."""
     ending = path.suffix.lower().removeprefix(".")
     if not path.is_file():
-        return Skipped(readable_name(path), "no regular file") if ending in _KNOWN | _FOREIGN else False
+        return Skipped(readable_name(path), "not a regular file") if ending in _KNOWN | _FOREIGN else False
     # The ending first: a damaged .wav is to be told as skipped, not taken for something else.
     if ending in _KNOWN or knows(str(path)):
         return True

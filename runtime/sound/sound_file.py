@@ -175,7 +175,7 @@ def _source(file: str | bytes, place: str) -> Iterator[_Source]:
         # Asked of the open file: what its name stands for may change in between.
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise UnreadableAudio(place, "is no regular file")
+            raise UnreadableAudio(place, "is not a regular file")
         if not facts.st_size:
             raise UnreadableAudio(place, "empty file")
         head = os.pread(descriptor, _HEAD_BYTES, 0)

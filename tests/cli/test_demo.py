@@ -120,7 +120,7 @@ def test_a_counter_example_needs_its_word(cli, small_bundle, clips, cache):
         (["--stdin"], "without a single sample"),
         (["--wav", "a.wav", "--teach", "hello"], "WORD=A.wav"),
         (["--wav", "a.wav", "--teach", "hello=missing.wav"], "there is no file missing.wav"),
-        (["--wav", "a.wav", "--teach-not", "hello"], "--teach-not hello: is not of the form"),
+        (["--wav", "a.wav", "--teach-not", "hello"], "--teach-not hello: must have the form"),
         (["--wav", "a.wav", "--chunk-ms", "90"], "runs chunks of 80 ms"),
         (["--stdin", "--format", "mp3"], "s16le, f32le"),
     ],

@@ -31,11 +31,11 @@ def test_an_interrupted_run_says_so_until_it_is_finished(tiny_teacher, few_clips
     assert not begun(tiny_teacher, few_clips, out).finished
     told = show(str(out))
     assert told["kind"] == "checkpoint" and told["interrupted"] == {"step": 3, "steps": 6, "saved_step": 3}
-    assert ("state", "interrupted at 3 of 6 steps; --resume continues at step 3") in _lineage_rows(told)
+    assert ("state", "interrupted at step 3 of 6; --resume continues at step 3") in _lineage_rows(told)
     for name in ("card.json", "config.json", "model.safetensors"):  # as after a kill before the first checkpoint
         (out / name).unlink()
     told = show(str(out))
-    assert told["kind"] == "run" and words(told["interrupted"]).startswith("interrupted at 3 of 6 steps")
+    assert told["kind"] == "run" and words(told["interrupted"]).startswith("interrupted at step 3 of 6")
     assert show_table(told)
     with pytest.raises(SpeechpressError, match=r"interrupted before it had a checkpoint.*--resume"):
         load_checkpoint(out)
@@ -49,7 +49,7 @@ def test_a_run_that_saved_nothing_and_one_whose_state_is_damaged(tiny_teacher, t
     recipe = load_recipe("distilhubert", [f"teacher={tiny_teacher}", *QUICK])
     (tmp_path / "recipe.yaml").write_text(recipe.text())
     told = show(str(tmp_path))
-    assert words(told["interrupted"]) == "interrupted at 0 of 6 steps; there is no saved state to continue from"
+    assert words(told["interrupted"]) == "interrupted at step 0 of 6; there is no saved state to continue from"
     assert json.dumps(told)
     (tmp_path / "resume.safetensors").write_bytes(b"\xff" * 20)
     with pytest.raises(SpeechpressError, match=r"damaged.*--overwrite"):

@@ -61,7 +61,7 @@ def test_a_table_in_another_encoding(tmp_path):
 
 def test_a_table_that_is_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "labels.tsv")
-    with pytest.raises(SpeechpressError, match="no regular file"):
+    with pytest.raises(SpeechpressError, match="not a regular file"):
         read_labels(tmp_path / "labels.tsv")
 
 

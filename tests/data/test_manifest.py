@@ -258,7 +258,7 @@ def test_three_gigabytes_in_three_megabytes(tmp_path, letter, words):
 
 def test_a_pipe_as_a_manifest_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "c.jsonl")
-    with pytest.raises(SpeechpressError, match="no regular file"):
+    with pytest.raises(SpeechpressError, match="not a regular file"):
         open_corpus(tmp_path / "c.jsonl")
 
 
@@ -318,5 +318,5 @@ def test_a_part_that_cannot_be_read_is_an_error_of_the_recording(tmp_path, wav):
     corpus = open_corpus(manifest(tmp_path, good(write(tmp_path / "b.wav"))))
     (tmp_path / "b.wav").unlink()
     os.mkfifo(tmp_path / "b.wav")
-    with pytest.raises(UnreadableAudio, match="no regular file"):
+    with pytest.raises(UnreadableAudio, match="not a regular file"):
         read_cut(corpus.cuts[0])

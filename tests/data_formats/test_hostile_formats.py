@@ -116,11 +116,11 @@ def test_every_field_of_nemo_with_every_wrong_value(key, tmp_path):
 @pytest.mark.parametrize(
     ("file", "line", "words"),
     [
-        ("segments", "s u1 nan 1", "is no part"),
-        ("segments", "s u1 0 inf", "is no part"),
-        ("segments", "s u1 -1 1", "is no part"),
-        ("segments", "s u1 0.5 0.5", "is no part"),
-        ("segments", "s u1 1e300 1e301", "is no part"),
+        ("segments", "s u1 nan 1", "is not a part"),
+        ("segments", "s u1 0 inf", "is not a part"),
+        ("segments", "s u1 -1 1", "is not a part"),
+        ("segments", "s u1 0.5 0.5", "is not a part"),
+        ("segments", "s u1 1e300 1e301", "is not a part"),
         ("segments", "s u1", "must be an utterance"),
         ("segments", "s u1 zero one", "must be an utterance"),
         ("wav.scp", "u9", "says nothing of"),

@@ -120,7 +120,7 @@ def test_killed_anywhere_and_called_again_the_result_is_the_same(once, speech, t
 
 def test_a_folder_of_something_else_is_left_alone(speech, tmp_path):
     (tmp_path / "precious.txt").write_text("x")
-    with pytest.raises(SpeechpressError, match="holds something else"):
+    with pytest.raises(SpeechpressError, match="contains something other"):
         write_shar([speech], SharOptions(tmp_path))
     out = tmp_path / "shar"
     write_shar([speech], SharOptions(out, per_shard=3))
@@ -152,7 +152,7 @@ def test_the_command(cli, tmp_path):
     document = json.loads(done.stdout)
     assert document["recordings"] == 3 and document["shards"] == 2 and document["skipped"][0]["path"].endswith(":4")
     again = cli("data", "train.jsonl", "--out", "shar", "--per-shard", 2, "--shard", "2/2")
-    assert again.returncode == 0 and "0 written now, 1 kept" in again.stdout and "bad.wav" in again.stdout
+    assert again.returncode == 0 and "0 written now, 1 before" in again.stdout and "bad.wav" in again.stdout
     wrong = cli("data", "train.jsonl", "--out", "shar", "--per-shard", 1)
     assert wrong.returncode == 1 and "per_shard differ" in wrong.stderr
 

@@ -67,8 +67,8 @@ def test_without_adb(monkeypatch):
         ("error: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set", "unlock it and confirm"),
         ("error: device offline", "unplug it"),
         ("error: device '1' not found", "Check the cable"),
-        ("adb: error: connect failed: closed", "was lost"),
-        ("error: closed", "was lost"),
+        ("adb: error: connect failed: closed", "closed the connection"),
+        ("error: closed", "closed the connection"),
     ],
 )
 def test_what_adb_says_is_explained(tools, said, meant):

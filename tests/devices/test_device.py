@@ -27,7 +27,7 @@ def test_addresses_as_they_are_typed(text, address):
     "text", ["", "hots", "ssh:", "ssh:-oProxyCommand=x", "ssh:a b", "ssh:pi@host;rm", "adb:", "adb:-s", "usb:1"]
 )
 def test_what_is_no_device(text):
-    with pytest.raises(SpeechpressError, match=r"is no device; give host, ssh:user@host"):
+    with pytest.raises(SpeechpressError, match=r"is not a device; give host, ssh:user@host"):
         parse(text)
 
 

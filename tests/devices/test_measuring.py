@@ -140,7 +140,7 @@ def test_what_is_left_open_is_settled(small_bundle):
 
 def test_cores_as_they_are_typed():
     assert chosen_cores("0,2-3", CORES, None) == [0, 2, 3] and chosen_cores(None, CORES, None) is None
-    for text, said in (("4-7", "has the cores 0 to 3"), ("fast", "is not a list of cores"), ("", "is no list")):
+    for text, said in (("4-7", "has the cores 0 to 3"), ("fast", "is not a list of cores"), ("", "is not a list")):
         with pytest.raises(SpeechpressError, match=said):
             chosen_cores(text, CORES, None)
 

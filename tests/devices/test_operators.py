@@ -74,7 +74,7 @@ def test_names_for_people():
 def test_what_is_no_trace(tmp_path):
     path = tmp_path / "trace.etdp"
     path.write_bytes(b"no trace at all, but long enough to be looked at")
-    with pytest.raises(SpeechpressError, match="is no trace"):
+    with pytest.raises(SpeechpressError, match="is not a trace"):
         operators(path, LAYERS)
 
 

@@ -46,9 +46,12 @@ def test_every_difference_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        (lambda state: state.pop("module.weight"), r"resume\.safetensors: has no weight, which this run needs; start"),
-        (lambda state: state.update({"module.mean": torch.zeros(2)}), "has mean, which this run does not have;"),
-        (lambda state: state.update({"module.bias": torch.zeros(3)}), r"bias is \[3\], but must be \[2\]; start the"),
+        (
+            lambda state: state.pop("module.weight"),
+            r"resume\.safetensors: has no weight, which this run needs; restart",
+        ),
+        (lambda state: state.update({"module.mean": torch.zeros(2)}), "has mean, which this run lacks;"),
+        (lambda state: state.update({"module.bias": torch.zeros(3)}), r"bias is \[3\], but must be \[2\]; restart the"),
     ],
 )
 def test_a_state_without_a_tensor_or_with_one_of_another_width_is_refused(tmp_path, change, wanted):

@@ -103,7 +103,7 @@ def test_go_on_keeps_a_finished_run_of_the_same_recipe_only(pruned, tiny_teacher
     outcome = run(recipe(tiny_teacher), few_clips, pruned, go_on=True)
     assert outcome.finished and outcome.card["steps"] == 6
     assert (pruned / "model.safetensors").stat().st_mtime_ns == before.st_mtime_ns
-    with pytest.raises(SpeechpressError, match=r"another one:\n  recipe\.train\.seed: it has 0, asked for is 1"):
+    with pytest.raises(SpeechpressError, match=r"another one:\n  recipe\.train\.seed: it has 0, but 1 was requested"):
         run(recipe(tiny_teacher, "train.seed=1"), few_clips, pruned, go_on=True)
 
 

@@ -45,7 +45,7 @@ def test_a_bundle_gives_its_last_layer_and_streams(small_bundle):
     comparison = open_comparison(small_bundle)
     assert set(comparison.upstreams) == {"student", "logmel"} and comparison.latency["chunk_ms"] == CHUNK_MS
     assert any("a bundle gives its last layer only" in note for note in comparison.notes)
-    assert any("'a teacher' is not at hand" in note for note in comparison.notes)
+    assert any("'a teacher' is not available" in note for note in comparison.notes)
     assert comparison_fidelity(comparison, WAVES)["fidelity"] == {}
 
 
@@ -72,7 +72,7 @@ def test_what_is_nothing_is_an_error_and_a_teacher_that_is_gone_a_note(tiny_pair
         open_comparison(tmp_path)
     shutil.copytree(tiny_pair / "student", tmp_path / "orphan")
     write_json(tmp_path / "orphan" / "card.json", {"teacher": {"source": str(tmp_path / "gone" / "x")}})
-    assert "not at hand" in open_comparison(tmp_path / "orphan").notes[0] and "not at hand" in caplog.text
+    assert "not available" in open_comparison(tmp_path / "orphan").notes[0] and "not available" in caplog.text
     write_json(tmp_path / "orphan" / "card.json", {})
     assert "names no teacher" in open_comparison(tmp_path / "orphan").notes[0]
     given = open_comparison(tmp_path / "orphan", teacher=str(tiny_pair / "teacher"))

@@ -128,9 +128,9 @@ def test_without_a_teacher_its_column_is_empty_and_that_is_said(folders, tmp_pat
     task = result["tasks"]["sid"]
     assert task["teacher"] is None and task["ci95"]["teacher"] is None and task["student"] is not None
     assert result["fidelity"] == {}
-    assert any("not at hand" in note for note in result["notes"])
-    assert "not at hand" in caplog.text
-    assert "–" in printed(result) and "not at hand" in printed(result, width=400)
+    assert any("not available" in note for note in result["notes"])
+    assert "not available" in caplog.text
+    assert "–" in printed(result) and "not available" in printed(result, width=400)
     given = evaluate(tmp_path / "orphan", tasks=("sid",), seeds=1, max_clips=20, teacher=str(folders / "teacher"))
     assert given["tasks"]["sid"]["teacher"] is not None
     write_json(tmp_path / "orphan" / "card.json", {})
@@ -227,7 +227,7 @@ def test_bad_requests_are_refused_before_any_work(folders, tmp_path):
         evaluate(folders / "student", tasks=("asr",))
     with pytest.raises(SpeechpressError, match=r"labels\.tsv"):
         evaluate(folders / "student", tmp_path)
-    with pytest.raises(SpeechpressError, match="no checkpoint"):
+    with pytest.raises(SpeechpressError, match="neither a checkpoint"):
         evaluate(tmp_path, tasks=("sid",))
 
 

@@ -128,7 +128,7 @@ def test_a_failed_export_keeps_the_previous_bundle(order, lowered_once, small_bu
 
 def test_another_folder_is_never_replaced(order, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(SpeechpressError, match="is no bundle"):
+    with pytest.raises(SpeechpressError, match="is not a bundle"):
         export(order, tmp_path, overwrite=True)
 
 

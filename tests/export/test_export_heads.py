@@ -241,7 +241,7 @@ def test_speech_that_has_changed_is_not_measured_on(student, labelled):
     assert held_out(head, 880).metric == "accuracy"
     for data, said in (
         ({"source": str(labelled), "fingerprint": "0" * 64}, "its speech has changed"),
-        ({"source": str(labelled / "gone")}, "is not at hand"),
+        ({"source": str(labelled / "gone")}, "is not available"),
         (None, "names no speech"),
     ):
         with pytest.raises(SpeechpressError, match=said):

@@ -265,7 +265,7 @@ def test_what_is_not_ours_is_left_alone(students, speech, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.tex").write_text("years of work")
     for more in ({}, {"overwrite": True}, {"resume": True}):
-        with pytest.raises(SpeechpressError, match="something else"):
+        with pytest.raises(SpeechpressError, match="something other"):
             run(students["static"], speech, tmp_path / "out", **more)
     with pytest.raises(SpeechpressError, match="is not a folder"):
         run(students["static"], speech, tmp_path / "out/thesis.tex")

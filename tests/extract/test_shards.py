@@ -31,7 +31,7 @@ def test_shards_in_processes_are_one_extraction_and_go_on(model, tmp_path):
     extract(model, [speech], replace(options, shard=Shard(2, 3)))
     lost, *_ = read_index(options.out, "index-2-of-3.jsonl").values()
     (options.out / lost["path"]).unlink()
-    with pytest.raises(SpeechpressError, match=r"out: was begun already\. Use --resume"):
+    with pytest.raises(SpeechpressError, match=r"out: was already started\. Use --resume"):
         extract_shards(model, [speech], options, 3)
     found = extract_shards(model, [speech], replace(options, resume=True), 3, events.append, jobs=2)
     rows = {name: row for n in (1, 2, 3) for name, row in read_index(options.out, f"index-{n}-of-3.jsonl").items()}

@@ -206,7 +206,7 @@ def test_metadata_that_are_no_object_are_an_error(student, text):
 def test_any_other_safetensors_file_is_no_head(student):
     (student / "heads").mkdir()
     write_tensors(head_path(student, "x"), {"a": torch.zeros(1)})
-    with pytest.raises(SpeechpressError, match="is no head"):
+    with pytest.raises(SpeechpressError, match="is not a head"):
         read_heads(student)
 
 

@@ -105,7 +105,7 @@ def test_it_goes_into_the_checkpoint_itself_and_under_another_name(evaluated, da
         (lambda told: {**told, "suite": "superb"}, "only heads of the mini suite"),
         (lambda told: {**told, "layers": "last"}, "the last layer alone"),
         (lambda told: {**told, "of": {"weights_sha256": "0" * 64}}, "is stale"),
-        (lambda told: {key: value for key, value in told.items() if key != "budget"}, "is no result"),
+        (lambda told: {key: value for key, value in told.items() if key != "budget"}, "is not a result"),
         (lambda told: {**told, "budget": {"steps": "many"}}, "its budget is damaged"),
         (lambda told: {**told, "budget": {**told["budget"], "steps": 5}}, "no head of it is kept"),
         (lambda told: {**told, "tasks": {"ks": told["tasks"]["ks"]}}, "holds no result of task 'pr'"),

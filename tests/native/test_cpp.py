@@ -167,7 +167,7 @@ def test_no_flipped_bit_is_run_in_c(native, program, tmp_path):
     code, out, err = call(native[2], "--corpus", tmp_path)
     lines = out.decode().splitlines()
     assert code == 0 and lines.pop() == "whole.pte taken", err
-    assert len(lines) == 200 and all("refused" in line and "was exchanged" in line for line in lines)
+    assert len(lines) == 200 and all("refused" in line and "was replaced" in line for line in lines)
 
 
 def test_no_chunk_at_all_of_frames_and_as_many_threads_as_there_may_be(runner, program):

@@ -199,7 +199,7 @@ def test_a_recording_is_heard_in_the_terminal(bundles, site, tmp_path):
     ("words", "says"),
     [
         (("--wav", "/nothing.wav"), "there is no such file"),
-        (("--wav", __file__), r"is no plain WAV"),
+        (("--wav", __file__), r"is not a plain WAV"),
         (("--mic", "1"), "pip install sounddevice"),
         (("/nothing", "--stdin"), "no such folder"),
         (("--threads", "0", "--stdin"), "threads is 0"),

@@ -73,7 +73,7 @@ def test_a_program_that_was_cut_short_is_noticed(small_bundle, tmp_path):
     folder = copied(small_bundle, tmp_path)
     program = folder / "encoder.pte"
     program.write_bytes(program.read_bytes()[:-100])
-    with pytest.raises(SpeechpressError, match="cut short"):
+    with pytest.raises(SpeechpressError, match="truncated"):
         read_bundle(folder)
 
 
@@ -106,7 +106,7 @@ def test_a_chunk_that_it_was_not_exported_for(small_bundle):
         read_bundle(small_bundle).spec(100)
 
 
-@pytest.mark.parametrize(("name", "words"), [("nothing", "no such folder"), (".", "is no bundle")])
+@pytest.mark.parametrize(("name", "words"), [("nothing", "no such folder"), (".", "is not a bundle")])
 def test_what_is_no_bundle(tmp_path, name, words):
     with pytest.raises(SpeechpressError, match=words):
         verify(tmp_path / name)

@@ -32,7 +32,7 @@ def test_the_newest_that_runs_here(bundles):
     said = []
     assert choose_bundle(bundles, said.append) == bundles / "a" / "demo-bundle"
     assert "for ios-coreml and its backend coreml does not run here" in said[0]
-    assert "cut short" in said[1] and "newest that runs here" in said[2] and len(said) == 3
+    assert "truncated" in said[1] and "newest that runs here" in said[2] and len(said) == 3
 
 
 def test_live_needs_one_that_streams(bundles):
@@ -40,7 +40,7 @@ def test_live_needs_one_that_streams(bundles):
     said = []
     assert choose_bundle(bundles, said.append) == bundles / "a" / "demo-bundle"
     assert choose_bundle(bundles, said.append, live=True) == SHIPPED
-    assert any("passed over, it does not stream" in line for line in said) and "none of them runs here" in said[-1]
+    assert any("skipped, it does not stream" in line for line in said) and "none of them runs here" in said[-1]
 
 
 def test_the_shipped_one_when_there_is_no_other(tmp_path):
@@ -51,7 +51,7 @@ def test_the_shipped_one_when_there_is_no_other(tmp_path):
 
 def test_profile_without_any_takes_the_shipped_one(cli):
     done = cli("profile", "--chunks", 2, "--pace", "flat", "--json")
-    assert done.returncode == 0 and "comes with the package" in " ".join(done.stderr.split()), done.stderr
+    assert done.returncode == 0 and "using the built-in one" in " ".join(done.stderr.split()), done.stderr
 
 
 def test_the_commands_take_it_and_say_so(bundles, cli, tmp_path):
@@ -60,4 +60,4 @@ def test_the_commands_take_it_and_say_so(bundles, cli, tmp_path):
         done = cli(name, *more)
         assert done.returncode == 0, done.stderr
         text = " ".join(done.stderr.split())
-        assert "passed over" in text and "newest that runs here: bundles/a/demo-bundle" in text
+        assert "skipped" in text and "newest that runs here: bundles/a/demo-bundle" in text

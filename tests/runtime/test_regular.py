@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from speechpress.compressor.data.corpus import _manifest_cuts
-from speechpress.compressor.data.shar import _shard
+from speechpress.compressor.data.shar import shar_cuts
 from speechpress.compressor.models.checkpoint import read_json, read_tensors, sha256
 from speechpress.compressor.quantize.scheme import load_quantization
 from speechpress.compressor.recipe.files import load_recipe
@@ -30,7 +30,7 @@ READERS = {
     "golden.safetensors": tensor_file.read_tensors,
     "cuts.jsonl": lambda path: list(_manifest_cuts(path)),
     "cuts.jsonl.gz": lambda path: list(_manifest_cuts(path)),
-    "cuts.000000.jsonl": lambda path: list(_shard(path, path)),
+    "cuts.000000.jsonl": lambda path: ((path.parent / "recording.000000.tar").touch(), list(shar_cuts(path.parent))),
     "quantize.json": lambda path: load_quantization(path.parent),
     "mine.yaml": lambda path: load_recipe(str(path)),
     "example.wav": lambda path: read_example(None, path),
@@ -52,7 +52,7 @@ def no_hang():
 def test_a_pipe_is_refused(tmp_path, name):
     path = tmp_path / name
     os.mkfifo(path)
-    with pytest.raises(SpeechpressError, match=r"is a named pipe|is no regular file|there is no such file"):
+    with pytest.raises(SpeechpressError, match=r"is a named pipe|is not a regular file|there is no such file"):
         READERS[name](path)
 
 

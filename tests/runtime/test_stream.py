@@ -280,7 +280,7 @@ def test_audio_rates_are_those_from_4_to_768_khz(engine, rate):
         if not 4_000 <= odd <= 768_000:
             with pytest.raises(SpeechpressError, match=rf"sample rate {odd} Hz is not an audio rate"):
                 StreamingExtractor(engine, odd)
-            with pytest.raises(SpeechpressError, match="is no audio rate"):
+            with pytest.raises(SpeechpressError, match="is not an audio rate"):
                 StreamingExtractor(engine).push(np.zeros(10, np.float32), sample_rate=odd)
 
 

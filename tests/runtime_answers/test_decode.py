@@ -162,7 +162,7 @@ def test_a_parameter_that_is_no_such_is_an_error(kind, decoder, text):
         (HeadSpec("h", "classify", (), ()), "at least 1"),
         (HeadSpec("h", "vad", ("speech",), (3,)), "one (speech) or two"),
         (HeadSpec("h", "vad", ("speech",), (1,), threshold=2.0), "threshold is 2.0"),
-        (HeadSpec("h", "classify", ("a", "b"), (2,), 1, 2, 10**6, {"window_s": 60.0}), "has more than 10,000,000"),
+        (HeadSpec("h", "classify", ("a", "b"), (2,), 1, 2, 10**6, {"window_s": 60.0}), "holds more than 10,000,000"),
         (HeadSpec("h", "smell", (), ()), "no decoder for the kind 'smell'"),
     ],
 )

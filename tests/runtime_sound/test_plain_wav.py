@@ -36,12 +36,12 @@ def test_a_file_that_was_cut_short_gives_whole_samples(tmp_path):
 def test_what_it_cannot_read_says_what_can(tmp_path, content):
     path = tmp_path / "a.wav"
     path.write_bytes(content)
-    with pytest.raises(SpeechpressError, match=r"is no plain WAV .*pip install 'speechpress-runtime\[demo\]'"):
+    with pytest.raises(SpeechpressError, match=r"is not a plain WAV .*pip install 'speechpress-runtime\[demo\]'"):
         open_plain_wav(str(path)).__enter__()
 
 
 def test_floats_are_for_libsndfile(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros(100), 16_000, "FLOAT")
-    with pytest.raises(SpeechpressError, match="is no plain WAV"):
+    with pytest.raises(SpeechpressError, match="is not a plain WAV"):
         open_plain_wav(str(path)).__enter__()

@@ -88,7 +88,7 @@ def test_what_is_not_read_is_counted_and_listed(tmp_path, caplog):
     assert set(reasons) == {*foreign, "i.wav", "j.wav"}
     for name, (_, words) in foreign.items():
         assert words in reasons[name]
-    assert "9 recordings skipped" in caplog.text and "1 recordings" in corpus.describe()
+    assert "9 recordings skipped" in caplog.text and "1 recording, " in corpus.describe()
 
 
 def test_a_name_that_is_not_utf_8_is_a_recording_like_others(tmp_path):

@@ -53,7 +53,7 @@ std::string check_hash(const std::string& program) {
   const std::string name = program.substr(document.size() - std::string("bundle.json").size());
   const auto stated = readable(document, [&] { return text_at(text, {"files", name, "sha256"}); });
   if (sha256_of(file) != stated) {
-    throw Error(program + " is damaged or was exchanged: its sha256 is not that in " + document +
+    throw Error(program + " is damaged or was replaced: its sha256 is not that in " + document +
                 "; copy the bundle again");
   }
   return text;

@@ -104,7 +104,7 @@ void a_program_is_held_against_its_hash() {
     std::string flipped = "abc";
     flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
     folder.file("encoder.pte", flipped);
-    check_throws([&] { check_hash(program); }, "is damaged or was exchanged");
+    check_throws([&] { check_hash(program); }, "is damaged or was replaced");
   }
   folder.file("bundle.json", "{\"files\": {\"other.pte\": {}}}");
   check_throws([&] { check_hash(program); }, "it has no \"encoder.pte\"");

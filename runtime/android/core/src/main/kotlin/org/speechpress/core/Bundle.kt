@@ -34,7 +34,7 @@ class Bundle private constructor(val folder: File, val manifest: Manifest) {
                 )
             }
             if (file.inputStream().use(::sha256Of) != facts.sha256) {
-                throw SpeechpressException("$file: is damaged or was exchanged; copy or export the bundle again")
+                throw SpeechpressException("$file: is damaged or was replaced; copy or export the bundle again")
             }
         }
     }

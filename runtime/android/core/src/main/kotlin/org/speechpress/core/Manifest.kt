@@ -116,7 +116,7 @@ internal fun hex(bytes: ByteArray): String = bytes.joinToString("") { String.for
 private fun manifestOf(document: Fields): Manifest {
     val audio = document.fields("audio")
     val files = document.fields("files")
-    for (name in files.names) if (!PLAIN_NAME.matches(name)) files.fail("names \"$name\", which is no plain name of a file")
+    for (name in files.names) if (!PLAIN_NAME.matches(name)) files.fail("names \"$name\", which is not a plain name of a file")
     val width = document.fields("features").positive("width")
     val state = document.list("state").map(::stateEntry)
     if (document.list("streams").isNotEmpty() && state.none { it.name == END }) document.fail("its state has no \"$END\"")
