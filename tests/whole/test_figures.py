@@ -697,8 +697,9 @@ def remote():
 SENTENCES = [
     (
         "docs/data.md",
-        "without pauses at {} of the disk's speed with an empty cache and {} with a full one, at the pace of a training step "
-        "(300 s of audio per second) at {} and {}. Opening it takes {} s instead of {}, and other programs used {} cores",
+        "without pauses at {} of the disk's speed with an empty cache and {} with a full one, "
+        "at the pace of a training step (300 s of audio per second) at {} and {}. "
+        "Opening it takes {} s instead of {}, and other programs used {} cores",
         remote,
     ),
     (
