@@ -353,7 +353,8 @@ def scale():
     measured, far = result("scale"), result("scale")["derived"]
     checkpoint, exchange, shar, listing = (measured[part] for part in ("checkpoint", "exchange", "shar", "listing"))
     share = 100 * far["all_reduce_share_of_step"]
-    yield "training", [[], far["audio_s_per_s_per_gpu"], far["epoch_h"]]
+    one, two = (measured["processes"]["median"][count] for count in ("1", "2"))
+    yield "training", [[one, 1, two, 2], far["audio_s_per_s_per_gpu"], far["epoch_h"]]
     yield "Shar", [shar["bytes_per_audio_s"] / 1000, far["shar_mb_per_s_per_gpu"], far["shar_gb_per_s"]]
     yield "reading it", [1000 * shar["cpu_s_per_audio_s"], far["decoding_cores_per_gpu"], []]
     yield "gradients", [exchange["bytes"] / 1e6, [], far["all_reduce_sent_mb_per_host"]]
@@ -686,6 +687,12 @@ def taught_seven():
     ]
 
 
+def first_steps():
+    found = result("first_steps")
+    names = ("install_s", "first_student_s", "first_bundle_s", "first_live_frame_s")
+    return [*(found[name] for name in names), found["provenance"]["others_cpu_share"]]
+
+
 def remote():
     found = result("remote_data")
     sides = found["sides"]
@@ -695,6 +702,12 @@ def remote():
 
 
 SENTENCES = [
+    (
+        "docs/index.md",
+        "the install took {} s (packages from a local cache), the first student {} s, the bundle {} s, "
+        "and the first live frame {} s; other programs used {} cores",
+        first_steps,
+    ),
     (
         "docs/data.md",
         "without pauses at {} of the disk's speed with an empty cache and {} with a full one, "
