@@ -244,7 +244,7 @@ def main() -> None:
     for name in ("corpora", "items", "teacher", "work"):
         scorer.add_argument(name, type=str if name == "teacher" else Path)
     scorer.add_argument("--only", nargs="*", default=[])
-    scorer.add_argument("--parts", nargs="+", choices=("abx", "tasks"), default=["abx", "tasks"])
+    scorer.add_argument("--parts", nargs="*", default=["abx", "tasks"], help="abx and tasks; none: only what cards say")
     scorer.add_argument("--tasks", default="all")
     scorer.add_argument("--name", default="suite", help="of the part of the results that holds these tasks")
     scorer.add_argument("--most", type=int, default=5, help="ABX: tokens per phone, context and speaker")

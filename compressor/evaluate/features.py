@@ -32,7 +32,7 @@ class Upstream:
 
     `key` is a hash of everything that decides what comes out, "" when it is not to be kept on disk; `hop_samples` and
     `receptive_samples` say how far frames are apart and what one sees; `size_bytes` is that of what would be shipped;
-    `limit_s` is the longest recording that it can hear.
+    `limit_s` is the longest recording that it can hear; `in_chunks` whether it hears as it does when it streams.
     """
 
     states: Callable[[Tensor], Sequence[Tensor]]
@@ -44,6 +44,7 @@ class Upstream:
     receptive_samples: int = 400
     size_bytes: int = 0
     limit_s: float | None = None
+    in_chunks: bool = False
 
     def frames(self, seconds: float) -> int:
         """About how many frames a recording gives."""
@@ -75,7 +76,7 @@ def of_model(model: Any, chunk_frames: int | None = None) -> Upstream:
         layers = model.hidden_states(waves, **given)
         return [layers[k] for k in sorted(layers)] if isinstance(layers, dict) else layers
 
-    return Upstream(states)
+    return Upstream(states, in_chunks=chunk_frames is not None)
 
 
 def random_copy(config: EncoderConfig, seed: int = 0) -> Encoder:

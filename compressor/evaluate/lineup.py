@@ -68,14 +68,9 @@ def open_comparison(
         if name in comparison.upstreams or name in OWN_NAMES:
             name = other
         comparison.upstreams[name] = open_upstream(other, device, chunk_ms)
-        if chunk_ms is not None and not is_bundle(Path(other)) and not streams(Path(other)):
+        if chunk_ms is not None and not comparison.upstreams[name].in_chunks:
             comparison.notes.append(f"{name} does not stream: it hears whole recordings, not chunks of {chunk_ms:g} ms")
     return comparison
-
-
-def streams(folder: Path) -> bool:
-    """Whether it is the folder of a checkpoint that hears chunks as it hears whole recordings."""
-    return (folder / CARD).is_file() and not load_checkpoint(folder).encoder.config.blockers
 
 
 def _of_source(source: str | Path, chunk_ms: float | None, device: str, teacher: str | None) -> Comparison:

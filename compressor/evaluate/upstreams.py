@@ -101,6 +101,7 @@ def bundle_upstream(bundle: Bundle, chunk_ms: float | None = None) -> Upstream:
         receptive_samples=audio["receptive_samples"] if streams else bundle.document["offline"]["min_samples"],
         size_bytes=bundle.program.stat().st_size,
         limit_s=None if streams else bundle.document["offline"]["max_s"],
+        in_chunks=streams,
     ).on_time(lag_frames)
 
 

@@ -5,14 +5,17 @@
 
 from pathlib import Path
 
+from ..bundle import DOCUMENT
+from ..hub.manifest import BUNDLE
+
 HERE = Path(__file__).parent
-DEMO, BUNDLE, DOCUMENT = "demo", "bundle", "bundle.json"
+DEMO, DEMO_BUNDLE = "demo", HERE.parent / "demo" / "demo-bundle"
 
 
 def shipped_students() -> dict[str, Path]:
     """The bundle of every student that comes with the package, by name."""
     found = {folder.parent.name: folder.parent for folder in sorted(HERE.glob(f"*/{DOCUMENT}"))}
-    return {DEMO: HERE.parent / "demo" / "demo-bundle", **found}
+    return {DEMO: DEMO_BUNDLE, **found}
 
 
 def shipped_folder(source: str | Path, *kinds: str) -> Path | None:

@@ -89,12 +89,14 @@ def test_what_comes_out_of_a_bundle_is_told(outputs, said):
 
 
 def test_others_hear_the_same_chunks_where_they_stream_and_it_is_said_where_they_do_not(tiny_pair, small_checkpoint):
-    opened = open_comparison(small_checkpoint, [str(small_checkpoint), str(tiny_pair / "student")], None, CHUNK_MS)
+    others = [str(small_checkpoint), "pocket-words", str(tiny_pair / "student")]
+    opened = open_comparison(small_checkpoint, others, None, CHUNK_MS)
     whole = open_comparison(small_checkpoint).upstreams["student"]
     student, same = opened.upstreams["student"], opened.upstreams[small_checkpoint.name]
     assert same.key == student.key != whole.key
     for ours, theirs in zip(student.states(WAVES[0]), same.states(WAVES[0]), strict=True):
         assert torch.equal(ours, theirs)
+    assert len([note for note in opened.notes if "does not stream" in note]) == 1
     assert opened.notes[-1] == (
         f"{tiny_pair / 'student'} does not stream: it hears whole recordings, not chunks of {CHUNK_MS:g} ms"
     )
