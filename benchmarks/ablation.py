@@ -29,13 +29,10 @@ from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.models.costs import macs_per_s
 from speechpress.compressor.tasks.suites import open_suite
 
-CHUNK_MS = 320.0
+RECIPE, CHUNK_MS = "pocket-s", 320.0
 PLAIN = (
-    "student.width=192",
-    "student.num_heads=3",
-    "student.ffn_widths=640",
-    "student.conv_channels=[64,64,64,128,128,128,192]",
     "match.standardise=false",
+    "match.lag_ms=0",
     "match.layers=[2,4,6]",
     "match.depth=6",
     "train.lr=1e-3",
@@ -79,11 +76,11 @@ def jobs_of(variant: str, seed: int, steps: int, work: Path) -> list[Job]:
     """The run of a variant, and the one that it begins with, if any."""
     name, settings = folder_name(variant, seed), (*PLAIN, *VARIANTS[variant], f"train.seed={seed}")
     if variant != "offline first":
-        return [Job(name, "pocket", (*settings, f"train.steps={steps}"))]
+        return [Job(name, RECIPE, (*settings, f"train.steps={steps}"))]
     half = f"train.steps={steps // 2}"
     return [
-        Job(name + FIRST, "pocket", (*settings, half, "streaming.full_context=1.0")),
-        Job(name, "pocket", (*settings, half, f"student.init={work / (name + FIRST)}"), after=name + FIRST),
+        Job(name + FIRST, RECIPE, (*settings, half, "streaming.full_context=1.0")),
+        Job(name, RECIPE, (*settings, half, f"student.init={work / (name + FIRST)}"), after=name + FIRST),
     ]
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.heldout import VALIDATION_S, heldout_waves
-from speechpress.compressor.distill.distill import distill, first_batch, make_batches
+from speechpress.compressor.distill.distill import distill, first_batch, make_batches, set_up
 from speechpress.compressor.distill.metrics import MetricsLog
 from speechpress.compressor.distill.objectives import load_heads
 from speechpress.compressor.distill.plan import plan
@@ -520,3 +520,12 @@ def test_an_old_run_that_a_killed_one_had_half_removed_goes(tiny_teacher, few_cl
     (tmp_path / ".run.abcdefgh.part" / "run").mkdir(parents=True)
     assert run(recipe(tiny_teacher), few_clips, tmp_path / "run")[0].finished
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(("precision", "half"), [("fp16", torch.float16), ("bf16", torch.bfloat16), ("fp32", None)])
+def test_on_a_gpu_the_teacher_has_the_recipes_precision_and_on_a_cpu_all_bits(tiny_teacher, few_clips, precision, half):
+    made = set_up(recipe(tiny_teacher, f"train.precision={precision}"), RunOptions((few_clips,), few_clips, "cpu"))
+    assert made.teacher.half_dtype is half
+    waves = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    exact = load_teacher(str(tiny_teacher)).hidden_states(waves)
+    assert all(torch.equal(state, exact[layer]) for layer, state in made.teacher.hidden_states(waves).items())
