@@ -15,12 +15,16 @@ DISTIL = (sys.executable, "-m", "speechpress.compressor.cli.main", "distill")
 
 @dataclass(frozen=True)
 class Job:
-    """One student: the name of its folder, its recipe, what is changed of it, and runs that must be there before it."""
+    """One student: the name of its folder, its recipe, what is changed of it, and runs that must be there before it.
+
+    `whole_first`: it hears whole recordings for the first half of its steps.
+    """
 
     name: str
     recipe: str
     settings: tuple[str, ...]
     after: str | None = None
+    whole_first: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,66 +36,72 @@ from speechpress.compressor.tasks.suites import open_suite
 CHUNK_MS = 320.0
 TRAIN = (
     "train.warmup=0.1",
-    "train.batch=160",
-    "train.batch_s=320",
+    "train.batch=200",
+    "train.batch_s=160",
     "train.precision=fp16",
     "train.checkpoint_every=1000000",
     "train.validate_every=1000000",
 )
-OURS = ("train.lr=1.5e-3",)
+NO_DROPOUT = ("student.dropout=0", "student.attention_dropout=0", "student.activation_dropout=0")
+RATES = {"pocket": "train.lr=1e-3", "pocket-s": "train.lr=1.5e-3", "distilhubert": "train.lr=1e-3"}
 # `pocket` within a third of its teacher's parameters, and what `pocket-s` has in its recipe.
-WIDE = (
-    *OURS,
-    "student.ffn_widths=960",
-    "student.dropout=0",
-    "student.attention_dropout=0",
-    "student.activation_dropout=0",
-    "match.standardise=true",
-    "match.lag_ms=80",
-    "match.layers=[2,4,8,12]",
-    "match.depth=12",
-)
+AS_POCKET_S = ("match.standardise=true", "match.layers=[2,4,8,12]", "match.depth=12")
+WIDE = (RATES["pocket"], *NO_DROPOUT, *AS_POCKET_S, "match.lag_ms=80", "student.ffn_widths=960")
 HALF = (
     "student.init=random",
     "student.width=384",
     "student.num_heads=6",
     "student.ffn_widths=1536",
     "student.conv_channels=[256,256,256,256,256,256,256]",
-    "student.dropout=0",
-    "student.attention_dropout=0",
-    "student.activation_dropout=0",
+    *NO_DROPOUT,
     "train.front_end_grad=1.0",  # 0.1 is for one that its teacher has handed on
-    "train.lr=2e-3",
+    RATES["distilhubert"],
 )
-AS_POCKET = ("match.standardise=true", "match.layers=[2,4,8,12]", "match.depth=12")
-PLAIN = ("match.standardise=false", "match.lag_ms=0")
+SMALL = (RATES["pocket-s"],)
 CLUSTERS = ("match.clusters.layers=[8]", "match.clusters.count=200", "match.clusters.minutes=10")
 STUDENTS: dict[str, tuple[str, tuple[str, ...], int]] = {  # recipe, settings, seeds
     "pocket": ("pocket", WIDE, 3),
     "distilhubert": ("distilhubert", HALF, 3),
-    "distilhubert-standardised": ("distilhubert", (*HALF, *AS_POCKET), 1),
+    "distilhubert-standardised": ("distilhubert", (*HALF, *AS_POCKET_S), 1),
     "pocket-patch": ("pocket-patch", WIDE, 1),
     "pocket-rms": ("pocket", (*WIDE, "student.norm=rms"), 1),
     "pocket-dyt": ("pocket", (*WIDE, "student.norm=dyt"), 1),
-    "pocket-s": ("pocket-s", OURS, 3),
-    "pocket-s-plain": ("pocket-s", (*OURS, *PLAIN), 1),
-    "pocket-s-no-lag": ("pocket-s", (*OURS, "match.lag_ms=0"), 1),
-    "pocket-s-masks": ("pocket-s", (*OURS, "hear.mask_prob=0.15"), 1),
-    "pocket-s-clusters": ("pocket-s", (*OURS, *CLUSTERS), 1),
+    "pocket-s": ("pocket-s", SMALL, 3),
+    "pocket-s-plain": ("pocket-s", (*SMALL, "match.standardise=false"), 1),
+    "pocket-s-no-lag": ("pocket-s", (*SMALL, "match.lag_ms=0"), 1),
+    "pocket-s-masks": ("pocket-s", (*SMALL, "hear.mask_prob=0.3"), 1),
+    "pocket-s-noise": ("pocket-s", (*SMALL, "hear.noise_prob=0.5"), 1),
+    "pocket-s-clusters": ("pocket-s", (*SMALL, "match.layers=[]", *CLUSTERS), 1),
+    "pocket-s-clusters-too": ("pocket-s", (*SMALL, *CLUSTERS), 1),
+    "pocket-s-one-layer": ("pocket-s", (*SMALL, "match.layers=[8]"), 1),
+    "pocket-s-all-layers": ("pocket-s", (*SMALL, "match.layers=[2,4,6,8,10,12]"), 1),
+    "pocket-s-whole-first": ("pocket-s", SMALL, 1),
 }
+FIRST = "-first"  # of a student that hears whole recordings for half of the steps before it learns to stream
 
 
-def jobs(steps: int) -> list[Job]:
+def jobs(steps: int, work: Path | None = None) -> list[Job]:
+    """One for each seed of each student; with `work`, that which streams only later is two runs in that folder."""
+    made = []
+    for name, (recipe, settings, seeds) in STUDENTS.items():
+        for seed in range(seeds):
+            words = (*TRAIN, *settings, f"train.seed={seed}")
+            job = Job(f"{name}-{seed}", recipe, (*words, f"train.steps={steps}"), whole_first=name.endswith(FIRST))
+            made += two_stages(job, steps, work) if job.whole_first and work is not None else [job]
+    return made
+
+
+def two_stages(job: Job, steps: int, work: Path) -> list[Job]:
+    half, first = f"train.steps={steps // 2}", job.name + FIRST
     return [
-        Job(f"{name}-{seed}", recipe, (*TRAIN, *settings, f"train.steps={steps}", f"train.seed={seed}"))
-        for name, (recipe, settings, seeds) in STUDENTS.items()
-        for seed in range(seeds)
+        Job(first, job.recipe, (*job.settings, half, "streaming.full_context=1.0")),
+        Job(job.name, job.recipe, (*job.settings, half, f"student.init={work / first}"), after=first),
     ]
 
 
 def train(given: argparse.Namespace) -> None:
     place = Place((given.speech.resolve(),), given.teacher, given.work.resolve(), given.device)
-    failed = distil_all(place, jobs(given.steps), given.together)
+    failed = distil_all(place, jobs(given.steps, given.work.resolve()), given.together)
     if failed:
         raise SystemExit(f"not trained: {', '.join(job.name for job in failed)}")
 
