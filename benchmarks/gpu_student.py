@@ -232,8 +232,10 @@ class Student:
     @torch.no_grad()
     def validate(self, valid: dict[str, Rows]) -> dict[str, dict[str, float]]:
         """Cosine similarity on rows of held-out speakers, whole and in chunks of 320 ms: {"whole": {layer: ...}}."""
-        self.module.eval()
         found: dict[str, dict[str, float]] = {}
+        if not self.match.teacher_layers:
+            return found  # clusters alone
+        self.module.eval()
         rows = next(reversed(valid.values()))
         picked = torch.arange(min(VALID_ROWS, len(rows.waves)), device=self.device)
         config = self.job.student.config

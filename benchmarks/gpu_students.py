@@ -48,6 +48,7 @@ from speechpress.compressor.recipe.hear import NOISES, SNR_DB
 from speechpress.compressor.teachers.load import Teacher, load_teacher
 
 Tell = Callable[[str], None]
+NOISE_ROWS = 32
 
 
 def kinds_of(speech: dict[str, Rows], steps: int) -> list[str]:
@@ -72,17 +73,18 @@ def centres_for(job: Plan, rows: Rows, known: dict[Any, Centres]) -> Centres | N
 
 
 def add_noise(speech: dict[str, Rows], seed: int = 0) -> None:
-    """Each row once in noise of a random kind and loudness, as a recipe's `hear` draws them."""
+    """Each row once in noise; NOISE_ROWS at a time are one recording, in noise of a kind and loudness of `hear`."""
     draw, device = random.Random(f"{seed}/noise"), next(iter(speech.values())).waves.device
     white = torch.randn(TAPE_SAMPLES, generator=torch.Generator().manual_seed(seed))
     voices = next(reversed(speech.values())).heard(torch.arange(26, device=device))
     voices = (voices / voices.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4)).flatten()
     tapes = Tapes({"white": white.to(device), "pink": pink(white).to(device), "babble": voices})
     for rows in speech.values():
-        rows.noisy = torch.empty_like(rows.waves)
-        for number, wave in enumerate(rows.waves):
-            heard = disturbed(wave.float() / FULL_SCALE, draw.choice(NOISES), draw.uniform(*SNR_DB), tapes, draw)
-            rows.noisy[number] = (heard.clamp(-1, 1) * (FULL_SCALE - 1)).short()
+        rows.noisy, size = torch.empty_like(rows.waves), len(rows.waves)
+        mixed = torch.randperm(size, generator=torch.Generator().manual_seed(seed)).to(device)
+        for picked in mixed.split(NOISE_ROWS):
+            heard = disturbed(rows.heard(picked).flatten(), draw.choice(NOISES), draw.uniform(*SNR_DB), tapes, draw)
+            rows.noisy[picked] = (heard.clamp(-1, 1) * (FULL_SCALE - 1)).short().view(len(picked), -1)
 
 
 def students_of(
@@ -106,8 +108,10 @@ def run(students: Sequence[Student], speech: dict[str, Rows], until: float, tell
         tell(f"{student.name}: captured")
     trial = kinds_of(speech, 10)
     seconds = timed(students, trial)
-    steps = min(MOST_STEPS, int(0.93 * (until - time.monotonic()) / (seconds / len(trial))))
+    steps = min(MOST_STEPS, int(0.97 * (until - time.monotonic()) / (seconds / len(trial))))
     tell(f"{seconds / len(trial):.4f} s for a step of all; {steps} steps")
+    if steps < 1:
+        raise SystemExit("there is no time left for a step; give more --seconds")
     for student in students:
         student.restart(steps)
     kinds = kinds_of(speech, steps)
@@ -115,7 +119,7 @@ def run(students: Sequence[Student], speech: dict[str, Rows], until: float, tell
     for start in range(0, steps, 250):
         end = min(steps, start + 250)
         train_s += timed(students, kinds[start:end])
-        tell(f"step {end}: {({one.name: round(float(one.losses[start:end].mean()), 3) for one in students})}")
+        tell(f"step {end}: { ({one.name: round(float(one.losses[start:end].mean()), 3) for one in students}) }")
     audio_s = sum(rows_per_batch(speech[kind]) * speech[kind].row_s for kind in kinds)
     return {"steps": steps, "audio_h": audio_s / 3600, "train_s": train_s, "students": len(students)}
 
@@ -215,7 +219,10 @@ def card_of(job: Plan, said: dict[str, Any]) -> dict[str, Any]:
         ],
         **{key: said[key] for key in own},
         "streaming": describe_encoder(job.student.config)["streaming"],
-        "valid": {"end": as_valid(said["valid"]["whole"]), "end_chunked": as_valid(said["valid"].get("chunked", {}))},
+        "valid": {
+            "end": as_valid(said["valid"].get("whole", {})),
+            "end_chunked": as_valid(said["valid"].get("chunked", {})),
+        },
         "versions": {"torch": said["torch"]},
     }
 
