@@ -3,7 +3,8 @@
     python benchmarks/kept_targets.py DATA [--whisper FOLDER] [--steps 12] [--batch 4] [--crop-s 8]
 
 DATA is a folder of audio. For a HuBERT-base-shaped teacher (random weights, layers 4, 8 and 12) and, with --whisper,
-for Whisper's encoder (layers 2, 4 and 6); the student is DistilHuBERT's, fp32. After one pass that fills the folder,
+for Whisper's encoder (layers 2, 4 and 6), with the students of `distilhubert` (3.4 GMAC/s) and of `pocket-s` (0.14), in
+fp32, the latter without standardised targets, whose statistics each run would measure. After one pass fills the folder,
 both sides train on the very same batches (train.crops=fixed), each in its own process, in turn:
 
     heard    the teacher hears every batch
@@ -36,6 +37,7 @@ from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.runtime.json_file import json_text
 
+RECIPES = ("distilhubert", "pocket-s")
 SKIPPED = 3  # steps that warm up
 
 
@@ -43,7 +45,8 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     """One run: audio-s/s without the first steps, and the losses of all."""
     sets = [f"teacher={given.teacher}", f"match.layers={given.layers}", f"train.steps={given.steps + SKIPPED}"]
     sets += [f"train.batch={given.batch}", f"train.crop_s={given.crop_s}", "train.crops=fixed"]
-    recipe = load_recipe("distilhubert", [*sets, "train.precision=fp32", "train.validate_every=100000"])
+    sets += ["train.precision=fp32", "train.validate_every=100000", "match.standardise=false"]
+    recipe = load_recipe(given.recipe, sets)
     marks: list[tuple[float, float, float]] = []
 
     def listen(event: dict) -> None:
@@ -59,13 +62,14 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     return {"audio_s_per_s": (after - before) / (end - start), "audio_s": after, "losses": [loss for *_, loss in marks]}
 
 
-def measured(given: argparse.Namespace, teacher: Path, layers: str) -> dict[str, Any]:
-    """Both sides in turn with one teacher."""
+def measured(given: argparse.Namespace, recipe: str, teacher: Path, layers: str) -> dict[str, Any]:
+    """Both sides in turn with one teacher and one student."""
     with tempfile.TemporaryDirectory() as place:
         keep = Path(place) / "kept"
 
         def side(folder: Path | None) -> dict[str, Any]:
             words = [sys.executable, __file__, *sys.argv[1:], "--teacher", str(teacher), "--layers", layers]
+            words += ["--recipe", recipe]
             words += ["--keep", str(folder)] if folder else []
             done = subprocess.run(words, capture_output=True, text=True, check=True)
             return json.loads(done.stdout.splitlines()[-1])
@@ -76,7 +80,7 @@ def measured(given: argparse.Namespace, teacher: Path, layers: str) -> dict[str,
         for _ in range(given.rounds):
             for name, found in runs.items():
                 found.append(side(keep if name == "kept" else None))
-                print(teacher.name, name, f"{found[-1]['audio_s_per_s']:.2f} audio-s/s", flush=True)
+                print(teacher.name, recipe, name, f"{found[-1]['audio_s_per_s']:.2f} audio-s/s", flush=True)
         held = sum(size for _, size in blocks(keep))
     speeds = {name: [one["audio_s_per_s"] for one in found] for name, found in runs.items()}
     pairs = zip(runs["heard"][0]["losses"], runs["kept"][0]["losses"], strict=True)
@@ -104,6 +108,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--teacher", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--layers", help=argparse.SUPPRESS)
+    parser.add_argument("--recipe", help=argparse.SUPPRESS)
     parser.add_argument("--keep", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -115,14 +120,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         save_encoder(Path(folder) / "hubert-base-shaped", Encoder(EncoderConfig()))
-        found["hubert-base-shaped"] = measured(given, Path(folder) / "hubert-base-shaped", "[4,8,12]")
-    if given.whisper:
-        found["whisper-base-encoder"] = measured(given, given.whisper, "[2,4,6]")
+        teachers = {Path(folder) / "hubert-base-shaped": "[4,8,12]"}
+        teachers |= {given.whisper: "[2,4,6]"} if given.whisper else {}
+        for recipe in RECIPES:
+            for teacher, layers in teachers.items():
+                found[f"{recipe} of {teacher.name}"] = measured(given, recipe, teacher, layers)
     settings = {name: getattr(given, name) for name in ("steps", "batch", "crop_s", "rounds", "threads", "device")}
     settings |= {"cores": os.cpu_count(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS")}
     busy = (busy_s() - before) / (time.perf_counter() - started)
     card = torch.cuda.get_device_name() if given.device == "cuda" else None
-    write("kept_targets", {**settings, "accelerator": card, "busy_cores": busy, "teachers": found})
+    write("kept_targets", {**settings, "accelerator": card, "busy_cores": busy, "students": found})
     print({name: f"{one['ratio']:.2f}x" for name, one in found.items()})
 
 

@@ -8,16 +8,16 @@
 TEACHER is the folder of Whisper's base encoder (supervised, 20.6 M parameters). Every student begins with random
 weights, for the teacher has no front end to hand on, and hears the same amount of the same speech, see
 `students_speech.py`; the seed of a run draws weights, crops and order. DistilHuBERT is the recipe at half of its
-published channels and width, which is 5.9 times `pocket-s`'s MACs, at the best of three learning rates (5e-4, 1e-3,
-2e-3, each tried for 400 steps), and once more with `pocket-s`'s objective.
+published channels and width, so that it has more MACs than `pocket`, and once more with `pocket-s`'s targets. Learning
+rates are the best of three, each tried for 1,220 steps.
 
+`train` makes each with `compress distill`; on one large GPU, `gpu_students.py` trains all of them at once instead.
 `score` asks the ten tasks of the mini suite and ABX of what students do on a device, in chunks of 320 ms where they
 stream, of DistilHuBERT over whole recordings. Writes results/students.json, part by part; finished runs in WORK are
-not made again, and neither are scores whose features lie in WORK/features.
+not made again, and neither are scores whose features lie in WORK/features. `students_table.py` makes the tables.
 """
 
 import argparse
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from typing import Any
 from common import Parts
 from mini_suite import measured
 from side_by_side import Job, Place, distil_all, finished
+from students_table import markdown
 
 from speechpress.compressor.abx.evaluate import Request, evaluate_abx
 from speechpress.compressor.evaluate.heads import Budget
-from speechpress.compressor.evaluate.retention import retention
 from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.models.costs import macs_per_s, parameters
 from speechpress.compressor.tasks.suites import open_suite
@@ -159,65 +159,6 @@ def tasks(given: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:
 
 def named(key: str, first: str) -> str:
     return first if key == "student" else key
-
-
-COLUMNS = {
-    "teacher": ("teacher",),
-    "DistilHuBERT": ("distilhubert-0", "distilhubert-1"),
-    "the same, `pocket-s`'s objective": ("distilhubert-standardised-0",),
-    "`pocket-s`": ("pocket-s-0", "pocket-s-1", "pocket-s-2"),
-    "random weights": ("random",),
-    "log-mel": ("logmel",),
-}
-ABLATION = {
-    "as it is, three seeds": ("pocket-s-0", "pocket-s-1", "pocket-s-2"),
-    "as it is, the first seed": ("pocket-s-0",),
-    "without the lag": ("pocket-s-no-lag-0",),
-    "with masks": ("pocket-s-masks-0",),
-    "without the lag, targets as they are": ("pocket-s-plain-0",),
-}
-
-
-def mean(values: dict[str, float], names: Sequence[str]) -> float | None:
-    found = [values[name] for name in names if values.get(name) is not None]
-    return statistics.fmean(found) if found else None
-
-
-def cell(value: float | None, decimals: int = 3) -> str:
-    return "" if value is None else f"{value:.{decimals}f}"
-
-
-def markdown(document: dict[str, Any]) -> str:
-    """Both tables of docs/benchmarks.md."""
-    students, suite, abx_errors = document["students"], document["suite"], document["abx"]["errors"]
-    parameters_m = {name: one["parameters"] / 1e6 for name, one in students.items()}
-    giga_macs = {name: one["macs_per_s"] / 1e9 for name, one in students.items()}
-    rows: list[tuple[str, dict[str, float], int]] = [("parameters, M", parameters_m, 2), ("GMAC/s", giga_macs, 2)]
-    rows += [(f"{name}, {task['metric']}", task["scores"], 3) for name, task in suite["tasks"].items()]
-    rows += [(f"ABX {mode} speakers, %", best_abx(abx_errors, mode), 1) for mode in ("within", "across")]
-    rows += [("kept above the floor, %", kept_percent(suite), 0)]
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for label, values, decimals in rows:
-        lines.append(f"| {label} | " + " | ".join(cell(mean(values, of), decimals) for of in COLUMNS.values()) + " |")
-    lines += ["", "| `pocket-s` | ABX within, % | across, % | cosine at layer 6 |", "|---|---|---|---|"]
-    cosines = {name: one["valid_cosine"]["6"] for name, one in students.items()}
-    for label, names in ABLATION.items():
-        errors = [cell(mean(best_abx(abx_errors, mode), names), 1) for mode in ("within", "across")]
-        lines.append(f"| {label} | {' | '.join([*errors, cell(mean(cosines, names))])} |")
-    return "\n".join(lines)
-
-
-def kept_percent(suite: dict[str, Any]) -> dict[str, float]:
-    """What each student keeps above the floor, the mean over the tasks that count, see `evaluate.retention`."""
-    tasks = {name: {**task, **task["scores"]} for name, task in suite["tasks"].items()}
-    names = [name for name in next(iter(tasks.values()))["scores"] if name not in ("teacher", "random", "logmel")]
-    means = retention({"tasks": tasks, "against": names})["mean"]
-    return {name: 100 * means[name]["kept_above_floor"] for name in names}
-
-
-def best_abx(errors: dict[str, Any], mode: str) -> dict[str, float]:
-    """Of the best layer of each model, which is chosen on these very items, for all of them alike."""
-    return {name: 100 * one[mode][one["best"]] for name, one in errors.items()}
 
 
 def tell(line: str) -> None:

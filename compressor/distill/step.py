@@ -181,12 +181,14 @@ def summed_loss(
     `masked` (B, T) is True on frames that are hidden from the student.
     """
     layers = layers_in(targets)
+    if match.clusters is not None and not layers:
+        return unit_sums(predictions, targets, match.clusters, masked)
     total, parts = loss_sums(predictions, layers, match)
     total = total / max(1, len(layers))
     if match.clusters is None:
         return total, parts
     more, also = unit_sums(predictions, targets, match.clusters, masked)
-    return total.to(more.device) + more, {**parts, **also}
+    return total + more, {**parts, **also}
 
 
 def targets_of(trainer: Trainer, batch: Batch, micro: int, waves: Tensor, masked: Tensor | None) -> dict[int, Tensor]:

@@ -366,49 +366,6 @@ def scale():
     yield "reading the list", [1000 * listing["s_per_recording"], far["listing_min_per_process"], []]
 
 
-def average(values, names):
-    return [] if names[0] not in values else statistics.fmean(values[name] for name in names)
-
-
-def best_abx(mode):
-    errors = result("students")["abx"]["errors"]
-    return {name: 100 * one[mode][one["best"]] for name, one in errors.items()}
-
-
-POCKET_S = ["pocket-s-0", "pocket-s-1", "pocket-s-2"]
-
-
-def students_of_whisper():
-    found = result("students")
-    columns = [["teacher"], ["distilhubert-0", "distilhubert-1"], ["distilhubert-standardised-0"], POCKET_S]
-    columns += [["random"], ["logmel"]]
-    rows = {
-        "parameters, M": {name: one["parameters"] / 1e6 for name, one in found["students"].items()},
-        "GMAC/s": {name: one["macs_per_s"] / 1e9 for name, one in found["students"].items()},
-        **{f"{name}, {task['metric']}": task["scores"] for name, task in found["suite"]["tasks"].items()},
-        **{f"ABX {mode} speakers, %": best_abx(mode) for mode in ("within", "across")},
-    }
-    tasks = {name: {**task, **task["scores"]} for name, task in found["suite"]["tasks"].items()}
-    names = [name for column in columns[1:4] for name in column]
-    means = retention({"tasks": tasks, "against": names})["mean"]
-    rows["kept above the floor, %"] = {name: 100 * means[name]["kept_above_floor"] for name in names}
-    for label, values in rows.items():
-        yield label, [average(values, names) for names in columns]
-
-
-def keys_of_pocket_s():
-    cosines = {name: one["valid_cosine"]["6"] for name, one in result("students")["students"].items()}
-    rows = {
-        "as it is, three seeds": POCKET_S,
-        "as it is, the first seed": ["pocket-s-0"],
-        "without the lag": ["pocket-s-no-lag-0"],
-        "with masks": ["pocket-s-masks-0"],
-        "without the lag, targets as they are": ["pocket-s-plain-0"],
-    }
-    for label, names in rows.items():
-        yield label, [average(values, names) for values in (best_abx("within"), best_abx("across"), cosines)]
-
-
 def full_size():
     for precision in ("fp16", "bf16"):
         row = result("full_size")[f"cuda, {precision}"]
@@ -447,10 +404,6 @@ ABX = "| ABX, % | layer 0 | 1 | 2 | 3 | 4 | 5 | 6 | best | random weights | log-
 EXTRACT = "| | first | second | ratio of speeds: median (each round) | ratio of CPU time |"
 HEADS = "| | teacher, whole | student, whole, fp32 | in chunks, fp32 | in chunks, int8 |"
 PHONES = "| encoder, where | ms per second of audio | |"
-STUDENTS_OF_WHISPER = (
-    "| | teacher | DistilHuBERT | the same, `pocket-s`'s objective | `pocket-s` | random weights | log-mel |"
-)
-KEYS_OF_POCKET_S = "| `pocket-s` | ABX within, % | across, % | cosine at layer 6 |"
 FULL_SIZE = "| precision | seconds of audio per second | GPU utilisation, % | memory, GB | hours for 200,000 steps |"
 SCALE = "| | measured here | derived: each GPU or process | derived: a host, or all of them |"
 COVERED = {
@@ -458,8 +411,6 @@ COVERED = {
     ("docs/benchmarks.md", HEADS): heads,
     ("docs/devices.md", PHONES): phones,
     ("docs/scale.md", SCALE): scale,
-    ("docs/benchmarks.md", STUDENTS_OF_WHISPER): students_of_whisper,
-    ("docs/benchmarks.md", KEYS_OF_POCKET_S): keys_of_pocket_s,
     ("docs/benchmarks.md", FULL_SIZE): full_size,
     ("docs/extract.md", EXTRACT): extract_throughput,
     ("docs/evaluation.md", ABX): abx,
@@ -503,6 +454,9 @@ ELSEWHERE = {
     "| task | corpus | answers | held out |": "facts of corpora",
     "| task | folder | what is read |": "facts of corpora",
     "| reading | what is opened | what is read | what the reader was tested on |": "names of files",
+    "| of the ten tasks | teacher | DistilHuBERT": "tests/whole/test_students_table.py",
+    "| norm or front end | `pocket`, three seeds": "tests/whole/test_students_table.py",
+    "| `pocket-s` | ABX within, % | across, % |": "tests/whole/test_students_table.py",
     "| student | from | heads | streams in |": "facts of the bundles, which tests/runtime/test_students.py reads",
     "| file | holds |": "no figures of a measurement",
     "| unit | what is taken out with it |": "no figures of a measurement",
@@ -693,12 +647,6 @@ def first_steps():
     return [*(found[name] for name in names), found["provenance"]["others_cpu_share"]]
 
 
-def wide_students():
-    found = result("students")["students"]
-    cosines = [found[f"pocket-{seed}"]["valid_cosine"]["6"] for seed in range(3)]
-    return [found["pocket-0"]["parameters"] / 1e6, min(cosines), max(cosines)]
-
-
 def remote():
     found = result("remote_data")
     sides = found["sides"]
@@ -708,12 +656,6 @@ def remote():
 
 
 SENTENCES = [
-    (
-        "docs/benchmarks.md",
-        "The wider `pocket` of the same run ({} M parameters) learned less than `pocket-s` "
-        "at a learning rate of 1.5e-3: its three seeds end with cosines of {} to {} at layer 6",
-        wide_students,
-    ),
     (
         "docs/index.md",
         "the install took {} s (packages from a local cache), the first student {} s, the bundle {} s, "

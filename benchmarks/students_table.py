@@ -1,0 +1,190 @@
+"""Tables and the picture of benchmarks/students.py, from results/students.json.
+
+python benchmarks/students_table.py            # prints the tables, draws docs/students.svg
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, ROOT
+
+from speechpress.compressor.evaluate.retention import retention
+
+SEEDS, SCHEME = range(3), "int8-linear"
+POCKET, POCKET_S, DISTILHUBERT = (
+    tuple(f"{name}-{seed}" for seed in SEEDS) for name in ("pocket", "pocket-s", "distilhubert")
+)
+COLUMNS = {
+    "teacher": ("teacher",),
+    "DistilHuBERT": DISTILHUBERT,
+    "the same, `pocket`'s targets": ("distilhubert-standardised-0",),
+    "`pocket`": POCKET,
+    "`pocket-s`": POCKET_S,
+    "`pocket-s`, clusters too": ("pocket-s-clusters-too-0",),
+    "random weights": ("random",),
+    "log-mel": ("logmel",),
+}
+ABLATION = {
+    "as it is, three seeds": POCKET_S,
+    "as it is, the first seed": ("pocket-s-0",),
+    "targets as they are": ("pocket-s-plain-0",),
+    "without the lag": ("pocket-s-no-lag-0",),
+    "with masks": ("pocket-s-masks-0",),
+    "with noise": ("pocket-s-noise-0",),
+    "with all six layers": ("pocket-s-all-layers-0",),
+    "with clusters too": ("pocket-s-clusters-too-0",),
+    "whole recordings first": ("pocket-s-whole-first-0",),
+}
+VARIANTS = {
+    "`pocket`, three seeds": POCKET,
+    "`pocket`, the first seed": ("pocket-0",),
+    "RMS norm": ("pocket-rms-0",),
+    "patch front end": ("pocket-patch-0",),
+}
+Values = dict[str, float]
+
+
+def mean(values: Values, names: Sequence[str]) -> float | None:
+    """Over the seeds; None where one was not measured."""
+    found = [values[name] for name in names if values.get(name) is not None]
+    return statistics.fmean(found) if len(found) == len(names) else None
+
+
+def cell(value: float | None, decimals: int = 3) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"
+
+
+def task_rows(document: dict[str, Any]) -> list[tuple[str, Values, int]]:
+    tasks = document["suite"]["tasks"]
+    return [(f"{name}, {task['metric']}", task["scores"], 3) for name, task in tasks.items()]
+
+
+def main_rows(document: dict[str, Any]) -> list[tuple[str, Values, int]]:
+    """(label, values of models, decimals) of the table of all students."""
+    students, errors = document["students"], document["abx"]["errors"]
+    rows: list[tuple[str, Values, int]] = [
+        ("parameters, M", {name: one["parameters"] / 1e6 for name, one in students.items()}, 2),
+        ("GMAC/s", {name: one["macs_per_s"] / 1e9 for name, one in students.items()}, 2),
+    ]
+    if "speed" in document:
+        speed = {name: one[SCHEME]["320 ms"] for name, one in document["speed"]["sides"].items()}
+        rows.append((f"{SCHEME}, ms per second of audio", by_kind(speed, "cpu_ms_per_s"), 1))
+        rows.append(("program, MB", {name: value / 1e6 for name, value in by_kind(speed, "size_bytes").items()}, 1))
+    rows += task_rows(document)
+    rows += [(f"ABX {mode} speakers, %", best_abx(errors, mode), 1) for mode in ("within", "across")]
+    return [*rows, ("kept above the floor, %", kept_percent(document["suite"]), 0)]
+
+
+def by_kind(speed: dict[str, Any], key: str) -> Values:
+    """What was measured of one student of a kind stands for all of its seeds: their arithmetic is the same."""
+    found = {}
+    for names in COLUMNS.values():
+        measured = [name for name in names if name in speed]
+        found |= dict.fromkeys(names, speed[measured[0]][key]) if measured else {}
+    return found
+
+
+def table(head: str, columns: dict[str, Sequence[str]], rows: Sequence[tuple[str, Values, int]]) -> list[str]:
+    lines = [f"| {head} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for label, values, decimals in rows:
+        cells = (cell(mean(values, names), decimals) for names in columns.values())
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The tables of docs/benchmarks.md."""
+    students, errors = document["students"], document["abx"]["errors"]
+    abx = [(f"ABX {mode} speakers, %", best_abx(errors, mode), 1) for mode in ("within", "across")]
+    cosines = {name: value for name, one in students.items() if (value := cosine_6(one)) is not None}
+    lines = [*table("of the ten tasks", COLUMNS, main_rows(document)), ""]
+    lines += [*table("norm or front end", VARIANTS, [*task_rows(document), *abx]), ""]
+    rows = {label: names for label, names in ABLATION.items() if mean(abx[0][1], names) is not None}
+    lines += ["| `pocket-s` | ABX within, % | across, % | cosine at layer 6 |", "|---|---|---|---|"]
+    for label, names in rows.items():
+        found = [cell(mean(values, names), 1) for _, values, _ in abx]
+        lines.append(f"| {label} | {' | '.join([*found, cell(mean(cosines, names))])} |")
+    return "\n".join([*lines, "", *(f"- {line}" for line in wins(document))])
+
+
+def cosine_6(student: dict[str, Any]) -> float | None:
+    return student["valid_cosine"].get("6")
+
+
+def wins(document: dict[str, Any], ours: Sequence[str] = POCKET, peers: Sequence[str] = DISTILHUBERT) -> list[str]:
+    """Task by task, whether the mean of our seeds is better, and whether each of our runs beats each of the peer's."""
+    found = []
+    for name, values, smaller in judged(document):
+        if mean(values, ours) is None or mean(values, peers) is None:
+            continue
+        a, b = ([(-1 if smaller else 1) * values[one] for one in side] for side in (ours, peers))
+        verdict = "better" if statistics.fmean(a) > statistics.fmean(b) else "worse"
+        apart = min(a) > max(b) or min(b) > max(a)
+        found.append(f"{name}: {verdict}" + (", each of the runs" if apart else ", the runs overlap"))
+    return found
+
+
+def judged(document: dict[str, Any]) -> list[tuple[str, Values, bool]]:
+    """(name, values, whether smaller is better) of every task and of ABX."""
+    lower = {"EER", "DER", "PER", "WER"}
+    tasks = [(name, task["scores"], task["metric"] in lower) for name, task in document["suite"]["tasks"].items()]
+    errors = document["abx"]["errors"]
+    return [*tasks, *((f"abx-{mode}", best_abx(errors, mode), True) for mode in ("within", "across"))]
+
+
+def kept_percent(suite: dict[str, Any]) -> Values:
+    """What each student keeps above the floor, the mean over the tasks that count, see `evaluate.retention`."""
+    tasks = {name: {**task, **task["scores"]} for name, task in suite["tasks"].items()}
+    names = [name for name in next(iter(tasks.values()))["scores"] if name not in ("teacher", "random", "logmel")]
+    means = retention({"tasks": tasks, "against": names})["mean"]
+    return {name: 100 * means[name]["kept_above_floor"] for name in names}
+
+
+def best_abx(errors: dict[str, Any], mode: str) -> Values:
+    """Of the best layer of each model, which is chosen on these very items, for all of them alike."""
+    return {name: 100 * one[mode][one["best"]] for name, one in errors.items()}
+
+
+def picture(document: dict[str, Any]) -> Any:
+    """Cost against ABX across speakers and against what is kept, a point for each run."""
+    from matplotlib import pyplot
+
+    students, kept = document["students"], kept_percent(document["suite"])
+    errors = best_abx(document["abx"]["errors"], "across")
+    figure, (left, right) = pyplot.subplots(1, 2)
+    kinds = {label.replace("`", ""): names for label, names in COLUMNS.items() if names[0] in students}
+    for label, names in kinds.items():
+        for panel, values in ((left, errors), (right, kept)):
+            there = [name for name in names if name in values]
+            costs = [students[name]["macs_per_s"] / 1e9 for name in there]
+            panel.scatter(costs, [values[name] for name in there], s=36, label=label)
+    left.axhline(errors["logmel"], linestyle="--", linewidth=1, color="#5b6776")
+    left.axhline(errors["teacher"], linestyle=":", linewidth=1, color="#5b6776")
+    left.annotate("log-mel", (0.06, errors["logmel"]), xytext=(2, 3), textcoords="offset points")
+    left.annotate("teacher", (0.06, errors["teacher"]), xytext=(2, 3), textcoords="offset points")
+    left.set(title="ABX across speakers, % (lower is better)", xlabel="GMAC per second of audio", xlim=(0, 1))
+    right.axhline(0, linestyle="--", linewidth=1, color="#5b6776")
+    right.set(title="Kept above the floor, %", xlabel="GMAC per second of audio", xlim=(0, 1))
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def main() -> None:
+    from speechpress.compressor.views.figures import drawn
+    from speechpress.runtime.atomic import write_text
+
+    document = json.loads((RESULTS / "students.json").read_text())
+    print(markdown(document), flush=True)
+    draw: Callable[[], Any] = partial(picture, document)
+    svg, png = drawn(draw, "students")
+    write_text(ROOT / "docs" / "students.svg", svg)
+    Path("/tmp/students.png").write_bytes(png)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The tables of students in docs/benchmarks.md are what benchmarks/students_table.py makes of the results file."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = json.loads((ROOT / "benchmarks" / "results" / "students.json").read_text())
+
+
+@pytest.fixture
+def students_table(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("students_table")
+
+
+def test_docs_hold_every_line_of_the_tables(students_table):
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    lines = [line for line in students_table.markdown(RESULTS).splitlines() if line.startswith("|")]
+    assert len(lines) > 20
+    assert [line for line in lines if line not in page] == []
+
+
+def test_a_mean_is_of_all_seeds_or_of_none(students_table):
+    values = {"a-0": 1.0, "a-1": 3.0}
+    assert students_table.mean(values, ("a-0", "a-1")) == 2.0
+    assert students_table.mean(values, ("a-0", "a-1", "a-2")) is None
+
+
+def test_wins_say_whether_runs_overlap(students_table):
+    tasks = {
+        "ks": {"metric": "accuracy", "scores": {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}},
+        "asv": {"metric": "EER", "scores": {"a": 0.1, "b": 0.4, "c": 0.2, "d": 0.5}},
+    }
+    document = {"suite": {"tasks": tasks}, "abx": {"errors": {}}}
+    assert students_table.wins(document, ("a", "b"), ("c", "d")) == [
+        "ks: better, each of the runs",
+        "asv: better, the runs overlap",
+    ]
