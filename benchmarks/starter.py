@@ -2,9 +2,9 @@
 
     python benchmarks/starter.py WORK [--seeds 0,1,2]
 
-Each seed is a run of `compress distill --recipe distilhubert --starter` in WORK/seed-N, with nothing else changed; a run
-that is finished there is not made again, but must be of the recipe as it is now, and of the teacher that ships. Writes
-results/starter.json, a part for each seed, with the lineage that the run's card has.
+Each seed is a run of `compress distill --recipe distilhubert --starter` in WORK/seed-N, with nothing else changed; a
+run that is finished there is not made again, but must be of the recipe as it is now, and of the teacher that ships.
+Writes results/starter.json, a part for each seed, with what the run's card tells of its training.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """`voices`: are phones told apart across two voices, on the English prompts of the starter that no starter run hears?
 
-Half of the prompts are played slower, which lowers pitch and formants as far as a man's lie below a woman's: a second,
+Half of the prompts are played slower, which lowers the formants about as far as a man's lie below a woman's: a second,
 simulated voice. X is a token of a phone in one voice, A one of the same phone in the other, B one of another phone in
 the voice of A; an error is an X that is nearer to B. Their neighbours may differ: there are too few tokens for more.
 
@@ -32,7 +32,7 @@ from .quick import VOICES
 logger = logging.getLogger(__name__)
 
 METRIC = "ABX"
-# Formants of men lie about 17 % below those of women (Peterson and Barney, 1952); the English voice is a woman's.
+# Women's formants are about 17 % above men's (Peterson and Barney, 1952); the English voice is a woman's.
 LOWER = 1 / 1.17
 AS_RECORDED, LOWERED = "as recorded", "lower"
 MOST_TOKENS = 10  # of a phone in one voice, as `cells.MOST_TOKENS`

@@ -17,9 +17,11 @@ from speechpress.compressor.abx.quick import quick_tasks
 from speechpress.compressor.abx.tables import verdict, voices_tables
 from speechpress.compressor.abx.voices import Phones, entry, mean_error, two_voices, wrong_of
 from speechpress.compressor.cli.main import app
+from speechpress.compressor.cli.making import _compared
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.heldout import hold_out
 from speechpress.compressor.starter import PHONES, SPEECH
+from speechpress.compressor.views.screen import Screen
 from speechpress.runtime.errors import SpeechpressError
 
 
@@ -131,8 +133,9 @@ def test_which_tasks_are_asked_for():
 
 def test_the_command_measures_voices_without_any_option(tiny_pair, tmp_path):
     student = shutil.copytree(tiny_pair / "student", tmp_path / "student")
-    done = CliRunner().invoke(app, ["eval", str(student), "--json"])
+    done = CliRunner().invoke(app, ["eval", str(student), "--json", "--report", str(tmp_path / "r.md")])
     assert done.exit_code == 0, (done.output, done.exception)
+    assert "voices" in (tmp_path / "r.md").read_text()
     document = json.loads(done.stdout)
     assert set(document["tasks"]) == {"voices"} and document["fidelity"]
     one = document["tasks"]["voices"]
@@ -142,3 +145,8 @@ def test_the_command_measures_voices_without_any_option(tiny_pair, tmp_path):
     # Another voice costs errors, and is still far from chance.
     assert 0.15 < one["logmel"] < 0.4
     assert json.loads((student / "eval.json").read_text())["tasks"] == document["tasks"]
+
+
+def test_a_student_that_cannot_be_compared_is_still_a_finished_run(tmp_path):
+    found, shown = _compared(Screen(json=True), tmp_path)
+    assert found == {"voices": None} and "was not compared" in shown[0] and str(tmp_path) in shown[0]
