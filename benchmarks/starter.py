@@ -1,4 +1,4 @@
-"""What the first command shows: the starter's student beside log-mel, random weights and its teacher, by `voices`.
+"""What the first command shows: the starter's student before and after, log-mel, random weights, the teacher: `voices`.
 
     python benchmarks/starter.py WORK [--seeds 0,1,2]
 
@@ -18,13 +18,19 @@ from typing import Any
 from common import Parts
 
 from speechpress.compressor.abx.quick import compared
+from speechpress.compressor.distill.plan import untrained
 from speechpress.compressor.models.checkpoint import CARD, WEIGHTS, sha256
 from speechpress.compressor.models.document_schema import read_card
 from speechpress.compressor.recipe.files import load_recipe
+from speechpress.compressor.recipe.schema import Recipe
 from speechpress.compressor.starter import TEACHER, settings
 from speechpress.runtime.json_file import json_text
 
 RECIPE = "distilhubert"
+
+
+def recipe_of(seed: int) -> Recipe:
+    return load_recipe(RECIPE, [*settings(None), f"train.seed={seed}"])
 
 
 def trained(folder: Path, seed: int) -> dict[str, Any]:
@@ -33,18 +39,17 @@ def trained(folder: Path, seed: int) -> dict[str, Any]:
         words = ["compress", "distill", "--recipe", RECIPE, "--starter", "--set", f"train.seed={seed}"]
         subprocess.run([*words, "--out", str(folder)], check=True)
     card = read_card(folder / CARD)
-    wanted = load_recipe(RECIPE, [*settings(None), f"train.seed={seed}"]).to_dict()
     # Through JSON as the card's own went.
-    if card["recipe"] != json.loads(json_text(wanted)) or not card["finished"]:
+    if card["recipe"] != json.loads(json_text(recipe_of(seed).to_dict())) or not card["finished"]:
         sys.exit(f"{folder}: is not a finished run of {RECIPE} --starter with seed {seed} as it is now")
     if (card["teacher"] or {}).get("sha256") != sha256(TEACHER / WEIGHTS):
         sys.exit(f"{folder}: has another teacher than the one that ships")
     return dict(card)
 
 
-def measured(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
+def measured(folder: Path, card: dict[str, Any], seed: int) -> dict[str, Any]:
     started, used = time.perf_counter(), time.process_time()
-    entry = compared(folder, "cpu", print)
+    entry = compared(folder, untrained(recipe_of(seed)), "cpu", print)
     spent = {"seconds": time.perf_counter() - started, "cpu_s": time.process_time() - used}
     run = {key: card[key] for key in ("steps", "train_s", "audio_h", "valid", "versions")}
     run["data"] = card["data"]["fingerprint"]
@@ -59,7 +64,7 @@ def main() -> None:
     found = Parts("starter")
     for seed in map(int, given.seeds.split(",")):
         folder = given.work / f"seed-{seed}"
-        found.put(**{f"seed_{seed}": measured(folder, trained(folder, seed))})
+        found.put(**{f"seed_{seed}": measured(folder, trained(folder, seed), seed)})
 
 
 if __name__ == "__main__":

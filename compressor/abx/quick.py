@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speechpress.runtime.errors import SpeechpressError
 
 from ..models.events import OnText
+from .asked import UNTRAINED, VOICES
 
-PROBES, VOICES = "ks,sid", "voices"
+if TYPE_CHECKING:
+    from ..models.encoder import Encoder
+
+PROBES = "ks,sid"
 
 
 def quick_tasks(tasks: str | None, data: Path | None) -> tuple[bool, Sequence[str]]:
@@ -36,9 +40,18 @@ def quick(source: str | Path, data: Path | None, tasks: str | None, **settings: 
     return evaluate(source, data, rest, measures={VOICES: voices} if wanted else {}, **settings)
 
 
-def compared(source: str | Path, device: str, listen: OnText) -> dict[str, Any]:
-    """`voices` alone, of a run that has just ended. Raises SpeechpressError for what cannot be opened or heard."""
+def compared(source: str | Path, untrained: "Encoder | None", device: str, listen: OnText) -> dict[str, Any]:
+    """`voices` alone, of a run that has just ended, also of its student before the first step, where that is given.
+
+    What a student had from its teacher's weights before any training must not look like something that it has learned.
+
+    Raises SpeechpressError for what cannot be opened or heard.
+    """
     from ..evaluate.lineup import open_comparison
+    from ..evaluate.upstreams import encoder_upstream
     from .voices import voices
 
-    return voices(open_comparison(source, device=device), device, listen)
+    comparison = open_comparison(source, device=device)
+    if untrained is not None:
+        comparison.upstreams[UNTRAINED] = encoder_upstream(untrained.to(device))
+    return voices(comparison, device, listen)

@@ -9,11 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from ..evaluate.tables import probe_tables
+from .asked import UNTRAINED, VOICES
 from .cells import MODES
-from .quick import VOICES
 
 Errors = Sequence[float]
-ROWS = {"student": "student", "logmel": "log-mel", "random": "random weights", "teacher": "teacher"}
+ROWS = {
+    "student": "student",
+    UNTRAINED: "student before its first step",
+    "logmel": "log-mel",
+    "random": "random weights",
+    "teacher": "teacher",
+}
 
 
 def abx_tables(result: Mapping[str, Any]) -> list[RenderableType]:
@@ -45,16 +51,19 @@ def voices_tables(entry: Mapping[str, Any]) -> list[RenderableType]:
     for column in ("", "error", "95 %", "minus student", "95 %"):
         table.add_column(column, justify="right" if column else "left")
     for name, title in ROWS.items():
-        if entry[name] is not None:
+        if entry.get(name) is not None:
             table.add_row(title, *_error(entry[name], entry["ci95"][name]), *_apart(entry, name))
     facts = f"{entry['tokens']} tokens of {entry['phones']} English phones in {entry['recordings']} prompts"
     lines = [verdict(entry), f"{facts}, last layers", *(f"note: {note}" for note in entry["notes"])]
     return [table, Text("\n".join(lines))]
 
 
+FLOORS = ("logmel", "random", UNTRAINED)
+
+
 def verdict(entry: Mapping[str, Any]) -> str:
-    """Whether the student is better than what needs no distillation, by the paired intervals."""
-    floors = {name: entry["minus_student"][name]["ci95"] for name in ("logmel", "random") if entry[name] is not None}
+    """Whether the student is better than what needs no training, by the paired intervals."""
+    floors = {name: entry["minus_student"][name]["ci95"] for name in FLOORS if entry.get(name) is not None}
     said = {True: "clearly better than", False: "not clearly better than"}
     return "the student is " + ", and ".join(
         f"{said[ends[0] > 0]} {ROWS[name]} ({_signed(ends[0])} to {_signed(ends[1])})" for name, ends in floors.items()

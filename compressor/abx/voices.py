@@ -24,10 +24,10 @@ from ..models.events import OnText
 from ..starter import PHONES, SPEECH
 from ..tasks.kinds import quality
 from ..tasks.metrics import interval
+from .asked import VOICES
 from .dtw import Angular, distances
 from .hear import heard
 from .items import Token, read_items
-from .quick import VOICES
 
 logger = logging.getLogger(__name__)
 

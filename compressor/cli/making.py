@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ..distill.run import Outcome
+    from ..recipe.schema import Recipe as RecipeKeys
     from ..targets import Target
     from ..views.screen import Screen
 
@@ -146,22 +147,24 @@ def distill(
     if not outcome.finished:
         screen.say(f"interrupted; continue with: compress {resume_words(outcome.out)}")
         raise typer.Exit(130)
-    found, shown = _compared(screen, outcome.out) if starter else ({}, [])
+    found, shown = _compared(screen, loaded, outcome.out) if starter else ({}, [])
     screen.result({**outcome.document(), **found}, fidelity_table(outcome.card["valid"]), *shown, *last_words(outcome))
 
 
-def _compared(screen: "Screen", out: Path) -> tuple[dict[str, Any], "list[RenderableType]"]:
-    """What a starter's run shows: its student beside log-mel, random weights and its teacher, as JSON and as a table.
+def _compared(screen: "Screen", recipe: "RecipeKeys", out: Path) -> tuple[dict[str, Any], "list[RenderableType]"]:
+    """What a starter's run shows: its student beside itself untrained, log-mel, random weights and its teacher.
 
     Under torchrun the first process alone measures; what cannot be measured does not make a finished run a failure.
     """
-    from ..abx.quick import VOICES, compared
+    from ..abx.asked import VOICES
+    from ..abx.quick import compared
     from ..abx.tables import voices_tables
+    from ..distill.plan import untrained
 
     if screen.console.quiet:
         return {}, []
     try:
-        entry = compared(out, "cpu", screen.say)
+        entry = compared(out, untrained(recipe), "cpu", screen.say)
     except SpeechpressError as error:
         return {VOICES: None}, [f"[yellow]note:[/] the student was not compared with its teacher: {error}"]
     return {VOICES: entry}, voices_tables(entry)
