@@ -15,7 +15,7 @@ from .cells import MODES
 Errors = Sequence[float]
 ROWS = {
     "student": "student",
-    UNTRAINED: "student before its first step",
+    UNTRAINED: "itself before training",
     "logmel": "log-mel",
     "random": "random weights",
     "teacher": "teacher",
@@ -65,7 +65,7 @@ def verdict(entry: Mapping[str, Any]) -> str:
     """Whether the student is better than what needs no training, by the paired intervals."""
     floors = {name: entry["minus_student"][name]["ci95"] for name in FLOORS if entry.get(name) is not None}
     said = {True: "clearly better than", False: "not clearly better than"}
-    return "the student is " + ", and ".join(
+    return "the student is " + ", ".join(
         f"{said[ends[0] > 0]} {ROWS[name]} ({_signed(ends[0])} to {_signed(ends[1])})" for name, ends in floors.items()
     )
 

@@ -20,6 +20,7 @@ from speechpress.compressor.cli.main import app
 from speechpress.compressor.cli.making import _compared
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.heldout import hold_out
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.starter import PHONES, SPEECH
 from speechpress.compressor.views.screen import Screen
 from speechpress.runtime.errors import SpeechpressError
@@ -104,15 +105,17 @@ def test_the_mean_is_that_of_plain_loops_over_triples():
 def test_intervals_are_of_the_same_recordings_for_all_models():
     found, _, errors = made([(3, 3)] * 4, seed=2)
     better = [0.5 * one for one in errors]
-    one = entry(found, {"student": better, "logmel": errors, "random": errors})
+    one = entry(found, {"student": better, "logmel": errors, "random": errors, "untrained": better})
     assert one["logmel"] == pytest.approx(2 * one["student"]) and one["teacher"] is None
     assert one["minus_student"]["logmel"] == one["minus_student"]["random"]
     # Half of each draw of log-mel's: only paired draws have these ends.
     assert one["minus_student"]["logmel"]["ci95"] == pytest.approx([x / 2 for x in one["ci95"]["logmel"]], abs=1e-6)
     assert verdict(one).startswith("the student is clearly better than log-mel (+")
+    # What it had before training is nothing that it has learned.
+    assert verdict(one).endswith("not clearly better than itself before training (+0.00 to +0.00)")
     same = entry(found, {"student": errors, "logmel": errors, "random": errors})
     assert verdict(same) == (
-        "the student is not clearly better than log-mel (+0.00 to +0.00), and "
+        "the student is not clearly better than log-mel (+0.00 to +0.00), "
         "not clearly better than random weights (+0.00 to +0.00)"
     )
     shown = io.StringIO()
@@ -148,5 +151,6 @@ def test_the_command_measures_voices_without_any_option(tiny_pair, tmp_path):
 
 
 def test_a_student_that_cannot_be_compared_is_still_a_finished_run(tmp_path):
-    found, shown = _compared(Screen(json=True), tmp_path)
+    gone = load_recipe("distilhubert", [f"teacher={tmp_path / 'gone'}"])
+    found, shown = _compared(Screen(json=True), gone, tmp_path)
     assert found == {"voices": None} and "was not compared" in shown[0] and str(tmp_path) in shown[0]

@@ -693,6 +693,18 @@ def first_steps():
     return [*(found[name] for name in names), found["provenance"]["others_cpu_share"]]
 
 
+def voices_of_starter():
+    found = result("starter")["seed_0"]["voices"]
+    errors = [
+        100 * value
+        for name in ("student", "logmel", "random", "teacher", "untrained")
+        for value in (found[name], *found["ci95"][name])
+    ]
+    apart = [found["minus_student"][name] for name in ("logmel", "untrained")]
+    log_mel, untrained = ([100 * one["difference"], *(100 * end for end in one["ci95"])] for one in apart)
+    return [*errors, *log_mel, *untrained]
+
+
 def wide_students():
     found = result("students")["students"]
     cosines = [found[f"pocket-{seed}"]["valid_cosine"]["6"] for seed in range(3)]
@@ -708,6 +720,14 @@ def remote():
 
 
 SENTENCES = [
+    (
+        "docs/evaluation.md",
+        "the student has an error of {} % ({} to {}), log-mel {} % ({} to {}), random weights {} % ({} to {}), "
+        "the teacher {} % ({} to {}) and the student before its first step {} % ({} to {}). "
+        "The student is {} points better than log-mel (paired: {} to {}). "
+        "Before its first step it is {} points from where it ends ({} to {})",
+        voices_of_starter,
+    ),
     (
         "docs/benchmarks.md",
         "The wider `pocket` of the same run ({} M parameters) learned less than `pocket-s` "
