@@ -722,11 +722,12 @@ def remote():
 SENTENCES = [
     (
         "docs/evaluation.md",
-        "the student has an error of {} % ({} to {}) and log-mel of {} % ({} to {}). Random weights have {} % ({} to {}), "
-        "the teacher {} % ({} to {}), and the student before its first step {} % ({} to {}). "
-        "So the student is {} points better than log-mel (paired: {} to {}). But it had this from the start, because it "
-        "begins with its teacher's first layers: the difference of the untrained student to the trained one is {} points "
-        "({} to {}).",
+        "the student has an error of {} % ({} to {}) and log-mel of {} % ({} to {}). "
+        "Random weights have {} % ({} to {}), the teacher {} % ({} to {}), "
+        "and the student before its first step {} % ({} to {}). "
+        "So the student is {} points better than log-mel (paired: {} to {}). "
+        "But it had this from the start, because it begins with its teacher's first layers: "
+        "the difference of the untrained student to the trained one is {} points ({} to {}).",
         voices_of_starter,
     ),
     (
