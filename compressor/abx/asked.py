@@ -7,7 +7,8 @@ from speechpress.runtime.errors import SpeechpressError
 
 from ..models.events import OnText
 
-NAME = "abx"
+NAME, VOICES = "abx", "voices"
+UNTRAINED = "untrained"  # the student before its first step, among what is compared
 Wish = tuple[Path | None, Path | None, int | None, int | None]  # --items, --data, --abx-max, --abx-units
 
 

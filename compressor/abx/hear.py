@@ -4,7 +4,7 @@ Shapes: B recordings of one length, S samples, T frames, D width, F frames of al
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +41,14 @@ def too_short(tokens: Sequence[Token], upstreams: Mapping[str, Upstream]) -> np.
     return short
 
 
-def heard(upstream: Upstream, tokens: Sequence[Token], device: str = "cpu") -> Iterator[Heard]:
-    """Every layer in turn.
+def _whole(path: str) -> np.ndarray:
+    return read_sound(clip(path))
+
+
+def heard(
+    upstream: Upstream, tokens: Sequence[Token], device: str = "cpu", read: Callable[[str], np.ndarray] = _whole
+) -> Iterator[Heard]:
+    """Every layer in turn, of recordings as `read` gives them.
 
     Raises SpeechpressError for a recording that cannot be read, a token after the last frame, and numbers that are no
     numbers.
@@ -52,11 +58,16 @@ def heard(upstream: Upstream, tokens: Sequence[Token], device: str = "cpu") -> I
     count = max(1, min(upstream.layers, MOST_BYTES // max(1, bytes_each)))
     for first in range(0, upstream.layers, count):
         layers = range(first, min(first + count, upstream.layers))
-        yield from _pass(upstream, tokens, edges, layers, device)
+        yield from _pass(upstream, tokens, edges, layers, device, read)
 
 
 def _pass(
-    upstream: Upstream, tokens: Sequence[Token], edges: np.ndarray, layers: range, device: str
+    upstream: Upstream,
+    tokens: Sequence[Token],
+    edges: np.ndarray,
+    layers: range,
+    device: str,
+    read: Callable[[str], np.ndarray],
 ) -> Iterator[Heard]:
     by_file: dict[str, list[int]] = defaultdict(list)
     for number, token in enumerate(tokens):
@@ -65,7 +76,7 @@ def _pass(
     order: list[int] = []
     lengths: list[int] = []
     skipped: list[Skipped] = []
-    for paths, waves in equal_lengths(sorted(by_file), skipped, lambda path: read_sound(clip(path))):
+    for paths, waves in equal_lengths(sorted(by_file), skipped, read):
         states = _states(upstream, waves.to(device))
         for row, path in enumerate(paths):
             for number in by_file[path]:

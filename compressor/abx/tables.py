@@ -8,9 +8,18 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..evaluate.tables import probe_tables
+from .asked import UNTRAINED, VOICES
 from .cells import MODES
 
 Errors = Sequence[float]
+ROWS = {
+    "student": "student",
+    UNTRAINED: "itself before training",
+    "logmel": "log-mel",
+    "random": "random weights",
+    "teacher": "teacher",
+}
 
 
 def abx_tables(result: Mapping[str, Any]) -> list[RenderableType]:
@@ -27,6 +36,50 @@ def abx_tables(result: Mapping[str, Any]) -> list[RenderableType]:
         table.add_row(name, *cells, f"{detail['best']} of {detail['layers'] - 1}")
     notes = [f"note: {note}" for note in result["notes"]]
     return [table, _by_layer(result), Text("\n".join([*notes, f"took {result['seconds']['all'] / 60:.1f} min"]))]
+
+
+def quick_tables(result: Mapping[str, Any]) -> list[RenderableType]:
+    """The quick measure: what stands in `voices`, then probes and fidelity as `probe_tables` shows them."""
+    entry = result["tasks"].get(VOICES)
+    rest = {name: task for name, task in result["tasks"].items() if name != VOICES}
+    return [*([] if entry is None else voices_tables(entry)), *probe_tables({**result, "tasks": rest})]
+
+
+def voices_tables(entry: Mapping[str, Any]) -> list[RenderableType]:
+    """The student beside log-mel, random weights and the teacher, and what the figures mean."""
+    table = Table(title="phones across two voices: ABX error in percent, 50 is chance", title_justify="left")
+    for column in ("", "error", "95 %", "minus student", "95 %"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, title in ROWS.items():
+        if entry.get(name) is not None:
+            table.add_row(title, *_error(entry[name], entry["ci95"][name]), *_apart(entry, name))
+    facts = f"{entry['tokens']} tokens of {entry['phones']} English phones in {entry['recordings']} prompts"
+    lines = [verdict(entry), f"{facts}, last layers", *(f"note: {note}" for note in entry["notes"])]
+    return [table, Text("\n".join(lines))]
+
+
+FLOORS = ("logmel", "random", UNTRAINED)
+
+
+def verdict(entry: Mapping[str, Any]) -> str:
+    """Whether the student is better than what needs no training, by the paired intervals."""
+    floors = {name: entry["minus_student"][name]["ci95"] for name in FLOORS if entry.get(name) is not None}
+    said = {True: "clearly better than", False: "not clearly better than"}
+    return "the student is " + ", ".join(
+        f"{said[ends[0] > 0]} {ROWS[name]} ({_signed(ends[0])} to {_signed(ends[1])})" for name, ends in floors.items()
+    )
+
+
+def _error(value: float, ends: Errors) -> tuple[str, str]:
+    return f"{100 * value:.1f}", f"{100 * ends[0]:.1f}–{100 * ends[1]:.1f}"
+
+
+def _apart(entry: Mapping[str, Any], name: str) -> tuple[str, str]:
+    apart = entry["minus_student"].get(name)
+    if apart is None:
+        return "", ""
+    low, high = apart["ci95"]
+    return f"{100 * apart['difference']:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
 def _cells(task: Mapping[str, Any], name: str) -> Iterator[str]:

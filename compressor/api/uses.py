@@ -12,7 +12,7 @@ def evaluate(
     checkpoint: PathLike,
     *,
     data: PathLike | None = None,
-    tasks: str = "ks,sid",
+    tasks: str | None = None,
     teacher: str | None = None,
     chunk_ms: float | None = None,
     seeds: int = 3,
@@ -24,18 +24,19 @@ def evaluate(
     Args:
         checkpoint: a student's folder or a bundle.
         data: a labelled folder (labels.tsv); else the starter speech.
-        tasks: of ks (keywords) and sid (speakers), separated by commas.
+        tasks: of ks (keywords), sid (speakers) and, on the starter speech, voices (phones across two voices), separated
+            by commas; by default voices on the starter speech, else ks and sid.
         teacher: if it is no longer where the card says.
         chunk_ms: hear the audio in chunks, as a streaming student does.
         seeds: heads per task.
 
     Raises SpeechpressError for what is no student, or a folder without labels.
     """
-    from speechpress.compressor.evaluate.quick import evaluate as measure
+    from speechpress.compressor.abx.quick import quick
 
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
     place = None if data is None else Path(data)
-    return measure(checkpoint, place, names, seeds, teacher=teacher, chunk_ms=chunk_ms, device=device, listen=say)
+    shared: dict[str, Any] = {"teacher": teacher, "chunk_ms": chunk_ms, "device": device, "listen": say}
+    return quick(checkpoint, place, tasks, seeds=seeds, **shared)
 
 
 def extract(

@@ -14,7 +14,6 @@ from .help.complete import complete_model, complete_teacher
 from .help.looks import DEVICE, INPUT, METHOD, OUTPUT, choices
 from .options import RUNS, Executor, FeatureDevice, Json, complain
 
-QUICK_TASKS = "ks,sid"
 STEPS = {"mini": 300, "superb": 3000}
 MOST_WORKERS = 8
 Finish = Callable[[dict[str, Any]], dict[str, Any]]  # adds what was kept, and writes the report that was asked for
@@ -39,7 +38,7 @@ Suite = Annotated[
     typer.Option(
         help="Run the ten SUPERB tasks on the corpora in --data-root.",
         metavar=choices("mini", "superb"),
-        show_default="quick linear probes",
+        show_default="a quick measure",
         rich_help_panel=INPUT,
     ),
 ]
@@ -64,8 +63,9 @@ AbxUnits = Annotated[
 Tasks = Annotated[
     str | None,
     typer.Option(
-        help="Tasks, separated by commas: ks, sid; with --suite also ic, sf, asv, sd, er, pr, asr, qbe. Or abx alone.",
-        show_default="ks,sid; all of a suite",
+        help="Tasks, separated by commas: voices, ks, sid; with --suite also ic, sf, asv, sd, er, pr, asr, qbe. "
+        "Or abx alone.",
+        show_default="voices; with --data ks,sid; all of a suite",
         rich_help_panel=METHOD,
     ),
 ]
@@ -198,7 +198,7 @@ def evaluate(
         return _tell(screen, found, finish, source)
     if (chosen := suite or ("mini" if data_root is not None else None)) is None:
         _only_with_suite(against=against, layers=layers != "weighted", clips=clips, **training)
-        return _tell(screen, _quick(screen, source, data, tasks or QUICK_TASKS, seeds=seeds, **shared), finish, source)
+        return _tell(screen, _quick(screen, source, data, tasks, seeds=seeds, **shared), finish, source)
     training["steps"] = steps or STEPS.get(chosen, 1)
     wish = (chosen, tasks or "all", _corpora(chosen, data_root, data), clips)
     document = _suite(screen, source, wish, seeds=seeds, **training, **shared, **beside)
@@ -233,23 +233,13 @@ def _quick(
     screen: Screen,
     source: str,
     data: Path | None,
-    tasks: str,
-    *,
-    seeds: int,
+    tasks: str | None,
     **settings: Any,
 ) -> dict[str, Any]:
-    from ..evaluate.quick import evaluate as measure
+    from ..abx.quick import quick
     from ..models.scores import stamped
-    from ..tasks.suites import quick_names
 
-    document = measure(
-        source,
-        data,
-        tasks=quick_names(tasks.split(",")),
-        seeds=seeds,
-        listen=screen.say,
-        **settings,
-    )
+    document = quick(source, data, tasks, listen=screen.say, **settings)
     suite = "starter" if data is None else f"probes of {data.resolve().name}"
     return stamped(document, suite, source)
 
@@ -299,12 +289,12 @@ def _suite(
 
 def _tell(screen: Screen, document: dict[str, Any], finish: Finish, source: str) -> None:
     """Write the result beside the weights, then show it, and last the report; what cannot be written is said."""
-    from ..abx.tables import abx_tables
-    from ..evaluate.tables import probe_tables, suite_tables
+    from ..abx.tables import abx_tables, quick_tables
+    from ..evaluate.tables import suite_tables
     from ..models.scores import write_back
 
     # Only the quick measure and abx name their data; a suite names its root.
-    tables = abx_tables if "abx" in document else probe_tables if "data" in document else suite_tables
+    tables = abx_tables if "abx" in document else quick_tables if "data" in document else suite_tables
     shown = tables(document)
     try:
         words = [f"written: {path}" for path in write_back(document, source)]

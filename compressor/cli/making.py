@@ -1,7 +1,7 @@
 """The main job: `compress distill` makes a student, `compress export` a bundle of it. `main.py` adds them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,8 +29,12 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ..distill.run import Outcome
+    from ..recipe.schema import Recipe as RecipeKeys
     from ..targets import Target
+    from ..views.screen import Screen
 
 Sets = Annotated[
     list[str] | None,
@@ -143,7 +147,27 @@ def distill(
     if not outcome.finished:
         screen.say(f"interrupted; continue with: compress {resume_words(outcome.out)}")
         raise typer.Exit(130)
-    screen.result(outcome.document(), fidelity_table(outcome.card["valid"]), *last_words(outcome))
+    found, shown = _compared(screen, loaded, outcome.out) if starter else ({}, [])
+    screen.result({**outcome.document(), **found}, fidelity_table(outcome.card["valid"]), *shown, *last_words(outcome))
+
+
+def _compared(screen: "Screen", recipe: "RecipeKeys", out: Path) -> tuple[dict[str, Any], "list[RenderableType]"]:
+    """What a starter's run shows: its student beside itself untrained, log-mel, random weights and its teacher.
+
+    Under torchrun the first process alone measures; what cannot be measured does not make a finished run a failure.
+    """
+    from ..abx.asked import VOICES
+    from ..abx.quick import compared
+    from ..abx.tables import voices_tables
+    from ..distill.plan import untrained
+
+    if screen.console.quiet:
+        return {}, []
+    try:
+        entry = compared(out, untrained(recipe), "cpu", screen.say)
+    except SpeechpressError as error:
+        return {VOICES: None}, [f"[yellow]note:[/] the student was not compared with its teacher: {error}"]
+    return {VOICES: entry}, voices_tables(entry)
 
 
 ExportTarget = Annotated[

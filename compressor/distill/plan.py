@@ -18,7 +18,7 @@ from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.encoder import Encoder
 from ..recipe.schema import Match, Recipe
 from ..surgery.subclone import TAP_GAINS, TAPS, inherited, subclone
-from ..teachers.load import Teacher, TeacherCard
+from ..teachers.load import Teacher, TeacherCard, load_teacher
 from .objectives import Heads, LayerPairs, heads_metadata, make_heads
 from .resolve import resolve_match, student_config
 
@@ -96,6 +96,15 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
         pruned=inherited_pruning(ancestors),
         notes=notes,
     )
+
+
+def untrained(recipe: Recipe) -> Encoder | None:
+    """The student before its first step, with the weights that a run of this recipe begins with.
+
+    None where its norm is first measured on speech, so that without any it is no student yet.
+    """
+    job = plan(recipe, load_teacher(recipe.teacher))
+    return None if job.statistics_missing else job.student.eval()
 
 
 def check_no_lag(recipe: Recipe, card: TeacherCard) -> None:

@@ -16,7 +16,7 @@ UPSTREAMS = ("student", "teacher", "random", "logmel")
 
 
 def probe_tables(result: dict[str, Any]) -> list[RenderableType]:
-    """The quick measure: probes with their 95 % intervals, fidelity per teacher layer, and what has to be said."""
+    """The quick measure: probes (if any) with 95 % intervals, fidelity per teacher layer, and what has to be said."""
     probes = Table(
         title=f"accuracy of linear probes on frozen features: {result['data']}{_heard(result)}", title_justify="left"
     )
@@ -25,7 +25,7 @@ def probe_tables(result: dict[str, Any]) -> list[RenderableType]:
     for name, task in result["tasks"].items():
         probes.add_row(name, *(_cell(task[upstream], task["ci95"][upstream]) for upstream in UPSTREAMS))
     notes = [line for name, task in result["tasks"].items() for line in _probe_facts(name, task)]
-    return [probes, *_fidelity(result), _words(notes, result)]
+    return [*([probes] if result["tasks"] else []), *_fidelity(result), _words(notes, result)]
 
 
 def suite_tables(result: dict[str, Any]) -> list[RenderableType]:

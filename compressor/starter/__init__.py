@@ -5,6 +5,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 TEACHER = HERE / "hubert-mini"
 SPEECH = HERE / "asterisk-prompts"
+PHONES = SPEECH / "phones.item"  # of English prompts that no run is trained on, see benchmarks/make_abx_items.py
 STEPS = 120
 
 

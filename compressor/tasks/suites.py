@@ -50,13 +50,13 @@ def open_suite(suite: str, tasks: Sequence[str], root: Path, most: int | None = 
     return [superb_task(name, root, most) for name in names], notes
 
 
-def quick_names(names: Iterable[str]) -> list[str]:
-    """Tasks of the quick probes; raises SpeechpressError for one that is not known, or needs a suite."""
+def quick_names(names: Iterable[str], others: Sequence[str] = ()) -> list[str]:
+    """Tasks of the quick probes and `others`; raises SpeechpressError for one that is not known, or needs a suite."""
     found = [name.strip() for name in names]
     only = [name for name in found if name in TASKS and name not in COLUMNS]
     if only:
         raise SpeechpressError(f"eval: task {only[0]!r} is one of the suites': add --suite mini and --data-root")
-    return checked_names(found, tuple(COLUMNS))
+    return checked_names(found, (*COLUMNS, *others))
 
 
 def checked_names(names: Iterable[str], known: Sequence[str]) -> list[str]:
