@@ -166,7 +166,7 @@ def tables() -> None:
     rows.append(["installed without numpy, MB", size, f"{light['installed_bytes'] / 1e6:.1f}"])
     if "demo_s" in light:
         rows.append(["`pip install ./runtime` into a new environment, s", "", f"{light['install_s']:.0f}"])
-        label = f"`speechpress-demo BUNDLE --wav FILE`, {light['demo_audio_s']:g} s of speech, from start to end, s"
+        label = f"`speechpress-demo BUNDLE --wav FILE` on {light['demo_audio_s']:g} s of audio at its own pace, s"
         rows.append([label, "", f"{light['demo_s']:.2f}"])
     for chunk in reversed(CHUNKS):
         if (one := found["chunks"].get(f"int8-{chunk}")) is not None:

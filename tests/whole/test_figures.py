@@ -424,7 +424,7 @@ def light_before_after():
     yield "installed without numpy, MB", [torch, found["installed_bytes"] / 1e6]
     if "demo_s" in found:
         yield "pip install ./runtime into a new environment, s", [[], found["install_s"]]
-        label = f"speechpress-demo BUNDLE --wav FILE, {found['demo_audio_s']:g} s of speech, from start to end, s"
+        label = f"speechpress-demo BUNDLE --wav FILE on {found['demo_audio_s']:g} s of audio at its own pace, s"
         yield label, [[], found["demo_s"]]
     for chunk in (4, 8, 16):
         # Chunks that were not measured yet have no row.
