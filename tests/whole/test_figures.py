@@ -446,6 +446,20 @@ def shapes_of_chunks():
         yield label, [*times, one["snr_db"], one["calls"], one["kernels_beside"], *size]
 
 
+def beside():
+    found = result("beside")
+    labels = {"hubert-base": "HuBERT-base, 1 s", "distilhubert": "DistilHuBERT, 1 s"}
+    labels |= {name: f"{name}, chunks of 320 ms" for name in ("pocket", "distilhubert-streaming")}
+    floats = ("ours", "transformers", "transformers, folded", "onnxruntime")
+    eights = ("ours int8", "transformers, folded, int8", "onnxruntime int8")
+    for name in labels.keys() & found.keys():
+        sides = found[name]["sides"]
+        times = [sides[side]["cpu_ms_per_s"] if side in sides else [] for side in floats]
+        both = [[sides[s]["cpu_ms_per_s"], sides[s]["snr_db"]] if s in sides else [] for s in eights]
+        yield labels[name], [*times, *both]
+    yield "Google's speech embedding", [[], [], [], found["google"]["cpu_ms_per_s"], [], [], []]
+
+
 HEADLINES = "| what | speechpress | beside it | script, results |"
 HOST = "| | runs on | p50 | p99 | real-time factor | streams per core | program | peak memory |"
 SPEEDUP = "| threads | utterance | teacher in `transformers` | teacher, our encoder | student | speed-up |"
@@ -482,6 +496,10 @@ STUDENTS_OF_WHISPER = (
 )
 KEYS_OF_POCKET_S = "| `pocket-s` | ABX within, % | across, % | cosine at layer 6 |"
 FULL_SIZE = "| precision | seconds of audio per second | GPU utilisation, % | memory, GB | hours for 200,000 steps |"
+BESIDE = (
+    "| CPU ms per second of audio | ours | `transformers` | the same, folded | ONNX Runtime | ours, int8 "
+    "| `transformers`, folded, int8 | ONNX Runtime, int8 |"
+)
 BEFORE_AFTER = "| `pocket` in int8, one thread | before | after |"
 SHAPES = "| int8, one thread | 80 ms | 160 ms | 320 ms | dB | calls | kernels beside | M parameters | MB |"
 SCALE = "| | measured here | derived: each GPU or process | derived: a host, or all of them |"
@@ -494,6 +512,7 @@ COVERED = {
     ("docs/benchmarks.md", KEYS_OF_POCKET_S): keys_of_pocket_s,
     ("docs/benchmarks.md", FULL_SIZE): full_size,
     ("docs/extract.md", EXTRACT): extract_throughput,
+    ("docs/benchmarks.md", BESIDE): beside,
     ("docs/runtime.md", BEFORE_AFTER): light_before_after,
     ("docs/runtime.md", SHAPES): shapes_of_chunks,
     ("docs/evaluation.md", ABX): abx,
