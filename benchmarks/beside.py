@@ -2,6 +2,7 @@
 
     python benchmarks/beside.py FOLDER WHEELS --prepare      # makes every program: half an hour
     python benchmarks/beside.py FOLDER WHEELS                # measures them, in turn, and writes results/beside.json
+    python benchmarks/beside.py --markdown                   # fills the table of docs/benchmarks.md from the results
 
 HuBERT-base and DistilHuBERT have the random weights of a seed and hear one second of speech: ours; the exporter of
 `transformers` (ExecuTorch with XNNPACK) on its own model as it is, with the weight norm of the position convolution
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Parts, busy_s
+from common import Parts, busy_s, fill_table, read
 from taught_ways import GOOGLE, RATE
 
 from speechpress.compressor.distill.resolve import student_config
@@ -47,6 +48,14 @@ STUDENTS = ("pocket", "distilhubert-streaming")
 OURS = {"ours": "none", "ours int8": "int8"}
 PLAIN, FOLDED, STATIC = "transformers", "transformers, folded", "transformers, folded, int8"
 ORT, ORT_STATIC = "onnxruntime", "onnxruntime int8"
+PAGE = "docs/benchmarks.md"
+TABLE = (
+    "| CPU ms per second of audio | ours | `transformers` | the same, folded | ONNX Runtime | ours, int8 "
+    "| `transformers`, folded, int8 | ONNX Runtime, int8 |"
+)
+COLUMNS = ("ours", PLAIN, FOLDED, ORT, "ours int8", STATIC, ORT_STATIC)  # of its sides, in its order
+ROWS = {"hubert-base": "HuBERT-base, 1 s", "distilhubert": "DistilHuBERT, 1 s"}
+ROWS |= {name: f"`{name}`, chunks of 320 ms" for name in STUDENTS}
 Call = Callable[[], np.ndarray]
 Inputs = tuple[torch.Tensor, ...]
 
@@ -272,14 +281,40 @@ def google(wheels: Path, rounds: int) -> dict[str, Any]:
     return {**found, "size_bytes": (wheels / GOOGLE).stat().st_size}
 
 
+def markdown() -> None:
+    """Fill the table from the results: medians, in int8 with the SNR; a model that was not measured has no row."""
+    found = read("beside")
+    rows = [
+        [label, *(_cell(found[name]["sides"], side) for side in COLUMNS)]
+        for name, label in ROWS.items()
+        if name in found
+    ]
+    google = f"{found['google']['cpu_ms_per_s']:.1f}"
+    rows.append(["Google's speech embedding", *(google if side == ORT else "" for side in COLUMNS)])
+    fill_table(PAGE, TABLE, rows)
+
+
+def _cell(sides: dict[str, Any], side: str) -> str:
+    if side not in sides:
+        return ""
+    time = f"{sides[side]['cpu_ms_per_s']:.1f}"
+    return f"{time} ({sides[side]['snr_db']:.1f} dB)" if "int8" in side else time
+
+
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("folder", type=Path, help="where the programs are kept")
-    words.add_argument("wheels", type=Path)
+    words.add_argument("folder", type=Path, nargs="?", help="where the programs are kept")
+    words.add_argument("wheels", type=Path, nargs="?")
+    words.add_argument("--markdown", action="store_true", help="only fill the table from the results")
     words.add_argument("--prepare", action="store_true", help="only make the programs")
     words.add_argument("--models", nargs="+", default=[*LAYERS, *STUDENTS])
     words.add_argument("--rounds", type=int, default=15)
     given = words.parse_args()
+    if given.markdown:
+        markdown()
+        return
+    if given.folder is None or given.wheels is None:
+        words.error("FOLDER and WHEELS are needed, but for --markdown")
     torch.set_num_threads(1)
     set_threads(1)
     if not given.prepare:

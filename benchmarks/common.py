@@ -143,6 +143,18 @@ def _write(name: str, document: dict[str, Any]) -> None:
     write_text(RESULTS / f"{name}.json", json_text(document, indent=1) + "\n")
 
 
+def fill_table(page: str, head: str, rows: list[list[str]]) -> None:
+    """Put rows of cells below this header line of a page, instead of those that are there."""
+    path = ROOT / page
+    before, found, after = path.read_text(encoding="utf-8").partition(f"{head}\n")
+    if not found:
+        raise SystemExit(f"{page}: has no table {head}")
+    lines = after.splitlines(keepends=True)
+    rest = next((index for index, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    table = [head, "|---" * (head.count("|") - 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    write_text(path, before + "\n".join(table) + "\n" + "".join(lines[rest:]))
+
+
 def read(name: str) -> dict[str, Any]:
     """benchmarks/results/NAME.json; empty when it is not there."""
     path = RESULTS / f"{name}.json"

@@ -8,8 +8,11 @@ of 320 ms with one thread, without the method for whole recordings. `speechpress
 starts one new process of each side, in turn. `process_ms` is the whole process as its parent sees it, up to its end;
 `first_ms` up to the first frames, measured from the moment at which the parent started it; `cpu_ms` is the
 processor's time in it, which other programs disturb less. Memory is what the process itself holds when the first
-frames are there (`rss_bytes`), after 20 more chunks, and at its peak. Goals: 150 ms, 60 MB, 30 MB. Writes
-results/light.json.
+frames are there (`rss_bytes`), after 20 more chunks, and at its peak. Goals: 150 ms, 60 MB, 30 MB. `install_s`
+is `pip install ./runtime` into the fresh environment, with the engine's compilation; `demo_s` the command
+`speechpress-demo BUNDLE --wav FILE` on speech, which it hears at the pace of audio, from start to end, median of as
+many runs; `torch_bytes` what torch and ExecuTorch alone have installed here. Writes results/light.json;
+`calls.py tables` fills the table of docs/runtime.md from it.
 """
 
 import argparse
@@ -20,13 +23,16 @@ import sys
 import tempfile
 import time
 import venv
+import wave
 from dataclasses import replace
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import ROOT, busy_s, write
 
-CHUNK_MS = 320.0
+CHUNK_MS, DEMO_S = 320.0, 4.0
 PROGRAM = """
 import sys, time
 from {package} import StreamingExtractor, load_bundle
@@ -79,14 +85,43 @@ def make_bundle(folder: Path, scheme: str) -> Path:
     return folder / "bundle"
 
 
-def install(folder: Path) -> tuple[Path, dict[str, int]]:
-    """The Python of a fresh environment with speechpress-runtime, and the bytes that were installed, by package."""
+def install(folder: Path) -> tuple[Path, dict[str, int], float]:
+    """The Python of a fresh environment with speechpress-runtime; the bytes installed, by package, and the seconds."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     # pip and setuptools are the environment's own; what comes after is what is installed.
     before = sizes(folder)
+    started = time.perf_counter()
     subprocess.run([str(python), "-m", "pip", "install", "-q", "--no-compile", str(ROOT / "runtime")], check=True)
-    return python, {name: size for name, size in sizes(folder).items() if name not in before}
+    seconds = time.perf_counter() - started
+    return python, {name: size for name, size in sizes(folder).items() if name not in before}, seconds
+
+
+def torch_bytes() -> int:
+    """What torch and ExecuTorch, without what they depend on, have installed here."""
+    files = [path for name in ("torch", "executorch") for path in distribution(name).files or ()]
+    places = [Path(str(path.locate())) for path in files if "__pycache__" not in path.parts]
+    return sum(place.stat().st_size for place in places if place.is_file())
+
+
+def write_speech(path: Path) -> None:
+    """DEMO_S of speech as a plain WAV."""
+    from speechpress.compressor.export.source import golden_clip
+
+    samples = (np.clip(golden_clip(DEMO_S), -1, 1) * 32767).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(samples.tobytes())
+
+
+def demo_s(python: Path, bundle: Path, speech: Path) -> float:
+    """Seconds of the demo's command on a file."""
+    words = [str(python.parent / "speechpress-demo"), str(bundle), "--wav", str(speech)]
+    started = time.perf_counter()
+    subprocess.run(words, capture_output=True, check=True, env={"OMP_NUM_THREADS": "1"}, cwd="/")
+    return time.perf_counter() - started
 
 
 def sizes(folder: Path) -> dict[str, int]:
@@ -135,7 +170,9 @@ def main() -> None:
     given = words.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         bundle = (given.bundle or make_bundle(Path(scratch), given.scheme)).resolve()
-        python, installed = install(Path(scratch) / "venv")
+        python, installed, install_s = install(Path(scratch) / "venv")
+        speech = Path(scratch) / "speech.wav"
+        write_speech(speech)
         sides = {"bindings": (sys.executable, "speechpress"), "native": (python, "speechpress_runtime")}
         rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*sides, "numpy_alone")}
         busy, began = busy_s(), time.perf_counter()
@@ -146,6 +183,7 @@ def main() -> None:
                 rows[name] += [found] if number else []
             rows["numpy_alone"] += [numpy_alone()] if number else []
         cores_busy = (busy_s() - busy) / (time.perf_counter() - began)
+        demos = [demo_s(python, bundle, speech) for _ in range(given.rounds)]
         program_bytes = (bundle / "encoder.pte").stat().st_size
     own = {name: size for name, size in installed.items() if not name.startswith("numpy")}
     document: dict[str, Any] = {
@@ -156,6 +194,10 @@ def main() -> None:
         "cores_busy": cores_busy,
         "installed_bytes": sum(own.values()),
         "installed": installed,
+        "torch_bytes": torch_bytes(),
+        "install_s": install_s,
+        "demo_s": statistics.median(demos),
+        "demo_audio_s": DEMO_S,
         **{name: summary(found) for name, found in rows.items()},
     }
     for name in rows:

@@ -373,6 +373,50 @@ def full_size():
         yield precision, [row["audio_s_per_s"], row["utilisation_percent"], gigabytes, row["hours_for_200k_steps"]]
 
 
+def light_before_after():
+    found, chunks, sides = result("light"), result("calls")["chunks"], ("bindings", "native")
+    yield "cold process to the first frames, s", [found[side]["first_ms"] / 1e3 for side in sides]
+    yield "its memory then, MB", [found[side]["rss_bytes"] / 1e6 for side in sides]
+    torch = found["torch_bytes"] / 1e6 if "torch_bytes" in found else []
+    yield "installed without numpy, MB", [torch, found["installed_bytes"] / 1e6]
+    if "demo_s" in found:
+        yield "pip install ./runtime into a new environment, s", [[], found["install_s"]]
+        label = f"speechpress-demo BUNDLE --wav FILE on {found['demo_audio_s']:g} s of audio at its own pace, s"
+        yield label, [[], found["demo_s"]]
+    for chunk in (4, 8, 16):
+        # Chunks that were not measured yet have no row.
+        if one := chunks.get(f"int8-{chunk}"):
+            pair, ms = [one["before"], one["now"]], one["chunk_ms"]
+            yield f"chunk of {ms} ms, ms", [side["median_ms"] for side in pair]
+            counts = [[side["calls"], side["kernels_beside"]] for side in pair]
+            yield f"chunk of {ms} ms: calls of the backend, kernels beside them", counts
+
+
+def shapes_of_chunks():
+    found = result("calls").get("variants", {})
+    names = list(found.get("parameters", {}))
+    for label, name in zip(tables("docs/runtime.md")[SHAPES], names, strict=True):
+        chunks = [found[f"int8-{chunk}"].get(name) for chunk in (4, 8, 16)]
+        one = min((chunk for chunk in chunks if chunk), key=lambda chunk: chunk["snr_db"])
+        times = [chunk["median_ms"] if chunk else [] for chunk in chunks]
+        size = found["parameters"][name] / 1e6, one["program_bytes"] / 1e6
+        yield label, [*times, one["snr_db"], one["calls"], one["kernels_beside"], *size]
+
+
+def beside():
+    found = result("beside")
+    labels = {"hubert-base": "HuBERT-base, 1 s", "distilhubert": "DistilHuBERT, 1 s"}
+    labels |= {name: f"{name}, chunks of 320 ms" for name in ("pocket", "distilhubert-streaming")}
+    floats = ("ours", "transformers", "transformers, folded", "onnxruntime")
+    eights = ("ours int8", "transformers, folded, int8", "onnxruntime int8")
+    for name in labels.keys() & found.keys():
+        sides = found[name]["sides"]
+        times = [sides[side]["cpu_ms_per_s"] if side in sides else [] for side in floats]
+        both = [[sides[s]["cpu_ms_per_s"], sides[s]["snr_db"]] if s in sides else [] for s in eights]
+        yield labels[name], [*times, *both]
+    yield "Google's speech embedding", [[], [], [], found["google"]["cpu_ms_per_s"], [], [], []]
+
+
 HEADLINES = "| what | speechpress | beside it | script, results |"
 HOST = "| | runs on | p50 | p99 | real-time factor | streams per core | program | peak memory |"
 SPEEDUP = "| threads | utterance | teacher in `transformers` | teacher, our encoder | student | speed-up |"
@@ -405,6 +449,12 @@ EXTRACT = "| | first | second | ratio of speeds: median (each round) | ratio of 
 HEADS = "| | teacher, whole | student, whole, fp32 | in chunks, fp32 | in chunks, int8 |"
 PHONES = "| encoder, where | ms per second of audio | |"
 FULL_SIZE = "| precision | seconds of audio per second | GPU utilisation, % | memory, GB | hours for 200,000 steps |"
+BESIDE = (
+    "| CPU ms per second of audio | ours | `transformers` | the same, folded | ONNX Runtime | ours, int8 "
+    "| `transformers`, folded, int8 | ONNX Runtime, int8 |"
+)
+BEFORE_AFTER = "| `pocket` in int8, one thread | before | after |"
+SHAPES = "| int8, one thread | 80 ms | 160 ms | 320 ms | dB | calls | kernels beside | M parameters | MB |"
 SCALE = "| | measured here | derived: each GPU or process | derived: a host, or all of them |"
 COVERED = {
     ("README.md", HEADLINES): headlines,
@@ -413,6 +463,9 @@ COVERED = {
     ("docs/scale.md", SCALE): scale,
     ("docs/benchmarks.md", FULL_SIZE): full_size,
     ("docs/extract.md", EXTRACT): extract_throughput,
+    ("docs/benchmarks.md", BESIDE): beside,
+    ("docs/runtime.md", BEFORE_AFTER): light_before_after,
+    ("docs/runtime.md", SHAPES): shapes_of_chunks,
     ("docs/evaluation.md", ABX): abx,
     ("docs/benchmarks.md", HOST): profile_host,
     ("docs/benchmarks.md", SPEEDUP): speedup,
