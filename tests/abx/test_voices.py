@@ -163,3 +163,17 @@ def test_a_student_that_cannot_be_compared_is_still_a_finished_run(tmp_path):
     gone = load_recipe("distilhubert", [f"teacher={tmp_path / 'gone'}"])
     found, shown = _compared(Screen(json=True), gone, tmp_path)
     assert found == {"voices": None} and "was not compared" in shown[0] and str(tmp_path) in shown[0]
+
+
+def test_a_starter_run_ends_with_the_comparison_and_a_dry_run_has_none(tiny_pair, tmp_path):
+    keys = ("student.layers=1", "match.layers=[1,2]", "train.steps=1", "train.batch=2", "train.crop_s=1")
+    words = ["distill", "--recipe", "distilhubert", "--starter", "--teacher", str(tiny_pair / "teacher"), "--json"]
+    words += ["--out", str(tmp_path / "run"), *(word for key in keys for word in ("--set", key))]
+    dry = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert dry.exit_code == 0 and "voices" not in json.loads(dry.stdout), (dry.output, dry.exception)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    one = json.loads(done.stdout)["voices"]
+    assert set(one["minus_student"]) == {"untrained", "random", "logmel", "teacher"}
+    # A step in warm-up moves next to nothing: its errors are those from before it.
+    assert one["student"] == pytest.approx(one["untrained"], abs=0.02)
