@@ -26,7 +26,7 @@ from ..tasks.kinds import quality
 from ..tasks.metrics import interval
 from .asked import VOICES
 from .dtw import Angular, distances
-from .hear import heard
+from .hear import heard, too_short
 from .items import Token, read_items
 
 logger = logging.getLogger(__name__)
@@ -65,27 +65,32 @@ class Phones:
 
 def voices(comparison: Comparison, device: str = "cpu", listen: OnText = logger.info) -> dict[str, Any]:
     """The last layer of everything that is compared, with 95 % intervals; an entry as a suite's tasks have it."""
-    phones = two_voices(read_items(PHONES, SPEECH / "audio"))
+    phones = two_voices(read_items(PHONES, SPEECH / "audio"), comparison.upstreams)
     recordings = len(np.unique(phones.recording))
     listen(f"{VOICES}: {len(phones.tokens)} tokens of phones in {recordings} recordings, in two voices")
     errors = {name: errors_of(one, phones, device) for name, one in comparison.upstreams.items()}
     return entry(phones, errors)
 
 
-def two_voices(tokens: list[Token], seed: int = 0) -> Phones:
-    """Every second recording is slowed down; of each phone and voice at most MOST_TOKENS, the same ones for a seed."""
+def two_voices(tokens: list[Token], upstreams: Mapping[str, Upstream], seed: int = 0) -> Phones:
+    """Every second recording is slowed down; of each phone and voice at most MOST_TOKENS, the same ones for a seed.
+
+    Tokens without a frame of some upstream are left out for all: frames may be longer than a short phone.
+    """
     paths = sorted({token.path for token in tokens})
     recording = np.array([paths.index(token.path) for token in tokens])
     lower, names = recording % 2 == 1, np.array([token.phone for token in tokens])
+    voiced = [_voiced(token, bool(low)) for token, low in zip(tokens, lower, strict=True)]
+    heard_by_all = ~too_short(voiced, upstreams)
     draw, chosen = np.random.default_rng(seed), []
     for name in sorted(set(names)):
-        sides = [np.flatnonzero((names == name) & (lower == side)) for side in (False, True)]
+        sides = [np.flatnonzero((names == name) & (lower == side) & heard_by_all) for side in (False, True)]
         # With one alone in a voice there would be no other for a bootstrap to draw.
         if min(map(len, sides)) >= LEAST_TOKENS:
             chosen += [draw.permutation(side)[:MOST_TOKENS] for side in sides]
     kept = np.concatenate(chosen)
     numbers = np.unique(names[kept], return_inverse=True)[1]
-    return Phones([_voiced(tokens[k], bool(lower[k])) for k in kept], recording[kept], numbers, lower[kept])
+    return Phones([voiced[k] for k in kept], recording[kept], numbers, lower[kept])
 
 
 def _voiced(token: Token, lower: bool) -> Token:

@@ -20,6 +20,7 @@ from speechpress.compressor.cli.main import app
 from speechpress.compressor.cli.making import _compared
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.heldout import hold_out
+from speechpress.compressor.evaluate.features import LOG_MEL
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.starter import PHONES, SPEECH
 from speechpress.compressor.views.screen import Screen
@@ -28,7 +29,7 @@ from speechpress.runtime.errors import SpeechpressError
 
 @pytest.fixture(scope="module")
 def phones():
-    return two_voices(read_items(PHONES, SPEECH / "audio"))
+    return two_voices(read_items(PHONES, SPEECH / "audio"), {"logmel": LOG_MEL})
 
 
 def test_no_recording_is_in_both_voices_and_every_phone_has_tokens_in_each(phones):
@@ -39,6 +40,14 @@ def test_no_recording_is_in_both_voices_and_every_phone_has_tokens_in_each(phone
         for side in (False, True):
             assert 2 <= np.sum((phones.phone == phone) & (phones.lower == side)) <= 10
     assert [token.speaker == "lower" for token in phones.tokens] == phones.lower.tolist()
+
+
+def test_tokens_without_a_frame_are_left_out_for_all(phones):
+    """Some phones hold no frame of 80 ms; for frames of 20 ms nothing changes."""
+    tokens = read_items(PHONES, SPEECH / "audio")
+    usual, slow = (two_voices(tokens, {"x": replace(LOG_MEL, hop_samples=hop)}) for hop in (320, 1280))
+    assert usual.tokens == phones.tokens and 20 < len(slow.tokens) < len(phones.tokens)
+    assert all(start < end for start, end in (token.frames(1280, 16_000) for token in slow.tokens))
 
 
 def test_times_in_the_lower_voice_are_later_by_as_much_as_it_is_slower(phones):
@@ -154,3 +163,17 @@ def test_a_student_that_cannot_be_compared_is_still_a_finished_run(tmp_path):
     gone = load_recipe("distilhubert", [f"teacher={tmp_path / 'gone'}"])
     found, shown = _compared(Screen(json=True), gone, tmp_path)
     assert found == {"voices": None} and "was not compared" in shown[0] and str(tmp_path) in shown[0]
+
+
+def test_a_starter_run_ends_with_the_comparison_and_a_dry_run_has_none(tiny_pair, tmp_path):
+    keys = ("student.layers=1", "match.layers=[1,2]", "train.steps=1", "train.batch=2", "train.crop_s=1")
+    words = ["distill", "--recipe", "distilhubert", "--starter", "--teacher", str(tiny_pair / "teacher"), "--json"]
+    words += ["--out", str(tmp_path / "run"), *(word for key in keys for word in ("--set", key))]
+    dry = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert dry.exit_code == 0 and "voices" not in json.loads(dry.stdout), (dry.output, dry.exception)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    one = json.loads(done.stdout)["voices"]
+    assert set(one["minus_student"]) == {"untrained", "random", "logmel", "teacher"}
+    # A step in warm-up moves next to nothing: its errors are those from before it.
+    assert one["student"] == pytest.approx(one["untrained"], abs=0.02)
