@@ -3,14 +3,12 @@
 python benchmarks/students_table.py            # prints the tables, draws docs/students.svg
 """
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from common import RESULTS, ROOT
+from common import ROOT, Parts
 
 from speechpress.compressor.evaluate.retention import retention
 
@@ -178,12 +176,10 @@ def main() -> None:
     from speechpress.compressor.views.figures import drawn
     from speechpress.runtime.atomic import write_text
 
-    document = json.loads((RESULTS / "students.json").read_text())
+    document = Parts("students")
     print(markdown(document), flush=True)
     draw: Callable[[], Any] = partial(picture, document)
-    svg, png = drawn(draw, "students")
-    write_text(ROOT / "docs" / "students.svg", svg)
-    Path("/tmp/students.png").write_bytes(png)
+    write_text(ROOT / "docs" / "students.svg", drawn(draw, "students")[0])
 
 
 if __name__ == "__main__":

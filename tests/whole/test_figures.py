@@ -327,6 +327,14 @@ def abx_apart():
     return [100 * value for one in apart for value in (one["difference"], *one["ci95"])]
 
 
+def by_kind(values):
+    """Means over the seeds of each student, by its name without the seed."""
+    kinds = {}
+    for name, value in values.items():
+        kinds.setdefault(re.sub(r"-\d$", "", name), []).append(value)
+    return {kind: statistics.fmean(found) for kind, found in kinds.items()}
+
+
 def headlines():
     """The README's few figures, row by row."""
     time, ways = result("pocket")["time"], result("taught_words")["ways"]
@@ -335,11 +343,19 @@ def headlines():
     small, distil, base = (
         time[name]["ms_per_s"] for name in ("pocket, pruned, int8", "distilhubert, fp32", "hubert-base, fp32")
     )
-    above, first = kept_above_floor(), light()
+    first, students = light(), result("students")
+    errors, others = students["abx"]["errors"], ("distilhubert", "logmel", "teacher")
+    across = by_kind({name: 100 * one["across"][one["best"]] for name, one in errors.items()})
+    macs = by_kind({name: one["macs_per_s"] for name, one in students["students"].items()})
+    tasks = {name: {**task, **task["scores"]} for name, task in students["suite"]["tasks"].items()}
+    runs = [name for name in tasks["ks"]["scores"] if name.startswith(("pocket", "distilhubert"))]
+    means = retention({"tasks": tasks, "against": runs})["mean"]
+    kept = by_kind({name: 100 * means[name]["kept_above_floor"] for name in runs})
     cells = [
         (small, [distil, base]),
         (host["pocket", "int8"], [host["distilhubert", "int8"], host["hubert-base", "int8"], 1000]),
-        (above[1], above[0]),
+        (across["pocket"], [macs["distilhubert"] / macs["pocket"], *(across[name] for name in others)]),
+        ([kept["pocket"], 3], [kept["distilhubert"], kept["distilhubert-standardised"]]),
         (bits()[:2], []),
         (found[0], found[1:]),
         (demo()[0], []),
