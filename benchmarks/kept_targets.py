@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--crop-s", type=float, default=8.0)
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
@@ -122,10 +123,12 @@ def main() -> None:
         save_encoder(Path(folder) / "hubert-base-shaped", Encoder(EncoderConfig()))
         teachers = {Path(folder) / "hubert-base-shaped": "[4,8,12]"}
         teachers |= {given.whisper: "[2,4,6]"} if given.whisper else {}
-        for recipe in RECIPES:
+        for recipe in given.recipes:
             for teacher, layers in teachers.items():
                 found[f"{recipe} of {teacher.name}"] = measured(given, recipe, teacher, layers)
-    settings = {name: getattr(given, name) for name in ("steps", "batch", "crop_s", "rounds", "threads", "device")}
+    settings = {
+        name: getattr(given, name) for name in ("steps", "batch", "crop_s", "recipes", "rounds", "threads", "device")
+    }
     settings |= {"cores": os.cpu_count(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS")}
     busy = (busy_s() - before) / (time.perf_counter() - started)
     card = torch.cuda.get_device_name() if given.device == "cuda" else None

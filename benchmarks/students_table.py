@@ -43,6 +43,8 @@ VARIANTS = {
     "RMS norm": ("pocket-rms-0",),
     "patch front end": ("pocket-patch-0",),
 }
+WAYS = {"whole": "whole recordings", "bundle, whole": "the program, 320 ms"}  # 320 ms is what a bundle has first
+WAYS |= {f"bundle, {size} ms": f"the program, {size} ms" for size in (80, 160)}
 Values = dict[str, float]
 
 
@@ -106,7 +108,17 @@ def markdown(document: dict[str, Any]) -> str:
     for label, names in rows.items():
         found = [cell(mean(values, names), 1) for _, values, _ in abx]
         lines.append(f"| {label} | {' | '.join([*found, cell(mean(cosines, names))])} |")
+    lines += ["", *ways_table(document["ways"]["pocket-0"])] if "ways" in document else []
     return "\n".join([*lines, "", *(f"- {line}" for line in wins(document))])
+
+
+def ways_table(ways: dict[str, Any]) -> list[str]:
+    """ABX of the last layer of one run, as it hears whole recordings and chunks, in float32 and as a program."""
+    lines = ["| `pocket`, the first seed | ABX within, % | across, % |", "|---|---|---|"]
+    for way, one in ways.items():
+        within, across = (100 * one[mode][-1] for mode in ("within", "across"))
+        lines.append(f"| {WAYS.get(way, way)} | {within:.1f} | {across:.1f} |")
+    return lines
 
 
 def cosine_6(student: dict[str, Any]) -> float | None:

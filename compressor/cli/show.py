@@ -11,7 +11,7 @@ from speechpress.runtime.bundle import Bundle, is_bundle, read_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
 from speechpress.runtime.json_file import parse_json
-from speechpress.runtime.students.shipped import shipped_students
+from speechpress.runtime.students.shipped import shipped_folder, shipped_students
 from speechpress.runtime.tensor_file import read_metadata
 
 from ..distill.resolve import resolve_match, student_config
@@ -247,6 +247,7 @@ def _student(name: str, bundle: Bundle) -> dict[str, Any]:
         "size_bytes": bundle.program.stat().st_size,
         "heads": [head["name"] for head in document.get("heads", [])],
         "bundle": str(bundle.path),
+        "checkpoint": str(checkpoint) if (checkpoint := shipped_folder(name, CHECKPOINT)) else None,
     }
 
 

@@ -13,6 +13,7 @@ from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.hub.ids import name_of
 from speechpress.runtime.hub.manifest import CHECKPOINT
+from speechpress.runtime.students.shipped import shipped_students
 
 from ..data.audio import read_audio
 from ..models.checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
@@ -58,7 +59,12 @@ def open_source(source: str | Path) -> Source:
             "--out says otherwise"
         )
     # A bare word could be a hub id too, but is more likely mistyped, and nothing is downloaded for that.
-    if folder.exists() or "/" in str(source) or str(source) in STARTER_NAMES or ":" in str(source):
+    if (
+        folder.exists()
+        or "/" in str(source)
+        or str(source) in (*STARTER_NAMES, *shipped_students())
+        or ":" in str(source)
+    ):
         own = pushed(source, CHECKPOINT)
         return _of_teacher(str(source)) if own is None else _of_checkpoint(own)
     raise SpeechpressError(f"{source}: is neither a checkpoint nor a teacher; `compress distill` makes a checkpoint")

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from speechpress.compressor.cli.show import ls
 from speechpress.compressor.cli.show_tables import ls_table
 from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.evaluate.upstreams import open_upstream
+from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.teachers.hub_folder import pushed
 from speechpress.runtime.bundle import read_bundle
@@ -16,20 +18,22 @@ from speechpress.runtime.engine import load_bundle
 from speechpress.runtime.hub.fetch import local_folder
 from speechpress.runtime.hub.ids import cached_id
 from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
+from speechpress.runtime.parity import compare
 from speechpress.runtime.stream import StreamingExtractor
 from speechpress.runtime.students.shipped import shipped_folder, shipped_students
 from speechpress.runtime.verify import verify
 
 MOST_BYTES = 12_000_000
-HEADS = {"demo": [], "pocket-phones": ["phones", "vad"], "pocket-words": ["words"]}
+HEADS = {"demo": [], "pocket-phones": ["phones", "vad"], "pocket-s": ["phones", "vad"], "pocket-words": ["words"]}
 
 
 def test_each_is_small_has_a_card_and_names_no_place_of_the_machine_that_made_it():
     assert set(shipped_students()) == set(HEADS)
     for name, folder in shipped_students().items():
-        assert sum(path.stat().st_size for path in folder.iterdir()) <= MOST_BYTES and (folder / "CARD.md").is_file()
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert sum(path.stat().st_size for path in files) <= MOST_BYTES and (folder / "CARD.md").is_file()
         assert [head["name"] for head in read_bundle(folder).document.get("heads", [])] == HEADS[name]
-        for path in folder.iterdir():
+        for path in files:
             if path.suffix in (".json", ".md"):
                 assert not [place for place in ("/tmp/", "/work/", "/home/") if place in path.read_text()], path
 
@@ -62,11 +66,30 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
     assert local_folder("pocket-words", BUNDLE) == Path("pocket-words")
 
 
+def test_a_checkpoint_comes_with_its_bundle_and_gives_the_same_frames(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = shipped_students()["pocket-s"]
+    assert (
+        local_folder("pocket-s", CHECKPOINT) == folder / "checkpoint" and cached_id(folder / "checkpoint") == "pocket-s"
+    )
+    assert local_folder("pocket-s", CHECKPOINT, BUNDLE) == folder
+    wave = read_audio(sorted((SPEECH / "audio" / "en").rglob("*.opus"))[0])[:32_000]
+    stream = StreamingExtractor(load_bundle("pocket-s", chunk_ms=320))
+    frames = np.concatenate([stream.push(wave).frames, stream.flush().frames])
+    encoder = load_encoder("pocket-s")
+    with torch.no_grad():
+        whole = encoder(torch.from_numpy(wave)[None], chunk_frames=16)[0].numpy()
+    count = min(len(frames), len(whole))
+    found = compare(frames[:count], whole[:count])
+    assert count > 90 and found["cosine"] > 0.99
+
+
 def test_ls_lists_them():
     rows = {row["name"]: row for row in ls("students")["students"]}
     assert {name: row["heads"] for name, row in rows.items()} == HEADS and ls_table(ls("students"))
     assert {name: row["chunk_ms"] for name, row in rows.items()} == {
         "demo": [80, 160],
         "pocket-phones": [320, 160, 80],
+        "pocket-s": [320, 160, 80],
         "pocket-words": [80, 160, 320],
     }

@@ -526,6 +526,7 @@ ELSEWHERE = {
     "| of the ten tasks | teacher | DistilHuBERT": "tests/whole/test_students_table.py",
     "| norm or front end | `pocket`, three seeds": "tests/whole/test_students_table.py",
     "| `pocket-s` | ABX within, % | across, % |": "tests/whole/test_students_table.py",
+    "| `pocket`, the first seed | ABX within, % | across, % |": "tests/whole/test_students_table.py",
     "| student | from | heads | streams in |": "facts of the bundles, which tests/runtime/test_students.py reads",
     "| file | holds |": "no figures of a measurement",
     "| unit | what is taken out with it |": "no figures of a measurement",
