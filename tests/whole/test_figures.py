@@ -745,7 +745,8 @@ def kept_targets():
 SENTENCES = [
     (
         "docs/distil.md",
-        "training is {} times as fast from the second epoch on with a teacher of HuBERT-base's shape, and {} times with",
+        "training is {} times as fast from the second epoch on with a teacher of HuBERT-base's shape, "
+        "and {} times with",
         kept_targets,
     ),
     (
