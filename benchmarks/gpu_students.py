@@ -46,6 +46,7 @@ from speechpress.compressor.models.describe import describe_encoder
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.recipe.hear import NOISES, SNR_DB
 from speechpress.compressor.teachers.load import Teacher, load_teacher
+from speechpress.runtime.json_file import json_text
 
 Tell = Callable[[str], None]
 NOISE_ROWS = 32
@@ -181,7 +182,7 @@ def write(work: Path, job: Job, student: Student, done: dict[str, Any]) -> None:
     said |= {"parameters": parameters(config), "macs_per_s": macs_per_s(config)}
     said["losses"] = [round(float(loss), 4) for loss in student.losses[:steps][:: max(1, steps // 50)]]
     tell(f"{job.name}: {done['valid']} {said['losses'][::10]}")
-    (work / f"{job.name}.json").write_text(json.dumps(said))
+    (work / f"{job.name}.json").write_text(json_text(said))
     halves = {key: tensor.half().cpu().contiguous() for key, tensor in student.job.student.state_dict().items()}
     save_file(halves, work / f"{job.name}.safetensors")
 
