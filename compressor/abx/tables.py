@@ -62,12 +62,19 @@ FLOORS = ("logmel", "random", UNTRAINED)
 
 
 def verdict(entry: Mapping[str, Any]) -> str:
-    """Whether the student is better than what needs no training, by the paired intervals."""
+    """Whether the student is better or worse than what needs no training, by the paired intervals."""
     floors = {name: entry["minus_student"][name]["ci95"] for name in FLOORS if entry.get(name) is not None}
-    said = {True: "clearly better than", False: "not clearly better than"}
     return "the student is " + ", ".join(
-        f"{said[ends[0] > 0]} {ROWS[name]} ({_signed(ends[0])} to {_signed(ends[1])})" for name, ends in floors.items()
+        f"{_apart_by(ends)} {ROWS[name]} ({_signed(ends[0])} to {_signed(ends[1])})" for name, ends in floors.items()
     )
+
+
+def _apart_by(ends: Errors) -> str:
+    """In words, from the interval of another's error minus the student's."""
+    low, high = ends
+    if low > 0:
+        return "clearly better than"
+    return "clearly worse than" if high < 0 else "not clearly better than"
 
 
 def _error(value: float, ends: Errors) -> tuple[str, str]:

@@ -122,6 +122,8 @@ def test_intervals_are_of_the_same_recordings_for_all_models():
     assert verdict(one).startswith("the student is clearly better than log-mel (+")
     # What it had before training is nothing that it has learned.
     assert verdict(one).endswith("not clearly better than itself before training (+0.00 to +0.00)")
+    one["minus_student"]["untrained"] = {"difference": -0.08, "ci95": [-0.095, -0.062]}
+    assert verdict(one).endswith("clearly worse than itself before training (-9.50 to -6.20)")
     same = entry(found, {"student": errors, "logmel": errors, "random": errors})
     assert verdict(same) == (
         "the student is not clearly better than log-mel (+0.00 to +0.00), "
