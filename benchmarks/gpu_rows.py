@@ -6,7 +6,6 @@ Clips of about a word are cut to one length; the others are joined by speaker, i
 Each clip is there at three playing speeds. Nothing is padded, and rows of one length meet in a batch.
 """
 
-import csv
 import random
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,10 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 import torch
-from students_speech import SAMPLE_RATE, SPEEDS
+from students_speech import SAMPLE_RATE, SPEEDS, at_speeds, read_labels
 from torch import Tensor
 
 from speechpress.compressor.data.batches import whole_frames
@@ -60,19 +57,15 @@ def samples_of(length: str) -> int:
     return whole_frames(int(LENGTHS_S[length] * SAMPLE_RATE))
 
 
-def decoded(folder: Path, speeds: Sequence[float], row: tuple[str, str]) -> Clip:
+def decoded(folder: Path, row: tuple[str, str]) -> Clip:
     place, speaker = row
-    wave, rate = soundfile.read(folder / place, dtype="float32", always_2d=True)
-    # Played faster and then heard at 16 kHz: as if it had been recorded at `speed` times its rate.
-    heard = {speed: soxr.resample(wave.mean(1), rate * speed, SAMPLE_RATE) for speed in speeds}
+    heard = at_speeds(folder / place)
     return speaker, {speed: (np.clip(one, -1, 1) * (FULL_SCALE - 1)).astype(np.int16) for speed, one in heard.items()}
 
 
 def read_clips(folder: Path) -> list[Clip]:
-    with (folder / "labels.tsv").open(encoding="utf-8", newline="") as file:
-        labels = [(row["path"], row["speaker"]) for row in csv.DictReader(file, delimiter="\t")]
     with ProcessPoolExecutor() as pool:
-        return list(pool.map(partial(decoded, folder, SPEEDS), labels, chunksize=64))
+        return list(pool.map(partial(decoded, folder), read_labels(folder), chunksize=64))
 
 
 def is_word(clip: Clip) -> bool:

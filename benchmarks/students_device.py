@@ -13,7 +13,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def streams(given: argparse.Namespace, key: tuple[str, str, int]) -> bool:
     return not load_checkpoint(given.work / key[0]).encoder.config.blockers
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_subparsers(required=True, dest="what")
     hearing, timing = what.add_parser("ways"), what.add_parser("speed")
@@ -127,7 +127,7 @@ def main(words: Sequence[str] | None = None) -> None:
     hearing.add_argument("bundles", type=Path)
     hearing.add_argument("--most", type=int, default=5, help="tokens per phone, context and speaker")
     timing.add_argument("--rounds", type=int, default=100)
-    given = parser.parse_args(words)
+    given = parser.parse_args()
     if given.what == "ways":
         Parts("students").put(ways=ways(given))
     else:

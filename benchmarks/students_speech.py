@@ -1,4 +1,4 @@
-"""The speech that students are trained on in benchmarks/students.py and ablation.py: no clip of any test is among it.
+"""The speech that students are trained on in benchmarks/students.py: no clip of any test is among it.
 
     python benchmarks/students_speech.py choose CORPORA CHOSEN
     python benchmarks/students_speech.py speeds CHOSEN SPEECH
@@ -69,14 +69,22 @@ def write_labels(folder: Path, labels: list[tuple[str, str]]) -> None:
         csv.writer(file, delimiter="\t", lineterminator="\n").writerows([LABELS, *labels])
 
 
+def read_labels(folder: Path) -> list[tuple[str, str]]:
+    with (folder / "labels.tsv").open(encoding="utf-8", newline="") as file:
+        return [(row["path"], row["speaker"]) for row in csv.DictReader(file, delimiter="\t")]
+
+
+def at_speeds(path: Path) -> dict[float, np.ndarray]:
+    """A clip at every speed, at 16 kHz: as if it had been recorded at `speed` times its rate."""
+    wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return {speed: soxr.resample(wave.mean(1), rate * speed, SAMPLE_RATE) for speed in SPEEDS}
+
+
 def spoken(source: Path, out: Path, row: tuple[str, str]) -> tuple[list[tuple[str, str]], float]:
     """One clip at every speed: labels of what was written, and its seconds."""
     place, speaker = row
-    wave, rate = soundfile.read(source / place, dtype="float32", always_2d=True)
     written, heard_s = [], 0.0
-    for speed in SPEEDS:
-        # Played faster and then heard at 16 kHz: as if it had been recorded at `speed` times its rate.
-        heard = soxr.resample(wave.mean(1), rate * speed, SAMPLE_RATE)
+    for speed, heard in at_speeds(source / place).items():
         name = str(Path(place).with_suffix("")) + f"-{speed}.wav"
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(out / name, np.clip(heard, -1, 1), SAMPLE_RATE, subtype="PCM_16")
@@ -86,8 +94,7 @@ def spoken(source: Path, out: Path, row: tuple[str, str]) -> tuple[list[tuple[st
 
 
 def speeds(source: Path, out: Path) -> None:
-    with (source / "labels.tsv").open(encoding="utf-8", newline="") as file:
-        chosen = [(row["path"], row["speaker"]) for row in csv.DictReader(file, delimiter="\t")]
+    chosen = read_labels(source)
     out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor() as pool:
         done = list(pool.map(partial(spoken, source, out), chosen, chunksize=32))

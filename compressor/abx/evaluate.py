@@ -17,24 +17,21 @@ from speechpress.runtime.errors import SpeechpressError
 from ..data.sounds import check_sounds, clip
 from ..evaluate.features import Upstream
 from ..evaluate.lineup import OWN_NAMES, Comparison, open_comparison
-from ..evaluate.retention import of_teacher
 from ..evaluate.upstreams import bundle_upstream, encoder_upstream
 from ..models.config import SAMPLE_RATE
 from ..models.events import OnText
 from ..models.streaming import chunk_frames_of
-from ..tasks.kinds import quality
-from ..tasks.metrics import interval
 from .cells import MODES, MOST_TOKENS, Cells, make_cells
 from .dtw import Angular, OtherUnit, distances, edited, warped
 from .hear import Heard, heard, too_short
 from .items import Token, about, lonely, read_items
 from .score import entry_errors, mean_error, resampled
+from .task_entry import task_entry
 from .units import centres_of, units_of, without_repeats
 
 logger = logging.getLogger(__name__)
 
 CHUNKS_MS = (80.0, 160.0, 320.0, 640.0)
-METRIC = "ABX"
 UNIT_WAYS = ("warped", "edited")
 METHOD = "bootstrap over the speakers of A and B, of the best layer"
 
@@ -240,30 +237,14 @@ def entry(
     names = list(details)
     best = [errors[name][mode][details[name]["best"]] for name in names]
     draws = dict(zip(names, resampled(cells, best), strict=True))
-    # Of the same speakers, so that what is hard for everybody cancels out.
-    apart = {name: list(interval(draws[name] - draws["student"])) for name in names if name != "student"}
     scores = {name: mean_error(cells, one) for name, one in zip(names, best, strict=True)}
-    all_names = [*OWN_NAMES, *(name for name in names if name not in OWN_NAMES)]
-    return {
-        "metric": METRIC,
-        "better": "lower",
-        **{name: scores.get(name) for name in all_names},
-        "ci95": {name: list(interval(draws[name])) if name in draws else None for name in all_names},
-        "ci95_method": METHOD,
-        "minus_student": {
-            name: {"difference": scores[name] - scores["student"], "ci95": ends} for name, ends in apart.items()
-        },
-        "quality": {name: quality(METRIC, scores[name]) if name in scores else None for name in all_names},
-        "retention": of_teacher({name: quality(METRIC, value) for name, value in scores.items()}),
+    facts = {
         "layer": {name: details[name]["best"] for name in names},
         "cells": cells.cells,
         "speakers": len(np.unique(cells.speaker)),
-        "chance": 0.5,
-        "also": {},
-        "seeds": {name: [] for name in all_names},
-        "speaker_disjoint": None,
         "notes": [],
     }
+    return task_entry(scores, draws, METHOD, facts)
 
 
 def _line(detail: Mapping[str, Any]) -> str:

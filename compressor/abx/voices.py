@@ -18,20 +18,17 @@ import numpy as np
 from ..data.sounds import clip, read_sound
 from ..data.transforms import Speed, apply
 from ..evaluate.features import Upstream, last_layer
-from ..evaluate.lineup import OWN_NAMES, Comparison
-from ..evaluate.retention import of_teacher
+from ..evaluate.lineup import Comparison
 from ..models.events import OnText
 from ..starter import PHONES, SPEECH
-from ..tasks.kinds import quality
-from ..tasks.metrics import interval
 from .asked import VOICES
 from .dtw import Angular, distances
 from .hear import heard, too_short
 from .items import Token, read_items
+from .task_entry import task_entry
 
 logger = logging.getLogger(__name__)
 
-METRIC = "ABX"
 # Women's formants are about 17 % above men's (Peterson and Barney, 1952); the English voice is a woman's.
 LOWER = 1 / 1.17
 AS_RECORDED, LOWERED = "as recorded", "lower"
@@ -160,29 +157,11 @@ def entry(phones: Phones, errors: Mapping[str, list[np.ndarray]]) -> dict[str, A
     """The entry in the JSON, of the form that a suite's tasks have."""
     whole = np.ones(len(phones.tokens), np.float32)
     scores = {name: mean_error(phones, one, whole) for name, one in errors.items()}
-    draws = resampled(phones, errors)
-    apart = {name: scores[name] - scores["student"] for name in scores if name != "student"}
-    all_names = [*OWN_NAMES, *(name for name in scores if name not in OWN_NAMES)]
-    return {
-        "metric": METRIC,
-        "better": "lower",
-        **{name: scores.get(name) for name in all_names},
-        "ci95": {name: list(interval(draws[name])) if name in draws else None for name in all_names},
-        "ci95_method": METHOD,
-        "minus_student": {
-            # Of the same recordings, so that what is hard for everybody cancels out.
-            name: {"difference": value, "ci95": list(interval(draws[name] - draws["student"]))}
-            for name, value in apart.items()
-        },
-        "quality": {name: quality(METRIC, scores[name]) if name in scores else None for name in all_names},
-        "retention": of_teacher({name: quality(METRIC, value) for name, value in scores.items()}),
+    facts = {
         "layer": "last",
         "tokens": len(phones.tokens),
         "phones": len(np.unique(phones.phone)),
         "recordings": len(np.unique(phones.recording)),
-        "chance": 0.5,
-        "also": {},
-        "seeds": {name: [] for name in all_names},
-        "speaker_disjoint": None,
         "notes": [NOTE],
     }
+    return task_entry(scores, resampled(phones, errors), METHOD, facts)
