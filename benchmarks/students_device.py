@@ -11,7 +11,6 @@ is to PyTorch on speech. Both add a part to results/students.json.
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from beside import in_turn
 from common import Parts, busy_s
 
 from speechpress.compressor.abx.evaluate import Request, evaluate_abx
@@ -89,30 +89,31 @@ def side_of(folder: Path, scheme: str, chunk: int) -> Side:
 def speed(given: argparse.Namespace) -> dict[str, Any]:
     """{student: {scheme: {chunk: figures}}}; CPU time by the process, so that other programs hardly matter."""
     set_threads(1)
-    keys = [(name, scheme, chunk) for name in given.only for scheme in SCHEMES for chunk in CHUNKS]
-    sides = {key: side_of(given.work / key[0], *key[1:]) for key in keys if key[2] == CHUNKS[0] or streams(given, key)}
-    spent: dict[tuple[str, str, int], list[float]] = {key: [] for key in sides}
+    sides = {
+        (name, scheme, chunk): side_of(given.work / name, scheme, chunk)
+        for name in given.only
+        for chunk in chunks_of(given.work / name)
+        for scheme in SCHEMES
+    }
     before, own, started = busy_s(), time.process_time(), time.perf_counter()
-    for number in range(given.rounds + 2):
-        for key, side in sides.items():
-            begun = time.process_time()
-            side.call()
-            if number >= 2:
-                spent[key].append(1000 * (time.process_time() - begun))
+    # By the call: what each hears lasts differently.
+    times = in_turn({str(key): side.call for key, side in sides.items()}, 1.0, given.rounds)
     others = (busy_s() - before - (time.process_time() - own)) / (time.perf_counter() - started)
     found: dict[str, Any] = {}
-    for (name, scheme, chunk), times in spent.items():
-        side = sides[name, scheme, chunk]
-        each = {"cpu_ms": statistics.median(times), "cpu_ms_least": min(times), "audio_s": side.audio_s}
-        each |= {"cpu_ms_per_s": each["cpu_ms"] / side.audio_s, "size_bytes": side.size_bytes}
+    for key, side in sides.items():
+        name, scheme, chunk = key
+        cpu_ms = times[str(key)]["cpu_ms_per_s"]
+        each = {"cpu_ms": cpu_ms, "cpu_ms_least": times[str(key)]["cpu_ms_per_s_least"], "audio_s": side.audio_s}
+        each |= {"cpu_ms_per_s": cpu_ms / side.audio_s, "size_bytes": side.size_bytes}
         each["snr_db"] = float(compare(side.call(), side.wanted)["snr_db"])
         found.setdefault(name, {}).setdefault(scheme, {})[f"{20 * chunk} ms"] = each
     load = {"others_cpu_share": max(0.0, others), "load_1min": os.getloadavg()[0]}
     return {"threads": 1, "rounds": given.rounds, "sides": found, **load}
 
 
-def streams(given: argparse.Namespace, key: tuple[str, str, int]) -> bool:
-    return not load_checkpoint(given.work / key[0]).encoder.config.blockers
+def chunks_of(folder: Path) -> tuple[int, ...]:
+    """In frames; what does not stream hears a second at once, which stands as the first."""
+    return CHUNKS[:1] if load_checkpoint(folder).encoder.config.blockers else CHUNKS
 
 
 def main() -> None:
