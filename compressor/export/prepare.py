@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..models.answering import flat, heads_of, layers_of
 from ..models.attention import Attention, Cache
 from ..models.config import EncoderConfig
-from ..models.encoder import ConvLayer, ConvPositionalEmbedding, Encoder, FeatureExtractor, TimeReduction
+from ..models.encoder import ConvPositionalEmbedding, Encoder, TimeReduction
+from ..models.front_end import ConvLayer, FeatureExtractor
 from ..models.input_norm import initial_sums, real_samples, running_blocks
 from ..models.norms import RmsNorm
 from ..models.streaming import folded

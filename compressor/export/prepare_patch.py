@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.encoder import ConvLayer, FeatureExtractor
+from ..models.front_end import ConvLayer, FeatureExtractor
 from .prepare_heads import FrameNorm
 
 

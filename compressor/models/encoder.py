@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from .attention import Attention, Cache, FeedForward, TransformerLayer
 from .config import EncoderConfig
+from .front_end import FeatureExtractor, FeatureProjection, StaticNorm
 from .input_norm import normalize, running_normalize
 from .norms import norm_of
 
 __all__ = [
     "Attention",
     "Cache",
-    "ConvLayer",
     "ConvPositionalEmbedding",
     "Encoder",
     "FeatureExtractor",
@@ -33,100 +33,6 @@ __all__ = [
     "TransformerEncoder",
     "TransformerLayer",
 ]
-
-
-class StaticNorm(nn.Module):
-    """Each channel scaled by fixed statistics, then by a learned weight and bias.
-
-    What a GroupNorm over time becomes when there is no future to look at. The statistics are measured once before
-    training (`measure`); from then on this is an affine map, which the convolution before it takes in (`folded`).
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-
-    def folded(self, conv: nn.Conv1d) -> tuple[Tensor, Tensor]:
-        """Weight (C, C_in, kernel) and bias (C,) of a convolution that does what `conv` and this norm do."""
-        scale = self.weight * (self.get_buffer("variance") + self.eps).rsqrt()
-        mean = self.get_buffer("mean") if conv.bias is None else self.get_buffer("mean") - conv.bias
-        return conv.weight * scale[:, None, None], self.bias - mean * scale
-
-    @torch.no_grad()
-    def measure(self, x: Tensor) -> None:
-        """Take over the statistics of x (B, C, T)."""
-        # correction=0: GroupNorm, whose place this takes, divides by n as well.
-        variance, mean = torch.var_mean(x.float(), dim=(0, 2), correction=0)
-        self.get_buffer("mean").copy_(mean)
-        self.get_buffer("variance").copy_(variance)
-
-
-class ConvLayer(nn.Module):
-    """One strided convolution of the front end, its norm and GELU: (B, C_in, S) -> (B, C_out, S')."""
-
-    def __init__(self, config: EncoderConfig, index: int) -> None:
-        super().__init__()
-        channels = config.conv_channels[index]
-        inputs = config.conv_channels[index - 1] if index else 1
-        kernel, stride = config.conv_kernels[index], config.conv_strides[index]
-        self.conv = nn.Conv1d(inputs, channels, kernel, stride=stride, bias=config.conv_bias)
-        if config.conv_norm == "group" and index == 0:
-            self.layer_norm: nn.Module | None = nn.GroupNorm(channels, channels)
-        elif config.conv_norm == "static" and index == 0:
-            self.layer_norm = StaticNorm(channels)
-        elif config.conv_norm == "layer" or (config.conv_norm == "frame" and index == 0):
-            self.layer_norm = nn.LayerNorm(channels)
-        else:
-            self.layer_norm = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        if isinstance(self.layer_norm, StaticNorm):
-            # Folded in training too, so that the student learns with the very numbers that are exported.
-            return F.gelu(F.conv1d(x, *self.layer_norm.folded(self.conv), stride=self.conv.stride))
-        x = self.conv(x)
-        if isinstance(self.layer_norm, nn.LayerNorm):
-            x = self.layer_norm(x.transpose(-2, -1)).transpose(-2, -1)
-        elif self.layer_norm is not None:
-            x = self.layer_norm(x)
-        return F.gelu(x)
-
-
-class FeatureExtractor(nn.Module):
-    """The convolutions over the waveform: (B, S) -> (B, T, C)."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.conv_layers = nn.ModuleList(ConvLayer(config, i) for i in range(len(config.conv_channels)))
-
-    @property
-    def first(self) -> ConvLayer:
-        layer = self.conv_layers[0]
-        assert isinstance(layer, ConvLayer)
-        return layer
-
-    def forward(self, waves: Tensor) -> Tensor:
-        x = waves[:, None]
-        for layer in self.conv_layers:
-            x = layer(x)
-        return x.transpose(1, 2)
-
-
-class FeatureProjection(nn.Module):
-    """(B, T, C) -> (B, T, D)."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        channels = config.conv_channels[-1]
-        self.layer_norm = nn.LayerNorm(channels, eps=config.layer_norm_eps) if config.projection_norm else None
-        self.projection = nn.Linear(channels, config.width) if config.projection else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x if self.layer_norm is None else self.layer_norm(x)
-        return x if self.projection is None else self.projection(x)
 
 
 class ConvPositionalEmbedding(nn.Module):

@@ -36,7 +36,8 @@ from speechpress.runtime.stream import Step
 from .answering import Answers, Kept, flat, heads_of, layers_of, specs_of, with_heads
 from .answering import initial_state as heads_state
 from .config import SAMPLE_RATE, EncoderConfig
-from .encoder import Encoder, StaticNorm
+from .encoder import Encoder
+from .front_end import StaticNorm
 from .input_norm import initial_sums, real_samples, running_blocks
 
 State = dict[str, Tensor]
