@@ -46,3 +46,13 @@ def test_a_front_end_trains_as_it_runs(norm):
 def test_frames_stay_side_by_side_up_to_the_end(norm):
     config = EncoderConfig(conv_channels=[6, 6, 8], conv_kernels=[10, 3, 2], conv_strides=[5, 2, 2], conv_norm=norm)
     assert FeatureExtractor(config).train()(torch.randn(2, 1234)).is_contiguous()
+
+
+def test_in_half_precision_a_waveform_keeps_what_is_quiet():
+    conv = StridedConv(1, 1, 2, stride=1, bias=False).train()
+    conv.weight.data[:] = torch.tensor([1.0, -1.0])  # of the loud and slow, nothing is left
+    quiet = 1e-4 * torch.tensor([1.0, -1.0]).repeat(50)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv((0.5 + quiet)[None, None])
+    assert y.dtype == torch.bfloat16, "what follows computes in the precision of training"
+    torch.testing.assert_close(y.float()[0, 0], quiet[:-1] - quiet[1:], rtol=0.01, atol=1e-6)
