@@ -22,7 +22,7 @@ from speechpress.compressor.distill.step import Distiller, learning_rate, rescal
 from speechpress.compressor.distill.validation import align
 from speechpress.compressor.models.encoder import chunk_mask
 
-BATCH_S = 160.0
+BATCH_S = 160.0  # where a recipe does not say
 SHARE_LONG = 0.7  # of the steps
 MASKS, MEASURED_ROWS, VALID_ROWS = 4096, 256, 64
 LOSS_SCALE = 4096.0  # of fp16; a step whose gradients overflow is left out
@@ -51,25 +51,16 @@ class Static:
     noises: dict[str, Tensor]
 
 
-def rows_per_batch(rows: Rows) -> int:
-    return max(1, round(BATCH_S / rows.row_s))
+def rows_per_batch(rows: Rows, batch_s: float) -> int:
+    return max(1, round(batch_s / rows.row_s))
 
 
-def order_of(rows: Rows, turns: int, seed: int) -> Tensor:
+def order_of(rows: Rows, turns: int, seed: int, batch_s: float) -> Tensor:
     """(turns, B): row after row, every row once before any comes again."""
-    generator, size = torch.Generator().manual_seed(seed), rows_per_batch(rows)
+    generator, size = torch.Generator().manual_seed(seed), rows_per_batch(rows, batch_s)
     epochs = -(-turns * size // len(rows.waves))
     drawn = torch.cat([torch.randperm(len(rows.waves), generator=generator) for _ in range(epochs)])
     return drawn[: turns * size].view(turns, size)
-
-
-def kinds_of(speech: dict[str, Rows], steps: int) -> list[str]:
-    """The length of the rows of each step, the same for all students."""
-    draw = random.Random("lengths")
-    return [
-        "long" if "short" not in speech or ("long" in speech and draw.random() < SHARE_LONG) else "short"
-        for _ in range(steps)
-    ]
 
 
 class Student:
@@ -88,6 +79,7 @@ class Student:
         self.name, self.job, self.speech, self.device, self.half = name, job, speech, device, half
         self.whole_first = whole_first
         self.train, self.match = job.recipe.train, job.match
+        self.batch_s = self.train.batch_s or BATCH_S
         first = next(reversed(speech.values()))
         if job.statistics_missing:
             job.student.cpu().measure_statistics(first.heard(torch.arange(32, device=device)).cpu())
@@ -116,7 +108,7 @@ class Student:
 
     def _static(self, steps: int) -> Static:
         recipe, config, device, seed = self.job.recipe, self.job.student.config, self.device, self.train.seed
-        orders = {name: order_of(rows, steps, seed) for name, rows in self.speech.items()}
+        orders = {name: order_of(rows, steps, seed, self.batch_s) for name, rows in self.speech.items()}
         chunks, attention, hidden, hides, noises = None, {}, {}, {}, {}
         if recipe.streaming is not None:
             low, high = recipe.streaming.chunk_range(config)
@@ -228,6 +220,11 @@ class Student:
             return
         with torch.cuda.stream(self.stream):
             self.graphs[length].replay()
+
+    def heard_s(self, kinds: Sequence[str]) -> float:
+        """Audio of as many steps as there are kinds."""
+        rows = (self.speech[kind] for kind in kinds)
+        return sum(rows_per_batch(one, self.batch_s) * one.row_s for one in rows)
 
     @torch.no_grad()
     def validate(self, valid: dict[str, Rows]) -> dict[str, dict[str, float]]:

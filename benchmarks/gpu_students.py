@@ -28,7 +28,7 @@ import students as compared
 import torch
 from common import machine, stamp
 from gpu_rows import FULL_SCALE, SAMPLE_RATE, Rows, read_clips, rows_of, split
-from gpu_student import MEASURED_ROWS, MOST_STEPS, SHARE_LONG, Student, rows_per_batch
+from gpu_student import MEASURED_ROWS, MOST_STEPS, SHARE_LONG, Student
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from side_by_side import Job
@@ -121,8 +121,8 @@ def run(students: Sequence[Student], speech: dict[str, Rows], until: float, tell
         end = min(steps, start + 250)
         train_s += timed(students, kinds[start:end])
         tell(f"step {end}: { ({one.name: round(float(one.losses[start:end].mean()), 3) for one in students}) }")
-    audio_s = sum(rows_per_batch(speech[kind]) * speech[kind].row_s for kind in kinds)
-    return {"steps": steps, "audio_h": audio_s / 3600, "train_s": train_s, "students": len(students)}
+    audio_h = students[0].heard_s(kinds) / 3600
+    return {"steps": steps, "audio_h": audio_h, "train_s": train_s, "students": len(students)}
 
 
 def timed(students: Sequence[Student], kinds: Sequence[str]) -> float:

@@ -60,6 +60,10 @@ HALF = (
 )
 SMALL = (RATES["pocket-s"],)
 CLUSTERS = ("match.clusters.layers=[8]", "match.clusters.count=200", "match.clusters.minutes=10")
+# What int8 and short trainings need: levels taken off behind the first convolution, norms before each block, and many
+# small steps rather than few large ones.
+FRAMES = ("student.conv_norm=frame", "student.pre_norm=true", "train.batch_s=20")
+UNITS = (*CLUSTERS, "match.clusters.weight=0.2")
 STUDENTS: dict[str, tuple[str, tuple[str, ...], int]] = {  # recipe, settings, seeds
     "pocket": ("pocket", WIDE, 3),
     "distilhubert": ("distilhubert", HALF, 3),
@@ -80,6 +84,8 @@ STUDENTS: dict[str, tuple[str, tuple[str, ...], int]] = {  # recipe, settings, s
     "pocket-s-clusters-too": ("pocket-s", (*SMALL, *CLUSTERS), 1),
     "pocket-s-all-layers": ("pocket-s", (*SMALL, "match.layers=[1,2,3,4,5,6]"), 1),
     "pocket-s-whole-first": ("pocket-s", SMALL, 1),
+    "pocket-frames": ("pocket", (*WIDE, *FRAMES, *UNITS, "train.lr=1.5e-3"), 3),
+    "pocket-s-frames": ("pocket-s", (*FRAMES, *UNITS, "train.lr=2e-3"), 1),
 }
 FIRST = "-first"  # of a student that hears whole recordings for half of the steps before it learns to stream
 

@@ -328,7 +328,9 @@ def test_a_patch_hears_its_own_samples_and_no_others(tiny_config):
 def test_in_bfloat16_on_a_cpu_the_position_convolution_is_right(width, kernel):
     """Some of these are wrong in oneDNN's bfloat16 (torch 2.13, with AMX), by as much as the signal."""
     torch.manual_seed(0)
-    config = EncoderConfig(width=width, head_dim=32, num_heads=[2], ffn_widths=[8], pos_conv_kernel=kernel, pos_conv_groups=16)
+    config = EncoderConfig(
+        width=width, head_dim=32, num_heads=[2], ffn_widths=[8], pos_conv_kernel=kernel, pos_conv_groups=16
+    )
     positions, x = ConvPositionalEmbedding(config), torch.randn(2, 90, width)
     with torch.autocast("cpu", torch.bfloat16):
         y = positions(x)
