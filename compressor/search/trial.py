@@ -20,6 +20,7 @@ from ..export.clock import DeviceClock
 from ..models.config import EncoderConfig
 from ..models.costs import parameters
 from ..recipe.schema import Recipe
+from ..views.numbers import fitting
 from .quiet import Quiet
 from .rows import DONE, SKIPPED, Row, blank
 from .space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
@@ -276,7 +277,7 @@ def check_room(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise SearchStopped(
-            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but {needed_bytes / 1e6:.0f} MB needed; free some"
+            f"{folder}: {fitting(free)} are free on this disk, but {fitting(needed_bytes)} are needed; free some"
         )
 
 
