@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 LOOSE = {"none": {"max_abs": 1e-3}}
 BROKEN_COSINE = 0.5
 SHORT_S = 2.0  # a program of whole recordings takes at least the golden clip
-ROOM_BYTES = 200_000_000  # beside the weights
+ROOM_BYTES = 20_000_000  # beside what grows with the student
+# The checkpoint's weights, and its state with weights and two moments of AdamW: 16. The programs with random and with
+# trained weights: 8. While the state is replaced, both are there: 12 more. The rest is spare.
+BYTES_PER_PARAMETER = 40
 
 
 class SearchStopped(SpeechpressError):
@@ -113,8 +116,7 @@ def _run_trial(
     _share_cores(desk)
     try:
         row = outline(job.recipe, facts, number, shape) | {"estimate_ms": estimate_ms}
-        # Weights of the checkpoint, and in its state weights and two moments of AdamW: 4 bytes each.
-        check_room(job.folder, ROOM_BYTES + 16 * row["parameters"])
+        check_room(job.folder, room_bytes(row["parameters"]))
         folder.mkdir(parents=True)
         row |= _measured(desk, quiet, job, facts, shape, row["chunk_ms"], folder)
         row["over_ms"] = row["p50_ms"] - job.budget_ms
@@ -270,6 +272,11 @@ def out_of_space(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def room_bytes(parameters: int) -> int:
+    """What the files of a trial may take."""
+    return ROOM_BYTES + BYTES_PER_PARAMETER * parameters
 
 
 def check_room(folder: Path, needed_bytes: int) -> None:
