@@ -136,31 +136,61 @@ def cli(tmp_path):
 def small_checkpoint(tmp_path_factory):
     """Checkpoint folder of a streaming encoder with two convolutions and one layer, which is lowered in seconds."""
     import torch
-    from bundled import SMALL, make
+    from bundled import SMALL, made_once, make
 
     from speechpress.compressor.models.checkpoint import save_encoder, write_json
 
-    folder = tmp_path_factory.mktemp("checkpoint") / "small"
-    torch.manual_seed(0)
-    save_encoder(folder, make(SMALL))
-    write_json(folder / "card.json", {"recipe": {"name": "small"}, "teacher": {"source": "a teacher"}, "steps": 3})
-    return folder
+    def write(folder):
+        torch.manual_seed(0)
+        save_encoder(folder / "small", make(SMALL))
+        about = {"recipe": {"name": "small"}, "teacher": {"source": "a teacher"}, "steps": 3}
+        write_json(folder / "small" / "card.json", about)
+
+    return made_once(tmp_path_factory, "checkpoint", write) / "small"
 
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory, small_checkpoint):
     """Bundle of `small_checkpoint` in float32, chunks of 80 ms; not to be changed, see `bundled.copied`."""
-    from bundled import export_small
+    from bundled import export_small, made_once
 
-    return export_small(small_checkpoint, tmp_path_factory.mktemp("bundles") / "small-host", "none")
+    def write(folder):
+        export_small(small_checkpoint, folder / "small-host", "none")
+
+    return made_once(tmp_path_factory, "bundle", write) / "small-host"
 
 
 @pytest.fixture(scope="session")
 def small_int8(tmp_path_factory, small_checkpoint):
     """As `small_bundle`, quantised for Android."""
-    from bundled import export_small
+    from bundled import export_small, made_once
 
-    return export_small(small_checkpoint, tmp_path_factory.mktemp("bundles") / "small-android", "int8", "android")
+    def write(folder):
+        export_small(small_checkpoint, folder / "small-android", "int8", "android")
+
+    return made_once(tmp_path_factory, "int8", write) / "small-android"
+
+
+@pytest.fixture(scope="session")
+def heads_bundle(tmp_path_factory):
+    """Bundle of a small encoder with heads of four kinds; not to be changed."""
+    from bundled import made_once
+    from carried import export_with_heads
+
+    return made_once(tmp_path_factory, "heads", export_with_heads) / "bundle"
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory):
+    """(toolchain, runner, C++ tests): commands, built for this machine."""
+    from bundled import made_once
+    from toolchain import Toolchain, package_folder
+
+    compiler = shutil.which("g++")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs g++ on Linux")
+    toolchain = Toolchain(compiler, package_folder())
+    return toolchain, *toolchain.commands(made_once(tmp_path_factory, "native", toolchain.build))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
-"""Small encoders and bundles that several tests share."""
+"""Small encoders and bundles that several tests share, and what is made once for all processes of a run."""
 
 import dataclasses
+import fcntl
+import os
 import shutil
 from dataclasses import replace
 
@@ -41,6 +43,22 @@ NATIVE = EncoderConfig(
 )
 BASE = replace(SMALL, conv_norm="group", pos_conv_future=None, left_context=None)  # does not stream
 CHUNK_MS = 80.0
+
+
+def made_once(tmp_path_factory, name, make):
+    """The folder that `make(folder)` filled; the processes of a run share it, and the first to ask makes it."""
+    root = tmp_path_factory.getbasetemp()
+    # Each process of pytest-xdist has a folder of its own in that of the run.
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, made = root / f"once-{name}", root / f"once-{name}.made"
+    with (root / f"once-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
 
 
 def speech_like(samples, seed=0):
