@@ -17,6 +17,57 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: more threads only wait for each other
 
+# The files that take longest, about in this order. The processes of `pytest -n 2 --dist loadfile
+# --no-loadscope-reorder` begin with them, because who begins with a long one at the end lets the others wait. Where a
+# file stands, or that it is missing, matters little.
+LONGEST = (
+    "distill/test_distill",
+    "export/test_export",
+    "native/test_light",
+    "native/test_cpp",
+    "whole/test_hostile",
+    "whole/test_kill_points",
+    "whole/test_end_to_end",
+    "native/test_cpp_sanitized",
+    "export/test_export_heads",
+    "native/test_android",
+    "cli/test_search",
+    "cli/test_cli",
+    "onnx/test_onnx",
+    "quantize/test_quantize",
+    "prune/test_prune",
+    "study/test_study",
+    "evaluate/test_quick",
+    "runtime_demo/test_page",
+    "cli/test_demo",
+    "whole/test_docs",
+    "distill/test_processes",
+    "export/test_prepare_heads",
+    "whole/test_site",
+    "export/test_partition",
+    "export/test_pt2e",
+    "quantize/test_sensitivity",
+    "search/test_shared",
+    "search/test_trial",
+    "extract/test_extract",
+    "extract/test_source",
+    "data_formats/test_to_shar",
+    "track/test_tracker",
+    "runtime/test_bundle",
+    "cluster/test_submit",
+    "cluster/test_executor",
+    "cli/test_measure",
+)
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    # One process alone ends when it ends.
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(item.path.relative_to(HERE).with_suffix("").as_posix(), len(places)))
+
+
 # Folders made for each test or fixture that runs now; one that is set up by another comes after it.
 FOLDERS: list[list[Path]] = [[]]
 

@@ -1,6 +1,10 @@
-"""Temporary folders of tests: they go with the test or the fixture that made them, and stay where a test has failed."""
+"""Temporary folders of tests go with the test or the fixture that made them, and stay where a test has failed.
+
+Also that the files that tests/conftest.py puts first are there.
+"""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -85,3 +89,9 @@ def test_what_a_failed_test_saw_is_left(tmp_path):
 def test_whoever_asks_for_all_folders_gets_them(tmp_path):
     _, found = left(tmp_path / "run", True, "-o", "tmp_path_retention_policy=all")
     assert {"outer0", "drawn2", "inner0", "test_a0"} <= set(found)
+
+
+def test_every_file_that_comes_first_is_there():
+    names = runpy.run_path(str(ROOT / "tests" / "conftest.py"))["LONGEST"]
+    assert len(set(names)) == len(names) > 20
+    assert [name for name in names if not (ROOT / "tests" / f"{name}.py").is_file()] == []
