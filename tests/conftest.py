@@ -1,15 +1,120 @@
-"""What several tests share: a tiny teacher with random weights, and a few clips of the starter speech."""
+"""What several tests share: a tiny teacher with random weights, and a few clips of the starter speech.
+
+Also when temporary folders go: pytest keeps what `tmp_path_factory` makes until the end of the run, which needs
+gigabytes. Here it goes with the fixture, or the test, that it was made for, unless a test has failed meanwhile.
+"""
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: more threads only wait for each other
+
+# The files that take longest, about in this order. The processes of `pytest -n 2 --dist loadfile
+# --no-loadscope-reorder` begin with them, because who begins with a long one at the end lets the others wait. Where a
+# file stands, or that it is missing, matters little.
+LONGEST = (
+    "distill/test_distill",
+    "export/test_export",
+    "native/test_light",
+    "native/test_cpp",
+    "whole/test_hostile",
+    "whole/test_kill_points",
+    "whole/test_end_to_end",
+    "native/test_cpp_sanitized",
+    "export/test_export_heads",
+    "native/test_android",
+    "cli/test_search",
+    "cli/test_cli",
+    "onnx/test_onnx",
+    "quantize/test_quantize",
+    "prune/test_prune",
+    "study/test_study",
+    "evaluate/test_quick",
+    "runtime_demo/test_page",
+    "cli/test_demo",
+    "whole/test_docs",
+    "distill/test_processes",
+    "export/test_prepare_heads",
+    "whole/test_site",
+    "export/test_partition",
+    "export/test_pt2e",
+    "quantize/test_sensitivity",
+    "search/test_shared",
+    "search/test_trial",
+    "extract/test_extract",
+    "extract/test_source",
+    "data_formats/test_to_shar",
+    "track/test_tracker",
+    "runtime/test_bundle",
+    "cluster/test_submit",
+    "cluster/test_executor",
+    "cli/test_measure",
+)
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    # One process alone ends when it ends.
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(item.path.relative_to(HERE).with_suffix("").as_posix(), len(places)))
+
+
+# Folders made for each test or fixture that runs now; one that is set up by another comes after it.
+FOLDERS: list[list[Path]] = [[]]
+
+
+@contextmanager
+def collected(folders: list[Path]) -> Iterator[None]:
+    FOLDERS.append(folders)
+    try:
+        yield
+    finally:
+        FOLDERS.pop()
+
+
+def sweep(session: pytest.Session, failed_before: int, folders: list[Path]) -> None:
+    wanted = session.testsfailed > failed_before or session.config.getini("tmp_path_retention_policy") != "failed"
+    for folder in [] if wanted else folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tmp_path_factory(tmp_path_factory):
+    make = tmp_path_factory.mktemp
+
+    def mktemp(*words, **more):
+        FOLDERS[-1].append(make(*words, **more))
+        return FOLDERS[-1][-1]
+
+    tmp_path_factory.mktemp = mktemp
+    return tmp_path_factory
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    folders, failed_before = [], request.session.testsfailed
+    # Before the fixture adds its own: the last one added runs first.
+    fixturedef.addfinalizer(lambda: sweep(request.session, failed_before, folders))
+    with collected(folders):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    folders, failed_before = [], item.session.testsfailed
+    with collected(folders):
+        done = yield
+    sweep(item.session, failed_before, folders)
+    return done
 
 
 @pytest.fixture(scope="session")
@@ -82,31 +187,61 @@ def cli(tmp_path):
 def small_checkpoint(tmp_path_factory):
     """Checkpoint folder of a streaming encoder with two convolutions and one layer, which is lowered in seconds."""
     import torch
-    from bundled import SMALL, make
+    from bundled import SMALL, made_once, make
 
     from speechpress.compressor.models.checkpoint import save_encoder, write_json
 
-    folder = tmp_path_factory.mktemp("checkpoint") / "small"
-    torch.manual_seed(0)
-    save_encoder(folder, make(SMALL))
-    write_json(folder / "card.json", {"recipe": {"name": "small"}, "teacher": {"source": "a teacher"}, "steps": 3})
-    return folder
+    def write(folder):
+        torch.manual_seed(0)
+        save_encoder(folder / "small", make(SMALL))
+        about = {"recipe": {"name": "small"}, "teacher": {"source": "a teacher"}, "steps": 3}
+        write_json(folder / "small" / "card.json", about)
+
+    return made_once(tmp_path_factory, "checkpoint", write) / "small"
 
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory, small_checkpoint):
     """Bundle of `small_checkpoint` in float32, chunks of 80 ms; not to be changed, see `bundled.copied`."""
-    from bundled import export_small
+    from bundled import export_small, made_once
 
-    return export_small(small_checkpoint, tmp_path_factory.mktemp("bundles") / "small-host", "none")
+    def write(folder):
+        export_small(small_checkpoint, folder / "small-host", "none")
+
+    return made_once(tmp_path_factory, "bundle", write) / "small-host"
 
 
 @pytest.fixture(scope="session")
 def small_int8(tmp_path_factory, small_checkpoint):
     """As `small_bundle`, quantised for Android."""
-    from bundled import export_small
+    from bundled import export_small, made_once
 
-    return export_small(small_checkpoint, tmp_path_factory.mktemp("bundles") / "small-android", "int8", "android")
+    def write(folder):
+        export_small(small_checkpoint, folder / "small-android", "int8", "android")
+
+    return made_once(tmp_path_factory, "int8", write) / "small-android"
+
+
+@pytest.fixture(scope="session")
+def heads_bundle(tmp_path_factory):
+    """Bundle of a small encoder with heads of four kinds; not to be changed."""
+    from bundled import made_once
+    from carried import export_with_heads
+
+    return made_once(tmp_path_factory, "heads", export_with_heads) / "bundle"
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory):
+    """(toolchain, runner, C++ tests): commands, built for this machine."""
+    from bundled import made_once
+    from toolchain import Toolchain, package_folder
+
+    compiler = shutil.which("g++")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs g++ on Linux")
+    toolchain = Toolchain(compiler, package_folder())
+    return toolchain, *toolchain.commands(made_once(tmp_path_factory, "native", toolchain.build))
 
 
 @pytest.fixture(scope="session")

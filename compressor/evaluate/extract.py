@@ -5,7 +5,7 @@ Shapes: B sounds of one length, S samples, T frames, L layers, D width.
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,9 +65,7 @@ def extract(
     lengths_s = durations_s(todo)
     needed_bytes = 0.0
     for name, upstream in upstreams.items():
-        # Frames alone are counted: a mean is one row per sound.
-        frames = sum(lengths_s[sound] for sound in lacking[name]["frames"]) * SAMPLE_RATE / upstream.hop_samples
-        needed_bytes += frames * upstream.row_bytes()
+        needed_bytes += _needed_bytes(upstream, lacking[name], lengths_s)
         # Summed up, because all the stores lie on one disk.
         check_space(kept[name].folder, needed_bytes)
     skipped: list[Skipped] = []
@@ -81,6 +79,14 @@ def extract(
             store.flush()
     _report(skipped, len(todo))
     return skipped
+
+
+def _needed_bytes(
+    upstream: Upstream, lacking: Mapping[str, Collection[Sound]], lengths_s: Mapping[Sound, float]
+) -> float:
+    frames = sum(lengths_s[sound] for sound in lacking["frames"]) * SAMPLE_RATE / upstream.hop_samples
+    # A mean is one row per sound, whose numbers are twice as long.
+    return (frames + 2 * len(lacking["means"])) * upstream.row_bytes()
 
 
 def _lacking(store: FeatureStore, wanted: Wanted, names: Mapping[Sound, str]) -> dict[str, set[Sound]]:

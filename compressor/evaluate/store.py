@@ -24,10 +24,12 @@ from torch import Tensor, nn
 from speechpress.runtime.errors import SpeechpressError
 
 from ..models.checkpoint import atomic, read_json, write_json
+from ..views.numbers import fitting
 
 SCHEMA = 1
 SHARD_BYTES = 64 * 2**20
-SPARE_BYTES = 512 * 2**20
+# Left free for what else is written meanwhile, which is more during a long run than during a short one.
+SPARE_SHARE, MOST_SPARE_BYTES = 0.25, 512 * 2**20
 # Frames are nearly all of the bytes, so they have half precision; means are few.
 DTYPES = {"frames": np.float16, "means": np.float32}
 
@@ -158,12 +160,18 @@ class FeatureStore:
         return torch.from_numpy(np.stack([self.shelves["means"].get(name) for name in names]))
 
 
+def spare_bytes(needed_bytes: float) -> float:
+    """What stays free beside features of this size."""
+    return min(SPARE_SHARE * needed_bytes, MOST_SPARE_BYTES)
+
+
 def check_space(cache: Path, needed_bytes: float) -> None:
     """Raises SpeechpressError when the cache's disk cannot take so much."""
     cache.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(cache).free
-    if needed_bytes + SPARE_BYTES > free:
+    spare, free = spare_bytes(needed_bytes), shutil.disk_usage(cache).free
+    if needed_bytes + spare > free:
         raise SpeechpressError(
-            f"{cache}: features need {needed_bytes / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free. Choose "
-            "another folder with --cache, fewer tasks with --tasks, or --layers last"
+            f"{cache}: features need {fitting(needed_bytes)}, and {fitting(spare)} beside them stay free, but only "
+            f"{fitting(free)} of this disk are free. Choose another folder with --cache, fewer tasks with --tasks, or "
+            "--layers last"
         )

@@ -12,12 +12,11 @@ from speechpress.runtime.parts import entries
 
 from ..recipe.files import differences, parse_recipe
 from .rows import TRIALS, Row, Rows
-from .trial import Facts, SearchStopped, check_room
+from .trial import ROOM_BYTES, Facts, SearchStopped, check_room
 from .walk import STUDENTS, Search, asked, sources
 
 SCHEMA = 1
 FACTS, RECIPE, SPACE, LOG = "search.json", "recipe.yaml", "space.yaml", "workers.log"
-MIN_ROOM_BYTES = 500_000_000
 
 
 def check_folder(order: Search) -> bool:
@@ -37,7 +36,8 @@ def check_folder(order: Search) -> bool:
     except OSError as error:
         raise cannot_write(out, error) from error
     try:
-        check_room(out, MIN_ROOM_BYTES)
+        # What the students take is asked for at each trial, by their size.
+        check_room(out, ROOM_BYTES)
     except SearchStopped as error:
         # Only a folder that was made here: another one is not ours to delete.
         if new:

@@ -20,6 +20,7 @@ from ..export.clock import DeviceClock
 from ..models.config import EncoderConfig
 from ..models.costs import parameters
 from ..recipe.schema import Recipe
+from ..views.numbers import fitting
 from .quiet import Quiet
 from .rows import DONE, SKIPPED, Row, blank
 from .space import WINDOW_S, Shape, chunk_macs, default_chunk_ms, shaped
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 LOOSE = {"none": {"max_abs": 1e-3}}
 BROKEN_COSINE = 0.5
 SHORT_S = 2.0  # a program of whole recordings takes at least the golden clip
-ROOM_BYTES = 200_000_000  # beside the weights
+ROOM_BYTES = 20_000_000  # beside what grows with the student
+# The checkpoint's weights, and its state with weights and two moments of AdamW: 16. The programs with random and with
+# trained weights: 8. While the state is replaced, both are there: 12 more. The rest is spare.
+BYTES_PER_PARAMETER = 40
 
 
 class SearchStopped(SpeechpressError):
@@ -112,8 +116,7 @@ def _run_trial(
     _share_cores(desk)
     try:
         row = outline(job.recipe, facts, number, shape) | {"estimate_ms": estimate_ms}
-        # Weights of the checkpoint, and in its state weights and two moments of AdamW: 4 bytes each.
-        check_room(job.folder, ROOM_BYTES + 16 * row["parameters"])
+        check_room(job.folder, room_bytes(row["parameters"]))
         folder.mkdir(parents=True)
         row |= _measured(desk, quiet, job, facts, shape, row["chunk_ms"], folder)
         row["over_ms"] = row["p50_ms"] - job.budget_ms
@@ -271,12 +274,17 @@ def out_of_space(error: BaseException | None) -> bool:
     return False
 
 
+def room_bytes(parameters: int) -> int:
+    """What the files of a trial may take."""
+    return ROOM_BYTES + BYTES_PER_PARAMETER * parameters
+
+
 def check_room(folder: Path, needed_bytes: int) -> None:
     """Raises SearchStopped when a trial's files would fill the disk."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise SearchStopped(
-            f"{folder}: {free / 1e6:.0f} MB are free on this disk, but {needed_bytes / 1e6:.0f} MB needed; free some"
+            f"{folder}: {fitting(free)} are free on this disk, but {fitting(needed_bytes)} are needed; free some"
         )
 
 

@@ -1,11 +1,5 @@
 """The native runner, built here, on a stand-in for a phone: an `adb` that runs everything on this machine."""
 
-import importlib.util
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import soundfile
@@ -18,7 +12,6 @@ from speechpress.devices.profile import ProfileOptions, profile
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.errors import SpeechpressError
 
-CPP = Path(__file__).parents[2] / "runtime" / "cpp"
 PHONE = """[ "$1" = -s ] && shift 2
 case "$1" in
   shell) exec sh -c "$2" ;;
@@ -28,33 +21,8 @@ esac"""
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory):
-    if shutil.which("g++") is None or sys.platform != "linux":
-        pytest.skip("needs g++ on Linux")
-    package = Path(importlib.util.find_spec("executorch").submodule_search_locations[0])
-    parts = ("threadpool", "etdump", "kernels_optimized", "kernels_quantized", "backend_xnnpack")
-    out = tmp_path_factory.mktemp("runner") / "speechpress-run"
-    c10 = package / "include" / "executorch/runtime/core/portable_type/c10"
-    command = ["g++", "-std=c++17", "-O0", "-pthread", "-DC10_USING_CUSTOM_GENERATED_MACROS", "-DSPEECHPRESS_ETDUMP"]
-    command += [
-        *CPP.glob("src/**/*.cpp"),
-        *CPP.glob("run/*.cpp"),
-        "-o",
-        out,
-        f"-I{CPP / 'include'}",
-        f"-I{CPP / 'src'}",
-    ]
-    command += [
-        "-isystem",
-        package / "include",
-        "-isystem",
-        c10,
-        f"-L{package / 'lib'}",
-        f"-Wl,-rpath,{package / 'lib'}",
-    ]
-    command += ["-Wl,--no-as-needed", "-lexecutorch", *(f"-lexecutorch_{part}" for part in parts)]
-    subprocess.run([str(word) for word in command], check=True, capture_output=True)
-    return out
+def runner(native):
+    return native[1][-1]
 
 
 @pytest.fixture

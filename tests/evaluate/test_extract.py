@@ -76,6 +76,16 @@ def test_without_a_cache_or_a_key_nothing_is_left(clips, tmp_path):
     assert one.heard == 8 and not list((tmp_path / "cache").rglob("*.npy"))
 
 
+def test_the_room_asked_for_is_that_of_the_files(tmp_path, monkeypatch):
+    asked, clips = [], [clip(write(tmp_path / f"{n}.wav", 1.0 + n, seed=n)) for n in range(3)]
+    monkeypatch.setattr(extraction, "check_space", lambda folder, needed_bytes: asked.append(needed_bytes))
+    for kind in ("frames", "means"):
+        wanted = {"frames": [], "means": []} | {kind: clips}
+        run({"mel": LOG_MEL}, wanted, tmp_path / kind)
+        written = sum(path.stat().st_size for path in (tmp_path / kind).rglob("*.npy"))
+        assert asked.pop() == pytest.approx(written - 128, rel=0.05) and not asked  # 128: the header of an array
+
+
 def test_unreadable_sounds_are_told_and_fatal_only_if_all_are(clips, tmp_path, caplog):
     bad = [clip(tmp_path / f"bad{n}.wav") for n in range(2)]
     for sound in bad:

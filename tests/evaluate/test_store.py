@@ -1,5 +1,8 @@
 """Features on disk: what is put in comes out, whole shards only, keyed by weights."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -83,8 +86,24 @@ def test_the_key_is_that_of_every_weight_and_of_what_else_decides():
 
 def test_the_disk_must_have_room(tmp_path):
     check_space(tmp_path / "new", 1000.0)
-    with pytest.raises(SpeechpressError, match=r"features need .* GiB, but .* are free.*--cache.*--layers last"):
-        check_space(tmp_path, 1e18)
+    with pytest.raises(SpeechpressError, match=r"features need 10 TB, and 537 MB beside .*--cache.*--layers last"):
+        check_space(tmp_path, 1e13)
+
+
+@pytest.mark.parametrize(
+    ("free", "fits", "refused", "said"),
+    [
+        (100_000, 0, 90_000, "need 90 kB, and 22.5 kB beside them stay free, but only 100 kB"),
+        (300_000_000, 300_000, 250_000_000, "need 250 MB, and 62.5 MB beside them stay free, but only 300 MB"),
+        (10_000_000_000, 9_400_000_000, 9_500_000_000, "need 9.5 GB, and 537 MB beside them stay free, but only 10 GB"),
+    ],
+)
+def test_what_must_stay_free_follows_from_what_is_needed(tmp_path, monkeypatch, free, fits, refused, said):
+    real = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: real._replace(free=free))
+    check_space(tmp_path, fits)
+    with pytest.raises(SpeechpressError, match=re.escape(said)):
+        check_space(tmp_path, refused)
 
 
 def test_the_cache_is_the_platforms(monkeypatch, tmp_path):

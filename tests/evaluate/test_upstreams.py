@@ -54,7 +54,7 @@ def test_a_bundle_runs_through_the_runtime_chunk_by_chunk(small_bundle, small_ch
 
 
 def test_a_bundle_gives_all_layers_that_it_was_exported_with(small_checkpoint, tmp_path):
-    folder = export_small(small_checkpoint, tmp_path / "all", "none", layers="all")
+    folder = export_small(small_checkpoint, tmp_path / "all", "none", layers="all", offline_s=0)
     bundle = read_bundle(folder)
     upstream = bundle_upstream(bundle)
     encoder, states = load_encoder(small_checkpoint), upstream.states(WAVES)

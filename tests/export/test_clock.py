@@ -1,24 +1,25 @@
 import pickle
-import shutil
 
 import pytest
+from bundled import BASE, make
 
 from speechpress.compressor.export.clock import DeviceClock
 from speechpress.compressor.export.export import export, plan
 from speechpress.compressor.export.source import open_source
+from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.targets import target_of
 from speechpress.runtime.errors import SpeechpressError
 
 
 @pytest.fixture(scope="module")
-def bundle(tiny_teacher, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clock") / "bundle"
-    checkpoint = tmp_path_factory.mktemp("checkpoint") / "student"
-    shutil.copytree(tiny_teacher, checkpoint)
-    (checkpoint / "card.json").write_text("{}")
-    source = open_source(str(checkpoint))
-    export(plan(source, target_of("host")), folder, allow_fallback=True)
-    return folder
+def bundle(tmp_path_factory):
+    """Of a student that does not stream: what is timed is its window."""
+    folder = tmp_path_factory.mktemp("clock")
+    save_encoder(folder / "student", make(BASE))
+    write_json(folder / "student" / "card.json", {})
+    order = plan(open_source(folder / "student"), target_of("host"), offline_s=0)
+    export(order, folder / "bundle", allow_fallback=True)
+    return folder / "bundle"
 
 
 def test_a_clock_times_a_bundle_here_and_travels_to_other_processes(bundle):

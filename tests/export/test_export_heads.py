@@ -95,7 +95,7 @@ def test_its_int8_answers_are_close_and_verified(bundle):
 def test_a_words_head_goes_along_in_int8(student, tmp_path):
     """Its convolution hears each channel by itself: XNNPACK has none in 8 bits that finds its range in each call."""
     folder = save_heads(copied(student, tmp_path), ("words",))
-    order = plan(open_source(folder), HOST, "int8", (CHUNK_MS,), heads="words")
+    order = plan(open_source(folder), HOST, "int8", (CHUNK_MS,), offline_s=0, heads="words")
     export(order, tmp_path / "b", allow_fallback=True)
     made = PteEngine(read_bundle(tmp_path / "b"), threads=1)
     (spec,) = made.heads

@@ -1,6 +1,8 @@
-"""Small encoders and bundles that several tests share."""
+"""Small encoders and bundles that several tests share, and what is made once for all processes of a run."""
 
 import dataclasses
+import fcntl
+import os
 import shutil
 from dataclasses import replace
 
@@ -43,6 +45,22 @@ BASE = replace(SMALL, conv_norm="group", pos_conv_future=None, left_context=None
 CHUNK_MS = 80.0
 
 
+def made_once(tmp_path_factory, name, make):
+    """The folder that `make(folder)` filled; the processes of a run share it, and the first to ask makes it."""
+    root = tmp_path_factory.getbasetemp()
+    # Each process of pytest-xdist has a folder of its own in that of the run.
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, made = root / f"once-{name}", root / f"once-{name}.made"
+    with (root / f"once-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 def speech_like(samples, seed=0):
     """Noise whose loudness comes and goes, (S,) float32."""
     noise = np.random.default_rng(seed).standard_normal(samples)
@@ -60,13 +78,13 @@ def make(config):
     return encoder
 
 
-def export_small(checkpoint, out, scheme, target="host", layers="last", heads="none"):
-    """The folder of a bundle with chunks of CHUNK_MS."""
+def export_small(checkpoint, out, scheme, target="host", layers="last", heads="none", offline_s=None):
+    """The folder of a bundle with chunks of CHUNK_MS; `offline_s=0` makes it in half the time."""
     from speechpress.compressor.export.export import export, plan
     from speechpress.compressor.export.source import open_source
     from speechpress.compressor.targets import target_of
 
-    order = plan(open_source(checkpoint), target_of(target), scheme, (CHUNK_MS,), layers=layers, heads=heads)
+    order = plan(open_source(checkpoint), target_of(target), scheme, (CHUNK_MS,), offline_s, layers, heads)
     export(order, out, allow_fallback=True)  # so small an encoder has little to delegate
     return out
 

@@ -39,10 +39,14 @@ class Toolchain:
         """Commands that run the runner and the C++ tests."""
         sources = [*CPP.glob("src/**/*.cpp"), *CPP.glob("run/*.cpp")]
         objects = {source.relative_to(CPP).as_posix(): self.compile(source, folder) for source in sources}
-        runner = self.link(objects.values(), folder / "speechpress-run")
+        self.link(objects.values(), folder / "speechpress-run")
         parts = [path for name, path in objects.items() if name != "run/main.cpp"]
         tests = [self.compile(source, folder) for source in CPP.glob("tests/*.cpp")]
-        return runner, self.link([*parts, *tests], folder / "speechpress-tests")
+        self.link([*parts, *tests], folder / "speechpress-tests")
+        return self.commands(folder)
+
+    def commands(self, folder):
+        return [*self.runner, folder / "speechpress-run"], [*self.runner, folder / "speechpress-tests"]
 
 
 def run(words):

@@ -24,7 +24,7 @@ import pytest
 import soundfile
 import torch
 from bundled import NATIVE as CONFIG
-from toolchain import CPP, Toolchain, package_folder, sign
+from toolchain import CPP, Toolchain, sign
 
 from speechpress.compressor.export.document import facts
 from speechpress.compressor.export.export import plan
@@ -45,15 +45,6 @@ TOLERANCE = 1e-4
 # Of an encoder with random weights, which int8 does not suit: against the checkpoint, and between two processors.
 INT8_COSINE, INT8_SAME = 0.95, 0.995
 CHUNKS = (4, 16)
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    compiler = shutil.which("g++")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("needs g++ on Linux")
-    toolchain = Toolchain(compiler, package_folder())
-    return toolchain, *toolchain.build(tmp_path_factory.mktemp("native"))
 
 
 @pytest.fixture(scope="module")

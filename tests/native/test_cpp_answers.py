@@ -1,17 +1,14 @@
 """Heads in C++: the vectors of every kind, and a program with outputs of heads whose events are those of Python."""
 
 import json
-import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from answer_vectors import FOLDER
 from bundled import NATIVE as CONFIG
-from carried import export_with_heads
-from toolchain import Toolchain, package_folder, sign
+from toolchain import sign
 
 from speechpress.compressor.export.document import facts
 from speechpress.compressor.export.export import plan
@@ -71,14 +68,6 @@ class ProgramEngine:
 
 
 @pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    compiler = shutil.which("g++")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("needs g++ on Linux")
-    return Toolchain(compiler, package_folder()).build(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """(program, an engine of Python for it); its bundle.json names the heads."""
     torch.manual_seed(0)
@@ -110,7 +99,7 @@ def call(command, *words, stdin=b""):
 
 
 def test_every_vector_holds_in_c(native):
-    code, out, err = call(native[1], "--vectors", FOLDER)
+    code, out, err = call(native[2], "--vectors", FOLDER)
     cases = sum(len(json.loads(path.read_text(encoding="utf-8"))["cases"]) for path in FOLDER.glob("*.json"))
     assert code == 0, out.decode() + err
     assert cases > 60 and out.count(b"ok ") == cases
@@ -120,7 +109,7 @@ def test_events_are_those_of_python(native, exported):
     """The same program and audio; the labels, their times, and scores but for the last digit."""
     path, engine = exported
     wave = sound(4.0)
-    code, out, err = call(native[0], path, "--events", "jsonl", stdin=wave.tobytes())
+    code, out, err = call(native[1], path, "--events", "jsonl", stdin=wave.tobytes())
     assert code == 0, err
     found = [json.loads(line) for line in out.decode().splitlines()]
     stream = StreamingExtractor(engine)
@@ -134,11 +123,11 @@ def test_events_are_those_of_python(native, exported):
     assert json.loads(err.splitlines()[-1])["frames"] == CONFIG.frames(len(wave))
 
 
-def test_an_exported_bundle_says_the_same_of_its_golden_clip(native, tmp_path):
+def test_an_exported_bundle_says_the_same_of_its_golden_clip(native, heads_bundle):
     """Exported as `compress export` does it, with heads of four kinds."""
-    bundle = read_bundle(export_with_heads(tmp_path))
+    bundle = read_bundle(heads_bundle)
     audio = bundle.golden["audio"]
-    code, out, err = call(native[0], bundle.program, "--events", "jsonl", stdin=audio.tobytes())
+    code, out, err = call(native[1], bundle.program, "--events", "jsonl", stdin=audio.tobytes())
     assert code == 0, err
     stream = StreamingExtractor(PteEngine(bundle))
     wanted = [event.to_dict() for event in (*stream.push(audio).events, *stream.flush().events)]
@@ -155,8 +144,8 @@ def labels(event):
 
 def test_frames_come_beside_events(native, exported, tmp_path):
     wave, path = sound(1.0), exported[0]
-    code, out, _ = call(native[0], path, "--events", "jsonl", "--out", tmp_path / "frames", stdin=wave.tobytes())
-    alone = call(native[0], path, stdin=wave.tobytes())[1]
+    code, out, _ = call(native[1], path, "--events", "jsonl", "--out", tmp_path / "frames", stdin=wave.tobytes())
+    alone = call(native[1], path, stdin=wave.tobytes())[1]
     assert code == 0 and out.startswith(b'{"head": ') and (tmp_path / "frames").read_bytes() == alone
 
 
@@ -174,5 +163,5 @@ def test_frames_come_beside_events(native, exported, tmp_path):
 def test_what_does_not_fit_is_refused(native, exported, tmp_path, heads, words, says):
     (tmp_path / "encoder.pte").write_bytes(exported[0].read_bytes())
     sign(tmp_path, heads=[head.to_dict() for head in heads])
-    code, _, err = call(native[0], tmp_path / "encoder.pte", "--events", "jsonl", *words)
+    code, _, err = call(native[1], tmp_path / "encoder.pte", "--events", "jsonl", *words)
     assert code in (1, 2) and says in err

@@ -17,7 +17,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from bundled import CHUNK_MS, copied, speech_like
-from carried import export_with_heads
 from toolchain import package_folder
 
 from speechpress.devices import record
@@ -98,9 +97,8 @@ def natively(site, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def bundles(small_bundle, small_int8, tmp_path_factory):
-    heads = export_with_heads(tmp_path_factory.mktemp("light"))
-    return {"float32": small_bundle, "int8": small_int8, "heads": heads}
+def bundles(small_bundle, small_int8, heads_bundle):
+    return {"float32": small_bundle, "int8": small_int8, "heads": heads_bundle}
 
 
 def test_it_gives_bit_by_bit_what_the_bindings_give(bundles, site, tmp_path, monkeypatch):

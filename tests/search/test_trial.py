@@ -1,4 +1,5 @@
 import errno
+import shutil
 
 import pytest
 from searched import tiny_recipe
@@ -17,6 +18,7 @@ from speechpress.compressor.search.trial import (
     out_of_space,
     outline,
     program_fidelity,
+    room_bytes,
 )
 from speechpress.runtime.atomic import cannot_write
 from speechpress.runtime.errors import SpeechpressError
@@ -40,8 +42,18 @@ def test_of_a_student_that_does_not_stream_a_window_of_a_second_counts():
 
 def test_without_room_on_the_disk_the_search_stops(tmp_path):
     check_room(tmp_path, 1)
-    with pytest.raises(SearchStopped, match=r"MB are free on this disk, but 1000000000000 MB needed; free some"):
-        check_room(tmp_path, 10**18)
+    with pytest.raises(SearchStopped, match=r"\d [MGT]B are free on this disk, but 10 TB are needed; free some"):
+        check_room(tmp_path, 10**13)
+
+
+def test_a_trial_asks_for_what_its_student_takes(tmp_path, monkeypatch):
+    """A tiny one runs where 100 MB are free, one of 90 M parameters does not, which is that of its state at least."""
+    assert room_bytes(100_000) < 10**8 < 4 * 4 * 90_000_000 < room_bytes(90_000_000)
+    real = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: real._replace(free=10**8))
+    check_room(tmp_path, room_bytes(100_000))
+    with pytest.raises(SearchStopped, match=r"100 MB are free on this disk, but 3\.62 GB are needed"):
+        check_room(tmp_path, room_bytes(90_000_000))
 
 
 def test_a_full_disk_is_known_whatever_was_said_of_it(tmp_path):

@@ -21,7 +21,7 @@ from speechpress.runtime.verify import verify
 
 out = Path(sys.argv[2])
 target = Target("board", "a board whose accelerator multiplies matrices", "linear-only", "none", (320.0,))
-plan = exporting.plan(open_source(sys.argv[1]), target)
+plan = exporting.plan(open_source(sys.argv[1]), target, offline_s=0)
 document = exporting.export(plan, out, allow_fallback=True)
 checks = {check["name"]: check["ok"] for check in verify(out)["checks"]}
 assert all(ok is not False for ok in checks.values()), checks
@@ -35,7 +35,7 @@ def edited(path, old, new):
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_a_backend_is_added_in_three_files(tiny_teacher, tmp_path):
+def test_a_backend_is_added_in_three_files(small_checkpoint, tmp_path):
     package = tmp_path / "site" / "speechpress"
     for folder in ("compressor", "runtime", "devices", "recipes"):
         shutil.copytree(ROOT / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__", "android", "cpp"))
@@ -57,11 +57,8 @@ def test_a_backend_is_added_in_three_files(tiny_teacher, tmp_path):
     edited(
         package / "runtime/engine.py", 'BACKENDS = {"xnnpack"', 'BACKENDS = {"linear-only": "XnnpackBackend", "xnnpack"'
     )
-    checkpoint = tmp_path / "checkpoint"
-    shutil.copytree(tiny_teacher, checkpoint)
-    (checkpoint / "card.json").write_text("{}")
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(checkpoint), str(tmp_path / "bundle")],
+        [sys.executable, "-c", SCRIPT, str(small_checkpoint), str(tmp_path / "bundle")],
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
         capture_output=True,
         text=True,

@@ -81,7 +81,7 @@ def test_the_chain_runs_through_the_door(tiny_teacher, few_clips, tmp_path):
     quantized = speechpress.quantize(tmp_path / "run", "int8", out=tmp_path / "int8")
     assert quantized["out"] == str(tmp_path / "int8")
     document = speechpress.export(
-        tmp_path / "run", "host", chunk_ms=(320,), out=tmp_path / "bundle", allow_fallback=True
+        tmp_path / "run", "host", chunk_ms=(320,), offline_s=0, out=tmp_path / "bundle", allow_fallback=True
     )
     assert document["parity"]["max_abs"] < 1e-3
     assert speechpress.verify(tmp_path / "bundle")["ok"]
