@@ -2,7 +2,8 @@
 
     python benchmarks/students_speech.py choose CORPORA CHOSEN
     python benchmarks/cpu_students.py teach CHOSEN TEACHER ROWS
-    python benchmarks/cpu_students.py train ROWS TEACHER WORK --only pocket-frames-0 --steps 2700
+    python benchmarks/cpu_students.py train ROWS TEACHER WORK --only pocket-frames-0 --steps 2700   # 15 h
+    python benchmarks/cpu_students.py train ROWS TEACHER WORK --only five-both-20-0 --steps 900
     python benchmarks/gpu_students.py unpack WORK TEACHER RUNS
 
 The steps are those of `gpu_student`, without graphs and in bfloat16, which pays off on processors with AMX. A run that
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import gpu_students as shared
 import numpy as np
+import students as compared
 import torch
 from common import machine, stamp
 from gpu_rows import ORDERS, SPEEDS, Rows, cut_joined, cut_words, read_clips, split
@@ -76,6 +78,8 @@ def restore(student: Student, path: Path) -> int:
     state = torch.load(path, weights_only=True)
     student.module.load_state_dict(state["module"])
     student.optimizer.load_state_dict(state["optimizer"])
+    for group in student.optimizer.param_groups:
+        group["lr"] = student.rate  # which each step writes to
     student.at.copy_(state["counters"]["at"])
     student.losses.copy_(state["counters"]["losses"])
     for name, turn in student.turns.items():
@@ -88,7 +92,10 @@ def train(given: argparse.Namespace) -> None:
     teacher = load_teacher(given.teacher)
     speech, valid = {name: kept(given.rows, name) for name in ("short", "long")}, {"long": kept(given.rows, "valid")}
     given.work.mkdir(parents=True, exist_ok=True)
-    for job in shared.jobs_of(given):
+    known = compared.jobs(given.steps, students={**compared.STUDENTS, **compared.FIVE_HOURS})
+    if unknown := set(given.only) - {job.name for job in known}:
+        raise SystemExit(f"students.py knows no {', '.join(sorted(unknown))}")
+    for job in (job for job in known if job.name in given.only):
         (student,) = shared.students_of([job], teacher, speech, shared.HALVES[given.precision])
         student.restart(given.steps)
         kinds, place = shared.kinds_of(speech, given.steps), given.work / f"{job.name}.state"
@@ -121,9 +128,8 @@ def main() -> None:
     teacher.add_argument("--orders", type=int, default=ORDERS, help="in which the clips of a speaker are joined")
     teacher.set_defaults(do=teach)
     trainer.add_argument("work", type=Path)
-    trainer.add_argument("--only", nargs="*", default=[])
-    trainer.add_argument("--rates", nargs="*", default=[])
-    trainer.add_argument("--steps", type=int, default=2700)
+    trainer.add_argument("--only", nargs="+", required=True, help="students of students.py, with their seed")
+    trainer.add_argument("--steps", type=int, required=True)
     trainer.add_argument("--precision", choices=tuple(shared.HALVES), default="bf16")
     trainer.set_defaults(do=train)
     given = parser.parse_args()

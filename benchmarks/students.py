@@ -4,6 +4,7 @@
     python benchmarks/students_speech.py speeds CHOSEN SPEECH
     python benchmarks/students.py train SPEECH TEACHER WORK [--steps 1000] [--device cuda] [--together 17]
     python benchmarks/students.py score CORPORA ITEMS TEACHER WORK [--only pocket-0 distilhubert-0 ...]
+    python benchmarks/students.py five-hours CORPORA ITEMS TEACHER WORK
 
 TEACHER is the folder of Whisper's base encoder (supervised, 20.6 M parameters). Every student begins with random
 weights, for the teacher has no front end to hand on, and hears the same amount of the same speech, see
@@ -64,7 +65,8 @@ CLUSTERS = ("match.clusters.layers=[8]", "match.clusters.count=200", "match.clus
 # small steps rather than few large ones.
 FRAMES = ("student.conv_norm=frame", "student.pre_norm=true", "train.batch_s=20")
 UNITS = (*CLUSTERS, "match.clusters.weight=0.2")
-STUDENTS: dict[str, tuple[str, tuple[str, ...], int]] = {  # recipe, settings, seeds
+Asked = tuple[str, tuple[str, ...], int]  # recipe, settings, seeds
+STUDENTS: dict[str, Asked] = {
     "pocket": ("pocket", WIDE, 3),
     "distilhubert": ("distilhubert", HALF, 3),
     "distilhubert-standardised": ("distilhubert", (*HALF, *AS_POCKET_S), 1),
@@ -87,13 +89,26 @@ STUDENTS: dict[str, tuple[str, tuple[str, ...], int]] = {  # recipe, settings, s
     "pocket-frames": ("pocket", (*WIDE, *FRAMES, *UNITS, "train.lr=1.5e-3"), 3),
     "pocket-s-frames": ("pocket-s", (*FRAMES, *UNITS, "train.lr=2e-3"), 1),
 }
+# `pocket-s` after five hours of audio, trained by `cpu_students.py`: what learns more from each of them.
+SHORT = ("train.warmup=0.15", "train.batch_s=40", "train.lr=1e-3")
+BOTH = (*SHORT, "student.conv_norm=frame", "student.pre_norm=true", "train.lr=2e-3")
+FIVE_HOURS: dict[str, Asked] = {
+    "five-static": ("pocket-s", SHORT, 1),
+    "five-frames": ("pocket-s", (*SHORT, "student.conv_norm=frame"), 1),
+    "five-pre": ("pocket-s", (*SHORT, "student.pre_norm=true"), 1),
+    "five-both": ("pocket-s", BOTH, 1),
+    "five-both-fast": ("pocket-s", (*BOTH, "train.lr=4e-3"), 1),
+    "five-both-160": ("pocket-s", (*BOTH, "train.batch_s=160", "train.lr=4e-3"), 1),
+    "five-both-20": ("pocket-s", (*BOTH, "train.batch_s=20"), 1),
+    "five-both-clusters": ("pocket-s", (*BOTH, *CLUSTERS, "match.clusters.weight=0.3"), 1),
+}
 FIRST = "-first"  # of a student that hears whole recordings for half of the steps before it learns to stream
 
 
-def jobs(steps: int, work: Path | None = None) -> list[Job]:
+def jobs(steps: int, work: Path | None = None, *, students: dict[str, Asked] | None = None) -> list[Job]:
     """One for each seed of each student; with `work`, that which streams only later is two runs in that folder."""
     made = []
-    for name, (recipe, settings, seeds) in STUDENTS.items():
+    for name, (recipe, settings, seeds) in (students or STUDENTS).items():
         for seed in range(seeds):
             words = (*TRAIN, *settings, f"train.seed={seed}")
             job = Job(f"{name}-{seed}", recipe, (*words, f"train.steps={steps}"), whole_first=name.endswith(FIRST))
@@ -137,7 +152,7 @@ def abx(given: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:
     (first, source), *others = runs.items()
     request = Request(given.items, given.corpora / "speechocean762" / "audio", given.most, None)
     against = [str(path) for _, path in others]
-    chunk = CHUNK_MS if first.startswith("pocket") else None
+    chunk = CHUNK_MS if first.startswith(("pocket", "five")) else None
     found = evaluate_abx(source, request, against=against, teacher=given.teacher, chunk_ms=chunk, listen=tell)
     rows = {named(name, first): detail for name, detail in found["abx"].items()}
     items = {key: value for key, value in found["items"].items() if key != "path"}
@@ -161,6 +176,23 @@ def tasks(given: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:
         intervals = {named(key, first): value for key, value in task["ci95"].items()}
         rows[name] = {"metric": task["metric"], "chance": task["chance"], "scores": models, "ci95": intervals}
     return {"tasks": rows, "notes": [*notes, *found["notes"]]}
+
+
+def five_hours(given: argparse.Namespace) -> None:
+    """ABX and held-out cosine of the runs of FIVE_HOURS, as a part of their own."""
+    names = [name for name in (f"{name}-0" for name in FIVE_HOURS) if finished(given.work / name)]
+    if not names:
+        raise SystemExit(f"{given.work}: holds no finished run of five hours")
+    runs = {name: given.work / name for name in names}
+    measured = {"runs": {name: facts(out) | settings_of(out) for name, out in runs.items()}, **abx(given, runs)}
+    Parts("students").put(five_hours=measured)
+
+
+def settings_of(out: Path) -> dict[str, Any]:
+    recipe = load_checkpoint(out).card["recipe"]
+    train, student, clusters = recipe["train"], recipe["student"], recipe["match"].get("clusters") or {}
+    kept = {"batch_s": train["batch_s"], "lr": train["lr"], "conv_norm": student["conv_norm"]}
+    return {**kept, "pre_norm": student["pre_norm"], "clusters_weight": clusters.get("weight", 0.0)}
 
 
 def named(key: str, first: str) -> str:
@@ -197,14 +229,16 @@ def main() -> None:
     trainer.add_argument("--device", default="auto")
     trainer.add_argument("--together", type=int, default=1)
     trainer.set_defaults(do=train)
-    scorer = what.add_parser("score")
-    for name in ("corpora", "items", "teacher", "work"):
-        scorer.add_argument(name, type=str if name == "teacher" else Path)
+    scorer, shorter = what.add_parser("score"), what.add_parser("five-hours")
+    for one in (scorer, shorter):
+        for name in ("corpora", "items", "teacher", "work"):
+            one.add_argument(name, type=str if name == "teacher" else Path)
+        one.add_argument("--most", type=int, default=5, help="ABX: tokens per phone, context and speaker")
+    shorter.set_defaults(do=five_hours)
     scorer.add_argument("--only", nargs="*", default=[])
     scorer.add_argument("--parts", nargs="*", default=["abx", "tasks"], help="abx and tasks; none: only what cards say")
     scorer.add_argument("--tasks", default="all")
     scorer.add_argument("--name", default="suite", help="of the part of the results that holds these tasks")
-    scorer.add_argument("--most", type=int, default=5, help="ABX: tokens per phone, context and speaker")
     scorer.add_argument("--trained-on", default="", help="the machine that `train` ran on, for the results file")
     scorer.add_argument("--head-seeds", type=int, default=1)
     scorer.set_defaults(do=score)
