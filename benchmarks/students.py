@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from common import Parts
 from mini_suite import measured
 from side_by_side import Job, Place, distil_all, finished
@@ -30,9 +31,13 @@ from students_table import markdown
 
 from speechpress.compressor.abx.evaluate import Request, evaluate_abx
 from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.export.source import golden_clip
 from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.models.costs import macs_per_s, parameters
+from speechpress.compressor.quantize.fake_quant import simulated
+from speechpress.compressor.quantize.scheme import by_scheme
 from speechpress.compressor.tasks.suites import open_suite
+from speechpress.runtime.parity import compare
 
 CHUNK_MS = 320.0
 TRAIN = (
@@ -184,8 +189,21 @@ def five_hours(given: argparse.Namespace) -> None:
     if not names:
         raise SystemExit(f"{given.work}: holds no finished run of five hours")
     runs = {name: given.work / name for name in names}
-    measured = {"runs": {name: facts(out) | settings_of(out) for name, out in runs.items()}, **abx(given, runs)}
+    told = {name: facts(out) | settings_of(out) | {"int8_snr_db": int8_snr_db(out)} for name, out in runs.items()}
+    measured = {"runs": told, **abx(given, runs)}
     Parts("students").put(five_hours=measured)
+
+
+@torch.no_grad()
+def int8_snr_db(out: Path) -> float:
+    """How close the last layer is to float32 in chunks of 320 ms, when operators round as in int8."""
+    encoder = load_checkpoint(out).encoder.eval()
+    wave, frames = torch.from_numpy(golden_clip(3.0))[None], int(CHUNK_MS / 20)
+    rounded, exact = (
+        one.hidden_states(wave, chunk_frames=frames)[-1][0].numpy()
+        for one in (simulated(encoder, by_scheme("int8")), encoder)
+    )
+    return float(compare(rounded, exact)["snr_db"])
 
 
 def settings_of(out: Path) -> dict[str, Any]:

@@ -109,7 +109,23 @@ def markdown(document: dict[str, Any]) -> str:
         found = [cell(mean(values, names), 1) for _, values, _ in abx]
         lines.append(f"| {label} | {' | '.join([*found, cell(mean(cosines, names))])} |")
     lines += ["", *ways_table(document["ways"]["pocket-0"])] if "ways" in document else []
+    lines += ["", *five_hours_table(document["five_hours"])] if "five_hours" in document else []
     return "\n".join([*lines, "", *(f"- {line}" for line in wins(document))])
+
+
+def five_hours_table(part: dict[str, Any]) -> list[str]:
+    """What short runs of `pocket-s` had, and what came of it."""
+    heads = ("norm of the convolutions", "norms", "seconds a step", "learning rate", "clusters")
+    found = ("cosine at layer 6", "ABX within, %", "across, %", "int8, dB")
+    lines = [f"| {' | '.join((*heads, *found))} |", "|---" * (len(heads) + len(found)) + "|"]
+    best = {mode: best_abx(part["errors"], mode) for mode in ("within", "across")}
+    for name, run in part["runs"].items():
+        asked = (run["conv_norm"], "before blocks" if run["pre_norm"] else "after", f"{run['batch_s']:g}")
+        asked += (f"{run['lr']:g}", f"{run['clusters_weight']:g}")
+        errors = (f"{best[mode][name]:.1f}" for mode in ("within", "across"))
+        cells = (*asked, f"{run['valid_cosine']['6']:.3f}", *errors, f"{run['int8_snr_db']:.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def ways_table(ways: dict[str, Any]) -> list[str]:

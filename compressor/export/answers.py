@@ -66,6 +66,16 @@ def with_parity(heads: list[dict[str, Any]], found: Mapping[str, Mapping[str, Ma
     return [head | {"parity": {method: dict(of[head["name"]]) for method, of in found.items()}} for head in heads]
 
 
+def remedies(scheme: str) -> str:
+    """What to do about a program that is too far from its checkpoint."""
+    if scheme == "none":
+        return "Without quantisation that is a fault of the export: please report it with the recipe"
+    closer = (
+        "" if scheme in ("fp16", "int8-linear") else "--quantize int8-linear, `compress quantize --scheme mixed` or "
+    )
+    return f"Try {closer}--quantize none"
+
+
 def judge(document: Mapping[str, Any]) -> None:
     """Raises CheckFailed for a head whose answers are too far from the checkpoint's."""
     for head in document.get("heads", []):
@@ -75,6 +85,6 @@ def judge(document: Mapping[str, Any]) -> None:
                     raise CheckFailed(
                         f"head {head['name']!r}: its {output} out of the exported {method} are too far from the "
                         f"checkpoint's: {describe(figures)}, but quantisation {document['quantize']!r} must keep "
-                        f"{describe(head['tolerance'])}. Nothing was written. Try --quantize int8-linear or "
-                        "--quantize none, or leave this head out of --heads"
+                        f"{describe(head['tolerance'])}. Nothing was written. {remedies(document['quantize'])}, or "
+                        "leave this head out of --heads"
                     )

@@ -28,7 +28,7 @@ from ..quantize.fake_quant import check_operators
 from ..quantize.scheme import Quantization, by_scheme
 from ..targets import BACKENDS, MIN_DELEGATED, ONNXRUNTIME, WINDOW_MS, Target, check_scheme
 from . import delegation
-from .answers import NONE, choose_heads, judge, together, with_parity
+from .answers import NONE, choose_heads, judge, remedies, together, with_parity
 from .backends import OWN_NORMS
 from .card import write_card
 from .closeness import GOLDEN_S, golden, inputs, noise, on_noise
@@ -260,7 +260,7 @@ def _judge(document: dict[str, Any], allow_fallback: bool) -> None:
             raise CheckFailed(
                 f"the exported {method} is too far from the checkpoint: {describe(parity)}, but quantisation "
                 f"{document['quantize']!r} must keep {describe(tolerance)}. Nothing was written. "
-                "Try --quantize int8-linear or --quantize none"
+                f"{remedies(document['quantize'])}"
             )
     judge_losses(document)
     for method, share in document["delegation"].items():

@@ -7,6 +7,7 @@ import torch
 from bundled import BASE, SMALL, copied, make, speech_like
 
 from speechpress.compressor.export import export as exporting
+from speechpress.compressor.export.answers import remedies
 from speechpress.compressor.export.document import min_samples
 from speechpress.compressor.export.export import export, plan
 from speechpress.compressor.export.lower import Method, lower
@@ -84,9 +85,15 @@ def test_what_the_peers_have_is_exported_whole_and_in_chunks(tmp_path):
 
 def test_too_far_from_the_checkpoint_is_not_written(order, lowered_once, tmp_path):
     strict = replace(order, target=replace(HOST, tolerances={"none": {"max_abs": 1e-12}}))
-    with pytest.raises(CheckFailed, match=r"too far from the checkpoint.*must keep error 1e-12"):
+    with pytest.raises(CheckFailed, match=r"too far from the checkpoint.*must keep error 1e-12.*please report it"):
         export(strict, tmp_path / "out", allow_fallback=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("scheme", "closer"), [("int8", "scheme mixed"), ("int8-linear", "Try --quantize none")])
+def test_what_is_advised_is_closer_to_the_checkpoint(scheme, closer):
+    advice = remedies(scheme)
+    assert closer in advice and f"--quantize {scheme}," not in advice
 
 
 @pytest.mark.parametrize("which", ["shortest", "longest"])
