@@ -48,8 +48,9 @@ def test_frames_stay_side_by_side_up_to_the_end(norm):
     assert FeatureExtractor(config).train()(torch.randn(2, 1234)).is_contiguous()
 
 
-def test_in_half_precision_a_waveform_keeps_what_is_quiet():
-    conv = StridedConv(1, 1, 2, stride=1, bias=False).train()
+@pytest.mark.parametrize("training", [True, False])
+def test_in_half_precision_a_waveform_keeps_what_is_quiet(training):
+    conv = StridedConv(1, 1, 2, stride=1, bias=False).train(training)
     conv.weight.data[:] = torch.tensor([1.0, -1.0])  # of the loud and slow, nothing is left
     quiet = 1e-4 * torch.tensor([1.0, -1.0]).repeat(50)
     with torch.autocast("cpu", torch.bfloat16):
