@@ -227,12 +227,14 @@ def score(given: argparse.Namespace) -> None:
         raise SystemExit(f"{given.work}: holds no finished run of {', '.join(given.only) or 'these'}")
     parts = Parts("students")
     setup = {"train": TRAIN, "students": STUDENTS, "chunk_ms": CHUNK_MS, "teacher": Path(given.teacher).name}
-    parts.put(setup={**setup, "trained_on": given.trained_on, "head_seeds": given.head_seeds})
+    if given.name == "suite":
+        parts.put(setup={**setup, "trained_on": given.trained_on, "head_seeds": given.head_seeds})
     parts.put(students={**parts.get("students", {}), **{name: facts(out) for name, out in runs.items()}})
+    later = "" if given.name == "suite" else f"{given.name}_"
     if "abx" in given.parts:
-        parts.put(abx=abx(given, runs))
+        parts.put(**{f"{later}abx": abx(given, runs)})
     if "tasks" in given.parts:
-        parts.put(**{given.name: tasks(given, runs)})
+        parts.put(**{f"{later}suite": tasks(given, runs)})
     if {"students", "abx", "suite"} <= set(parts):
         tell(markdown(parts))
 
@@ -256,7 +258,9 @@ def main() -> None:
     scorer.add_argument("--only", nargs="*", default=[])
     scorer.add_argument("--parts", nargs="*", default=["abx", "tasks"], help="abx and tasks; none: only what cards say")
     scorer.add_argument("--tasks", default="all")
-    scorer.add_argument("--name", default="suite", help="of the part of the results that holds these tasks")
+    scorer.add_argument(
+        "--name", default="suite", help="of the parts of the results, where they join others that were measured before"
+    )
     scorer.add_argument("--trained-on", default="", help="the machine that `train` ran on, for the results file")
     scorer.add_argument("--head-seeds", type=int, default=1)
     scorer.set_defaults(do=score)
