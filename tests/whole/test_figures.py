@@ -525,6 +525,8 @@ ELSEWHERE = {
     "| reading | what is opened | what is read | what the reader was tested on |": "names of files",
     "| of the ten tasks | teacher | DistilHuBERT": "tests/whole/test_students_table.py",
     "| norm or front end | `pocket`, three seeds": "tests/whole/test_students_table.py",
+    "| norm of the convolutions | norms": "tests/whole/test_students_table.py",
+    "| of the ten tasks | DistilHuBERT, 101 h": "tests/whole/test_students_table.py",
     "| `pocket-s` | ABX within, % | across, % |": "tests/whole/test_students_table.py",
     "| `pocket`, the first seed | ABX within, % | across, % |": "tests/whole/test_students_table.py",
     "| student | from | heads | streams in |": "facts of the bundles, which tests/runtime/test_students.py reads",
