@@ -23,6 +23,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -37,10 +38,11 @@ from .answering import Answers, Kept, flat, heads_of, layers_of, specs_of, with_
 from .answering import initial_state as heads_state
 from .config import SAMPLE_RATE, EncoderConfig
 from .encoder import Encoder
-from .front_end import StaticNorm
+from .front_end import StaticNorm, StridedConv
 from .input_norm import initial_sums, real_samples, running_blocks
 
 State = dict[str, Tensor]
+Conv = TypeVar("Conv", bound=nn.Conv1d)
 HIDDEN = -1e4  # added to the scores of keys that are not there; finite, because a row may have no other
 
 
@@ -62,18 +64,18 @@ def folded(encoder: Encoder) -> Encoder:
     encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
     position, first = encoder.encoder.pos_conv_embed, encoder.feature_extractor.first
     # Not remove_parametrizations: copies share the class that it changes, so it would break the original.
-    position.conv = _plain_conv(position.conv, position.conv.weight, position.conv.bias)
+    position.conv = _plain_conv(nn.Conv1d, position.conv, position.conv.weight, position.conv.bias)
     if isinstance(first.layer_norm, StaticNorm):
-        first.conv = _plain_conv(first.conv, *first.layer_norm.folded(first.conv))
+        first.conv = _plain_conv(StridedConv, first.conv, *first.layer_norm.folded(first.conv))
         first.layer_norm = None
     return encoder
 
 
-def _plain_conv(like: nn.Conv1d, weight: Tensor, bias: Tensor | None) -> nn.Conv1d:
-    """A convolution with these numbers as plain parameters."""
+def _plain_conv(kind: type[Conv], like: nn.Conv1d, weight: Tensor, bias: Tensor | None) -> Conv:
+    """A convolution of a kind with these numbers as plain parameters."""
     outputs, inputs, kernel = weight.shape
     groups, biased = like.groups, bias is not None
-    conv = nn.Conv1d(inputs * groups, outputs, kernel, stride=like.stride[0], groups=groups, bias=biased)
+    conv = kind(inputs * groups, outputs, kernel, stride=like.stride[0], groups=groups, bias=biased)
     conv.load_state_dict({"weight": weight.detach()} | ({} if bias is None else {"bias": bias.detach()}))
     return conv.requires_grad_(False)
 
