@@ -389,6 +389,12 @@ def full_size():
         yield precision, [row["audio_s_per_s"], row["utilisation_percent"], gigabytes, row["hours_for_200k_steps"]]
 
 
+def cpu_precision():
+    for name, one in result("cpu_precision")["students"].items():
+        times = (one["sides"][way]["cpu_ms_per_s"] for way in ("fp32, plain", "fp32", "bf16, plain", "bf16"))
+        yield name, [*times, one["bf16_snr_db"]]
+
+
 def light_before_after():
     found, chunks, sides = result("light"), result("calls")["chunks"], ("bindings", "native")
     yield "cold process to the first frames, s", [found[side]["first_ms"] / 1e3 for side in sides]
@@ -469,6 +475,9 @@ BESIDE = (
     "| CPU ms per second of audio | ours | `transformers` | the same, folded | ONNX Runtime | ours, int8 "
     "| `transformers`, folded, int8 | ONNX Runtime, int8 |"
 )
+PRECISION = (
+    "| CPU ms per second of audio | fp32, `nn.Conv1d` | fp32 | bf16, `nn.Conv1d` | bf16 | bf16 against fp32, dB |"
+)
 BEFORE_AFTER = "| `pocket` in int8, one thread | before | after |"
 SHAPES = "| int8, one thread | 80 ms | 160 ms | 320 ms | dB | calls | kernels beside | M parameters | MB |"
 SCALE = "| | measured here | derived: each GPU or process | derived: a host, or all of them |"
@@ -479,6 +488,7 @@ COVERED = {
     ("docs/scale.md", SCALE): scale,
     ("docs/benchmarks.md", FULL_SIZE): full_size,
     ("docs/extract.md", EXTRACT): extract_throughput,
+    ("docs/benchmarks.md", PRECISION): cpu_precision,
     ("docs/benchmarks.md", BESIDE): beside,
     ("docs/runtime.md", BEFORE_AFTER): light_before_after,
     ("docs/runtime.md", SHAPES): shapes_of_chunks,
