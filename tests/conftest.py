@@ -1,15 +1,9 @@
-"""What several tests share: a tiny teacher with random weights, and a few clips of the starter speech.
-
-Also when temporary folders go: pytest keeps what `tmp_path_factory` makes until the end of the run, which needs
-gigabytes. Here it goes with the fixture, or the test, that it was made for, unless a test has failed meanwhile.
-"""
+"""What several tests share: a tiny teacher with random weights, and a few clips of the starter speech."""
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,55 +60,6 @@ def pytest_collection_modifyitems(items):
     if "PYTEST_XDIST_WORKER" in os.environ:
         places = {name: place for place, name in enumerate(LONGEST)}
         items.sort(key=lambda item: places.get(item.path.relative_to(HERE).with_suffix("").as_posix(), len(places)))
-
-
-# Folders made for each test or fixture that runs now; one that is set up by another comes after it.
-FOLDERS: list[list[Path]] = [[]]
-
-
-@contextmanager
-def collected(folders: list[Path]) -> Iterator[None]:
-    FOLDERS.append(folders)
-    try:
-        yield
-    finally:
-        FOLDERS.pop()
-
-
-def sweep(session: pytest.Session, failed_before: int, folders: list[Path]) -> None:
-    wanted = session.testsfailed > failed_before or session.config.getini("tmp_path_retention_policy") != "failed"
-    for folder in [] if wanted else folders:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def tmp_path_factory(tmp_path_factory):
-    make = tmp_path_factory.mktemp
-
-    def mktemp(*words, **more):
-        FOLDERS[-1].append(make(*words, **more))
-        return FOLDERS[-1][-1]
-
-    tmp_path_factory.mktemp = mktemp
-    return tmp_path_factory
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef, request):
-    folders, failed_before = [], request.session.testsfailed
-    # Before the fixture adds its own: the last one added runs first.
-    fixturedef.addfinalizer(lambda: sweep(request.session, failed_before, folders))
-    with collected(folders):
-        return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    folders, failed_before = [], item.session.testsfailed
-    with collected(folders):
-        done = yield
-    sweep(item.session, failed_before, folders)
-    return done
 
 
 @pytest.fixture(scope="session")
