@@ -61,7 +61,7 @@ def joined(document: dict[str, Any]) -> dict[str, Any]:
         return document
     later = document[f"{LATER}suite"]["tasks"]
     tasks = {
-        name: {**task, "scores": {**later.get(name, {"scores": {}})["scores"], **task["scores"]}}
+        name: {**task, **{key: {**later.get(name, {}).get(key, {}), **task.get(key, {})} for key in ("scores", "ci95")}}
         for name, task in document["suite"]["tasks"].items()
     }
     errors = {**document[f"{LATER}abx"]["errors"], **document["abx"]["errors"]}
