@@ -43,12 +43,17 @@ def test_wins_say_whether_runs_overlap(students_table):
 
 def test_students_that_were_scored_later_stand_among_the_others(students_table):
     document = {
-        "suite": {"tasks": {"ks": {"metric": "accuracy", "scores": {"pocket-0": 0.9}}}, "notes": []},
+        "suite": {"tasks": {"ks": {"metric": "accuracy", "scores": {"pocket-0": 0.9}, "ci95": {"pocket-0": [0, 1]}}}},
         "abx": {"errors": {"pocket-0": {"within": [0.2]}}},
     }
     assert students_table.joined(document) is document
-    later = {"tasks": {"ks": {"scores": {"pocket-0": 0.1, "pocket-frames-0": 0.8}}}}
+    theirs = {
+        "scores": {"pocket-0": 0.1, "pocket-frames-0": 0.8},
+        "ci95": {"pocket-0": [0, 0], "pocket-frames-0": [0, 1]},
+    }
+    later = {"tasks": {"ks": theirs}}
     document |= {"frames_suite": later, "frames_abx": {"errors": {"pocket-frames-0": {"within": [0.1]}}}}
     found = students_table.joined(document)
     assert found["suite"]["tasks"]["ks"]["scores"] == {"pocket-0": 0.9, "pocket-frames-0": 0.8}
+    assert found["suite"]["tasks"]["ks"]["ci95"] == {"pocket-0": [0, 1], "pocket-frames-0": [0, 1]}
     assert set(found["abx"]["errors"]) == {"pocket-0", "pocket-frames-0"}
