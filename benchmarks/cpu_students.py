@@ -1,9 +1,10 @@
 """The students of `gpu_students`, one at a time on a processor: what the teacher says of all rows lies in files.
 
     python benchmarks/students_speech.py choose CORPORA CHOSEN
-    python benchmarks/cpu_students.py teach CHOSEN TEACHER ROWS
+    python benchmarks/cpu_students.py teach CHOSEN TEACHER ROWS --orders 1
     python benchmarks/cpu_students.py train ROWS TEACHER WORK --only pocket-frames-0 --steps 2700   # 15 h
-    python benchmarks/cpu_students.py train ROWS TEACHER WORK --only five-both-20-0 --steps 900
+    python benchmarks/cpu_students.py teach CHOSEN TEACHER PLAIN --orders 1 --speeds 1
+    python benchmarks/cpu_students.py train PLAIN TEACHER WORK --only five-both-20-0 --steps 900    # 5 h
     python benchmarks/gpu_students.py unpack WORK TEACHER RUNS
 
 The steps are those of `gpu_student`, without graphs and in bfloat16, which pays off on processors with AMX. A run that
@@ -55,8 +56,8 @@ def teach(given: argparse.Namespace) -> None:
     teacher = load_teacher(given.teacher)
     given.rows.mkdir(parents=True, exist_ok=True)
     keep(given.rows, "valid", cut_joined(held_out, (1.0,), 1), teacher)
-    keep(given.rows, "short", cut_words(clips, SPEEDS), teacher)
-    keep(given.rows, "long", cut_joined(clips, SPEEDS, given.orders), teacher)
+    keep(given.rows, "short", cut_words(clips, given.speeds), teacher)
+    keep(given.rows, "long", cut_joined(clips, given.speeds, given.orders), teacher)
 
 
 def kept(folder: Path, name: str) -> Rows:
@@ -92,7 +93,7 @@ def train(given: argparse.Namespace) -> None:
     teacher = load_teacher(given.teacher)
     speech, valid = {name: kept(given.rows, name) for name in ("short", "long")}, {"long": kept(given.rows, "valid")}
     given.work.mkdir(parents=True, exist_ok=True)
-    known = compared.jobs(given.steps, students={**compared.STUDENTS, **compared.FIVE_HOURS})
+    known = compared.jobs(given.steps, students={**compared.STUDENTS, **compared.SMALL_STEPS, **compared.FIVE_HOURS})
     if unknown := set(given.only) - {job.name for job in known}:
         raise SystemExit(f"students.py knows no {', '.join(sorted(unknown))}")
     for job in (job for job in known if job.name in given.only):
@@ -110,7 +111,7 @@ def train(given: argparse.Namespace) -> None:
                 with atomic(place) as unfinished:
                     torch.save(state_of(student), unfinished)
         train_s = time.monotonic() - began if first == 0 else None  # of an interrupted run it is not known
-        done = {"steps": given.steps, "audio_h": student.heard_s(kinds) / 3600, "train_s": train_s, "students": 1}
+        done = {"steps": given.steps, "train_s": train_s, "students": 1}
         done |= {"torch": torch.__version__, "precision": given.precision, **stamp(), "device": machine()["cpu"]}
         shared.write(given.work, job, student, {**done, "valid": student.validate(valid)})
         place.unlink(missing_ok=True)
@@ -126,6 +127,7 @@ def main() -> None:
         one.add_argument("teacher")
     teacher.add_argument("rows", type=Path)
     teacher.add_argument("--orders", type=int, default=ORDERS, help="in which the clips of a speaker are joined")
+    teacher.add_argument("--speeds", type=float, nargs="+", default=SPEEDS, choices=SPEEDS, help="of playing")
     teacher.set_defaults(do=teach)
     trainer.add_argument("work", type=Path)
     trainer.add_argument("--only", nargs="+", required=True, help="students of students.py, with their seed")

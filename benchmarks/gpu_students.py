@@ -121,8 +121,7 @@ def run(students: Sequence[Student], speech: dict[str, Rows], until: float, tell
         end = min(steps, start + 250)
         train_s += timed(students, kinds[start:end])
         tell(f"step {end}: { ({one.name: round(float(one.losses[start:end].mean()), 3) for one in students}) }")
-    audio_h = students[0].heard_s(kinds) / 3600
-    return {"steps": steps, "audio_h": audio_h, "train_s": train_s, "students": len(students)}
+    return {"steps": steps, "train_s": train_s, "students": len(students)}
 
 
 def timed(students: Sequence[Student], kinds: Sequence[str]) -> float:
@@ -180,6 +179,7 @@ def write(work: Path, job: Job, student: Student, done: dict[str, Any]) -> None:
     config, steps = student.job.student.config, done["steps"]
     said = {**done, "recipe": job.recipe, "settings": [*job.settings, f"train.steps={steps}"]}
     said |= {"parameters": parameters(config), "macs_per_s": macs_per_s(config)}
+    said["audio_h"] = student.heard_s(kinds_of(student.speech, steps)) / 3600
     said["losses"] = [round(float(loss), 4) for loss in student.losses[:steps][:: max(1, steps // 50)]]
     tell(f"{job.name}: {done['valid']} {said['losses'][::10]}")
     (work / f"{job.name}.json").write_text(json_text(said))

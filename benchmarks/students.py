@@ -4,6 +4,7 @@
     python benchmarks/students_speech.py speeds CHOSEN SPEECH
     python benchmarks/students.py train SPEECH TEACHER WORK [--steps 1000] [--device cuda] [--together 17]
     python benchmarks/students.py score CORPORA ITEMS TEACHER WORK [--only pocket-0 distilhubert-0 ...]
+    python benchmarks/students.py score CORPORA ITEMS TEACHER WORK --only pocket-frames-0 --name frames
     python benchmarks/students.py five-hours CORPORA ITEMS TEACHER WORK
 
 TEACHER is the folder of Whisper's base encoder (supervised, 20.6 M parameters). Every student begins with random
@@ -66,10 +67,6 @@ HALF = (
 )
 SMALL = (RATES["pocket-s"],)
 CLUSTERS = ("match.clusters.layers=[8]", "match.clusters.count=200", "match.clusters.minutes=10")
-# What int8 and short trainings need: levels taken off behind the first convolution, norms before each block, and many
-# small steps rather than few large ones.
-FRAMES = ("student.conv_norm=frame", "student.pre_norm=true", "train.batch_s=20")
-UNITS = (*CLUSTERS, "match.clusters.weight=0.2")
 Asked = tuple[str, tuple[str, ...], int]  # recipe, settings, seeds
 STUDENTS: dict[str, Asked] = {
     "pocket": ("pocket", WIDE, 3),
@@ -91,12 +88,19 @@ STUDENTS: dict[str, Asked] = {
     "pocket-s-clusters-too": ("pocket-s", (*SMALL, *CLUSTERS), 1),
     "pocket-s-all-layers": ("pocket-s", (*SMALL, "match.layers=[1,2,3,4,5,6]"), 1),
     "pocket-s-whole-first": ("pocket-s", SMALL, 1),
-    "pocket-frames": ("pocket", (*WIDE, *FRAMES, *UNITS, "train.lr=1.5e-3"), 3),
-    "pocket-s-frames": ("pocket-s", (*FRAMES, *UNITS, "train.lr=2e-3"), 1),
 }
-# `pocket-s` after five hours of audio, trained by `cpu_students.py`: what learns more from each of them.
+# Trained by `cpu_students.py`, for as many steps as it is told: `pocket` with its levels taken off behind the first
+# convolution, norms before each block and small steps, and `pocket-s` for five hours of audio.
+FRAMES = ("student.conv_norm=frame", "student.pre_norm=true")
+SMALL_STEPS: dict[str, Asked] = {
+    "pocket-frames": (
+        "pocket",
+        (*WIDE, *FRAMES, *CLUSTERS, "match.clusters.weight=0.2", "train.batch_s=20", "train.lr=1.5e-3"),
+        3,
+    ),
+}
 SHORT = ("train.warmup=0.15", "train.batch_s=40", "train.lr=1e-3")
-BOTH = (*SHORT, "student.conv_norm=frame", "student.pre_norm=true", "train.lr=2e-3")
+BOTH = (*SHORT, *FRAMES, "train.lr=2e-3")
 FIVE_HOURS: dict[str, Asked] = {
     "five-static": ("pocket-s", SHORT, 1),
     "five-frames": ("pocket-s", (*SHORT, "student.conv_norm=frame"), 1),
@@ -138,8 +142,14 @@ def train(given: argparse.Namespace) -> None:
 
 def trained(work: Path, only: Sequence[str]) -> dict[str, Path]:
     """Finished runs by name, those of `only` if it names any; a streaming one first, which gives the chunks."""
-    names = [job.name for job in jobs(1) if finished(work / job.name) and (not only or job.name in only)]
-    return {name: work / name for name in sorted(names, key=lambda name: not name.startswith("pocket"))}
+    known = jobs(1, students={**STUDENTS, **SMALL_STEPS})
+    names = [job.name for job in known if finished(work / job.name) and (not only or job.name in only)]
+    return {name: work / name for name in sorted(names, key=lambda name: chunk_of(work / name) is None)}
+
+
+def chunk_of(out: Path) -> float | None:
+    """In what a student hears audio; None: whole recordings, of one that does not stream."""
+    return None if load_checkpoint(out).encoder.config.blockers else CHUNK_MS
 
 
 def facts(out: Path) -> dict[str, Any]:
@@ -157,8 +167,8 @@ def abx(given: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:
     (first, source), *others = runs.items()
     request = Request(given.items, given.corpora / "speechocean762" / "audio", given.most, None)
     against = [str(path) for _, path in others]
-    chunk = CHUNK_MS if first.startswith(("pocket", "five")) else None
-    found = evaluate_abx(source, request, against=against, teacher=given.teacher, chunk_ms=chunk, listen=tell)
+    where = {"teacher": given.teacher, "chunk_ms": chunk_of(source)}
+    found = evaluate_abx(source, request, against=against, listen=tell, **where)
     rows = {named(name, first): detail for name, detail in found["abx"].items()}
     items = {key: value for key, value in found["items"].items() if key != "path"}
     return {"items": items, "most_tokens": given.most, "errors": rows, "notes": found["notes"]}
@@ -173,7 +183,7 @@ def tasks(given: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:
         "teacher": given.teacher,
         "cache": given.work / "features",
     }
-    settings |= {"chunk_ms": CHUNK_MS if first.startswith("pocket") else None, "budget": Budget(seeds=given.head_seeds)}
+    settings |= {"chunk_ms": chunk_of(source), "budget": Budget(seeds=given.head_seeds)}
     found = measured(source, chosen, **settings)
     rows = {}
     for name, task in found["tasks"].items():

@@ -282,8 +282,8 @@ def make_fabric(recipe: Recipe, options: RunOptions) -> Fabric:
     accelerator = check_device(options.device)
     precision = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[recipe.train.precision]
     if precision == "16-mixed" and accelerator == "cpu":
-        why = "is faster here" if torch.cpu.get_capabilities().get("amx_bf16") else "for bf16"
-        logger.warning("fp16 needs a GPU; on this CPU the run is in fp32 (--set train.precision=bf16 %s)", why)
+        bf16 = "is faster here" if torch.cpu.get_capabilities().get("amx_bf16") else "for bf16"
+        logger.warning("fp16 needs a GPU; on this CPU the run is in fp32 (--set train.precision=bf16 %s)", bf16)
         precision = "32-true"
     # torchrun sets both; without it there is one process.
     processes, local = world_size(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))

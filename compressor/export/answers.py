@@ -70,10 +70,9 @@ def remedies(scheme: str) -> str:
     """What to do about a program that is too far from its checkpoint."""
     if scheme == "none":
         return "Without quantisation that is a fault of the export: please report it with the recipe"
-    closer = (
-        "" if scheme in ("fp16", "int8-linear") else "--quantize int8-linear, `compress quantize --scheme mixed` or "
-    )
-    return f"Try {closer}--quantize none"
+    if scheme in ("fp16", "int8-linear"):
+        return "Try --quantize none"
+    return "Try --quantize int8-linear, `compress quantize --scheme mixed` or --quantize none"
 
 
 def judge(document: Mapping[str, Any]) -> None:

@@ -28,7 +28,6 @@ __all__ = [
     "Cache",
     "ConvPositionalEmbedding",
     "Encoder",
-    "FeatureExtractor",
     "FeedForward",
     "TransformerEncoder",
     "TransformerLayer",

@@ -220,3 +220,10 @@ def test_a_batch_that_nobody_could_read_is_no_measure_for_others(make_trainer):
     loop.settle()
     assert loop.progress.best_ema > 0.1
     assert loop._log_line()["loss"] == pytest.approx(loop.progress.loss_ema)
+
+
+@pytest.mark.parametrize(("amx", "advice"), [(True, "bf16 is faster here"), (False, "bf16 for bf16")])
+def test_half_precision_without_a_gpu_is_said_with_what_is_faster(amx, advice, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    make_fabric(load_recipe("distilhubert", ["train.precision=fp16"]), RunOptions((), tmp_path, "cpu"))
+    assert f"(--set train.precision={advice})" in caplog.text

@@ -34,7 +34,9 @@ def test_each_is_small_has_a_card_and_names_no_place_of_the_machine_that_made_it
         assert sum(path.stat().st_size for path in files) <= MOST_BYTES and (folder / "CARD.md").is_file()
         assert [head["name"] for head in read_bundle(folder).document.get("heads", [])] == HEADS[name]
         for path in files:  # heads say in their metadata what they were trained on
-            assert not [place for place in (b"/tmp/", b"/work/", b"/home/", b"/root/") if place in path.read_bytes()], path
+            assert not [place for place in (b"/tmp/", b"/work/", b"/home/", b"/root/") if place in path.read_bytes()], (
+                path
+            )
 
 
 @pytest.mark.parametrize("name", list(HEADS))
