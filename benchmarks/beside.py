@@ -8,9 +8,9 @@ HuBERT-base and DistilHuBERT have the random weights of a seed and hear one seco
 `transformers` (ExecuTorch with XNNPACK) on its own model as it is, with the weight norm of the position convolution
 folded by hand, and so and in its static int8; ONNX Runtime with that model's fusions, and with its static int8, per
 channel, the first convolution in float32. Both int8 are calibrated on other speech. Streaming students are the recipes
-pocket and distilhubert-streaming in chunks of 320 ms, which the exporter of `transformers` cannot have: ONNX Runtime
-runs our step there. Google's speech embedding, which is smaller and knows words only, is the yardstick of a small one;
-WHEELS is as for `words_cost.py`. SNR is against PyTorch.
+pocket-conv and distilhubert-streaming in chunks of 320 ms, which the exporter of `transformers` cannot have: ONNX
+Runtime runs our step there. Google's speech embedding, which is smaller and knows words only, is the yardstick of a
+small one; WHEELS is as for `words_cost.py`. SNR is against PyTorch.
 
 CPU time (of the process) is what counts: it means something on a machine that others use too, wall time does not.
 """
@@ -44,7 +44,7 @@ from speechpress.runtime.parity import compare
 
 CHUNK, CLIPS, WARM = 16, 8, 20  # frames of a chunk; seconds to calibrate on; chunks before the one that is measured
 LAYERS = {"hubert-base": 12, "distilhubert": 2}
-STUDENTS = ("pocket", "distilhubert-streaming")
+STUDENTS = ("pocket-conv", "distilhubert-streaming")
 OURS = {"ours": "none", "ours int8": "int8"}
 PLAIN, FOLDED, STATIC = "transformers", "transformers, folded", "transformers, folded, int8"
 ORT, ORT_STATIC = "onnxruntime", "onnxruntime int8"

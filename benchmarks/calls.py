@@ -1,6 +1,6 @@
 """Calls of XNNPACK per chunk, and milliseconds per chunk on one thread, of a student as it is lowered now and before.
 
-    python benchmarks/calls.py make FOLDER [--recipe pocket] [--schemes int8 none]
+    python benchmarks/calls.py make FOLDER [--recipe pocket-conv] [--schemes int8 none]
     python benchmarks/calls.py make FOLDER --variants                # of each shape below, in a folder of its name
     python benchmarks/calls.py measure BEFORE NOW [--rounds 300] [--variants FOLDER]
     python benchmarks/calls.py tables                                # those of docs/runtime.md, from the results
@@ -43,18 +43,18 @@ PATCH_320 = ("width=320", "num_heads=5", "ffn_widths=960", "conv_channels=[512,5
 WIDTH_256 = ("width=256", "num_heads=4", "ffn_widths=1024", "conv_channels=[96,96,96,192,192,192,256]")
 # Shapes by name: what they are called, a recipe, and what its student has instead.
 VARIANTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "pocket": ("`pocket`", "pocket", ()),
-    "ffn-960": ("FFN 960", "pocket", ("ffn_widths=960",)),
-    "ffn-960-rms": ("FFN 960, norm rms", "pocket", ("ffn_widths=960", "norm=rms")),
-    "ffn-960-dyt": ("FFN 960, norm dyt", "pocket", ("ffn_widths=960", "norm=dyt")),
+    "pocket-conv": ("`pocket-conv`", "pocket-conv", ()),
+    "ffn-960": ("FFN 960", "pocket-conv", ("ffn_widths=960",)),
+    "ffn-960-rms": ("FFN 960, norm rms", "pocket-conv", ("ffn_widths=960", "norm=rms")),
+    "ffn-960-dyt": ("FFN 960, norm dyt", "pocket-conv", ("ffn_widths=960", "norm=dyt")),
     "patch": ("FFN 960, patches", "pocket-patch", ("ffn_widths=960",)),
     "patch-rms": ("FFN 960, patches, norm rms", "pocket-patch", ("ffn_widths=960", "norm=rms")),
     "patch-320": ("FFN 960, patches, width 320", "pocket-patch", PATCH_320),
-    "width-256": ("FFN 1024, width 256", "pocket", WIDTH_256),
-    "pocket-s": ("`pocket-s`", "pocket-s", ()),
+    "width-256": ("FFN 1024, width 256", "pocket-conv", WIDTH_256),
+    "pocket-conv-s": ("`pocket-conv-s`", "pocket-conv-s", ()),
 }
 PAGE = "docs/runtime.md"
-BEFORE_AFTER = "| `pocket` in int8, one thread | before | after |"
+BEFORE_AFTER = "| `pocket-conv` in int8, one thread | before | after |"
 SHAPES = "| int8, one thread | 80 ms | 160 ms | 320 ms | dB | calls | kernels beside | M parameters | MB |"
 
 
@@ -195,7 +195,7 @@ def main() -> None:
     words = parser.add_subparsers(dest="word", required=True)
     making = words.add_parser("make")
     making.add_argument("folder", type=Path)
-    making.add_argument("--recipe", default="pocket")
+    making.add_argument("--recipe", default="pocket-conv")
     making.add_argument("--schemes", nargs="+", default=["int8", "none"])
     making.add_argument("--chunks", nargs="+", type=int, default=list(CHUNKS), help="in frames")
     making.add_argument("--variants", action="store_true", help="int8 of every shape, instead of one recipe")

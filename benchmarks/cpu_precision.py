@@ -2,9 +2,10 @@
 
     python benchmarks/cpu_precision.py [--rounds 7]
 
-Forward, loss and backward of `pocket` and `pocket-s` with their recipes' heads on 20 s of noise in four rows, targets
-at random; one thread, all sides in turn, CPU time. "plain" has `nn.Conv1d` in the front end, as before. Also how close
-the last layer in bfloat16 is to float32, which would show an operator that is wrong. Writes results/cpu_precision.json.
+Forward, loss and backward of `pocket-conv` and `pocket-conv-s` with their recipes' heads on 20 s of noise in four rows,
+targets at random; one thread, all sides in turn, CPU time. "plain" has `nn.Conv1d` in the front end, as before. Also
+how close the last layer in bfloat16 is to float32, which would show an operator that is wrong. Writes
+results/cpu_precision.json.
 """
 
 import argparse
@@ -84,7 +85,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     found = {}
-    for name in ("pocket", "pocket-s"):
+    for name in ("pocket-conv", "pocket-conv-s"):
         encoder = student(name)
         for module in encoder.modules():
             if isinstance(module, nn.Dropout):

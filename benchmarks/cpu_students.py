@@ -2,7 +2,7 @@
 
     python benchmarks/students_speech.py choose CORPORA CHOSEN
     python benchmarks/cpu_students.py teach CHOSEN TEACHER ROWS --orders 1
-    python benchmarks/cpu_students.py train ROWS TEACHER WORK --only pocket-frames-0 --steps 2700   # 15 h
+    python benchmarks/cpu_students.py train ROWS TEACHER WORK --only pocket-conv-frames-0 --steps 2700   # 15 h
     python benchmarks/cpu_students.py teach CHOSEN TEACHER PLAIN --orders 1 --speeds 1
     python benchmarks/cpu_students.py train PLAIN TEACHER WORK --only five-both-20-0 --steps 900    # 5 h
     python benchmarks/gpu_students.py unpack WORK TEACHER RUNS

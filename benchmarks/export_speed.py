@@ -1,7 +1,7 @@
 """Milliseconds per call of an exported program against PyTorch eager, torch.compile and ONNX Runtime, same weights.
 
     python benchmarks/export_speed.py --folder DIR --prepare [--compile]      # lowers everything: half an hour
-    python benchmarks/export_speed.py --folder DIR [--compile] [--models distilhubert pocket] [--threads 1 2]
+    python benchmarks/export_speed.py --folder DIR [--compile] [--models distilhubert pocket-conv] [--threads 1 2]
 
 Random weights; every side runs the same prepared module, so that only the runtimes differ, and eager also runs the
 training module ("training"). Cases are chunks of 80, 160 and 320 ms (of models that stream) and recordings of 1 and 10
@@ -242,7 +242,7 @@ def outside_share(folder: Path, case: Case) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--models", nargs="+", default=["hubert-base", "distilhubert", "distilhubert-streaming", "pocket"]
+        "--models", nargs="+", default=["hubert-base", "distilhubert", "distilhubert-streaming", "pocket-conv"]
     )
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=15)

@@ -2,11 +2,11 @@
 
     python benchmarks/heads_cost.py [--rounds 200] [--schemes none,int8]
 
-A student of `pocket`'s shape with random weights; three heads with random weights on a learned sum of all its layers:
-phones (CTC, 40 labels), voice activity, and a classifier of 12 words. One thread, chunks of 80 and 320 ms, programs in
-turn, so that a disturbance of the machine meets all of them; what the heads cost is the median of the differences of
-neighbouring calls. Numbers of random weights are as fast as those of trained ones. Goal: under 5 % of the encoder's.
-Writes results/heads_cost.json.
+A student of `pocket-conv`'s shape with random weights; three heads with random weights on a learned sum of all its
+layers: phones (CTC, 40 labels), voice activity, and a classifier of 12 words. One thread, chunks of 80 and 320 ms,
+programs in turn, so that a disturbance of the machine meets all of them; what the heads cost is the median of the
+differences of neighbouring calls. Numbers of random weights are as fast as those of trained ones. Goal: under 5 % of
+the encoder's. Writes results/heads_cost.json.
 """
 
 import argparse
@@ -43,9 +43,9 @@ HEADS: dict[str, tuple[str, dict[str, int]]] = {
 
 
 def student() -> Encoder:
-    """`pocket`'s shape."""
+    """`pocket-conv`'s shape."""
     base = EncoderConfig()
-    config, _ = student_config(load_recipe("pocket"), base, base.width)
+    config, _ = student_config(load_recipe("pocket-conv"), base, base.width)
     torch.manual_seed(0)
     encoder = Encoder(config).eval()
     encoder.measure_statistics(torch.randn(1, 32_000) * 0.1)

@@ -3,9 +3,9 @@
     python benchmarks/kept_targets.py DATA [--whisper FOLDER] [--steps 12] [--batch 4] [--crop-s 8]
 
 DATA is a folder of audio. For a HuBERT-base-shaped teacher (random weights, layers 4, 8 and 12) and, with --whisper,
-for Whisper's encoder (layers 2, 4 and 6), with the students of `distilhubert` (3.4 GMAC/s) and of `pocket-s` (0.14), in
-fp32, the latter without standardised targets, whose statistics each run would measure. After one pass fills the folder,
-both sides train on the very same batches (train.crops=fixed), each in its own process, in turn:
+for Whisper's encoder (layers 2, 4 and 6), with the students of `distilhubert` (3.4 GMAC/s) and of `pocket-conv-s`
+(0.14), in fp32, the latter without standardised targets, whose statistics each run would measure. After one pass fills
+the folder, both sides train on the very same batches (train.crops=fixed), each in its own process, in turn:
 
     heard    the teacher hears every batch
     kept     its targets are read, as from the second epoch on
@@ -37,7 +37,7 @@ from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.recipe.files import load_recipe
 from speechpress.runtime.json_file import json_text
 
-RECIPES = ("distilhubert", "pocket-s")
+RECIPES = ("distilhubert", "pocket-conv-s")
 SKIPPED = 3  # steps that warm up
 
 

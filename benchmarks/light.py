@@ -2,17 +2,17 @@
 
     python benchmarks/light.py [--rounds 9] [--bundle FOLDER] [--scheme int8]
 
-Both sides run the same bundle, of `pocket`'s shape with random weights, which are as fast as trained ones, in chunks
-of 320 ms with one thread, without the method for whole recordings. `speechpress-runtime` is built with `pip install
-./runtime` into a fresh environment that has nothing else; the bindings are those of this environment. Every round
-starts one new process of each side, in turn. `process_ms` is the whole process as its parent sees it, up to its end;
-`first_ms` up to the first frames, measured from the moment at which the parent started it; `cpu_ms` is the
-processor's time in it, which other programs disturb less. Memory is what the process itself holds when the first
-frames are there (`rss_bytes`), after 20 more chunks, and at its peak. Goals: 150 ms, 60 MB, 30 MB. `install_s`
-is `pip install ./runtime` into the fresh environment, with the engine's compilation; `demo_s` the command
-`speechpress-demo BUNDLE --wav FILE` on speech, which it hears at the pace of audio, from start to end, median of as
-many runs; `torch_bytes` what torch and ExecuTorch alone have installed here. Writes results/light.json;
-`calls.py tables` fills the table of docs/runtime.md from it.
+Both sides run the same bundle, of `pocket-conv`'s shape with random weights, which are as fast as trained ones, in
+chunks of 320 ms with one thread, without the method for whole recordings. `speechpress-runtime` is built with `pip
+install ./runtime` into a fresh environment that has nothing else; the bindings are those of this environment. Every
+round starts one new process of each side, in turn. `process_ms` is the whole process as its parent sees it, up to its
+end; `first_ms` up to the first frames, measured from the moment at which the parent started it; `cpu_ms` is the
+processor's time in it, which other programs disturb less. Memory is what the process itself holds when the first frames
+are there (`rss_bytes`), after 20 more chunks, and at its peak. Goals: 150 ms, 60 MB, 30 MB. `install_s` is `pip install
+./runtime` into the fresh environment, with the engine's compilation; `demo_s` the command `speechpress-demo BUNDLE
+--wav FILE` on speech, which it hears at the pace of audio, from start to end, median of as many runs; `torch_bytes`
+what torch and ExecuTorch alone have installed here. Writes results/light.json; `calls.py tables` fills the table of
+docs/runtime.md from it.
 """
 
 import argparse
@@ -67,7 +67,7 @@ print(json.dumps(dict(
 
 
 def make_bundle(folder: Path, scheme: str) -> Path:
-    """A bundle of `pocket`'s shape."""
+    """A bundle of `pocket-conv`'s shape."""
     from heads_cost import student
 
     from speechpress.compressor.export.export import export, plan
@@ -76,7 +76,7 @@ def make_bundle(folder: Path, scheme: str) -> Path:
     from speechpress.compressor.targets import target_of
 
     save_encoder(folder / "student", student())
-    write_json(folder / "student" / "card.json", {"recipe": {"name": "pocket"}})
+    write_json(folder / "student" / "card.json", {"recipe": {"name": "pocket-conv"}})
     host = target_of("host")
     # Random weights have outliers that trained ones have not, and 8 bits suit them less; their speed is the same.
     loose = replace(host, tolerances={**host.tolerances, scheme: {"cosine": 0.9}})

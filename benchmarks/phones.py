@@ -1,11 +1,11 @@
-"""Published times of large encoders on phones, and what follows from them for `pocket`, which nobody has measured.
+"""Published times of large encoders on phones, and what follows from them for `pocket-conv`, which nobody has measured.
 
     python benchmarks/phones.py
 
-Derived: a phone that computes as many products per second for `pocket` as it did for WavLM-base+, in float32 on its
-CPU. WavLM-base+ is counted as HuBERT-base hearing 20 s, as its time was taken; its gates of positions are left out. A
-smaller encoder keeps a processor less busy, and a stream computes in small pieces, so that the true time may be longer.
-Writes results/phones.json.
+Derived: a phone that computes as many products per second for `pocket-conv` as it did for WavLM-base+, in float32 on
+its CPU. WavLM-base+ is counted as HuBERT-base hearing 20 s, as its time was taken; its gates of positions are left out.
+A smaller encoder keeps a processor less busy, and a stream computes in small pieces, so that the true time may be
+longer. Writes results/phones.json.
 """
 
 from common import write
@@ -30,19 +30,19 @@ HEARD_S, CHUNK = 20.0, 16
 
 def main() -> None:
     large = EncoderConfig()
-    pocket, _ = student_config(load_recipe("pocket"), large, large.width)
+    pocket, _ = student_config(load_recipe("pocket-conv"), large, large.width)
     theirs = macs_per_s(large) + attention_macs_per_s(large, HEARD_S)
     ours = stream_costs(pocket, CHUNK)["macs_per_s"]
     keys = ("encoder", "phone", "on", "ms_per_s", "source")
     published = [dict(zip(keys, row, strict=True)) for row in PUBLISHED]
     derived = [
-        {"encoder": "pocket, float32", "phone": phone, "on": on, "ms_per_s": ms * ours / theirs}
+        {"encoder": "pocket-conv, float32", "phone": phone, "on": on, "ms_per_s": ms * ours / theirs}
         for _, phone, on, ms, _ in PUBLISHED
         if on == "CPU"
     ]
     write(
         "phones",
-        {"gmacs_per_s": {"wavlm": theirs / 1e9, "pocket": ours / 1e9}, "published": published, "derived": derived},
+        {"gmacs_per_s": {"wavlm": theirs / 1e9, "pocket-conv": ours / 1e9}, "published": published, "derived": derived},
     )
 
 

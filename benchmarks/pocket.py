@@ -1,13 +1,13 @@
-"""`pocket` after pruning and int8, beside DistilHuBERT: size, compute, time, and what the mini suite says of both.
+"""`pocket-conv` after pruning and int8, beside DistilHuBERT: size, compute, time, and what the mini suite says of both.
 
     python benchmarks/pocket.py CORPORA OUT [--steps 240] [--recover 80] [--to-params 6.5M] [--cache FOLDER]
 
-Both are distilled from hubert-mini on the same speech: DistilHuBERT for --steps and --recover steps, `pocket` for
+Both are distilled from hubert-mini on the same speech: DistilHuBERT for --steps and --recover steps, `pocket-conv` for
 --steps; then `compress prune` takes it to --to-params and distils it again for --recover, and `compress export` makes
-an int8 bundle. Both start from their teacher's first layers, `pocket` with room to grow: hubert-mini is narrower than
-it, unlike the teachers that it is meant for, and has a LayerNorm after every convolution, which `pocket` then has too.
-Because its layers are its teacher's, they are held against those themselves, the last two against later ones, in place
-of heads on the last, and its front end takes as small steps as DistilHuBERT's.
+an int8 bundle. Both start from their teacher's first layers, `pocket-conv` with room to grow: hubert-mini is narrower
+than it, unlike the teachers that it is meant for, and has a LayerNorm after every convolution, which `pocket-conv` then
+has too. Because its layers are its teacher's, they are held against those themselves, the last two against later ones,
+in place of heads on the last, and its front end takes as small steps as DistilHuBERT's.
 
 The suite learns a sum of all layers of each, as SUPERB does; the bundle gives them side by side and runs as on a
 device, chunk by chunk. On three tasks the pruned student also stands beside it as it is in PyTorch, over whole
@@ -53,23 +53,23 @@ INHERITED = ["train.front_end_grad=0.1"]
 OWN_LAYERS = ["match.style=layers", "match.layers=[]", "match.pairs=[[0,0],[1,1],[2,2],[3,4],[4,6]]"]
 AS_TEACHER = {
     "distilhubert": [],
-    "pocket": ["student.init=teacher", "student.conv_norm=layer", *OWN_LAYERS, *INHERITED],
+    "pocket-conv": ["student.init=teacher", "student.conv_norm=layer", *OWN_LAYERS, *INHERITED],
 }
-INT8 = {"pocket-int8": "pruned", "distilhubert-int8": "distilhubert"}  # bundles, and what they are made of
+INT8 = {"pocket-conv-int8": "pruned", "distilhubert-int8": "distilhubert"}  # bundles, and what they are made of
 APART, BITS, BITS_SEEDS = ("ks", "sid", "qbe"), ("ks", "sid"), 20
 ROUNDS = 40
 UNIT_S = {"step": 0.32, "window": 1.0}
 
 
 def make_all(given: argparse.Namespace) -> None:
-    """DistilHuBERT, `pocket`, what is left of it, and its bundle, unless they are there."""
+    """DistilHuBERT, `pocket-conv`, what is left of it, and its bundle, unless they are there."""
     out, data = given.out, data_of(given.corpora)
-    for recipe, steps in (("distilhubert", given.steps + given.recover), ("pocket", given.steps)):
+    for recipe, steps in (("distilhubert", given.steps + given.recover), ("pocket-conv", given.steps)):
         if not (out / recipe / "card.json").exists():
             order = ["distill", "--recipe", recipe, "--teacher", "hubert-mini", "--out", out / recipe, *data]
             compress(*order, *with_sets([*AS_TEACHER[recipe], *TRAIN, *lasting(steps)]))
     if not (out / "pruned" / "card.json").exists():
-        order = ["prune", out / "pocket", "--to-params", given.to_params, "--recover", given.recover]
+        order = ["prune", out / "pocket-conv", "--to-params", given.to_params, "--recover", given.recover]
         compress(*order, "--out", out / "pruned", *data, *with_sets([*TRAIN, *INHERITED]))
     for name, source in INT8.items():
         if not (out / name / "bundle.json").exists():
@@ -78,9 +78,9 @@ def make_all(given: argparse.Namespace) -> None:
 
 
 def suite(given: argparse.Namespace, names: Sequence[str], *beside: str) -> dict[str, Any]:
-    """{"tasks": {task: {metric, chance, student (DistilHuBERT), pocket-int8, ...}}, "kept": means over the tasks}."""
+    """{"tasks": {task: {metric, chance, student (DistilHuBERT), its rivals, ...}}, "kept": means over the tasks}."""
     opened, _ = open_suite("mini", names, given.corpora)
-    against = [str(given.out / name) for name in ("pocket-int8", *beside)]
+    against = [str(given.out / name) for name in ("pocket-conv-int8", *beside)]
     settings = {"budget": Budget(seeds=given.seeds), "cache": given.cache}
     found = measured(given.out / "distilhubert", opened, against=against, **settings)
     kept = ("metric", "better", "chance", "student", *found["against"], "teacher", "random", "logmel")
@@ -124,8 +124,8 @@ def timed(out: Path) -> dict[str, Any]:
         "hubert-base, fp32": (Encoder(config_of("hubert-base")), "none"),
         "distilhubert, fp32": (Encoder(config_of("distilhubert")), "none"),
         "distilhubert, int8": (Encoder(config_of("distilhubert")), "int8"),
-        "pocket, fp32": (load_encoder(out / "pocket"), "none"),
-        "pocket, pruned, int8": (load_encoder(out / "pruned"), "int8"),
+        "pocket-conv, fp32": (load_encoder(out / "pocket-conv"), "none"),
+        "pocket-conv, pruned, int8": (load_encoder(out / "pruned"), "int8"),
     }
     set_threads(1)
     calls, units, sizes = {}, {}, {}
@@ -145,13 +145,13 @@ def timed(out: Path) -> dict[str, Any]:
 
 def facts(out: Path) -> dict[str, Any]:
     """What the student is before and after."""
-    shapes = {name: load_encoder(out / name).config for name in ("distilhubert", "pocket", "pruned")}
+    shapes = {name: load_encoder(out / name).config for name in ("distilhubert", "pocket-conv", "pruned")}
     found: dict[str, Any] = {
         name: {"parameters": costs.parameters(shape), "macs_per_s": costs.macs_per_s(shape)}
         for name, shape in shapes.items()
     }
-    programs = [path.stat().st_size for path in (out / "pocket-int8").glob("*.pte")]
-    return found | {"pocket-int8": {"program_bytes": sum(programs)}}
+    programs = [path.stat().st_size for path in (out / "pocket-conv-int8").glob("*.pte")]
+    return found | {"pocket-conv-int8": {"program_bytes": sum(programs)}}
 
 
 def main() -> None:

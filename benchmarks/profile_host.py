@@ -1,9 +1,9 @@
-"""The host profile of HuBERT-base, DistilHuBERT and `pocket`, fp32 and int8: the README's first table and picture.
+"""The host profile of HuBERT-base, DistilHuBERT and `pocket-conv`, fp32 and int8: the README's first table and picture.
 
-    python benchmarks/profile_host.py [--models hubert-base distilhubert pocket] [--schemes none int8] [--chunks N]
+    python benchmarks/profile_host.py [--models hubert-base distilhubert pocket-conv] [--schemes none int8] [--chunks N]
         [--threads 1] [--html report.html]
 
-Random weights: their arithmetic is the same, so their latency is; nothing is said of accuracy. `pocket` streams in
+Random weights: their arithmetic is the same, so their latency is; nothing is said of accuracy. `pocket-conv` streams in
 chunks of 320 ms; HuBERT-base and DistilHuBERT do not stream, so live they run a window of a second anew, and a "chunk"
 is such a window. Every bundle is exported and profiled, in processes of its own, with --per-op. Writes the records to
 results/profile_host/NAME.json, the table to results/profile_host.json and stdout, the page to --html and a picture to
@@ -107,7 +107,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["hubert-base", "distilhubert", "pocket"])
+    parser.add_argument("--models", nargs="+", default=["hubert-base", "distilhubert", "pocket-conv"])
     parser.add_argument("--schemes", nargs="+", default=["none", "int8"])
     parser.add_argument("--chunks", type=int)
     parser.add_argument("--threads", type=int, default=1)

@@ -7,7 +7,7 @@ Ten profiles of the same bundle on this machine, flat out and at the pace of aud
 reading before and after each chunk, and through the profiler's loop (`runtime.measure.run_pace`, with its events and
 samples of the machine), in turn in one process; and with and without ExecuTorch's tracer, which --per-op uses in a run
 of its own. A cost is the median, over all turns, of one side's p50 against that of the bare loop. Without BUNDLE a
-`pocket` student with random weights, whose arithmetic is the same. What other processes used of the machine stands
+`pocket-conv` student with random weights, whose arithmetic is the same. What other processes used of the machine stands
 beside every figure: on a busy machine the spread is theirs. Writes results/profile_repeat.json. With the defaults and
 chunks of 320 ms it takes about eight minutes.
 """
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bundle = read_bundle(given.bundle or export_random("pocket", "none", Path(folder) / "pocket"))
+        bundle = read_bundle(given.bundle or export_random("pocket-conv", "none", Path(folder) / "pocket-conv"))
         repeated = repeat(bundle, given.runs, given.chunks)
         cost = overhead(bundle, given.chunks, given.pairs)
     spread = repeated["spread"]

@@ -49,7 +49,7 @@ from speechpress.runtime.json_file import json_text
 
 SCHEMES = ("none", "int8", "int8-linear", "int8-static", "int4", "fp16")
 TRAINED = ("int8-static", "int4")
-MODELS = ("distilhubert-streaming", "distilhubert", "pocket")
+MODELS = ("distilhubert-streaming", "distilhubert", "pocket-conv")
 CHUNK, ROUNDS, MAX_CLIPS = 16, 40, 1000
 TRAIN = ["train.crop_s=4", "train.batch=16", "train.precision=fp32", "train.front_end_grad=1.0"]
 MORE = ["train.lr=1e-4", "train.crop_s=3", "train.batch=8"]

@@ -2,9 +2,9 @@
 
     python benchmarks/streaming_hour.py [CHECKPOINT] [--chunks-ms 80 320] [--minutes 60]
 
-Without CHECKPOINT a `pocket` student with random weights, which costs the same. The speech is the starter's, repeated,
-and comes in pieces of 10 ms, as from a microphone. At the end the last minute is computed once more in one call with
-the chunk mask, and compared. One thread. Writes results/streaming_hour.json.
+Without CHECKPOINT a `pocket-conv` student with random weights, which costs the same. The speech is the starter's,
+repeated, and comes in pieces of 10 ms, as from a microphone. At the end the last minute is computed once more in one
+call with the chunk mask, and compared. One thread. Writes results/streaming_hour.json.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def main() -> None:
         encoder = load_encoder(given.checkpoint)
     else:
         torch.manual_seed(0)
-        encoder = Encoder(student_config(load_recipe("pocket"), None, 768)[0]).eval()
+        encoder = Encoder(student_config(load_recipe("pocket-conv"), None, 768)[0]).eval()
         encoder.measure_statistics(torch.from_numpy(np.concatenate(list(speech(20 * RATE))))[None])
     runs = [run(encoder, chunk_ms, given.minutes) for chunk_ms in given.chunks_ms]
     for found in runs:

@@ -1,7 +1,7 @@
 """The students of benchmarks/students.py as they run on a device: in chunks, in 8 bits, and how long they take.
 
-    python benchmarks/students_device.py ways CORPORA ITEMS TEACHER WORK BUNDLES --only pocket-0 ...
-    python benchmarks/students_device.py speed WORK --only pocket-0 pocket-s-0 distilhubert-0
+    python benchmarks/students_device.py ways CORPORA ITEMS TEACHER WORK BUNDLES --only pocket-conv-0 ...
+    python benchmarks/students_device.py speed WORK --only pocket-conv-0 pocket-conv-s-0 distilhubert-0
 
 `ways` asks ABX of a streaming student over whole recordings and in chunks of 80 to 640 ms, and of BUNDLES/NAME, its
 bundle, as it runs. `speed` measures CPU time of one thread in int8 and int8-linear, all students in turn: a chunk of

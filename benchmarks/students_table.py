@@ -14,40 +14,40 @@ from speechpress.compressor.evaluate.retention import retention
 
 SEEDS, SCHEME = range(3), "int8-linear"
 POCKET, POCKET_S, DISTILHUBERT = (
-    tuple(f"{name}-{seed}" for seed in SEEDS) for name in ("pocket", "pocket-s", "distilhubert")
+    tuple(f"{name}-{seed}" for seed in SEEDS) for name in ("pocket-conv", "pocket-conv-s", "distilhubert")
 )
 COLUMNS = {
     "teacher": ("teacher",),
     "DistilHuBERT": DISTILHUBERT,
-    "the same, `pocket`'s targets": ("distilhubert-standardised-0",),
-    "`pocket`": POCKET,
-    "`pocket-s`": POCKET_S,
-    "`pocket-s`, clusters too": ("pocket-s-clusters-too-0",),
+    "the same, `pocket-conv`'s targets": ("distilhubert-standardised-0",),
+    "`pocket-conv`": POCKET,
+    "`pocket-conv-s`": POCKET_S,
+    "`pocket-conv-s`, clusters too": ("pocket-conv-s-clusters-too-0",),
     "random weights": ("random",),
     "log-mel": ("logmel",),
 }
 ABLATION = {
     "as it is, three seeds": POCKET_S,
-    "as it is, the first seed": ("pocket-s-0",),
-    "targets as they are": ("pocket-s-plain-0",),
-    "without the lag": ("pocket-s-no-lag-0",),
-    "with masks": ("pocket-s-masks-0",),
-    "with noise": ("pocket-s-noise-0",),
-    "with all six layers": ("pocket-s-all-layers-0",),
-    "with clusters too": ("pocket-s-clusters-too-0",),
-    "whole recordings first": ("pocket-s-whole-first-0",),
+    "as it is, the first seed": ("pocket-conv-s-0",),
+    "targets as they are": ("pocket-conv-s-plain-0",),
+    "without the lag": ("pocket-conv-s-no-lag-0",),
+    "with masks": ("pocket-conv-s-masks-0",),
+    "with noise": ("pocket-conv-s-noise-0",),
+    "with all six layers": ("pocket-conv-s-all-layers-0",),
+    "with clusters too": ("pocket-conv-s-clusters-too-0",),
+    "whole recordings first": ("pocket-conv-s-whole-first-0",),
 }
 VARIANTS = {
-    "`pocket`, three seeds": POCKET,
-    "`pocket`, the first seed": ("pocket-0",),
-    "RMS norm": ("pocket-rms-0",),
+    "`pocket-conv`, three seeds": POCKET,
+    "`pocket-conv`, the first seed": ("pocket-conv-0",),
+    "RMS norm": ("pocket-conv-rms-0",),
     "patch front end": ("pocket-patch-0",),
 }
-FRAMES = ("pocket-frames-0",)
+FRAMES = ("pocket-conv-frames-0",)
 LATER_COLUMNS = {
     "DistilHuBERT, 101 h": DISTILHUBERT,
-    "`pocket`, 101 h": POCKET,
-    "`pocket` as in this section, 15 h": FRAMES,
+    "`pocket-conv`, 101 h": POCKET,
+    "`pocket-conv` as in this section, 15 h": FRAMES,
 }
 WAYS = {"whole": "whole recordings", "bundle, whole": "the program, 320 ms"}  # 320 ms is what a bundle has first
 WAYS |= {f"bundle, {size} ms": f"the program, {size} ms" for size in (80, 160)}
@@ -127,17 +127,17 @@ def markdown(document: dict[str, Any]) -> str:
     if FRAMES[0] in document["abx"]["errors"]:
         lines += [*table("of the ten tasks", LATER_COLUMNS, main_rows(document)), ""]
     rows = {label: names for label, names in ABLATION.items() if mean(abx[0][1], names) is not None}
-    lines += ["| `pocket-s` | ABX within, % | across, % | cosine at layer 6 |", "|---|---|---|---|"]
+    lines += ["| `pocket-conv-s` | ABX within, % | across, % | cosine at layer 6 |", "|---|---|---|---|"]
     for label, names in rows.items():
         found = [cell(mean(values, names), 1) for _, values, _ in abx]
         lines.append(f"| {label} | {' | '.join([*found, cell(mean(cosines, names))])} |")
-    lines += ["", *ways_table(document["ways"]["pocket-0"])] if "ways" in document else []
+    lines += ["", *ways_table(document["ways"]["pocket-conv-0"])] if "ways" in document else []
     lines += ["", *five_hours_table(document["five_hours"])] if "five_hours" in document else []
     return "\n".join([*lines, "", *(f"- {line}" for line in wins(document))])
 
 
 def five_hours_table(part: dict[str, Any]) -> list[str]:
-    """What short runs of `pocket-s` had, and what came of it."""
+    """What short runs of `pocket-conv-s` had, and what came of it."""
     heads = ("norm of the convolutions", "norms", "seconds a step", "learning rate", "clusters")
     found = ("cosine at layer 6", "ABX within, %", "across, %", "int8, dB")
     lines = [f"| {' | '.join((*heads, *found))} |", "|---" * (len(heads) + len(found)) + "|"]
@@ -153,7 +153,7 @@ def five_hours_table(part: dict[str, Any]) -> list[str]:
 
 def ways_table(ways: dict[str, Any]) -> list[str]:
     """ABX of the last layer of one run, as it hears whole recordings and chunks, in float32 and as a program."""
-    lines = ["| `pocket`, the first seed | ABX within, % | across, % |", "|---|---|---|"]
+    lines = ["| `pocket-conv`, the first seed | ABX within, % | across, % |", "|---|---|---|"]
     for way, one in ways.items():
         within, across = (100 * one[mode][-1] for mode in ("within", "across"))
         lines.append(f"| {WAYS.get(way, way)} | {within:.1f} | {across:.1f} |")

@@ -22,7 +22,6 @@ from ..teachers.load import Teacher, TeacherCard, load_teacher
 from .objectives import Heads, LayerPairs, heads_metadata, make_heads
 from .resolve import resolve_match, student_config
 
-FIRST_NORM = "feature_extractor.conv_layers.0.layer_norm"
 HOP_TOLERANCE = 0.02  # the hop of a foreign teacher is measured
 
 
@@ -37,7 +36,7 @@ class Plan:
     heads: Heads
     units: UnitHeads | None = None
     centres: Centres | None = None  # found before the first step
-    statistics_missing: bool = False  # of the front end's static norm
+    statistics_missing: bool = False  # of the front end, which are measured on speech
     heads_adopted: bool = False  # from the checkpoint that it starts from
     parents: list[dict[str, Any]] = field(default_factory=list)  # checkpoints that it starts from, the nearest first
     pruned: dict[str, Any] | None = None  # what was taken out of the student, or of one that it starts from
@@ -80,8 +79,8 @@ def plan(recipe: Recipe, teacher: Teacher) -> Plan:
         student.encoder.layer_norm.requires_grad_(False)
     student.front_end_grad = recipe.train.front_end_grad
     student.encoder.scale_layer_grads = recipe.train.layer_grads == "scaled"
-    # A teacher with another norm has no such statistics to copy; they are then measured on speech.
-    missing = student.static_norm is not None and f"{FIRST_NORM}.mean" not in fitting
+    # A teacher with another front end has no such statistics to copy; they are then measured on speech.
+    missing = not fitting.issuperset(student.measured)
     ancestors = ancestry(recipe.student.init)
     return Plan(
         recipe=recipe,
@@ -178,9 +177,8 @@ def initialize(student: Encoder, init: str, teacher: Teacher) -> tuple[set[str],
             )
         notes += shift_taps(fitting, config, student.config)
     student.load_state_dict(fitting, strict=False)
-    measured = (f"{FIRST_NORM}.mean", f"{FIRST_NORM}.variance")
-    # Neither is left random: masking alone uses the one, the others are measured.
-    left = [name for name in own if name not in fitting and name not in ("masked_spec_embed", *measured)]
+    # None of these is left random: masking alone uses the one, the others are measured.
+    left = [name for name in own if name not in fitting and name not in ("masked_spec_embed", *student.measured)]
     if not left:
         return set(fitting), notes
     if not fitting:

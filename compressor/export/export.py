@@ -192,7 +192,8 @@ def _program(planned: ExportPlan) -> tuple[dict[str, Method], dict[str, Any]]:
     offline = offline_module(encoder, half, layers, norms)
     if planned.max_samples:
         samples = torch.export.Dim("samples", min=min_samples(planned), max=planned.max_samples)
-        methods["offline"] = Method(offline, (noise(32_000),), ({1: samples},), heads=bool(planned.heads))
+        unproven = bool(planned.heads) or encoder.config.front_end == "mel"
+        methods["offline"] = Method(offline, (noise(32_000),), ({1: samples},), unproven)
     if planned.window_samples:
         methods["window"] = Method(offline, (noise(planned.window_samples),))
     return methods, constants(facts(planned))

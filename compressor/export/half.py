@@ -58,7 +58,11 @@ class HalfStep(nn.Module):
 
 def _halved(encoder: Encoder) -> Encoder:
     encoder.half()
-    encoder.feature_extractor.register_forward_pre_hook(_take_half)
+    front = encoder.feature_extractor
+    if front.log_mel is None:
+        front.register_forward_pre_hook(_take_half)
+    else:  # powers of a spectrum do not fit halves
+        front.log_mel.float().register_forward_hook(_give_half)
     for layer in encoder.encoder.layers:
         attention = layer.get_submodule("attention")
         for name, part in attention.named_children():
@@ -74,6 +78,10 @@ def _halved(encoder: Encoder) -> Encoder:
 
 def _take_half(part: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.half() if isinstance(x, Tensor) else x for x in inputs)
+
+
+def _give_half(part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    return output.half()
 
 
 def _give_float(part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:

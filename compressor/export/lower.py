@@ -32,13 +32,14 @@ Layers = dict[str, list[str]]  # kernel, such as "aten::native_layer_norm.out": 
 class Method:
     """One method to be: a prepared module, inputs, and which of their sizes may vary (as for torch.export).
 
-    `heads`: it has heads, which do with sizes what they like, so that these are not asked to be proven.
+    `unproven`: sizes are not asked to be proven. Heads do with them what they like, and how long a spectrogram is, is
+    more than the compiler works out.
     """
 
     module: nn.Module
     example: tuple[Tensor, ...]
     dynamic_shapes: Any = None
-    heads: bool = False
+    unproven: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _reason(error: Exception) -> str:
 def _exported(method: Method, quantization: Quantization) -> torch.export.ExportedProgram:
     with hushed(), torch.no_grad():
         half = quantization.scheme == "fp16"
-        ranges = _unproven(method.dynamic_shapes) if half or method.heads else method.dynamic_shapes
+        ranges = _unproven(method.dynamic_shapes) if half or method.unproven else method.dynamic_shapes
         program = _traced(method.module, method.example, ranges)
         if quantization.scheme == "none":
             return program
@@ -113,9 +114,9 @@ def _traced(module: nn.Module, example: tuple[Tensor, ...], dynamic_shapes: Any)
 def _unproven(dynamic_shapes: Any) -> Any:
     """The same ranges, without a proof that every size in them is valid.
 
-    Of a quantised module, one in halves or one with heads, the compiler asks whether 1 % frames can be 0, and cannot
-    tell that it never is. That sizes did not become fixed instead is checked by running the program at its shortest and
-    its longest, see `export`.
+    Of a quantised module, one in halves, with heads or with a spectrogram, the compiler asks whether 1 % frames can be
+    0, and cannot tell that it never is. That sizes did not become fixed instead is checked by running the program at
+    its shortest and its longest, see `export`.
     """
     if dynamic_shapes is None:
         return None

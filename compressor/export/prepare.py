@@ -26,6 +26,7 @@ from ..models.input_norm import initial_sums, real_samples, running_blocks
 from ..models.norms import RmsNorm
 from ..models.streaming import folded
 from .prepare_heads import INNER, FrameNorm, FrameRms, prepared_heads, two_dimensional
+from .prepare_mel import WrittenMel
 from .prepare_patch import PatchFrontEnd
 
 
@@ -38,8 +39,9 @@ def prepared(encoder: Encoder, own_norms: bool = False, whole: bool = False) -> 
     context = encoder.encoder
     for parent, name, norm in [] if own_norms else _layer_norms(encoder):
         swap(parent, name, FrameRms(norm) if isinstance(norm, RmsNorm) else FrameNorm(norm))
-    front = PatchFrontEnd if encoder.config.front_end == "patch" and not whole else TimeMajorFrontEnd
-    swap(encoder, "feature_extractor", front(encoder.feature_extractor))
+    front = encoder.feature_extractor
+    patches = encoder.config.front_end == "patch" and not whole
+    swap(encoder, "feature_extractor", PatchFrontEnd(front) if patches else TimeMajorFrontEnd(front, whole))
     swap(context, "pos_conv_embed", FlatPositionConv(context.pos_conv_embed))
     for layer in context.layers:
         swap(layer, "attention", WrittenAttention(layer.get_submodule("attention")))  # type: ignore[arg-type]
@@ -177,14 +179,15 @@ def _layer_norms(encoder: Encoder) -> list[tuple[nn.Module, str, nn.LayerNorm | 
 
 
 class TimeMajorFrontEnd(nn.Module):
-    """The convolutions over the waveform: (1, S) -> (1, T, C)."""
+    """The convolutions over the waveform or its spectrogram: (1, S) -> (1, T, C)."""
 
-    def __init__(self, front: FeatureExtractor) -> None:
+    def __init__(self, front: FeatureExtractor, whole: bool = False) -> None:
         super().__init__()
+        self.log_mel = None if front.log_mel is None else WrittenMel(front.log_mel, whole)
         self.conv_layers = nn.ModuleList(map(_front_layer, front.conv_layers))
 
     def forward(self, waves: Tensor) -> Tensor:
-        x = waves.view(1, 1, -1, 1)
+        x = waves.view(1, 1, -1, 1) if self.log_mel is None else self.log_mel(waves)
         for layer in self.conv_layers:
             x = layer(x)
         return channels_last(x)

@@ -19,7 +19,8 @@ from .prepare import checkpoint_name, query_scale
 CONVOLUTION, LINEAR = torch.ops.aten.conv2d.default, torch.ops.aten.linear.default
 
 
-NORMS = ("ChannelNorm", "FrameNorm", "FrameRms", "RunningScale")  # whose means are products, but no weights
+# Whose products are means, or a spectrogram, of which 8 bits would not tell a whisper from silence.
+UNWEIGHTED = ("ChannelNorm", "FrameNorm", "FrameRms", "RunningScale", "WrittenMel")
 
 
 def quantized(
@@ -63,8 +64,8 @@ def _operator(node: torch.fx.Node, quantization: Quantization) -> Operator | Non
     if node.op != "call_function" or node.target not in (CONVOLUTION, LINEAR):
         return None
     kinds = [str(kind) for _, kind in (node.meta.get("nn_module_stack") or {}).values()]
-    # Their weights are 1 / width; rounding what goes in would make the means wrong for nothing saved.
-    if any(norm in kind for kind in kinds for norm in NORMS):
+    # Rounding what goes into a mean would make it wrong for nothing saved.
+    if any(part in kind for kind in kinds for part in UNWEIGHTED):
         return None
     name = checkpoint_name(layer_of(node))
     found = quantization.of(name, node.target is CONVOLUTION or name.endswith(".conv"))

@@ -17,6 +17,7 @@ from .encoder_schema import HUBERT, OWN, SECTION
 
 SAMPLE_RATE = 16_000
 FAIRSEQ_EPS, TRANSFORMERS_EPS = 1e-5, 1e-7  # added to the waveform's variance: layer_norm's, the extractor's
+MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES = 400, 160  # 25 and 10 ms
 SCHEMA = 1  # of config.json, as `checkpoint` writes it
 
 
@@ -34,6 +35,8 @@ class EncoderConfig:
     `norm` is that of the Transformer layers and of the one before or after them: "layer" (LayerNorm), "rms" or "dyt"
     (`norms`). A `front_end` "patch" is a network over patches of the waveform, each by itself: the first of the
     convolutions sees one hop and up to as many samples before it, the others one frame, so all are matrix products.
+    With "mel" the convolutions see a log-mel spectrogram of `mel_bins` (`log_mel`), 100 frames a second, as Whisper and
+    MelHuBERT (arXiv:2211.09944) do.
 
     `pos_conv_future` is how many later frames the position convolution sees (None: it is centred, as in HuBERT).
     `left_context` is how many frames before its chunk a frame attends to when the encoder runs in chunks.
@@ -47,6 +50,7 @@ class EncoderConfig:
     """
 
     front_end: str = "conv"
+    mel_bins: int = 80
     conv_channels: tuple[int, ...] = (512,) * 7
     conv_kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
     conv_strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
@@ -142,13 +146,24 @@ class EncoderConfig:
     @property
     def front_hop_samples(self) -> int:
         """Samples from one frame of the front end to the next."""
-        return math.prod(self.conv_strides)
+        return math.prod(stride for _, stride in self.front_steps)
+
+    @property
+    def front_inputs(self) -> int:
+        """Channels that the first convolution takes."""
+        return self.mel_bins if self.front_end == "mel" else 1
+
+    @property
+    def front_steps(self) -> tuple[tuple[int, int], ...]:
+        """Kernel and stride of everything that slides over time before the layers, from samples on."""
+        spectrogram = ((MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES),) if self.front_end == "mel" else ()
+        return spectrogram + tuple(zip(self.conv_kernels, self.conv_strides, strict=True))
 
     @property
     def receptive_samples(self) -> int:
         """Samples that one frame sees through front end and time reduction (400 = 25 ms for the HuBERT family)."""
         field, stride = 1, 1
-        for kernel, step in zip(self.conv_kernels, self.conv_strides, strict=True):
+        for kernel, step in self.front_steps:
             field, stride = field + (kernel - 1) * stride, stride * step
         return field + (self.time_reduction - 1) * stride
 
@@ -158,7 +173,7 @@ class EncoderConfig:
 
     def front_frames(self, samples: Any) -> Any:
         """Number of frames that the front end makes from `samples`."""
-        for kernel, stride in zip(self.conv_kernels, self.conv_strides, strict=True):
+        for kernel, stride in self.front_steps:
             samples = (samples - kernel) // stride + 1
         return samples
 
@@ -188,8 +203,9 @@ class EncoderConfig:
 
     def to_dict(self) -> dict[str, Any]:
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        # Not as 0: what has no lag is read by those who know of none.
-        return {key: value for key, value in plain.items() if key != "lag_frames" or value}
+        # Not as 0: what has no lag, or no spectrogram, is read by those who know of none.
+        unused = {"lag_frames": not self.lag_frames, "mel_bins": self.front_end != "mel"}
+        return {key: value for key, value in plain.items() if not unused.get(key)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], shown: str = "encoder config") -> "EncoderConfig":

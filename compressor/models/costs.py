@@ -6,7 +6,7 @@ grow with the length of the recording and are given apart (`attention_macs_per_s
 
 from dataclasses import dataclass
 
-from .config import SAMPLE_RATE, EncoderConfig
+from .config import MEL_HOP_SAMPLES, MEL_WINDOW_SAMPLES, SAMPLE_RATE, EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,10 @@ def stream_costs(config: EncoderConfig, chunk_frames: int) -> dict[str, float]:
     """
     chunk_s = chunk_frames / frames_per_s(config)
     spec = config.stream_spec(chunk_frames)
-    samples, inputs, front = spec.tail_samples + spec.chunk_samples, 1, 0
+    samples, inputs, front = spec.tail_samples + spec.chunk_samples, config.front_inputs, 0
+    if config.front_end == "mel":
+        samples = (samples - MEL_WINDOW_SAMPLES) // MEL_HOP_SAMPLES + 1
+        front = samples * mel_macs(config)
     sizes = zip(config.conv_channels, config.conv_kernels, config.conv_strides, strict=True)
     for channels, kernel, stride in sizes:
         samples = (samples - kernel) // stride + 1
@@ -162,7 +165,10 @@ def stream_costs(config: EncoderConfig, chunk_frames: int) -> dict[str, float]:
 
 
 def _front_end(config: EncoderConfig) -> Part:
-    part, inputs, rate = Part(), 1, float(SAMPLE_RATE)
+    part, inputs, rate = Part(), config.front_inputs, float(SAMPLE_RATE)
+    if config.front_end == "mel":  # it has no weights: what it multiplies with follows from the number of bins
+        rate /= MEL_HOP_SAMPLES
+        part = Part(macs_per_s=mel_macs(config) * rate)
     sizes = zip(config.conv_channels, config.conv_kernels, config.conv_strides, strict=True)
     for index, (channels, kernel, stride) in enumerate(sizes):
         rate /= stride
@@ -173,6 +179,11 @@ def _front_end(config: EncoderConfig) -> Part:
         part += Part(weights + floats, weights, channels, weights * rate)
         inputs = channels
     return part
+
+
+def mel_macs(config: EncoderConfig) -> int:
+    """Of one frame of the spectrogram: a Fourier transform as a product, and the filters."""
+    return 2 * (MEL_WINDOW_SAMPLES // 2 + 1) * (MEL_WINDOW_SAMPLES + config.mel_bins)
 
 
 def _projection(config: EncoderConfig) -> Part:

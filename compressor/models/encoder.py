@@ -227,13 +227,28 @@ class Encoder(nn.Module):
         norm = self.feature_extractor.first.layer_norm
         return norm if isinstance(norm, StaticNorm) else None
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Names of the statistics that must be measured on speech before training."""
+        norms = {
+            "log_mel": self.feature_extractor.log_mel,
+            "conv_layers.0.layer_norm": self.static_norm,
+        }
+        parts = [name for name, norm in norms.items() if norm is not None]
+        return tuple(f"feature_extractor.{part}.{kind}" for part in parts for kind in ("mean", "variance"))
+
     @torch.no_grad()
     def measure_statistics(self, waves: Tensor) -> None:
         """Fit the fixed statistics of the front end, if it has any, to speech (B, S)."""
+        front = self.feature_extractor
+        if self.config.input_norm == "running":
+            waves = running_normalize(waves, self.config.stream_spec(1))
+        elif self.config.input_norm == "utterance":
+            waves = normalize(waves, None, self.config.input_norm_eps)
+        if front.log_mel is not None:
+            front.log_mel.measure(waves)
         if self.static_norm is not None:
-            if self.config.input_norm == "running":
-                waves = running_normalize(waves, self.config.stream_spec(1))
-            self.static_norm.measure(self.feature_extractor.first.conv(waves[:, None]))
+            self.static_norm.measure(front.first.conv(front.heard(waves)))
 
 
 def chunk_mask(config: EncoderConfig, frames: int, chunk_frames: int, device: torch.device | str = "cpu") -> Tensor:

@@ -1,6 +1,5 @@
 """Whether the numbers of an encoder's config go together."""
 
-import math
 from typing import TYPE_CHECKING
 
 from speechpress.runtime.errors import SpeechpressError
@@ -61,8 +60,13 @@ def _check_front_end(config: "EncoderConfig") -> None:
     if not len(config.conv_channels) == len(config.conv_kernels) == len(config.conv_strides) > 0:
         names = ("conv_channels", "conv_kernels", "conv_strides")
         raise EncoderError("conv_channels, conv_kernels and conv_strides must have one entry per layer", *names)
-    if math.prod(config.conv_strides) > MAX_HOP_SAMPLES:
+    if config.front_hop_samples > MAX_HOP_SAMPLES:
         text = f"conv_strides are {list(config.conv_strides)}: together more than {MAX_HOP_SAMPLES} samples to a frame"
+        if config.front_end == "mel":  # whose own stride comes before theirs; likely those of a waveform were left
+            text += (
+                ". front_end is mel, of 100 frames a second: set conv_channels, conv_kernels and conv_strides for it, "
+                "such as [256, 384], [3, 3] and [1, 2]"
+            )
         raise EncoderError(text, "conv_strides")
     if not config.projection and config.conv_channels[-1] != config.width:
         raise EncoderError(

@@ -11,7 +11,7 @@ from speechpress.runtime.schema import Fields, Flag, Items, Kind, Maybe, Real, T
 CONV_NORMS = ("group", "layer", "frame", "static")
 INPUT_NORMS = ("none", "utterance", "running")
 NORMS = ("layer", "rms", "dyt")
-FRONT_ENDS = ("conv", "patch")
+FRONT_ENDS = ("conv", "patch", "mel")
 MAX_LAYERS, MAX_CONV_LAYERS = 1000, 64
 MAX_WIDTH = 65_536
 MAX_PARAMETERS = 4_000_000_000  # 16 GB; twice the largest speech encoder that is published
@@ -29,6 +29,7 @@ def _front_end(kind: Kind) -> Items:
 # The fields of EncoderConfig.
 ENCODER: Mapping[str, Kind] = {
     "front_end": Text(choices=FRONT_ENDS),
+    "mel_bins": Whole(8, 128),
     "conv_channels": _front_end(_SIZE),
     "conv_kernels": _front_end(_KERNEL),
     "conv_strides": _front_end(Whole(1, MAX_HOP_SAMPLES)),

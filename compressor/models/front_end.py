@@ -1,13 +1,19 @@
-"""The front end of an encoder: strided convolutions over the waveform, and the projection to the encoder's width.
+"""The front end of an encoder: strided convolutions over the waveform or over a log-mel spectrogram of it, and the
+projection to the encoder's width.
 
-Shapes: B batch, S samples, T frames, C channels, D width.
+Shapes: B batch, S samples, T frames, C channels, D width, M mel bins, F frequencies.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import EncoderConfig
+from .config import MEL_HOP_SAMPLES, MEL_WINDOW_SAMPLES, SAMPLE_RATE, EncoderConfig
+
+EPS = 1e-5
+QUIETEST = 1e-7  # of a mel bin's power, as Whisper scales it: what a loud voice leaves 80 to 90 dB below itself
 
 
 class StridedConv(nn.Conv1d):
@@ -68,13 +74,75 @@ class StaticNorm(nn.Module):
         self.get_buffer("variance").copy_(variance)
 
 
+class LogMel(nn.Module):
+    """A log-mel spectrogram, each bin scaled by fixed statistics: (B, S) -> (B, M, T).
+
+    Frame t is that of the samples [160 t, 160 t + 400), so that a stream makes the same frames as a recording. Window
+    and filters are Whisper's (a Hann window, Slaney's mel scale). Nothing is learned; mean and variance are measured on
+    speech before training (`measure`).
+    """
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        # Not in checkpoints: they follow from the number of bins.
+        self.register_buffer("waves", windowed_waves(), persistent=False)
+        self.register_buffer("filters", mel_filters(bins).repeat(1, 2), persistent=False)
+        self.register_buffer("mean", torch.zeros(bins))
+        self.register_buffer("variance", torch.ones(bins))
+
+    def forward(self, waves: Tensor) -> Tensor:
+        # In float32 always: powers of a spectrum do not fit half precision.
+        with torch.autocast(waves.device.type, enabled=False):
+            shift, scale = self.scaling()
+            return (self.logarithms(waves.float()) - shift[:, None]) * scale[:, None]
+
+    def logarithms(self, waves: Tensor) -> Tensor:
+        frames = waves.unfold(1, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES)
+        power = F.linear(frames, self.get_buffer("waves")).square()
+        return (F.linear(power, self.get_buffer("filters")) + QUIETEST).log().transpose(1, 2)
+
+    def scaling(self) -> tuple[Tensor, Tensor]:
+        """What is taken off each bin, and what it is multiplied by then; (M,) each."""
+        return self.get_buffer("mean"), (self.get_buffer("variance") + EPS).rsqrt()
+
+    @torch.no_grad()
+    def measure(self, waves: Tensor) -> None:
+        """Take over the statistics of speech (B, S)."""
+        variance, mean = torch.var_mean(self.logarithms(waves), dim=(0, 2), correction=0)
+        self.get_buffer("mean").copy_(mean)
+        self.get_buffer("variance").copy_(variance)
+
+
+def windowed_waves() -> Tensor:
+    """Cosines and sines of a Fourier transform in a Hann window, (2 F, window)."""
+    sample = torch.arange(MEL_WINDOW_SAMPLES, dtype=torch.float64)
+    turns = torch.arange(MEL_WINDOW_SAMPLES // 2 + 1)[:, None] * sample / MEL_WINDOW_SAMPLES
+    angle = 2 * math.pi * turns
+    return (torch.cat([angle.cos(), angle.sin()]) * torch.hann_window(MEL_WINDOW_SAMPLES, dtype=torch.float64)).float()
+
+
+def mel_filters(bins: int) -> Tensor:
+    """Triangles over frequencies, of equal area and evenly apart on Slaney's mel scale: (M, F).
+
+    The scale is that of Slaney's Auditory Toolbox (1998): linear to 1 kHz, 15 mel there, then logarithmic, 27 mel for
+    a factor of 6.4.
+    """
+    nyquist_mel = 15 + 27 * math.log(SAMPLE_RATE / 2 / 1000) / math.log(6.4)
+    mel = torch.linspace(0, nyquist_mel, bins + 2, dtype=torch.float64)
+    edges = torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * math.log(6.4) / 27))
+    frequency = torch.linspace(0, SAMPLE_RATE / 2, MEL_WINDOW_SAMPLES // 2 + 1, dtype=torch.float64)
+    low, middle, high = (edges[start : start + bins, None] for start in range(3))
+    rising, falling = (frequency - low) / (middle - low), (high - frequency) / (high - middle)
+    return (torch.minimum(rising, falling).clamp(min=0) * 2 / (high - low)).float()
+
+
 class ConvLayer(nn.Module):
     """One strided convolution of the front end, its norm and GELU: (B, C_in, S) -> (B, C_out, S')."""
 
     def __init__(self, config: EncoderConfig, index: int) -> None:
         super().__init__()
         channels = config.conv_channels[index]
-        inputs = config.conv_channels[index - 1] if index else 1
+        inputs = config.conv_channels[index - 1] if index else config.front_inputs
         kernel, stride = config.conv_kernels[index], config.conv_strides[index]
         self.conv = StridedConv(inputs, channels, kernel, stride=stride, bias=config.conv_bias)
         if config.conv_norm == "group" and index == 0:
@@ -99,10 +167,11 @@ class ConvLayer(nn.Module):
 
 
 class FeatureExtractor(nn.Module):
-    """The convolutions over the waveform: (B, S) -> (B, T, C)."""
+    """The convolutions over the waveform or its spectrogram: (B, S) -> (B, T, C)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
+        self.log_mel = LogMel(config.mel_bins) if config.front_end == "mel" else None
         self.conv_layers = nn.ModuleList(ConvLayer(config, i) for i in range(len(config.conv_channels)))
 
     @property
@@ -112,10 +181,14 @@ class FeatureExtractor(nn.Module):
         return layer
 
     def forward(self, waves: Tensor) -> Tensor:
-        x = waves[:, None]
+        x = self.heard(waves)
         for layer in self.conv_layers:
             x = layer(x)
         return x.transpose(1, 2)
+
+    def heard(self, waves: Tensor) -> Tensor:
+        """What the first convolution takes: (B, S) -> (B, 1 or M, S or T)."""
+        return waves[:, None] if self.log_mel is None else self.log_mel(waves)
 
 
 class FeatureProjection(nn.Module):

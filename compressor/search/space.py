@@ -112,7 +112,8 @@ def _read(path: Path | None) -> str:
 def narrowed(space: Space, recipe: Recipe) -> tuple[Space, list[str]]:
     """The space without what this recipe settles, and notes that say so.
 
-    Keys given by --set, chunks of a student that does not stream, quantisation where its cost could not be measured.
+    Keys given by --set, chunks of a student that does not stream, quantisation where its cost could not be measured;
+    and channels for another number of convolutions, if there are others.
 
     Raises SpeechpressError when nothing is left.
     """
@@ -132,10 +133,19 @@ def narrowed(space: Space, recipe: Recipe) -> tuple[Space, list[str]]:
             f"space: {recipe.name} matches hidden layers, which a quantised program does not give, so its fidelity "
             "could not be measured: quantize is not searched, all programs are float32"
         )
+    fitting = tuple(choice for choice in space.conv_channels if len(choice) == convolutions(recipe))
+    # Where none fits, they are refused with the place at which they were written.
+    if fitting and "conv_channels" not in without and len(fitting) < len(space.conv_channels):
+        without["conv_channels"] = fitting
     space = replace(space, **without)
     if space.size < 2:
         raise SpeechpressError("the search space has one shape left, so there is nothing to search")
     return space, notes
+
+
+def convolutions(recipe: Recipe) -> int:
+    """How many the student's front end has; where the recipe does not say, as many as HuBERT's."""
+    return len(recipe.student.config.get("conv_channels", EncoderConfig.conv_channels))
 
 
 def shaped(recipe: Recipe, shape: Shape) -> Recipe:

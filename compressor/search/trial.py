@@ -174,7 +174,7 @@ def _random_encoder(recipe: Recipe, facts: Facts, shape: Shape) -> "Encoder":
 
     torch.manual_seed(0)
     encoder = Encoder(student_config(shaped(recipe, shape), facts.encoder, facts.width)[0]).eval()
-    if encoder.static_norm is not None:
+    if encoder.measured:
         encoder.measure_statistics(torch.randn(1, 32_000) * 0.1)
     return encoder
 

@@ -39,6 +39,7 @@ VARIANTS = {
     "patches": replace(
         SMALL, front_end="patch", conv_norm="frame", conv_kernels=(30, 1, 1), conv_strides=(20, 1, 1), conv_bias=True
     ),
+    "log-mel": replace(SMALL, front_end="mel", conv_kernels=(3, 3, 1), conv_strides=(1, 2, 1), conv_norm="layer"),
     "all of it": replace(
         SMALL,
         num_heads=(4, 4) * 2,
@@ -74,7 +75,7 @@ def test_full_size_parameters(config: EncoderConfig) -> None:
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 def test_macs_are_those_that_torch_counts(config: EncoderConfig) -> None:
     """Within the few frames that kernels cost at the ends of a recording; attention's own products are taken off."""
-    seconds = 2
+    seconds = 4
     encoder = Encoder(config).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         encoder(torch.randn(1, 16_000 * seconds))

@@ -50,6 +50,9 @@ CONFIGS = {
     "patches and rms": replace(
         BASE, front_end="patch", conv_channels=(16, 24), conv_kernels=(400, 1), conv_strides=(320, 1), norm="rms"
     ),
+    "log-mel": replace(
+        BASE, front_end="mel", conv_channels=(16, 24), conv_kernels=(3, 3), conv_strides=(1, 2), conv_norm="static"
+    ),
     "dyt, pre-norm": replace(BASE, norm="dyt", pre_norm=True),
 }
 CHUNKS = (1, 2, 4, 8, 16, 32, 500)

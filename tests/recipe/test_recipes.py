@@ -73,14 +73,22 @@ def test_the_streaming_recipe_differs_from_distilhubert_in_streaming_alone() -> 
     assert {name.split(".")[0] for name in changed} == {"name", "about", "streaming"}
 
 
-def test_pocket_keeps_its_budget() -> None:
-    info = show("pocket")
+@pytest.mark.parametrize(("name", "parameters", "macs_per_s"), [("pocket", 6.86e6, 1.0e9), ("pocket-s", 2.0e6, 0.25e9)])
+def test_pocket_keeps_its_budget(name: str, parameters: float, macs_per_s: float) -> None:
+    """A third of Whisper's base encoder, and what a wake-word encoder has."""
+    info = show(name)
+    assert info["parameters"] <= parameters and not info["blockers"]
+    assert all(row["macs_per_s"] <= macs_per_s for row in info["streaming"])
+
+
+def test_pocket_on_a_waveform_keeps_its_budget() -> None:
+    info = show("pocket-conv")
     assert info["parameters"] <= 10e6 and not info["blockers"]
     assert all(row["macs_per_s"] <= 1.0e9 for row in info["streaming"])
 
 
-def test_patches_take_the_place_of_pockets_convolutions_alone() -> None:
-    whole, patches = show("pocket"), show("pocket-patch")
+def test_patches_take_the_place_of_convolutions_alone() -> None:
+    whole, patches = show("pocket-conv"), show("pocket-patch")
     (front, other), rest = ((info["parts"].pop("front_end") for info in (whole, patches)), (whole, patches))
     assert rest[0]["parts"] == rest[1]["parts"] and not patches["blockers"]
     sizes = [(400, 512), (512, 512), (512, 384)]

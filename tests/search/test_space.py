@@ -28,11 +28,22 @@ def written(tmp_path, text):
 
 def test_the_space_that_ships_fits_the_recipe_that_it_is_for():
     space, pocket = load_space(None), load_recipe("pocket")
+    space, notes = narrowed(space, pocket)
+    assert not notes and {len(choice) for choice in space.conv_channels} == {2}
     check_choices(space, pocket, BASE, BASE.width)
-    assert narrowed(space, pocket) == (space, [])
     shape = recipe_shape(space, pocket)
     assert shape is not None and shape["width"] == 384 and shape["quantize"] == "int8"
     assert space.size > 1000 and space.shape(space.numbers(shape)) == shape
+
+
+@pytest.mark.parametrize(("recipe", "length"), [("pocket-conv", 7), ("distilhubert", 7), ("pocket-patch", 3)])
+def test_channels_are_searched_that_are_as_many_as_a_recipe_has(tmp_path, recipe, length):
+    space = load_space(
+        written(tmp_path, f"conv_channels: [[8, 16], {[8] * length}, {[16] * length}]\nlayers: [2, 3]\n")
+    )
+    space, notes = narrowed(space, load_recipe(recipe))
+    assert space.conv_channels == ((8,) * length, (16,) * length) and not notes
+    check_choices(space, load_recipe(recipe), BASE, BASE.width)
 
 
 def test_a_space_is_written_as_it_is_read(tmp_path):
@@ -73,7 +84,7 @@ def test_a_space_that_is_not_there(tmp_path):
     ("text", "said"),
     [
         ("layers: [2, 3]\nwidth: [192, 200]\n", r"space.yaml:2: width 200: .*not a multiple of pos_conv_groups"),
-        ("conv_channels: [[8, 8], [8, 9]]\n", r"space.yaml:1: conv_channels \[8, 8\]: .*one entry per layer"),
+        ("conv_channels: [[8, 8, 8], [8]]\n", r"space.yaml:1: conv_channels \[8, 8, 8\]: .*one entry per layer"),
         ("chunk_ms: [80, 90]\n", "space.yaml:1: chunk_ms 90.0: is not made of whole frames of 20 ms"),
     ],
 )
@@ -96,7 +107,7 @@ def test_what_the_recipe_settles_is_not_searched(tmp_path):
 
 
 def test_a_shape_makes_a_recipe_that_the_strict_reader_takes():
-    space = load_space(None)
+    space, _ = narrowed(load_space(None), load_recipe("pocket"))
     shape = space.shape({name: len(choices) - 1 for name, choices in space.choices.items()})
     made = shaped(load_recipe("pocket"), shape)
     again = parse_recipe(made.text(), "made.yaml")

@@ -21,7 +21,7 @@ BUDGET_MS = 5.0
 
 def order(out, trials=6, space=SPACE):
     (out / STUDENTS).mkdir(parents=True, exist_ok=True)
-    recipe = load_recipe("pocket")
+    recipe = load_recipe("pocket-conv")
     return Search(recipe, recipe, space, (), out, DeviceClock("host", 1, 60), BUDGET_MS, trials)
 
 

@@ -198,10 +198,16 @@ def real_run():
         yield label, [cosines, *([probe["test"], *probe["ci95"]] for probe in probes)]
 
 
-def pocket():
+def pocket_conv():
     for name, task in result("pocket")["suite"]["tasks"].items():
-        kept = [100 * task["retention"][who] for who in ("student", "pocket-int8")]
-        scores = (scored(task, "student"), scored(task, "pocket-int8"), task["teacher"], task["random"], task["logmel"])
+        kept = [100 * task["retention"][who] for who in ("student", "pocket-conv-int8")]
+        scores = (
+            scored(task, "student"),
+            scored(task, "pocket-conv-int8"),
+            task["teacher"],
+            task["random"],
+            task["logmel"],
+        )
         yield name, [task["chance"], *scores, kept]
 
 
@@ -341,21 +347,21 @@ def headlines():
     host = {(row["model"], row["quantize"]): row["p99_ms"] for row in result("profile_host")["rows"]}
     found = [ways[name]["commands"]["clean"]["other speakers"] for name in ("ours", "mfcc", "teacher")]
     small, distil, base = (
-        time[name]["ms_per_s"] for name in ("pocket, pruned, int8", "distilhubert, fp32", "hubert-base, fp32")
+        time[name]["ms_per_s"] for name in ("pocket-conv, pruned, int8", "distilhubert, fp32", "hubert-base, fp32")
     )
     first, students = light(), result("students")
     errors, others = students["abx"]["errors"], ("distilhubert", "logmel", "teacher")
     across = by_kind({name: 100 * one["across"][one["best"]] for name, one in errors.items()})
     macs = by_kind({name: one["macs_per_s"] for name, one in students["students"].items()})
     tasks = {name: {**task, **task["scores"]} for name, task in students["suite"]["tasks"].items()}
-    runs = [name for name in tasks["ks"]["scores"] if name.startswith(("pocket", "distilhubert"))]
+    runs = [name for name in tasks["ks"]["scores"] if name.startswith(("pocket-conv", "distilhubert"))]
     means = retention({"tasks": tasks, "against": runs})["mean"]
     kept = by_kind({name: 100 * means[name]["kept_above_floor"] for name in runs})
     cells = [
         (small, [distil, base]),
-        (host["pocket", "int8"], [host["distilhubert", "int8"], host["hubert-base", "int8"], 1000]),
-        (across["pocket"], [macs["distilhubert"] / macs["pocket"], *(across[name] for name in others)]),
-        ([kept["pocket"], 3], [kept["distilhubert"], kept["distilhubert-standardised"]]),
+        (host["pocket-conv", "int8"], [host["distilhubert", "int8"], host["hubert-base", "int8"], 1000]),
+        (across["pocket-conv"], [macs["distilhubert"] / macs["pocket-conv"], *(across[name] for name in others)]),
+        ([kept["pocket-conv"], 3], [kept["distilhubert"], kept["distilhubert-standardised"]]),
         (bits()[:2], []),
         (found[0], found[1:]),
         (demo()[0], []),
@@ -428,7 +434,7 @@ def shapes_of_chunks():
 def beside():
     found = result("beside")
     labels = {"hubert-base": "HuBERT-base, 1 s", "distilhubert": "DistilHuBERT, 1 s"}
-    labels |= {name: f"{name}, chunks of 320 ms" for name in ("pocket", "distilhubert-streaming")}
+    labels |= {name: f"{name}, chunks of 320 ms" for name in ("pocket-conv", "distilhubert-streaming")}
     floats = ("ours", "transformers", "transformers, folded", "onnxruntime")
     eights = ("ours int8", "transformers, folded, int8", "onnxruntime int8")
     for name in labels.keys() & found.keys():
@@ -445,8 +451,8 @@ SPEEDUP = "| threads | utterance | teacher in `transformers` | teacher, our enco
 EXPORT = "| | threads | float32 | ONNX Runtime | PyTorch | int8 | ONNX Runtime int8 |"
 REAL_RUN = "| | held-out cosine at layers 2, 4, 6 | 40 Arabic keywords, unseen speakers | 50 speakers |"
 POCKET = (
-    "| task | blind guess | DistilHuBERT | `pocket`, pruned, int8 | teacher | random weights | log-mel | kept: "
-    "DistilHuBERT, `pocket` |"
+    "| task | blind guess | DistilHuBERT | `pocket-conv`, pruned, int8 | teacher | random weights | log-mel | kept: "
+    "DistilHuBERT, `pocket-conv` |"
 )
 MINI = "| task | blind guess | student | teacher | random weights | log-mel | kept | shuffled |"
 PRUNING = "| | parameters | GMAC/s | ms | fidelity | keywords | speakers |"
@@ -478,7 +484,7 @@ BESIDE = (
 PRECISION = (
     "| CPU ms per second of audio | fp32, `nn.Conv1d` | fp32 | bf16, `nn.Conv1d` | bf16 | bf16 against fp32, dB |"
 )
-BEFORE_AFTER = "| `pocket` in int8, one thread | before | after |"
+BEFORE_AFTER = "| `pocket-conv` in int8, one thread | before | after |"
 SHAPES = "| int8, one thread | 80 ms | 160 ms | 320 ms | dB | calls | kernels beside | M parameters | MB |"
 SCALE = "| | measured here | derived: each GPU or process | derived: a host, or all of them |"
 COVERED = {
@@ -502,7 +508,7 @@ COVERED = {
     ("docs/demo.md", NOISE): taught_noise,
     ("docs/demo.md", PRODUCTS): taught_products,
     ("docs/benchmarks.md", REAL_RUN): real_run,
-    ("docs/benchmarks.md", POCKET): pocket,
+    ("docs/benchmarks.md", POCKET): pocket_conv,
     ("docs/evaluation.md", MINI): mini_suite,
     ("docs/pruning.md", PRUNING): pruning_curve,
     ("docs/quantisation.md", TIMES): quantisation_times,
@@ -534,11 +540,11 @@ ELSEWHERE = {
     "| task | folder | what is read |": "facts of corpora",
     "| reading | what is opened | what is read | what the reader was tested on |": "names of files",
     "| of the ten tasks | teacher | DistilHuBERT": "tests/whole/test_students_table.py",
-    "| norm or front end | `pocket`, three seeds": "tests/whole/test_students_table.py",
+    "| norm or front end | `pocket-conv`, three seeds": "tests/whole/test_students_table.py",
     "| norm of the convolutions | norms": "tests/whole/test_students_table.py",
     "| of the ten tasks | DistilHuBERT, 101 h": "tests/whole/test_students_table.py",
-    "| `pocket-s` | ABX within, % | across, % |": "tests/whole/test_students_table.py",
-    "| `pocket`, the first seed | ABX within, % | across, % |": "tests/whole/test_students_table.py",
+    "| `pocket-conv-s` | ABX within, % | across, % |": "tests/whole/test_students_table.py",
+    "| `pocket-conv`, the first seed | ABX within, % | across, % |": "tests/whole/test_students_table.py",
     "| student | from | heads | streams in |": "facts of the bundles, which tests/runtime/test_students.py reads",
     "| file | holds |": "no figures of a measurement",
     "| unit | what is taken out with it |": "no figures of a measurement",
@@ -610,8 +616,8 @@ def pocket_times():
     found = result("pocket")
     shapes = found["shapes"]
     return [
-        *(shapes[name]["parameters"] / 1e6 for name in ("pocket", "pruned")),
-        shapes["pocket-int8"]["program_bytes"] / 1e6,
+        *(shapes[name]["parameters"] / 1e6 for name in ("pocket-conv", "pruned")),
+        shapes["pocket-conv-int8"]["program_bytes"] / 1e6,
         shapes["pruned"]["macs_per_s"] / 1e9,
     ]
 
@@ -619,7 +625,7 @@ def pocket_times():
 def pocket_speed():
     time = result("pocket")["time"]
     ours, distil, base = (
-        time[name]["ms_per_s"] for name in ("pocket, pruned, int8", "distilhubert, fp32", "hubert-base, fp32")
+        time[name]["ms_per_s"] for name in ("pocket-conv, pruned, int8", "distilhubert, fp32", "hubert-base, fp32")
     )
     return [ours, distil / ours, distil, base / ours, base, time["others_cpu_share"]]
 
@@ -633,14 +639,14 @@ def bits():
 
 def kept_means():
     found = result("pocket")["suite"]["kept"]
-    return [100 * found[name]["of_teacher"] for name in ("student", "pocket-int8")]
+    return [100 * found[name]["of_teacher"] for name in ("student", "pocket-conv-int8")]
 
 
 def kept_above_floor():
     tasks = result("pocket")["suite"]["tasks"]
-    found = retention({"tasks": tasks, "against": ["pocket-int8"]})
+    found = retention({"tasks": tasks, "against": ["pocket-conv-int8"]})
     assert set(found["left_out"]) == {"sid", "sd"}
-    means = [found["mean"][name] for name in ("student", "pocket-int8")]
+    means = [found["mean"][name] for name in ("student", "pocket-conv-int8")]
     return [*(100 * mean["kept_above_floor"] for mean in means), means[0]["tasks"]]
 
 
@@ -751,7 +757,7 @@ def remote():
 
 def kept_targets():
     found = result("kept_targets")["students"]
-    return [found[f"pocket-s of {teacher}"]["ratio"] for teacher in ("hubert-base-shaped", "whisper-base-encoder")]
+    return [found[f"pocket-conv-s of {teacher}"]["ratio"] for teacher in ("hubert-base-shaped", "whisper-base-encoder")]
 
 
 SENTENCES = [
@@ -833,7 +839,11 @@ SENTENCES = [
         units_kept,
     ),
     ("docs/benchmarks.md", "{} M parameters and {} GMAC/s become {} M and {}.", costs),
-    ("docs/benchmarks.md", "`pocket` in int8: {} s in C++; {} s in Python, of which {} s is `import torch`", startup),
+    (
+        "docs/benchmarks.md",
+        "`pocket-conv` in int8: {} s in C++; {} s in Python, of which {} s is `import torch`",
+        startup,
+    ),
     (
         "docs/benchmarks.md",
         "pruned from {} M to {} M parameters, and distilled for 80 more steps. The result is a bundle of {} MB, "
@@ -851,7 +861,7 @@ SENTENCES = [
         "int8 costs a DistilHuBERT of hubert-mini {} points in keywords and {} points in speakers ({} to {}, {} to {};",
         bits,
     ),
-    ("docs/benchmarks.md", "DistilHuBERT keeps {} % of its teacher's quality and `pocket` {} %", kept_means),
+    ("docs/benchmarks.md", "DistilHuBERT keeps {} % of its teacher's quality and `pocket-conv` {} %", kept_means),
     (
         "docs/benchmarks.md",
         "other programs of lower priority used {} of 2 cores",
@@ -859,7 +869,7 @@ SENTENCES = [
     ),
     (
         "docs/benchmarks.md",
-        "DistilHuBERT keeps {} % and `pocket` {} % in the mean of {} tasks; in sid and sd",
+        "DistilHuBERT keeps {} % and `pocket-conv` {} % in the mean of {} tasks; in sid and sd",
         kept_above_floor,
     ),
     ("docs/benchmarks.md", "{} ms (p50) and at most {} ms in the terminal", demo),
