@@ -17,7 +17,7 @@ from .head import head_rows
 from .show import words
 
 _PARTS = {
-    "front_end": "convolutional front end",
+    "front_end": "front end",
     "projection": "projection",
     "position_conv": "position convolution",
     "time_reduction": "time reduction",

@@ -27,6 +27,7 @@ from ..models.describe import describe_encoder
 from ..models.events import OnEvent, silent
 from ..models.torch_device import check_device
 from ..quantize.fake_quant import check_operators
+from ..quantize.precision import check_precision
 from ..quantize.scheme import Quantization
 from ..recipe.schema import Recipe
 from ..teachers.load import Teacher, load_teacher
@@ -191,6 +192,8 @@ def distill(recipe: Recipe, options: RunOptions, listen: OnEvent) -> Outcome:
     listen = listen if made.fabric.is_global_zero else silent
     listen({"event": "plan", "out": str(options.out), **describe(made)})
     waves = heldout_waves(made.valid_part, recipe.train.crop_s)
+    heard = waves[0].to(made.fabric.device)
+    check_precision(made.job.student, heard, made.fabric.autocast(), recipe.where("train.precision"))
     # With another recipe, teacher or corpus a resumed run would be made of two halves.
     identity = {"recipe": recipe.to_dict(), "teacher": made.teacher.card.sha256, "data": made.corpus.fingerprint}
     if made.job.centres is not None:

@@ -41,6 +41,10 @@ class Method:
     dynamic_shapes: Any = None
     unproven: bool = False
 
+    def ranges(self, unproven: bool = False) -> Any:
+        """`dynamic_shapes`, of which torch.export is asked for no proof where none can be had."""
+        return _unproven(self.dynamic_shapes) if unproven or self.unproven else self.dynamic_shapes
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -98,13 +102,12 @@ def _reason(error: Exception) -> str:
 def _exported(method: Method, quantization: Quantization) -> torch.export.ExportedProgram:
     with hushed(), torch.no_grad():
         half = quantization.scheme == "fp16"
-        ranges = _unproven(method.dynamic_shapes) if half or method.unproven else method.dynamic_shapes
-        program = _traced(method.module, method.example, ranges)
+        program = _traced(method.module, method.example, method.ranges(half))
         if quantization.scheme == "none":
             return program
         module = program.module()
         module = with_conversions(without_gelu(module)) if half else quantized(module, method.example, quantization)
-        return _traced(module, method.example, _unproven(method.dynamic_shapes))
+        return _traced(module, method.example, method.ranges(True))
 
 
 def _traced(module: nn.Module, example: tuple[Tensor, ...], dynamic_shapes: Any) -> torch.export.ExportedProgram:

@@ -134,9 +134,7 @@ def _write_model(planned: ExportPlan, name: str, method: Method, path: Path) -> 
     states = [entry["name"] for entry in facts(planned)["state"]] if name.startswith("step_") else []
     with hushed(), torch.no_grad():
         try:
-            traced = torch.export.export(
-                method.module, method.example, dynamic_shapes=method.dynamic_shapes, strict=False
-            )
+            traced = torch.export.export(method.module, method.example, dynamic_shapes=method.ranges(), strict=False)
             written = torch.onnx.export(
                 traced,
                 input_names=[CHUNK if states else WAVE, *states],

@@ -25,9 +25,8 @@ from ..models.front_end import ConvLayer, FeatureExtractor
 from ..models.input_norm import initial_sums, real_samples, running_blocks
 from ..models.norms import RmsNorm
 from ..models.streaming import folded
+from .prepare_front import PatchFrontEnd, WrittenMel
 from .prepare_heads import INNER, FrameNorm, FrameRms, prepared_heads, two_dimensional
-from .prepare_mel import WrittenMel
-from .prepare_patch import PatchFrontEnd
 
 
 def prepared(encoder: Encoder, own_norms: bool = False, whole: bool = False) -> Encoder:

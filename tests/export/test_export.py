@@ -83,6 +83,23 @@ def test_what_the_peers_have_is_exported_whole_and_in_chunks(tmp_path):
     assert read_bundle(tmp_path / "bundle").document["audio"]["hop_samples"] == 640
 
 
+MEL = replace(
+    SMALL, front_end="mel", conv_channels=(32, 32), conv_kernels=(3, 3), conv_strides=(1, 2), conv_norm="layer"
+)
+
+
+@pytest.mark.parametrize(("scheme", "least_db"), [("none", 100), ("int8", 30), ("fp16", 35)])
+def test_a_spectrogram_is_exported_as_precise_as_it_is(scheme, least_db, tmp_path):
+    """In 8 bits too: in 8 or 16 bits of a spectrum's powers, what is 50 dB below the loudest would be gone."""
+    folder = tmp_path / "mel"
+    save_encoder(folder, make(MEL))
+    write_json(folder / "card.json", {"recipe": {"name": "mel"}})
+    order = plan(open_source(folder), HOST, scheme, (80.0,))
+    document = export(order, tmp_path / "bundle", allow_fallback=True)
+    assert set(document["parity_per_method"]) == {"step_4", "offline"} and verify(tmp_path / "bundle")["ok"]
+    assert min(one["snr_db"] for one in document["parity_per_method"].values()) > least_db
+
+
 def test_too_far_from_the_checkpoint_is_not_written(order, lowered_once, tmp_path):
     strict = replace(order, target=replace(HOST, tolerances={"none": {"max_abs": 1e-12}}))
     with pytest.raises(CheckFailed, match=r"too far from the checkpoint.*must keep error 1e-12.*please report it"):

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,18 @@ def test_whole_recordings_of_any_length_within_the_limits(exported, pocket):
             states = encoder.hidden_states(wave)
         given = model.run(None, {"wave": wave.numpy()})[0]
         assert np.abs(given - torch.cat(states, -1).numpy()).max() < 1e-4
+
+
+def test_a_spectrogram_of_any_length(tmp_path):
+    """How long it is, is more than torch.export works out."""
+    mel = {"front_end": "mel", "conv_channels": (16, 16), "conv_kernels": (3, 3), "conv_strides": (1, 2)}
+    folder = checkpoint(tmp_path / "mel", replace(NATIVE, **mel, input_norm="none"))
+    export(order(folder), tmp_path / "onnx", say=silent)
+    encoder, model = open_source(folder).encoder, session(tmp_path / "onnx" / "offline.onnx")
+    for samples in (1_360, 5_001, 40_000):
+        wave = speech_like(samples)[None]
+        (frames,) = model.run(None, {"wave": wave})
+        assert np.abs(frames - encoder(torch.from_numpy(wave)).detach().numpy()).max() < 1e-4
 
 
 def test_a_model_says_how_it_is_run_and_nothing_of_this_machine(exported, pocket):

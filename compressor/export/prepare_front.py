@@ -1,6 +1,9 @@
-"""A log-mel spectrogram rewritten for a compiler, see `prepare`: two products, a logarithm and its scaling.
+"""Front ends of patches and of a log-mel spectrogram rewritten for a compiler, see `prepare`: matrix products.
 
-Shapes: S samples, T frames, F frequencies, M mel bins.
+Of chunks, whose length is fixed; whole recordings go through convolutions, because torch.export cannot cut frames from
+what may have any length.
+
+Shapes: S samples, T frames, C channels, F frequencies, M mel bins.
 """
 
 import torch
@@ -8,14 +11,56 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.config import MEL_HOP_SAMPLES, MEL_WINDOW_SAMPLES
-from ..models.front_end import QUIETEST, LogMel
+from ..models.front_end import QUIETEST, ConvLayer, FeatureExtractor, LogMel
+from .prepare_heads import FrameNorm
+
+
+class PatchFrontEnd(nn.Module):
+    """The network over patches of the waveform: (1, S) -> (1, T, C)."""
+
+    def __init__(self, front: FeatureExtractor) -> None:
+        super().__init__()
+        (self.size,), (self.hop,) = front.first.conv.kernel_size, front.first.conv.stride
+        self.conv_layers = nn.ModuleList(map(PatchLayer, front.conv_layers))
+
+    def forward(self, waves: Tensor) -> Tensor:
+        x = self._patches(waves)
+        for layer in self.conv_layers:
+            x = layer(x)
+        return x
+
+    def _patches(self, waves: Tensor) -> Tensor:
+        """(1, S) -> (1, T, samples of a patch)."""
+        samples, size, hop = waves.shape[1], self.size, self.hop
+        before, frames = size - hop, (samples - size) // hop + 1
+        own = waves[:, before : before + frames * hop].view(1, frames, hop)
+        if not before:
+            return own
+        return torch.cat([waves[:, : frames * hop].view(1, frames, hop)[:, :, :before], own], 2)
+
+
+class PatchLayer(nn.Module):
+    """One layer as a product over the patch or over the channels, its norm and GELU: (1, T, C_in) -> (1, T, C_out)."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(layer, ConvLayer)
+        weight, bias = layer.conv.weight.detach(), layer.conv.bias
+        self.conv = nn.Linear(weight[0].numel(), len(weight), bias=bias is not None)
+        self.conv.weight.data.copy_(weight.flatten(1))
+        if bias is not None:
+            self.conv.bias.data.copy_(bias)
+        self.norm = FrameNorm(layer.layer_norm) if isinstance(layer.layer_norm, nn.LayerNorm) else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return F.gelu(x if self.norm is None else self.norm(x))
 
 
 class WrittenMel(nn.Module):
     """`front_end.LogMel` of one recording or chunk: (1, S) -> (1, M, T, 1).
 
-    Of chunks, whose length is fixed, frames are cut and the first product is one of matrices. `whole`: of recordings
-    of any length, of which torch.export cannot cut frames, it is a convolution.
+    Two products, a logarithm and its scaling; `whole`: for recordings of any length, the products are convolutions.
     """
 
     def __init__(self, mel: LogMel, whole: bool = False) -> None:
