@@ -17,7 +17,7 @@ from torch import Tensor
 from speechpress.compressor.distill.masking import draw_mask
 from speechpress.compressor.distill.objectives import l1_and_cosine
 from speechpress.compressor.distill.plan import Plan
-from speechpress.compressor.distill.standardise import Standard, least_scale
+from speechpress.compressor.distill.standardise import Standard
 from speechpress.compressor.distill.step import Distiller, learning_rate, rescale_heads, summed_loss
 from speechpress.compressor.distill.validation import align
 from speechpress.compressor.models.encoder import chunk_mask
@@ -85,7 +85,8 @@ class Student:
             job.student.cpu().measure_statistics(first.heard(torch.arange(32, device=device)).cpu())
         self.module = Distiller(job.student, job.heads, job.units).to(device).train()
         if self.match.standardise:
-            self.module.standard = measured(first, self.match.teacher_layers).to(device)
+            power = self.match.standardise_power or 1.0
+            self.module.standard = measured(first, self.match.teacher_layers, power).to(device)
             rescale_heads(self.module, keep=False)
         trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         self.parameters, graphed = trained, device.type == "cuda"
@@ -249,14 +250,13 @@ class Student:
 
 
 @torch.no_grad()
-def measured(rows: Rows, layers: Sequence[int]) -> Standard:
+def measured(rows: Rows, layers: Sequence[int], power: float = 1.0) -> Standard:
     """By what targets are standardised, from a sample of the rows."""
     width = next(iter(rows.told.values())).shape[-1]
-    standard = Standard(layers, width)
+    standard = Standard(layers, width, power)
     generator = torch.Generator().manual_seed(0)
     picked = torch.randperm(len(rows.waves), generator=generator)[:MEASURED_ROWS].to(rows.waves.device)
     said = torch.stack([rows.told[layer][picked].float().flatten(0, 1) for layer in layers])
     variance, mean = torch.var_mean(said, dim=1, correction=0)
-    standard.mean.copy_(mean)
-    standard.scale.copy_(least_scale(variance.sqrt()))
+    standard.take(mean, variance.sqrt())
     return standard

@@ -27,13 +27,15 @@ class Standard(nn.Module):
     Args:
         layers: the teacher layers, in the order of the rows.
         width: E.
+        power: of the deviations that is divided by; below 1, large dimensions count more than small ones.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, layers: Sequence[int], width: int) -> None:
+    def __init__(self, layers: Sequence[int], width: int, power: float = 1.0) -> None:
         super().__init__()
+        self.power = power
         self.rows = {layer: row for row, layer in enumerate(layers)}
         self.register_buffer("mean", torch.zeros(len(layers), width))
         self.register_buffer("scale", torch.ones(len(layers), width))
@@ -62,8 +64,12 @@ class Standard(nn.Module):
                     heard_s += batch.audio_s
         finally:
             stream.close()
-        self.mean.copy_(sums.mean)
-        self.scale.copy_(least_scale(sums.deviation))
+        self.take(sums.mean, sums.deviation)
+
+    def take(self, mean: Tensor, deviation: Tensor) -> None:
+        """Statistics of the layers, (N, E) each."""
+        self.mean.copy_(mean)
+        self.scale.copy_(least_scale(deviation) ** self.power)
 
 
 def least_scale(deviation: Tensor) -> Tensor:

@@ -220,6 +220,9 @@ class Match:
     )
     # Absent, not false: what is left out of a recipe stays out of what older runs have saved of theirs.
     standardise: bool | None = key(None, doc="true: targets have zero mean and unit variance in every dimension")
+    standardise_power: float | None = key(
+        None, above=0, high=1, doc="of the deviations that standardised targets are divided by; absent: 1"
+    )
     clusters: Clusters | None = None
 
     @property

@@ -46,6 +46,14 @@ def first_epoch(batches):
         yield batch.waves
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_a_power_leaves_large_dimensions_larger(power):
+    standard = Standard([1], 3, power)
+    standard.take(torch.zeros(1, 3), torch.tensor([[1.0, 4.0, 100.0]]))
+    given = standard({1: torch.tensor([[[1.0, 4.0, 100.0]]])})[1].flatten()
+    torch.testing.assert_close(given, torch.tensor([1.0, 4.0, 100.0]) ** (1 - power))
+
+
 def test_standardised_frames_have_zero_mean_and_unit_variance(measured, teacher, batches):
     """Of a corpus of less than 20 minutes, those of one epoch."""
     frames = {layer: [] for layer in LAYERS}

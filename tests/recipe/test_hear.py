@@ -3,7 +3,7 @@
 import pytest
 
 from speechpress.compressor.data.noise import DISTURBANCES
-from speechpress.compressor.recipe.files import differences, parse_recipe
+from speechpress.compressor.recipe.files import differences, load_recipe, parse_recipe
 from speechpress.compressor.recipe.hear import NOISES, Hear
 from speechpress.runtime.errors import SpeechpressError
 
@@ -79,3 +79,10 @@ def test_frames_are_hidden_from_both_or_from_the_student_alone() -> None:
     with pytest.raises(SpeechpressError, match=r"mine\.yaml:7: hear\.mask_prob hides frames from the student alone"):
         parse_recipe(text + "  mask_prob: 0.4\n", "mine.yaml")
     assert parse_recipe(text + "  noise_prob: 0.4\n", "mine.yaml").hear.mask_prob is None
+
+
+def test_a_power_is_of_standardised_targets() -> None:
+    with pytest.raises(SpeechpressError, match=r"match\.standardise_power is for standardised targets"):
+        load_recipe("distilhubert", ["match.standardise_power=0.5"])
+    recipe = load_recipe("distilhubert", ["match.standardise=true", "match.standardise_power=0.5"])
+    assert parse_recipe(recipe.text(), "again").match.standardise_power == 0.5
