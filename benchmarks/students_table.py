@@ -49,10 +49,30 @@ LATER_COLUMNS = {
     "`pocket-conv`, 101 h": POCKET,
     "`pocket-conv` as in this section, 15 h": FRAMES,
 }
+FLAGSHIP, SMALL_STEPS = (tuple(f"{name}-{seed}" for seed in SEEDS) for name in ("pocket", "distilhubert-20s"))
+FLAGSHIP_COLUMNS = {
+    "teacher": ("teacher",),
+    "DistilHuBERT": SMALL_STEPS,
+    "`pocket`": FLAGSHIP,
+    "random weights": ("random",),
+    "log-mel": ("logmel",),
+}
+TARGETS = {
+    "square root of the deviation": ("five-pocket-0",),
+    "deviation": ("five-pocket-even-0",),
+    "nothing": ("five-pocket-plain-0",),
+}
 WAYS = {"whole": "whole recordings", "bundle, whole": "the program, 320 ms"}  # 320 ms is what a bundle has first
 WAYS |= {f"bundle, {size} ms": f"the program, {size} ms" for size in (80, 160)}
+SMALL, TARGET = "small_", "targets_"  # parts of students that were trained in small steps, with floors of their own
 LATER = "frames_"  # parts of students that were scored after the others, on the same tasks and items
 Values = dict[str, float]
+
+
+def part_of(document: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The same with the tasks and items of a part in place of the first ones; None where it was not measured."""
+    suite, abx = (document.get(f"{name}{kind}") for kind in ("suite", "abx"))
+    return None if suite is None or abx is None else {**document, "suite": suite, "abx": abx}
 
 
 def joined(document: dict[str, Any]) -> dict[str, Any]:
@@ -83,17 +103,20 @@ def task_rows(document: dict[str, Any]) -> list[tuple[str, Values, int]]:
     return [(f"{name}, {task['metric']}", task["scores"], 3) for name, task in tasks.items()]
 
 
-def main_rows(document: dict[str, Any]) -> list[tuple[str, Values, int]]:
-    """(label, values of models, decimals) of the table of all students."""
+def main_rows(document: dict[str, Any], schemes: Sequence[str] = (SCHEME,)) -> list[tuple[str, Values, int]]:
+    """(label, values of models, decimals) of the table of all students; time and size in each of the schemes."""
     students, errors = document["students"], document["abx"]["errors"]
     rows: list[tuple[str, Values, int]] = [
         ("parameters, M", {name: one["parameters"] / 1e6 for name, one in students.items()}, 2),
         ("GMAC/s", {name: one["macs_per_s"] / 1e9 for name, one in students.items()}, 2),
     ]
-    if "speed" in document:
-        speed = {name: one[SCHEME]["320 ms"] for name, one in document["speed"]["sides"].items()}
-        rows.append((f"{SCHEME}, ms per second of audio", by_kind(speed, "cpu_ms_per_s"), 1))
-        rows.append(("program, MB", {name: value / 1e6 for name, value in by_kind(speed, "size_bytes").items()}, 1))
+    for scheme in schemes if "speed" in document else ():
+        speed = {name: one[scheme]["320 ms"] for name, one in document["speed"]["sides"].items()}
+        rows.append((f"{scheme}, ms per second of audio", by_kind(speed, "cpu_ms_per_s"), 1))
+        if len(schemes) > 1:
+            rows.append((f"{scheme}, dB from float32", by_kind(speed, "snr_db"), 0))
+        size_mb = {name: value / 1e6 for name, value in by_kind(speed, "size_bytes").items()}
+        rows.append(("program, MB" if len(schemes) == 1 else f"{scheme}, MB", size_mb, 1))
     rows += task_rows(document)
     rows += [(f"ABX {mode} speakers, %", best_abx(errors, mode), 1) for mode in ("within", "across")]
     return [*rows, ("kept above the floor, %", kept_percent(document["suite"]), 0)]
@@ -102,7 +125,7 @@ def main_rows(document: dict[str, Any]) -> list[tuple[str, Values, int]]:
 def by_kind(speed: dict[str, Any], key: str) -> Values:
     """What was measured of one student of a kind stands for all of its seeds: their arithmetic is the same."""
     found = {}
-    for names in COLUMNS.values():
+    for names in (*COLUMNS.values(), *FLAGSHIP_COLUMNS.values()):
         measured = [name for name in names if name in speed]
         found |= dict.fromkeys(names, speed[measured[0]][key]) if measured else {}
     return found
@@ -118,11 +141,12 @@ def table(head: str, columns: dict[str, Sequence[str]], rows: Sequence[tuple[str
 
 def markdown(document: dict[str, Any]) -> str:
     """The tables of docs/benchmarks.md."""
+    lines = flagship_tables(document)
     document = joined(document)
     students, errors = document["students"], document["abx"]["errors"]
     abx = [(f"ABX {mode} speakers, %", best_abx(errors, mode), 1) for mode in ("within", "across")]
     cosines = {name: value for name, one in students.items() if (value := cosine_6(one)) is not None}
-    lines = [*table("of the ten tasks", COLUMNS, main_rows(document)), ""]
+    lines += [*table("of the ten tasks", COLUMNS, main_rows(document)), ""]
     lines += [*table("norm or front end", VARIANTS, [*task_rows(document), *abx]), ""]
     if FRAMES[0] in document["abx"]["errors"]:
         lines += [*table("of the ten tasks", LATER_COLUMNS, main_rows(document)), ""]
@@ -134,6 +158,26 @@ def markdown(document: dict[str, Any]) -> str:
     lines += ["", *ways_table(document["ways"]["pocket-conv-0"])] if "ways" in document else []
     lines += ["", *five_hours_table(document["five_hours"])] if "five_hours" in document else []
     return "\n".join([*lines, "", *(f"- {line}" for line in wins(document))])
+
+
+def flagship_tables(document: dict[str, Any]) -> list[str]:
+    """`pocket` and DistilHuBERT in small steps, task by task, and what their targets are divided by."""
+    lines: list[str] = []
+    small, targets = part_of(document, SMALL), part_of(document, TARGET)
+    if small is not None:
+        rows = main_rows(small, ("int8", SCHEME))
+        lines += [*table("of the ten tasks, 8 h of audio", FLAGSHIP_COLUMNS, rows), ""]
+        lines += [*(f"- {line}" for line in wins(small, FLAGSHIP, SMALL_STEPS)), ""]
+    if targets is not None:
+        abx = [(f"ABX {mode}, %", best_abx(targets["abx"]["errors"], mode), 1) for mode in ("within", "across")]
+        rows = [*task_rows(targets), *abx]
+        heads = ["`pocket`, 5 h of audio, targets divided by", *(label for label, _, _ in rows)]
+        lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        for label, names in TARGETS.items():
+            cells = (cell(mean(values, names), decimals) for _, values, decimals in rows)
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+        lines.append("")
+    return lines
 
 
 def five_hours_table(part: dict[str, Any]) -> list[str]:

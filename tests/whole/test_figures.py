@@ -736,7 +736,7 @@ def first_steps():
 
 
 def voices_of_starter():
-    found = result("starter")["seed_0"]["voices"]
+    found = result("starter")["distilhubert_seed_0"]["voices"]
     errors = [
         100 * value
         for name in ("student", "logmel", "random", "teacher", "untrained")
