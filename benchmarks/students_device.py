@@ -1,7 +1,7 @@
 """The students of benchmarks/students.py as they run on a device: in chunks, in 8 bits, and how long they take.
 
-    python benchmarks/students_device.py ways CORPORA ITEMS TEACHER WORK BUNDLES --only pocket-conv-0 ...
-    python benchmarks/students_device.py speed WORK --only pocket-conv-0 pocket-conv-s-0 distilhubert-0
+    python benchmarks/students_device.py ways CORPORA ITEMS TEACHER WORK BUNDLES --only pocket-0 --name small
+    python benchmarks/students_device.py speed WORK --only pocket-0 distilhubert-20s-0 --name small
 
 `ways` asks ABX of a streaming student over whole recordings and in chunks of 80 to 640 ms, and of BUNDLES/NAME, its
 bundle, as it runs. `speed` measures CPU time of one thread in int8 and int8-linear, all students in turn: a chunk of
@@ -125,14 +125,13 @@ def main() -> None:
     for one in (hearing, timing):
         one.add_argument("work", type=Path)
         one.add_argument("--only", nargs="+", required=True)
+        one.add_argument("--name", default="", help="of the part, as for `students.py score`")
     hearing.add_argument("bundles", type=Path)
     hearing.add_argument("--most", type=int, default=5, help="tokens per phone, context and speaker")
     timing.add_argument("--rounds", type=int, default=100)
     given = parser.parse_args()
-    if given.what == "ways":
-        Parts("students").put(ways=ways(given))
-    else:
-        Parts("students").put(speed=speed(given))
+    prefix = f"{given.name}_" if given.name else ""
+    Parts("students").put(**{prefix + given.what: ways(given) if given.what == "ways" else speed(given)})
 
 
 if __name__ == "__main__":

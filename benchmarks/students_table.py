@@ -57,6 +57,13 @@ FLAGSHIP_COLUMNS = {
     "random weights": ("random",),
     "log-mel": ("logmel",),
 }
+SHOWN = {
+    "pocket, 8 h": FLAGSHIP,
+    "DistilHuBERT, 8 h": SMALL_STEPS,
+    "DistilHuBERT, 101 h": DISTILHUBERT,
+    "pocket-conv, 101 h": POCKET,
+    "pocket-conv-s, 101 h": POCKET_S,
+}
 TARGETS = {
     "square root of the deviation": ("five-pocket-0",),
     "deviation": ("five-pocket-even-0",),
@@ -72,7 +79,11 @@ Values = dict[str, float]
 def part_of(document: dict[str, Any], name: str) -> dict[str, Any] | None:
     """The same with the tasks and items of a part in place of the first ones; None where it was not measured."""
     suite, abx = (document.get(f"{name}{kind}") for kind in ("suite", "abx"))
-    return None if suite is None or abx is None else {**document, "suite": suite, "abx": abx}
+    if suite is None or abx is None:
+        return None
+    rest = {key: value for key, value in document.items() if key != "speed"}
+    speed = {"speed": document[f"{name}speed"]} if f"{name}speed" in document else {}
+    return {**rest, **speed, "suite": suite, "abx": abx}
 
 
 def joined(document: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +166,11 @@ def markdown(document: dict[str, Any]) -> str:
     for label, names in rows.items():
         found = [cell(mean(values, names), 1) for _, values, _ in abx]
         lines.append(f"| {label} | {' | '.join([*found, cell(mean(cosines, names))])} |")
-    lines += ["", *ways_table(document["ways"]["pocket-conv-0"])] if "ways" in document else []
+    lines += (
+        ["", *ways_table("`pocket-conv`, the first seed", document["ways"]["pocket-conv-0"])]
+        if "ways" in document
+        else []
+    )
     lines += ["", *five_hours_table(document["five_hours"])] if "five_hours" in document else []
     return "\n".join([*lines, "", *(f"- {line}" for line in wins(document))])
 
@@ -168,6 +183,8 @@ def flagship_tables(document: dict[str, Any]) -> list[str]:
         rows = main_rows(small, ("int8", SCHEME))
         lines += [*table("of the ten tasks, 8 h of audio", FLAGSHIP_COLUMNS, rows), ""]
         lines += [*(f"- {line}" for line in wins(small, FLAGSHIP, SMALL_STEPS)), ""]
+    if f"{SMALL}ways" in document:
+        lines += [*ways_table("`pocket`, the first seed", document[f"{SMALL}ways"][FLAGSHIP[0]]), ""]
     if targets is not None:
         abx = [(f"ABX {mode}, %", best_abx(targets["abx"]["errors"], mode), 1) for mode in ("within", "across")]
         rows = [*task_rows(targets), *abx]
@@ -195,9 +212,9 @@ def five_hours_table(part: dict[str, Any]) -> list[str]:
     return lines
 
 
-def ways_table(ways: dict[str, Any]) -> list[str]:
+def ways_table(head: str, ways: dict[str, Any]) -> list[str]:
     """ABX of the last layer of one run, as it hears whole recordings and chunks, in float32 and as a program."""
-    lines = ["| `pocket-conv`, the first seed | ABX within, % | across, % |", "|---|---|---|"]
+    lines = [f"| {head} | ABX within, % | across, % |", "|---|---|---|"]
     for way, one in ways.items():
         within, across = (100 * one[mode][-1] for mode in ("within", "across"))
         lines.append(f"| {WAYS.get(way, way)} | {within:.1f} | {across:.1f} |")
@@ -243,14 +260,14 @@ def best_abx(errors: dict[str, Any], mode: str) -> Values:
 
 
 def picture(document: dict[str, Any]) -> Any:
-    """Cost against ABX across speakers and against what is kept, a point for each run."""
+    """Cost against ABX across speakers of all, and what is kept of those in small steps; a point for each run."""
     from matplotlib import pyplot
 
-    students, kept = document["students"], kept_percent(document["suite"])
-    errors = best_abx(document["abx"]["errors"], "across")
+    small = part_of(document, SMALL) or document
+    students, kept = document["students"], kept_percent(small["suite"])
+    errors = best_abx({**document["abx"]["errors"], **small["abx"]["errors"]}, "across")
     figure, (left, right) = pyplot.subplots(1, 2)
-    kinds = {label.replace("`", ""): names for label, names in COLUMNS.items() if names[0] in students}
-    for label, names in kinds.items():
+    for label, names in SHOWN.items():
         for panel, values in ((left, errors), (right, kept)):
             there = [name for name in names if name in values]
             costs = [students[name]["macs_per_s"] / 1e9 for name in there]
@@ -261,7 +278,7 @@ def picture(document: dict[str, Any]) -> Any:
     left.annotate("teacher", (0.06, errors["teacher"]), xytext=(2, 3), textcoords="offset points")
     left.set(title="ABX across speakers, % (lower is better)", xlabel="GMAC per second of audio", xlim=(0, 1))
     right.axhline(0, linestyle="--", linewidth=1, color="#5b6776")
-    right.set(title="Kept above the floor, %", xlabel="GMAC per second of audio", xlim=(0, 1))
+    right.set(title="Kept above the floor, %, after 8 h", xlabel="GMAC per second of audio", xlim=(0, 1))
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
