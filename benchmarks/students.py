@@ -94,6 +94,7 @@ STUDENTS: dict[str, Asked] = {
 # `pocket-conv-s` for five hours of audio. Rates: DistilHuBERT's is the best of 2.5e-4, 5e-4, 1e-3 and 2e-3 after 250
 # steps; nothing but 1.5e-3 was tried for `pocket`. Those of "five-" are for five hours of audio.
 FRAMES = ("student.conv_norm=frame", "student.pre_norm=true")
+PLAIN = ("match.standardise=false", "match.standardise_power=null")
 SMALL_STEP = ("train.batch_s=20", "train.lr=1.5e-3")
 SMALL_STEPS: dict[str, Asked] = {
     "pocket": ("pocket", SMALL_STEP, 3),
@@ -101,7 +102,7 @@ SMALL_STEPS: dict[str, Asked] = {
     "distilhubert-20s": ("distilhubert", (*HALF, "train.batch_s=20", "train.lr=5e-4"), 3),
     "five-pocket": ("pocket", SMALL_STEP, 1),
     "five-pocket-even": ("pocket", (*SMALL_STEP, "match.standardise_power=1"), 1),
-    "five-pocket-plain": ("pocket", (*SMALL_STEP, "match.standardise=false", "match.standardise_power=null"), 1),
+    "five-pocket-plain": ("pocket", (*SMALL_STEP, *PLAIN, "match.layers=[4,8,12]"), 1),
     "pocket-conv-frames": (
         "pocket-conv",
         (*WIDE, *FRAMES, *CLUSTERS, "match.clusters.weight=0.2", "train.batch_s=20", "train.lr=1.5e-3"),

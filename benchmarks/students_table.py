@@ -67,7 +67,7 @@ SHOWN = {
 TARGETS = {
     "square root of the deviation": ("five-pocket-0",),
     "deviation": ("five-pocket-even-0",),
-    "nothing": ("five-pocket-plain-0",),
+    "nothing, layers 4, 8 and 12 only": ("five-pocket-plain-0",),
 }
 WAYS = {"whole": "whole recordings", "bundle, whole": "the program, 320 ms"}  # 320 ms is what a bundle has first
 WAYS |= {f"bundle, {size} ms": f"the program, {size} ms" for size in (80, 160)}
