@@ -24,13 +24,7 @@ from speechpress.runtime.students.shipped import shipped_folder, shipped_student
 from speechpress.runtime.verify import verify
 
 MOST_BYTES = 12_000_000
-HEADS = {
-    "demo": [],
-    "pocket": [],
-    "pocket-phones": ["phones", "vad"],
-    "pocket-s": ["phones", "vad"],
-    "pocket-words": ["words"],
-}
+HEADS = {"demo": [], "pocket-phones": ["phones", "vad"], "pocket-s": ["phones", "vad"], "pocket-words": ["words"]}
 
 
 def test_each_is_small_has_a_card_and_names_no_place_of_the_machine_that_made_it():
@@ -96,7 +90,6 @@ def test_ls_lists_them():
     assert {name: row["heads"] for name, row in rows.items()} == HEADS and ls_table(ls("students"))
     assert {name: row["chunk_ms"] for name, row in rows.items()} == {
         "demo": [80, 160],
-        "pocket": [320, 160, 80],
         "pocket-phones": [320, 160, 80],
         "pocket-s": [320, 160, 80],
         "pocket-words": [80, 160, 320],
