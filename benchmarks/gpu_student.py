@@ -21,6 +21,7 @@ from speechpress.compressor.distill.standardise import Standard
 from speechpress.compressor.distill.step import Distiller, learning_rate, rescale_heads, summed_loss
 from speechpress.compressor.distill.validation import align
 from speechpress.compressor.models.encoder import chunk_mask
+from speechpress.compressor.recipe.schema import Match
 
 BATCH_S = 160.0  # where a recipe does not say
 SHARE_LONG = 0.7  # of the steps
@@ -85,8 +86,7 @@ class Student:
             job.student.cpu().measure_statistics(first.heard(torch.arange(32, device=device)).cpu())
         self.module = Distiller(job.student, job.heads, job.units).to(device).train()
         if self.match.standardise:
-            power = self.match.standardise_power or 1.0
-            self.module.standard = measured(first, self.match.teacher_layers, power).to(device)
+            self.module.standard = measured(first, self.match).to(device)
             rescale_heads(self.module, keep=False)
         trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         self.parameters, graphed = trained, device.type == "cuda"
@@ -250,10 +250,11 @@ class Student:
 
 
 @torch.no_grad()
-def measured(rows: Rows, layers: Sequence[int], power: float = 1.0) -> Standard:
+def measured(rows: Rows, match: Match) -> Standard:
     """By what targets are standardised, from a sample of the rows."""
     width = next(iter(rows.told.values())).shape[-1]
-    standard = Standard(layers, width, power)
+    layers = match.teacher_layers
+    standard = Standard(layers, width, match.standardise_power)
     generator = torch.Generator().manual_seed(0)
     picked = torch.randperm(len(rows.waves), generator=generator)[:MEASURED_ROWS].to(rows.waves.device)
     said = torch.stack([rows.told[layer][picked].float().flatten(0, 1) for layer in layers])

@@ -151,9 +151,8 @@ def student_hearing(job: Plan, train_part: Corpus, fabric: Fabric) -> Hearing | 
 def standardise_targets(job: Plan, module: Distiller, batches: Batches, fabric: Fabric, *, fresh: bool) -> None:
     """Measure what targets are standardised by; a run that is resumed has its own statistics, and gets them back."""
     # No optimizer and no wrapper yet, so heads may still change.
-    power = job.match.standardise_power or 1.0
-    module.standard = Standard(job.match.teacher_layers, job.teacher.card.width, power)
-    by = "deviation" if power == 1.0 else f"deviation to the power of {power:g}"
+    module.standard = Standard(job.match.teacher_layers, job.teacher.card.width, job.match.standardise_power)
+    by = "deviation" if module.standard.power == 1.0 else f"deviation to the power of {module.standard.power:g}"
     job.notes.append(f"match: targets are standardised, each dimension of a layer by its mean and {by}")
     if fresh:
         module.standard.to(fabric.device).measure(job.teacher, batches)

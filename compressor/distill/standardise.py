@@ -27,15 +27,15 @@ class Standard(nn.Module):
     Args:
         layers: the teacher layers, in the order of the rows.
         width: E.
-        power: of the deviations that is divided by; below 1, large dimensions count more than small ones.
+        power: of the deviations that is divided by (None: 1); below 1, large dimensions count more than small ones.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, layers: Sequence[int], width: int, power: float = 1.0) -> None:
+    def __init__(self, layers: Sequence[int], width: int, power: float | None = None) -> None:
         super().__init__()
-        self.power = power
+        self.power = 1.0 if power is None else power
         self.rows = {layer: row for row, layer in enumerate(layers)}
         self.register_buffer("mean", torch.zeros(len(layers), width))
         self.register_buffer("scale", torch.ones(len(layers), width))

@@ -3,7 +3,6 @@
 Shapes: B clips of one length, S samples, T frames, L layers (0 included), D width.
 """
 
-import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.audio import Skipped, UnreadableAudio
+from ..models.config import MEL_HOP_SAMPLES as MEL_HOP
+from ..models.config import MEL_WINDOW_SAMPLES as MEL_WINDOW
 from ..models.config import SAMPLE_RATE, EncoderConfig
 from ..models.encoder import Encoder
-from ..teachers.hub import import_transformers
+from ..models.front_end import mel_filters
 
 BATCH_S = 60.0
 PENDING_S = 600.0
-MELS, MEL_WINDOW, MEL_HOP = 80, 400, 160  # 25 ms windows every 10 ms
+MELS = 80
 
 K = TypeVar("K")
 
@@ -92,22 +93,10 @@ def log_mel(waves: Tensor) -> Tensor:
     window = torch.hann_window(MEL_WINDOW, device=waves.device)
     spectrum = torch.stft(waves, MEL_WINDOW, MEL_HOP, window=window, return_complex=True).abs().square()
     # Digital silence has no logarithm.
-    return (mel_filters().to(waves.device) @ spectrum).clamp_min(1e-8).log().transpose(1, 2)
+    return (mel_filters(MELS).to(waves.device) @ spectrum).clamp_min(1e-8).log().transpose(1, 2)
 
 
 LOG_MEL = Upstream(lambda waves: [log_mel(waves)], False, "logmel-80-1", 1, MELS, MEL_HOP, receptive_samples=MEL_WINDOW)
-
-
-@functools.cache
-def mel_filters() -> Tensor:
-    """(80, 201)."""
-    import_transformers()
-    from transformers.audio_utils import mel_filter_bank
-
-    bank = mel_filter_bank(
-        MEL_WINDOW // 2 + 1, MELS, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-    )
-    return torch.from_numpy(bank.T).float()
 
 
 def framed(upstream: Upstream, layers: Sequence[Tensor]) -> Tensor:

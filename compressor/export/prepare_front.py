@@ -24,19 +24,10 @@ class PatchFrontEnd(nn.Module):
         self.conv_layers = nn.ModuleList(map(PatchLayer, front.conv_layers))
 
     def forward(self, waves: Tensor) -> Tensor:
-        x = self._patches(waves)
+        x = cut_frames(waves, self.size, self.hop)
         for layer in self.conv_layers:
             x = layer(x)
         return x
-
-    def _patches(self, waves: Tensor) -> Tensor:
-        """(1, S) -> (1, T, samples of a patch)."""
-        samples, size, hop = waves.shape[1], self.size, self.hop
-        before, frames = size - hop, (samples - size) // hop + 1
-        own = waves[:, before : before + frames * hop].view(1, frames, hop)
-        if not before:
-            return own
-        return torch.cat([waves[:, : frames * hop].view(1, frames, hop)[:, :, :before], own], 2)
 
 
 class PatchLayer(nn.Module):
@@ -84,22 +75,20 @@ class WrittenMel(nn.Module):
             x = F.conv2d(waves.view(1, 1, -1, 1), part("waves"), stride=(MEL_HOP_SAMPLES, 1))
             x = F.conv2d(x * x, part("filters"), part("floor"))
             return x.log() * part("scale") - part("shift")
-        x = F.linear(cut_frames(waves), part("waves"))
+        x = F.linear(cut_frames(waves, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES), part("waves"))
         x = F.linear(x * x, part("filters"), part("floor")).log() * part("scale") - part("shift")
         x = x.transpose(1, 2).unsqueeze(-1)
         # For the convolution after it, see `prepare.FlatPositionConv`.
         return torch.cat([x[:, :, :1], x[:, :, 1:]], 2)
 
 
-def cut_frames(waves: Tensor) -> Tensor:
-    """(1, S) -> (1, T, window), from rows of one hop each."""
-    hop, window = MEL_HOP_SAMPLES, MEL_WINDOW_SAMPLES
-    frames = (waves.shape[1] - window) // hop + 1
-    starts = range(0, window, hop)
-    parts = [waves[:, start : start + frames * hop] for start in starts if start + hop <= window]
-    rows = [part.view(1, frames, hop) for part in parts]
-    rest = window % hop
-    if rest:  # the last row of a frame is the first part of a hop, of which its last samples may not be there
-        last = waves[:, window - hop : window - hop + frames * hop].view(1, frames, hop)
-        rows.append(last[:, :, hop - rest :])
-    return torch.cat(rows, 2)
+def cut_frames(waves: Tensor, size: int, hop: int) -> Tensor:
+    """(1, S) -> (1, T, size), frames of so many samples from rows of one hop each."""
+    frames = (waves.shape[1] - size) // hop + 1
+    whole, rest = divmod(size, hop)
+    rows = [waves[:, start : start + frames * hop].view(1, frames, hop) for start in range(0, whole * hop, hop)]
+    if rest:
+        # The end of the row that ends with the frame: one that began with these samples might not be there whole.
+        end = waves[:, size - hop : size - hop + frames * hop].view(1, frames, hop)
+        rows.append(end[:, :, hop - rest :])
+    return torch.cat(rows, 2) if len(rows) > 1 else rows[0]

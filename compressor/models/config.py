@@ -35,8 +35,8 @@ class EncoderConfig:
     `norm` is that of the Transformer layers and of the one before or after them: "layer" (LayerNorm), "rms" or "dyt"
     (`norms`). A `front_end` "patch" is a network over patches of the waveform, each by itself: the first of the
     convolutions sees one hop and up to as many samples before it, the others one frame, so all are matrix products.
-    With "mel" the convolutions see a log-mel spectrogram of `mel_bins` (`log_mel`), 100 frames a second, as Whisper and
-    MelHuBERT (arXiv:2211.09944) do.
+    With "mel" the convolutions see a log-mel spectrogram of `mel_bins` (`front_end.LogMel`), 100 frames a second, as
+    Whisper and MelHuBERT (arXiv:2211.09944) do.
 
     `pos_conv_future` is how many later frames the position convolution sees (None: it is centred, as in HuBERT).
     `left_context` is how many frames before its chunk a frame attends to when the encoder runs in chunks.

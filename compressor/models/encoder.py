@@ -190,11 +190,7 @@ class Encoder(nn.Module):
             masked: True on frames of the front end that are hidden behind the mask vector, (B, front end's frames).
             last: the highest layer that is computed.
         """
-        if self.config.input_norm == "utterance":
-            waves = normalize(waves, lengths, self.config.input_norm_eps)
-        elif self.config.input_norm == "running":
-            waves = running_normalize(waves, self.config.stream_spec(1))
-        features = self.feature_extractor(waves)
+        features = self.feature_extractor(self._scaled(waves, lengths))
         if self.front_end_grad != 1.0 and features.requires_grad:
             features = _ScaleGrad.apply(features, self.front_end_grad)
         valid = None
@@ -210,6 +206,11 @@ class Encoder(nn.Module):
             masked = F.pad(masked, (0, features.shape[1] - masked.shape[1]))  # a teacher may make a frame more or less
             features = torch.where(masked[..., None], self.masked_spec_embed.to(features.dtype), features)
         return self.encoder(features, valid, mask, last)
+
+    def _scaled(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+        if self.config.input_norm == "utterance":
+            return normalize(waves, lengths, self.config.input_norm_eps)
+        return running_normalize(waves, self.config.stream_spec(1)) if self.config.input_norm == "running" else waves
 
     def forward(
         self,
@@ -240,11 +241,7 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def measure_statistics(self, waves: Tensor) -> None:
         """Fit the fixed statistics of the front end, if it has any, to speech (B, S)."""
-        front = self.feature_extractor
-        if self.config.input_norm == "running":
-            waves = running_normalize(waves, self.config.stream_spec(1))
-        elif self.config.input_norm == "utterance":
-            waves = normalize(waves, None, self.config.input_norm_eps)
+        front, waves = self.feature_extractor, self._scaled(waves)
         if front.log_mel is not None:
             front.log_mel.measure(waves)
         if self.static_norm is not None:

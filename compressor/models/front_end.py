@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .config import MEL_HOP_SAMPLES, MEL_WINDOW_SAMPLES, SAMPLE_RATE, EncoderConfig
 
 EPS = 1e-5
-QUIETEST = 1e-7  # of a mel bin's power, as Whisper scales it: what a loud voice leaves 80 to 90 dB below itself
+QUIETEST = 1e-7  # added to a mel bin's power, so that silence has a logarithm
 
 
 class StridedConv(nn.Conv1d):
@@ -68,10 +68,15 @@ class StaticNorm(nn.Module):
     @torch.no_grad()
     def measure(self, x: Tensor) -> None:
         """Take over the statistics of x (B, C, T)."""
-        # correction=0: GroupNorm, whose place this takes, divides by n as well.
-        variance, mean = torch.var_mean(x.float(), dim=(0, 2), correction=0)
-        self.get_buffer("mean").copy_(mean)
-        self.get_buffer("variance").copy_(variance)
+        keep_statistics(self, x)
+
+
+def keep_statistics(module: nn.Module, x: Tensor) -> None:
+    """Write those of x (B, C, T) to a module's buffers `mean` and `variance`, (C,) each."""
+    # correction=0: GroupNorm, whose place a static norm takes, divides by n as well.
+    variance, mean = torch.var_mean(x.float(), dim=(0, 2), correction=0)
+    module.get_buffer("mean").copy_(mean)
+    module.get_buffer("variance").copy_(variance)
 
 
 class LogMel(nn.Module):
@@ -108,9 +113,7 @@ class LogMel(nn.Module):
     @torch.no_grad()
     def measure(self, waves: Tensor) -> None:
         """Take over the statistics of speech (B, S)."""
-        variance, mean = torch.var_mean(self.logarithms(waves), dim=(0, 2), correction=0)
-        self.get_buffer("mean").copy_(mean)
-        self.get_buffer("variance").copy_(variance)
+        keep_statistics(self, self.logarithms(waves))
 
 
 def windowed_waves() -> Tensor:

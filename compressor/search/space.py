@@ -134,9 +134,8 @@ def narrowed(space: Space, recipe: Recipe) -> tuple[Space, list[str]]:
             "could not be measured: quantize is not searched, all programs are float32"
         )
     fitting = tuple(choice for choice in space.conv_channels if len(choice) == convolutions(recipe))
-    # Where none fits, they are refused with the place at which they were written.
-    if fitting and "conv_channels" not in without and len(fitting) < len(space.conv_channels):
-        without["conv_channels"] = fitting
+    if fitting:  # else they are refused with the place at which they were written
+        without.setdefault("conv_channels", fitting)
     space = replace(space, **without)
     if space.size < 2:
         raise SpeechpressError("the search space has one shape left, so there is nothing to search")

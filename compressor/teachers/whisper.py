@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from speechpress.runtime.errors import SpeechpressError
 
+from ..models.config import MEL_HOP_SAMPLES as HOP_SAMPLES
+from ..models.config import MEL_WINDOW_SAMPLES as FFT_SAMPLES
 from ..models.config import SAMPLE_RATE
 from ..models.fitting import check_module
-from .hub import hushed_transformers, import_transformers
+from ..models.front_end import mel_filters
+from .hub import hushed_transformers
 from .hub_schema import own_values
-
-FFT_SAMPLES = 400  # 25 ms
-HOP_SAMPLES = 160  # 10 ms; the encoder halves the rate, so its frames are 320 samples apart
 
 
 class WhisperBackbone(nn.Module):
@@ -43,7 +43,7 @@ class WhisperBackbone(nn.Module):
         self.model = encoder
         self.layers = list(encoder.layers)
         self.register_buffer("window", torch.hann_window(FFT_SAMPLES), persistent=False)
-        self.register_buffer("filters", _mel_filters(encoder.config.num_mel_bins), persistent=False)
+        self.register_buffer("filters", mel_filters(encoder.config.num_mel_bins), persistent=False)
 
     @classmethod
     def from_tensors(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> "WhisperBackbone":
@@ -63,6 +63,7 @@ class WhisperBackbone(nn.Module):
         return cls(encoder)
 
     def frames(self, samples: Any) -> Any:
+        # The encoder halves the rate of the spectrogram.
         counts = (samples // HOP_SAMPLES + 1) // 2
         if isinstance(samples, Tensor):
             return counts.masked_fill(samples < FFT_SAMPLES, 0)
@@ -106,7 +107,7 @@ class WhisperBackbone(nn.Module):
         spectrum = torch.stft(padded, FFT_SAMPLES, HOP_SAMPLES, window=self.window, center=False, return_complex=True)
         # Whisper drops the last frame, so that a second has 100 of them.
         power = spectrum[..., :-1].abs() ** 2
-        mel = torch.clamp(self.filters.T @ power, min=1e-10).log10()
+        mel = torch.clamp(self.filters @ power, min=1e-10).log10()
         # -10 is the logarithm of the floor above, so padding never is the loudest.
         loudest = mel if valid is None else mel.masked_fill(~valid, -10.0)
         # Whisper's scaling: at most 80 dB below the loudest bin, then to about -1 to 1.
@@ -121,16 +122,6 @@ def whisper_tensors(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if inner:
             return inner
     return tensors
-
-
-def _mel_filters(bins: int) -> Tensor:
-    # For its side effect: it hides a broken torchaudio, which audio_utils would import.
-    import_transformers()
-    from transformers.audio_utils import mel_filter_bank
-
-    frequencies, nyquist = FFT_SAMPLES // 2 + 1, SAMPLE_RATE / 2
-    bank = mel_filter_bank(frequencies, bins, 0.0, nyquist, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
-    return torch.from_numpy(bank).float()
 
 
 def _within(size: int, ends: Tensor) -> Tensor:

@@ -28,7 +28,9 @@ def student():
 def test_bfloat16_is_close_enough_and_nothing_is_left_behind(conv_norm):
     torch.manual_seed(0)
     encoder = Encoder(replace(CONFIG, conv_norm=conv_norm)).train()
+    before = torch.random.get_rng_state()
     check_precision(encoder, WAVE, halves(), "here")
+    assert torch.equal(torch.random.get_rng_state(), before), "the run draws the same dropout as without"
     assert encoder.training and not any(part._forward_hooks for part in encoder.modules())
 
 

@@ -80,7 +80,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "submitit": ("compressor/cluster/submit.py",),
     "trackio": (),
     "huggingface_hub": ("runtime/hub/", "compressor/teachers/hub_folder.py"),
-    "transformers": ("compressor/teachers/", "compressor/evaluate/features.py"),
+    "transformers": ("compressor/teachers/",),
 }
 
 
