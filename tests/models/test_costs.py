@@ -181,7 +181,7 @@ def test_sight_of_a_streaming_encoder_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("chunk_frames", (1, 4, 16))
-@pytest.mark.parametrize("name", ("plain", "all of it"))
+@pytest.mark.parametrize("name", ("plain", "all of it", "log-mel"))
 def test_stream_costs_are_what_a_step_does(name: str, chunk_frames: int) -> None:
     """MACs of one step as PyTorch's own counter sees them, and the bytes of its state."""
     streams = {"conv_norm": "static", "pos_conv_future": 3, "left_context": 7}
