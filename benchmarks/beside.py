@@ -30,11 +30,12 @@ import torch
 from common import Parts, busy_s, fill_table, read
 from taught_ways import GOOGLE, RATE
 
+from speechpress.compressor.data.golden import golden_clip
 from speechpress.compressor.distill.resolve import student_config
 from speechpress.compressor.export.lower import Method, hushed, lower
 from speechpress.compressor.export.prepare import Offline
 from speechpress.compressor.export.prepare_step import prepared_step
-from speechpress.compressor.export.source import golden_clip, open_source
+from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.config import EncoderConfig
 from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.streaming import StreamingEncoder

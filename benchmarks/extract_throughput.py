@@ -30,7 +30,7 @@ import soundfile
 import torch
 from common import busy_s, write
 
-from speechpress.compressor.export.source import golden_clip
+from speechpress.compressor.data.golden import golden_clip
 from speechpress.compressor.extract.extract import extract
 from speechpress.compressor.extract.options import ExtractOptions
 from speechpress.compressor.models.checkpoint import save_encoder, write_json

@@ -106,7 +106,7 @@ def torch_bytes() -> int:
 
 def write_speech(path: Path) -> None:
     """DEMO_S of speech as a plain WAV."""
-    from speechpress.compressor.export.source import golden_clip
+    from speechpress.compressor.data.golden import golden_clip
 
     samples = (np.clip(golden_clip(DEMO_S), -1, 1) * 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:

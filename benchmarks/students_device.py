@@ -23,10 +23,10 @@ from beside import in_turn
 from common import Parts, busy_s
 
 from speechpress.compressor.abx.evaluate import Request, evaluate_abx
+from speechpress.compressor.data.golden import golden_clip
 from speechpress.compressor.export.export import step_method
 from speechpress.compressor.export.lower import Method, lower
 from speechpress.compressor.export.prepare import Offline
-from speechpress.compressor.export.source import golden_clip
 from speechpress.compressor.models.checkpoint import load_checkpoint
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.runtime.engine import Program, set_threads

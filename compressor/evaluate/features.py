@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.audio import Skipped, UnreadableAudio
+from ..data.golden import golden_clip
 from ..models.config import MEL_HOP_SAMPLES as MEL_HOP
 from ..models.config import MEL_WINDOW_SAMPLES as MEL_WINDOW
 from ..models.config import SAMPLE_RATE, EncoderConfig
@@ -22,6 +23,7 @@ from ..models.front_end import mel_filters
 
 BATCH_S = 60.0
 PENDING_S = 600.0
+MEASURED_S = 20.0
 MELS = 80
 
 K = TypeVar("K")
@@ -81,11 +83,19 @@ def of_model(model: Any, chunk_frames: int | None = None) -> Upstream:
 
 
 def random_copy(config: EncoderConfig, seed: int = 0) -> Encoder:
-    """An encoder of the same shape with random weights: what the architecture alone is good for."""
+    """An encoder of the same shape with random weights: what the architecture alone is good for.
+
+    What a student measures on speech before it trains is measured for it too.
+
+    Raises SpeechpressError when it has to be measured and the installation lacks the starter speech.
+    """
     # What runs around an evaluation must not have its random state moved.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Encoder(config).eval()
+        encoder = Encoder(config).eval()
+    if encoder.measured:
+        encoder.measure_statistics(torch.from_numpy(golden_clip(MEASURED_S))[None])
+    return encoder
 
 
 def log_mel(waves: Tensor) -> Tensor:

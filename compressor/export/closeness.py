@@ -13,6 +13,7 @@ from speechpress.runtime.engine import PteEngine, PteModel
 from speechpress.runtime.parity import compare_layers, worst
 from speechpress.runtime.program_checks import Golden, Heard, heard
 
+from ..data.golden import golden_clip
 from ..models.answering import Answers, hear, specs_of
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
@@ -20,7 +21,6 @@ from ..models.streaming import StreamingEncoder
 from ..quantize.fake_quant import simulated
 from .answers import together
 from .document import ExportPlan, min_samples
-from .source import golden_clip
 
 # Seconds. RANDOM_S is no whole number of usual chunks, so that the last one has to be filled up.
 GOLDEN_S, RANDOM_S = 2.0, 1.3

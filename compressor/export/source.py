@@ -1,13 +1,8 @@
-"""What is exported: the encoder of a checkpoint or of a teacher, where it came from, and speech to check it with.
-
-Shapes: S samples.
-"""
+"""What is exported: the encoder of a checkpoint or of a teacher, and where it came from."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from speechpress.runtime.bundle import is_bundle
 from speechpress.runtime.errors import SpeechpressError
@@ -15,13 +10,10 @@ from speechpress.runtime.hub.ids import name_of
 from speechpress.runtime.hub.manifest import CHECKPOINT
 from speechpress.runtime.students.shipped import shipped_students
 
-from ..data.audio import read_audio
 from ..models.checkpoint import CONFIG, WEIGHTS, check_whole, load_checkpoint, parameters, sha256
-from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
 from ..models.scores import scores_of
 from ..quantize.scheme import Quantization, load_quantization
-from ..starter import SPEECH
 from ..teachers.backbones import EncoderBackbone
 from ..teachers.hub_folder import looks_like_hub_id, pushed
 from ..teachers.load import STARTER_NAMES, load_teacher
@@ -101,23 +93,6 @@ def _of_teacher(source: str) -> Source:
     own = {"checkpoint_sha256": teacher.card.sha256, "parents": [], "parameters": parameters(encoder)}
     # torchaudio:NAME becomes the name of a folder, where not every system allows a colon.
     return Source(Path(source).name.replace(":", "-"), encoder.eval(), {**nothing, **own})
-
-
-def golden_clip(seconds: float) -> np.ndarray:
-    """(S,) speech that comes with the package, exactly so long; always the same.
-
-    Raises SpeechpressError when the installation lacks the starter speech.
-    """
-    # The order of a folder is up to its file system, and the clip must be the same everywhere.
-    files = sorted((SPEECH / "audio" / "en").rglob("*.opus"))
-    wanted, parts, found = round(seconds * SAMPLE_RATE), [], 0
-    for path in files:
-        clip = read_audio(path)
-        parts.append(clip)
-        found += len(clip)
-        if found >= wanted:
-            return np.concatenate(parts)[:wanted].astype(np.float32)
-    raise SpeechpressError(f"{SPEECH}: holds less than {seconds:g} s of speech; reinstall speechpress")
 
 
 def _text(path: Path) -> str | None:

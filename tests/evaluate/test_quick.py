@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 
+from speechpress.compressor.data.golden import golden_clip
 from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.distill.objectives import LayerPairs, PredictionHeads, save_heads
 from speechpress.compressor.evaluate import probes
@@ -245,6 +247,17 @@ def test_a_random_copy_is_reproducible_and_leaves_the_random_state_alone():
     first, second = random_copy(SMALL), random_copy(SMALL)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_random_copy_is_scaled_by_speech_as_a_student_is_before_it_trains():
+    clip = torch.from_numpy(golden_clip(20.0))[None]
+    front = {"front_end": "mel", "conv_channels": (16, 16), "conv_kernels": (3, 3), "conv_strides": (1, 2)}
+    heard = random_copy(replace(SMALL, conv_norm="layer", **front)).feature_extractor.log_mel(clip)[0]
+    assert heard.mean(1).abs().max() < 1e-3 and heard.std(1).sub(1).abs().max() < 1e-2
+    first = random_copy(replace(SMALL, conv_norm="static")).feature_extractor.first
+    convolved = F.conv1d(clip[:, None], first.conv.weight, stride=5)[0].detach()
+    assert torch.allclose(first.layer_norm.mean, convolved.mean(1), atol=1e-5)
+    assert torch.allclose(first.layer_norm.variance, convolved.var(1), rtol=1e-3)
 
 
 def test_a_streaming_student_is_measured_in_chunks(folders):

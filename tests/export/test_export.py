@@ -6,12 +6,13 @@ import pytest
 import torch
 from bundled import BASE, SMALL, copied, make, speech_like
 
+from speechpress.compressor.data.golden import golden_clip
 from speechpress.compressor.export import export as exporting
 from speechpress.compressor.export.answers import remedies
 from speechpress.compressor.export.document import min_samples
 from speechpress.compressor.export.export import export, plan
 from speechpress.compressor.export.lower import Method, lower
-from speechpress.compressor.export.source import golden_clip, open_source
+from speechpress.compressor.export.source import open_source
 from speechpress.compressor.models.checkpoint import save_encoder, write_json
 from speechpress.compressor.models.streaming import StreamingEncoder
 from speechpress.compressor.targets import target_of
