@@ -32,12 +32,16 @@ from students_table import markdown
 
 from speechpress.compressor.abx.evaluate import Request, evaluate_abx
 from speechpress.compressor.data.golden import golden_clip
+from speechpress.compressor.distill.plan import plan
+from speechpress.compressor.evaluate.features import random_copy
 from speechpress.compressor.evaluate.heads import Budget
-from speechpress.compressor.models.checkpoint import load_checkpoint
+from speechpress.compressor.models.checkpoint import CARD, load_checkpoint, save_encoder, write_json
 from speechpress.compressor.models.costs import macs_per_s, parameters
 from speechpress.compressor.quantize.fake_quant import simulated
 from speechpress.compressor.quantize.scheme import by_scheme
+from speechpress.compressor.recipe.files import load_recipe
 from speechpress.compressor.tasks.suites import open_suite
+from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.parity import compare
 
 CHUNK_MS = 320.0
@@ -160,6 +164,21 @@ def trained(work: Path, only: Sequence[str]) -> dict[str, Path]:
     return {name: work / name for name in sorted(names, key=lambda name: chunk_of(work / name) is None)}
 
 
+def random_weights(given: argparse.Namespace) -> dict[str, Path]:
+    """Checkpoints of random weights in the shapes of students, scaled by measured speech, to be scored as floors."""
+    found = {}
+    for name in given.random:
+        recipe, settings, _ = {**STUDENTS, **SMALL_STEPS}[name]
+        folder = given.work / f"random-{name}"
+        teacher = load_teacher(given.teacher)
+        job = plan(load_recipe(recipe, [*settings, f"teacher={given.teacher}"]), teacher)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_encoder(folder, random_copy(job.student.config))
+        write_json(folder / CARD, {"teacher": teacher.card.to_dict()})
+        found[folder.name] = folder
+    return found
+
+
 def chunk_of(out: Path) -> float | None:
     """In what a student hears audio; None: whole recordings, of one that does not stream."""
     return None if load_checkpoint(out).encoder.config.blockers else CHUNK_MS
@@ -254,6 +273,7 @@ def score(given: argparse.Namespace) -> None:
         parts.put(setup={**setup, "trained_on": given.trained_on, "head_seeds": given.head_seeds})
     parts.put(students={**parts.get("students", {}), **{name: facts(out) for name, out in runs.items()}})
     later = "" if given.name == "suite" else f"{given.name}_"
+    runs |= random_weights(given)
     if "abx" in given.parts:
         parts.put(**{f"{later}abx": abx(given, runs)})
     if "tasks" in given.parts:
@@ -279,6 +299,7 @@ def main() -> None:
         one.add_argument("--most", type=int, default=5, help="ABX: tokens per phone, context and speaker")
     shorter.set_defaults(do=five_hours)
     scorer.add_argument("--only", nargs="*", default=[])
+    scorer.add_argument("--random", nargs="*", default=[], help="also random weights in the shape of these students")
     scorer.add_argument("--parts", nargs="*", default=["abx", "tasks"], help="abx and tasks; none: only what cards say")
     scorer.add_argument("--tasks", default="all")
     scorer.add_argument(

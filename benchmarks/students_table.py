@@ -1,14 +1,13 @@
-"""Tables and the picture of benchmarks/students.py, from results/students.json.
+"""Tables of benchmarks/students.py, from results/students.json; `students_picture.py` draws.
 
-python benchmarks/students_table.py            # prints the tables, draws docs/students.svg
+python benchmarks/students_table.py
 """
 
 import statistics
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-from common import ROOT, Parts
+from common import Parts
 
 from speechpress.compressor.evaluate.retention import retention
 
@@ -57,12 +56,14 @@ FLAGSHIP_COLUMNS = {
     "random weights": ("random",),
     "log-mel": ("logmel",),
 }
-SHOWN = {
-    "pocket, 8 h": FLAGSHIP,
-    "DistilHuBERT, 8 h": SMALL_STEPS,
+LONG_COLUMNS = {
+    "teacher": ("teacher",),
     "DistilHuBERT, 101 h": DISTILHUBERT,
-    "pocket-conv, 101 h": POCKET,
-    "pocket-conv-s, 101 h": POCKET_S,
+    "`pocket`, 8 h": FLAGSHIP,
+    "`pocket`, 50 h": ("pocket-long-0",),
+    "`pocket-s`, 50 h": ("pocket-s-long-0",),
+    "random weights": ("random",),
+    "log-mel": ("logmel",),
 }
 TARGETS = {
     "square root of the deviation": ("five-pocket-0",),
@@ -73,12 +74,14 @@ WAYS = {"whole": "whole recordings", "bundle, whole": "the program, 320 ms"}  # 
 WAYS |= {f"bundle, {size} ms": f"the program, {size} ms" for size in (80, 160)}
 SMALL, TARGET = "small_", "targets_"  # parts of students that were trained in small steps, with floors of their own
 LATER = "frames_"  # parts of students that were scored after the others, on the same tasks and items
+LONG = "long_"  # parts of longer runs in small steps; their random weights are scaled by measured speech
+SCALED = {SMALL: "random", "": "random-pocket-conv"}  # those random weights, of the shape of a part's students
 Values = dict[str, float]
 
 
 def part_of(document: dict[str, Any], name: str) -> dict[str, Any] | None:
     """The same with the tasks and items of a part in place of the first ones; None where it was not measured."""
-    suite, abx = (document.get(f"{name}{kind}") for kind in ("suite", "abx"))
+    suite, abx = (document.get(f"{name}{kind}") for kind in ("suite", "abx"))  # of "", the first ones
     if suite is None or abx is None:
         return None
     rest = {key: value for key, value in document.items() if key != "speed"}
@@ -86,17 +89,39 @@ def part_of(document: dict[str, Any], name: str) -> dict[str, Any] | None:
     return {**rest, **speed, "suite": suite, "abx": abx}
 
 
-def joined(document: dict[str, Any]) -> dict[str, Any]:
-    """The same with students that were scored later among the others."""
-    if not {f"{LATER}suite", f"{LATER}abx"} <= set(document):
+def joined(document: dict[str, Any], part: str, *others: str) -> dict[str, Any]:
+    """`part` in the place of the first tasks and items, and in it what other parts have measured of other models."""
+    found = floored(document, part) if part in SCALED else part_of(document, part)
+    if found is None:
         return document
-    later = document[f"{LATER}suite"]["tasks"]
-    tasks = {
-        name: {**task, **{key: {**later.get(name, {}).get(key, {}), **task.get(key, {})} for key in ("scores", "ci95")}}
-        for name, task in document["suite"]["tasks"].items()
-    }
-    errors = {**document[f"{LATER}abx"]["errors"], **document["abx"]["errors"]}
-    return {**document, "suite": {**document["suite"], "tasks": tasks}, "abx": {**document["abx"], "errors": errors}}
+    suite, abx = found["suite"], found["abx"]
+    for other in others:
+        if not {f"{other}suite", f"{other}abx"} <= set(document):
+            continue
+        later = document[f"{other}suite"]["tasks"]
+        tasks = {name: among(later.get(name, {}), task) for name, task in suite["tasks"].items()}
+        errors = {**document[f"{other}abx"]["errors"], **abx["errors"]}
+        suite, abx = {**suite, "tasks": tasks}, {**abx, "errors": errors}
+    return {**found, "suite": suite, "abx": abx}
+
+
+def floored(document: dict[str, Any], part: str) -> dict[str, Any] | None:
+    """A part with random weights that are scaled by measured speech, of the long runs, in the place of its own."""
+    found, scaled, name = part_of(document, part), part_of(document, LONG), SCALED[part]
+    if found is None or scaled is None or name not in scaled["abx"]["errors"]:
+        return found
+    tasks = {}
+    for task, one in found["suite"]["tasks"].items():
+        other = scaled["suite"]["tasks"].get(task)
+        if other is not None:
+            tasks[task] = {**one, **{key: {**one[key], "random": other[key][name]} for key in ("scores", "ci95")}}
+    errors = {**found["abx"]["errors"], "random": scaled["abx"]["errors"][name]}
+    return {**found, "suite": {**found["suite"], "tasks": tasks}, "abx": {**found["abx"], "errors": errors}}
+
+
+def among(later: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    """A task with the scores that another part has of other models."""
+    return {**task, **{key: {**later.get(key, {}), **task[key]} for key in ("scores", "ci95")}}
 
 
 def mean(values: Values, names: Sequence[str]) -> float | None:
@@ -136,7 +161,7 @@ def main_rows(document: dict[str, Any], schemes: Sequence[str] = (SCHEME,)) -> l
 def by_kind(speed: dict[str, Any], key: str) -> Values:
     """What was measured of one student of a kind stands for all of its seeds: their arithmetic is the same."""
     found = {}
-    for names in (*COLUMNS.values(), *FLAGSHIP_COLUMNS.values()):
+    for names in (*COLUMNS.values(), *FLAGSHIP_COLUMNS.values(), *LONG_COLUMNS.values()):
         measured = [name for name in names if name in speed]
         found |= dict.fromkeys(names, speed[measured[0]][key]) if measured else {}
     return found
@@ -153,7 +178,7 @@ def table(head: str, columns: dict[str, Sequence[str]], rows: Sequence[tuple[str
 def markdown(document: dict[str, Any]) -> str:
     """The tables of docs/benchmarks.md."""
     lines = flagship_tables(document)
-    document = joined(document)
+    document = joined(document, "", LATER)
     students, errors = document["students"], document["abx"]["errors"]
     abx = [(f"ABX {mode} speakers, %", best_abx(errors, mode), 1) for mode in ("within", "across")]
     cosines = {name: value for name, one in students.items() if (value := cosine_6(one)) is not None}
@@ -178,13 +203,14 @@ def markdown(document: dict[str, Any]) -> str:
 def flagship_tables(document: dict[str, Any]) -> list[str]:
     """`pocket` and DistilHuBERT in small steps, task by task, and what their targets are divided by."""
     lines: list[str] = []
-    small, targets = part_of(document, SMALL), part_of(document, TARGET)
+    small, targets = floored(document, SMALL), part_of(document, TARGET)
     if small is not None:
         rows = main_rows(small, ("int8", SCHEME))
         lines += [*table("of the ten tasks, 8 h of audio", FLAGSHIP_COLUMNS, rows), ""]
         lines += [*(f"- {line}" for line in wins(small, FLAGSHIP, SMALL_STEPS)), ""]
     if f"{SMALL}ways" in document:
         lines += [*ways_table("`pocket`, the first seed", document[f"{SMALL}ways"][FLAGSHIP[0]]), ""]
+    lines += long_tables(document)
     if targets is not None:
         abx = [(f"ABX {mode}, %", best_abx(targets["abx"]["errors"], mode), 1) for mode in ("within", "across")]
         rows = [*task_rows(targets), *abx]
@@ -194,6 +220,18 @@ def flagship_tables(document: dict[str, Any]) -> list[str]:
             cells = (cell(mean(values, names), decimals) for _, values, decimals in rows)
             lines.append(f"| {label} | {' | '.join(cells)} |")
         lines.append("")
+    return lines
+
+
+def long_tables(document: dict[str, Any]) -> list[str]:
+    """The runs of 50 h, among shorter ones of `pocket` and longer ones of DistilHuBERT."""
+    if part_of(document, LONG) is None:
+        return []
+    among_others = joined(document, LONG, SMALL, "")
+    lines = [*table("of the ten tasks, 50 h of audio", LONG_COLUMNS, main_rows(among_others, ("int8", SCHEME))), ""]
+    lines += [*(f"- {line}" for line in wins(among_others, ("pocket-long-0",), DISTILHUBERT)), ""]
+    for name, ways in document.get(f"{LONG}ways", {}).items():
+        lines += [*ways_table(f"`{name.removesuffix('-long-0')}`, 50 h", ways), ""]
     return lines
 
 
@@ -259,39 +297,8 @@ def best_abx(errors: dict[str, Any], mode: str) -> Values:
     return {name: 100 * one[mode][one["best"]] for name, one in errors.items()}
 
 
-def picture(document: dict[str, Any]) -> Any:
-    """Cost against ABX across speakers of all, and what is kept of those in small steps; a point for each run."""
-    from matplotlib import pyplot
-
-    small = part_of(document, SMALL) or document
-    students, kept = document["students"], kept_percent(small["suite"])
-    errors = best_abx({**document["abx"]["errors"], **small["abx"]["errors"]}, "across")
-    figure, (left, right) = pyplot.subplots(1, 2)
-    for label, names in SHOWN.items():
-        for panel, values in ((left, errors), (right, kept)):
-            there = [name for name in names if name in values]
-            costs = [students[name]["macs_per_s"] / 1e9 for name in there]
-            panel.scatter(costs, [values[name] for name in there], s=36, label=label)
-    left.axhline(errors["logmel"], linestyle="--", linewidth=1, color="#5b6776")
-    left.axhline(errors["teacher"], linestyle=":", linewidth=1, color="#5b6776")
-    left.annotate("log-mel", (0.06, errors["logmel"]), xytext=(2, 3), textcoords="offset points")
-    left.annotate("teacher", (0.06, errors["teacher"]), xytext=(2, 3), textcoords="offset points")
-    left.set(title="ABX across speakers, % (lower is better)", xlabel="GMAC per second of audio", xlim=(0, 1))
-    right.axhline(0, linestyle="--", linewidth=1, color="#5b6776")
-    right.set(title="Kept above the floor, %, after 8 h", xlabel="GMAC per second of audio", xlim=(0, 1))
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    return figure
-
-
 def main() -> None:
-    from speechpress.compressor.views.figures import drawn
-    from speechpress.runtime.atomic import write_text
-
-    document = Parts("students")
-    print(markdown(document), flush=True)
-    draw: Callable[[], Any] = partial(picture, document)
-    write_text(ROOT / "docs" / "students.svg", drawn(draw, "students")[0])
+    print(markdown(Parts("students")), flush=True)
 
 
 if __name__ == "__main__":

@@ -46,14 +46,30 @@ def test_students_that_were_scored_later_stand_among_the_others(students_table):
         "suite": {"tasks": {"ks": {"metric": "accuracy", "scores": {"pocket-0": 0.9}, "ci95": {"pocket-0": [0, 1]}}}},
         "abx": {"errors": {"pocket-0": {"within": [0.2]}}},
     }
-    assert students_table.joined(document) is document
+    assert students_table.joined(document, "", "frames_") == document
     theirs = {
         "scores": {"pocket-0": 0.1, "pocket-frames-0": 0.8},
         "ci95": {"pocket-0": [0, 0], "pocket-frames-0": [0, 1]},
     }
     later = {"tasks": {"ks": theirs}}
     document |= {"frames_suite": later, "frames_abx": {"errors": {"pocket-frames-0": {"within": [0.1]}}}}
-    found = students_table.joined(document)
+    found = students_table.joined(document, "", "frames_")
     assert found["suite"]["tasks"]["ks"]["scores"] == {"pocket-0": 0.9, "pocket-frames-0": 0.8}
     assert found["suite"]["tasks"]["ks"]["ci95"] == {"pocket-0": [0, 1], "pocket-frames-0": [0, 1]}
     assert set(found["abx"]["errors"]) == {"pocket-0", "pocket-frames-0"}
+
+
+def test_a_part_gets_the_random_weights_that_are_scaled_by_measured_speech(students_table):
+    def part(random):
+        one = {"random": random, "pocket-0": 0.9}
+        tasks = {"ks": {"metric": "accuracy", "scores": one, "ci95": {name: [0, value] for name, value in one.items()}}}
+        return {"tasks": tasks}, {"errors": {name: {"within": [value]} for name, value in one.items()}}
+
+    document = dict(zip(("small_suite", "small_abx"), part(0.1), strict=True))
+    assert students_table.floored(document, "small_")["suite"] == document["small_suite"]
+    document |= dict(zip(("long_suite", "long_abx"), part(0.3), strict=True))
+    found = students_table.floored(document, "small_")
+    assert found["suite"]["tasks"]["ks"]["scores"] == {"random": 0.3, "pocket-0": 0.9}
+    assert found["suite"]["tasks"]["ks"]["ci95"] == {"random": [0, 0.3], "pocket-0": [0, 0.9]}
+    assert found["abx"]["errors"]["random"] == {"within": [0.3]}
+    assert students_table.floored({}, "small_") is None
