@@ -6,7 +6,6 @@ import pytest
 import torch
 from bundled import BASE, SMALL, copied, make, speech_like
 
-from speechpress.compressor.data.golden import golden_clip
 from speechpress.compressor.export import export as exporting
 from speechpress.compressor.export.answers import remedies
 from speechpress.compressor.export.document import min_samples
@@ -222,12 +221,6 @@ def test_a_teacher_is_a_source():
 def test_what_is_no_source(tmp_path):
     with pytest.raises(SpeechpressError, match="neither a checkpoint nor a teacher"):
         open_source(tmp_path.name + "-nothing")
-
-
-def test_the_golden_clip_is_speech_and_always_the_same():
-    clip = golden_clip(2.0)
-    assert clip.shape == (32_000,) and clip.dtype == np.float32 and clip.std() > 0.01
-    assert np.array_equal(clip, golden_clip(2.0))
 
 
 @pytest.mark.parametrize(
