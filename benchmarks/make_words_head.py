@@ -31,7 +31,7 @@ from speechpress.runtime.atomic import write_json
 from speechpress.runtime.json_file import read_json
 
 CHUNKS = (4, 4, 8, 8, 16, 32)
-KEPT = 5  # convolutions of the front end that are not trained
+KEPT = 5  # convolutions over a waveform that are not trained; behind a spectrogram, all are
 POOL, REPLAYED = 6000, 3  # crops that are kept to be used again; how many of them for each new one
 TOLD_SHARE = 4.0  # of the loss of what another embedding says
 NOTHING = 5  # windows without a whole word, of each crop
@@ -40,11 +40,19 @@ EMBEDDING = 96
 TOLD, TOLD_WIDTH, TOLD_FIRST, TOLD_STEP = 21, 96, 38, 4  # vectors of the embedding for a crop, and their frames
 
 
+def kept(encoder: Encoder) -> int:
+    return KEPT if encoder.feature_extractor.log_mel is None else 0
+
+
 def heard(encoder: Encoder, waves: Tensor) -> Tensor:
-    """What the lower convolutions make of waves (B, S): (B, C, T') in bfloat16. They are most of the cost, and stay."""
-    x = waves[:, None]
+    """What the spectrogram or the lower convolutions make of waves (B, S): (B, C, T') in bfloat16. They stay.
+
+    A student that answers late hears silence after its crop, so that it answers for all of it.
+    """
+    late = encoder.config.lag_frames * HOP
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        for layer in encoder.feature_extractor.conv_layers[:KEPT]:
+        x = encoder.feature_extractor.heard(nn.functional.pad(waves, (0, late)))
+        for layer in encoder.feature_extractor.conv_layers[: kept(encoder)]:
             x = layer(x)
     return x.bfloat16()
 
@@ -53,7 +61,7 @@ def layers_of(encoder: Encoder, lower: Tensor, chunk_frames: int, frozen: bool =
     """Layers 0 to L (B, T, L + 1, D), the last as it is deployed, from `heard`; as `Encoder.hidden_states`."""
     with torch.set_grad_enabled(not frozen), torch.autocast("cpu", torch.bfloat16):
         x = lower
-        for layer in encoder.feature_extractor.conv_layers[KEPT:]:
+        for layer in encoder.feature_extractor.conv_layers[kept(encoder) :]:
             x = layer(x)
         features = encoder.feature_projection(x.transpose(1, 2))
         mask = chunk_mask(encoder.config, features.shape[1], chunk_frames)
@@ -61,12 +69,12 @@ def layers_of(encoder: Encoder, lower: Tensor, chunk_frames: int, frozen: bool =
         return torch.stack([*states[:-1], encoder.encoder.last(states[-1])], 2)
 
 
-def answered(head: WordsHead, layers: Tensor) -> Tensor:
-    """The head's outputs (B, T, E + 1) on whole recordings."""
+def answered(head: WordsHead, layers: Tensor, late_frames: int = 0) -> Tensor:
+    """The head's outputs (B, T, E + 1) on whole recordings, less the first of a student that answers late."""
     exists = torch.ones(layers.shape[:2], dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16):
         (outputs,), _ = head(layers, exists, head.initial_state(len(layers)))
-    return outputs.float()
+    return outputs.float()[:, late_frames:]
 
 
 @dataclass
@@ -129,7 +137,7 @@ class Run:
         own = [*self.head.parameters(), *self.loss.parameters(), *self.map.parameters()]
         groups = [{"params": own, "lr": 2e-3, "top": 2e-3}]
         if not given.frozen:
-            for layer in encoder.feature_extractor.conv_layers[:KEPT]:
+            for layer in encoder.feature_extractor.conv_layers[: kept(encoder)]:
                 layer.requires_grad_(False)
             moving = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
             groups.append({"params": moving, "lr": given.lr, "top": given.lr})
@@ -188,7 +196,8 @@ class Run:
     def _step(self) -> tuple[float, float, float]:
         (lower, told, crops), draw = self.batch(), self.crops.draw
         chunk = int(draw.choice(CHUNKS))
-        outputs = answered(self.head, layers_of(self.encoder, lower, chunk, self.given.frozen))
+        late = self.encoder.config.lag_frames
+        outputs = answered(self.head, layers_of(self.encoder, lower, chunk, self.given.frozen), late)
         windows = windows_of(crops, draw)
         vectors = pooled(outputs, windows.rows, windows.starts, windows.stops)
         arc, pairs = self.loss(vectors, windows.words), pair_loss(vectors, windows.words)

@@ -139,6 +139,10 @@ def task_rows(document: dict[str, Any]) -> list[tuple[str, Values, int]]:
     return [(f"{name}, {task['metric']}", task["scores"], 3) for name, task in tasks.items()]
 
 
+def abx_rows(errors: dict[str, Any]) -> list[tuple[str, Values, int]]:
+    return [(f"ABX {mode} speakers, %", best_abx(errors, mode), 1) for mode in ("within", "across")]
+
+
 def main_rows(document: dict[str, Any], schemes: Sequence[str] = (SCHEME,)) -> list[tuple[str, Values, int]]:
     """(label, values of models, decimals) of the table of all students; time and size in each of the schemes."""
     students, errors = document["students"], document["abx"]["errors"]
@@ -154,7 +158,7 @@ def main_rows(document: dict[str, Any], schemes: Sequence[str] = (SCHEME,)) -> l
         size_mb = {name: value / 1e6 for name, value in by_kind(speed, "size_bytes").items()}
         rows.append(("program, MB" if len(schemes) == 1 else f"{scheme}, MB", size_mb, 1))
     rows += task_rows(document)
-    rows += [(f"ABX {mode} speakers, %", best_abx(errors, mode), 1) for mode in ("within", "across")]
+    rows += abx_rows(errors)
     return [*rows, ("kept above the floor, %", kept_percent(document["suite"]), 0)]
 
 
@@ -180,7 +184,7 @@ def markdown(document: dict[str, Any]) -> str:
     lines = flagship_tables(document)
     document = joined(document, "", LATER)
     students, errors = document["students"], document["abx"]["errors"]
-    abx = [(f"ABX {mode} speakers, %", best_abx(errors, mode), 1) for mode in ("within", "across")]
+    abx = abx_rows(errors)
     cosines = {name: value for name, one in students.items() if (value := cosine_6(one)) is not None}
     lines += [*table("of the ten tasks", COLUMNS, main_rows(document)), ""]
     lines += [*table("norm or front end", VARIANTS, [*task_rows(document), *abx]), ""]
@@ -233,6 +237,18 @@ def long_tables(document: dict[str, Any]) -> list[str]:
     for name, ways in document.get(f"{LONG}ways", {}).items():
         lines += [*ways_table(f"`{name.removesuffix('-long-0')}`, 50 h", ways), ""]
     return lines
+
+
+def card_table(document: dict[str, Any], run: str) -> list[str]:
+    """What stands in the card of a student that comes with the package: its scores, its teacher's, and both floors."""
+    found = part_of(document, LONG)
+    if found is None:
+        return []
+    columns = {f"`{run.removesuffix('-long-0')}`": (run,), "teacher": ("teacher",)}
+    columns |= {"random weights": ("random",), "log-mel": ("logmel",)}
+    rows = [*task_rows(found), *abx_rows(found["abx"]["errors"])]
+    kept = cell(kept_percent(found["suite"])[run], 0)
+    return [*table("", columns, rows), f"| kept above the floor, % | {kept} | | | |"]
 
 
 def five_hours_table(part: dict[str, Any]) -> list[str]:

@@ -39,20 +39,28 @@ class Way:
 def bundle_way(folder: Path, chunk_ms: float | None) -> Way:
     """The bundle's features, streamed, in the search by paths: what the demo does without a head."""
     engine = PteEngine(folder, chunk_ms, threads=1)
-    return Way(lambda wave: stream_frames(engine, [wave]))
+    late = engine.spec.lag_frames
+    return Way(lambda wave: stream_frames(engine, [wave, silence(late)])[late:])
+
+
+def silence(frames: int) -> np.ndarray:
+    """What a student that answers so late hears after a recording, so that it answers for all of it."""
+    return np.zeros(frames * HOP, np.float32)
 
 
 def head_way(folder: Path, chunk_frames: int, paths: bool = False, name: str = "words") -> Way:
     """A checkpoint's words head, in chunks, in the search by vectors; or its embeddings in the search by paths."""
     encoder, head = load_encoder(folder), read_heads(folder, [name])[name].module
+    late = encoder.config.lag_frames
 
     @torch.inference_mode()
     def extract(wave: np.ndarray) -> np.ndarray:
+        wave = np.concatenate([wave, silence(late)])
         with torch.autocast("cpu", torch.bfloat16):
             states = encoder.hidden_states(torch.from_numpy(wave)[None], chunk_frames=chunk_frames)
         layers = torch.stack([*states[:-1], encoder.encoder.last(states[-1])], 2).float()
         (outputs,), _ = head(layers, torch.ones(layers.shape[:2], dtype=torch.bool), head.initial_state())
-        return outputs[0].numpy()
+        return outputs[0, late:].numpy()
 
     # Without the weight, as `dtw.EmbeddingSpace` has it.
     return Way(lambda wave: extract(wave)[:, :-1]) if paths else Way(extract, VectorSpace())

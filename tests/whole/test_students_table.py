@@ -23,6 +23,14 @@ def test_docs_hold_every_line_of_the_tables(students_table):
     assert [line for line in lines if line not in page] == []
 
 
+@pytest.mark.parametrize("name", ["pocket", "pocket-s"])
+def test_cards_hold_what_was_measured(students_table, name):
+    card = (ROOT / "runtime" / "students" / name / "CARD.md").read_text()
+    lines = students_table.card_table(RESULTS, f"{name}-long-0")
+    assert len(lines) > 10
+    assert [line for line in lines if line not in card] == []
+
+
 def test_a_mean_is_of_all_seeds_or_of_none(students_table):
     values = {"a-0": 1.0, "a-1": 3.0}
     assert students_table.mean(values, ("a-0", "a-1")) == 2.0
