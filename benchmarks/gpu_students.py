@@ -205,6 +205,7 @@ def unpack(given: argparse.Namespace) -> None:
 
 def card_of(job: Plan, said: dict[str, Any]) -> dict[str, Any]:
     teacher, own = job.teacher.card, ("steps", "audio_h", "train_s", "parameters", "macs_per_s")
+    script = "gpu_students.py" if "rows_h" in said else "cpu_students.py"
     return {
         "schema": SCHEMA,
         "kind": "student",
@@ -216,7 +217,7 @@ def card_of(job: Plan, said: dict[str, Any]) -> dict[str, Any]:
         "parents": job.parents,
         "notes": [
             *job.notes,
-            f"trained by benchmarks/gpu_students.py on {said['device']}; weights were kept in 16 bits",
+            f"trained by benchmarks/{script} on {said['device']}; weights were kept in 16 bits",
         ],
         **{key: said[key] for key in own},
         "streaming": describe_encoder(job.student.config)["streaming"],

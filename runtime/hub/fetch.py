@@ -32,7 +32,7 @@ class Fetched:
 
 def local_folder(source: str | Path, *kinds: str) -> Path:
     """The folder itself, or what a name stands for: USER/NAME or USER/NAME@v1 on the Hub, or a student
-    in the package such as `pocket-phones`.
+    in the package such as `pocket`.
 
     Raises SpeechpressError as `fetch` does.
     """

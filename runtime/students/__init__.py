@@ -1,5 +1,5 @@
 """Students that come with the package, ready to run.
 
-In: a name, such as `pocket-phones`. Out: the folder of its bundle.
+In: a name, such as `pocket`. Out: the folder of its bundle.
 Start with: `shipped.shipped_students`.
 """

@@ -24,7 +24,7 @@ from speechpress.runtime.students.shipped import shipped_folder, shipped_student
 from speechpress.runtime.verify import verify
 
 MOST_BYTES = 12_000_000
-HEADS = {"demo": [], "pocket-phones": ["phones", "vad"], "pocket-s": ["phones", "vad"], "pocket-words": ["words"]}
+HEADS = {"demo": [], "pocket": ["phones", "vad"], "pocket-s": ["phones", "vad"], "pocket-words": ["words"]}
 
 
 def test_each_is_small_has_a_card_and_names_no_place_of_the_machine_that_made_it():
@@ -51,7 +51,7 @@ def test_it_streams_frames_and_is_what_was_exported(name):
 
 
 def test_phones_are_heard_where_somebody_speaks():
-    stream = StreamingExtractor(load_bundle("pocket-phones", chunk_ms=320))
+    stream = StreamingExtractor(load_bundle("pocket", chunk_ms=320))
     clips = sorted((SPEECH / "audio" / "en").rglob("*.opus"))[:3]
     events = [event for clip in clips for event in stream.push(read_audio(clip)).events] + list(stream.flush().events)
     assert {event.head for event in events} == {"phones", "vad"}
@@ -90,7 +90,7 @@ def test_ls_lists_them():
     assert {name: row["heads"] for name, row in rows.items()} == HEADS and ls_table(ls("students"))
     assert {name: row["chunk_ms"] for name, row in rows.items()} == {
         "demo": [80, 160],
-        "pocket-phones": [320, 160, 80],
+        "pocket": [320, 160, 80],
         "pocket-s": [320, 160, 80],
         "pocket-words": [80, 160, 320],
     }

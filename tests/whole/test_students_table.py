@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def test_cards_hold_what_was_measured(students_table, name):
     lines = students_table.card_table(RESULTS, f"{name}-long-0")
     assert len(lines) > 10
     assert [line for line in lines if line not in card] == []
+    phones, vad = (RESULTS["shipped"][name]["heads"][head]["value"] for head in ("phones", "vad"))
+    assert re.search(rf"phone error rate {phones:.3f},.*\b{vad:.3f}\.", card, re.S)
 
 
 def test_a_mean_is_of_all_seeds_or_of_none(students_table):
