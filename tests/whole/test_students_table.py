@@ -34,6 +34,22 @@ def test_cards_hold_what_was_measured(students_table, name):
     assert re.search(rf"phone error rate {phones:.3f},.*\b{vad:.3f}\.", card, re.S)
 
 
+def test_what_is_said_of_the_long_runs_is_so(students_table):
+    page = " ".join((ROOT / "docs" / "benchmarks.md").read_text().split())
+    found = students_table.joined(RESULTS, students_table.LONG, students_table.SMALL, "")
+    kept = students_table.kept_percent(found["suite"])
+    both = {f"{value:.0f}" for value in (students_table.mean(kept, students_table.DISTILHUBERT), kept["pocket-long-0"])}
+    assert len(both) == 1 and f"both keep {both.pop()} % above the floor" in page
+    assert f"of its parameters, keeps {kept['pocket-s-long-0']:.0f} %." in page
+    verdicts = students_table.wins(found, ("pocket-long-0",), students_table.DISTILHUBERT)
+    named = {
+        words: {line.split(":")[0] for line in verdicts if words in line} for words in ("better", "each of", "worse")
+    }
+    assert named["better"] == {"sid", "asv", "er", "pr", "asr", "qbe"}
+    assert named["better"] & named["each of"] == {"sid", "asv", "er", "asr"}
+    assert named["worse"] & named["each of"] == {"ks", "ic", "abx-within"}
+
+
 def test_a_mean_is_of_all_seeds_or_of_none(students_table):
     values = {"a-0": 1.0, "a-1": 3.0}
     assert students_table.mean(values, ("a-0", "a-1")) == 2.0
