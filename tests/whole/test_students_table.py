@@ -41,6 +41,15 @@ def test_what_is_said_of_the_long_runs_is_so(students_table):
     both = {f"{value:.0f}" for value in (students_table.mean(kept, students_table.DISTILHUBERT), kept["pocket-long-0"])}
     assert len(both) == 1 and f"both keep {both.pop()} % above the floor" in page
     assert f"of its parameters, keeps {kept['pocket-s-long-0']:.0f} %." in page
+    chunked = {
+        name: [100 * (ways["320 ms"][mode][-1] / ways["whole"][mode][-1] - 1) for mode in ("within", "across")]
+        for name, ways in RESULTS["long_ways"].items()
+    }
+    first, second = chunked["pocket-long-0"], chunked["pocket-s-long-0"]
+    assert f"`pocket` makes {first[0]:.1f} % more errors within speakers and {first[1]:.1f} % more across them" in page
+    assert f"`pocket-s` {second[0]:.1f} and {second[1]:.1f} %" in page
+    for ways in RESULTS["long_ways"].values():
+        assert all(ways["bundle, whole"][mode][-1] < 1.01 * ways["320 ms"][mode][-1] for mode in ("within", "across"))
     verdicts = students_table.wins(found, ("pocket-long-0",), students_table.DISTILHUBERT)
     named = {
         words: {line.split(":")[0] for line in verdicts if words in line} for words in ("better", "each of", "worse")
