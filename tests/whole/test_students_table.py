@@ -41,6 +41,8 @@ def test_what_is_said_of_the_long_runs_is_so(students_table):
     both = {f"{value:.0f}" for value in (students_table.mean(kept, students_table.DISTILHUBERT), kept["pocket-long-0"])}
     assert len(both) == 1 and f"both keep {both.pop()} % above the floor" in page
     assert f"of its parameters, keeps {kept['pocket-s-long-0']:.0f} %." in page
+    below = students_table.kept_percent(students_table.floored(RESULTS, "")["suite"])
+    assert f"the same DistilHuBERT keeps {students_table.mean(below, students_table.DISTILHUBERT):.0f} %." in page
     chunked = {
         name: [100 * (ways["320 ms"][mode][-1] / ways["whole"][mode][-1] - 1) for mode in ("within", "across")]
         for name, ways in RESULTS["long_ways"].items()
