@@ -177,6 +177,9 @@ class Parts(dict[str, Any]):
 
     def put(self, **parts: Any) -> None:
         """Add parts of this run, and write the file."""
+        now = Parts(self._name)  # another script may have added its own since this one began
+        self.update(now)
+        self._parts = now._parts
         self.update(parts)
         self._parts = {**self._parts, **dict.fromkeys(parts, provenance())}
         _write(self._name, {"provenance": {"parts": self._parts}, **self})

@@ -68,6 +68,16 @@ def test_parts_keep_their_own_provenance(common, monkeypatch):
     }
 
 
+def test_parts_of_two_scripts_at_once_are_all_kept(common):
+    common.RESULTS.mkdir()
+    first, second = common.Parts("both"), common.Parts("both")
+    first.put(one=1)
+    second.put(two=2)
+    assert (dict(first), dict(second)) == ({"one": 1}, {"one": 1, "two": 2})
+    document = common.read("both")
+    assert set(document) == set(document["provenance"]["parts"]) | {"provenance"} == {"one", "two", "provenance"}
+
+
 def test_every_benchmark_writes_through_the_common_door():
     for path in sorted((ROOT / "benchmarks").glob("*.py")):
         text = path.read_text()
