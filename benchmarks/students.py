@@ -166,11 +166,13 @@ def trained(work: Path, only: Sequence[str]) -> dict[str, Path]:
 
 def random_weights(given: argparse.Namespace) -> dict[str, Path]:
     """Checkpoints of random weights in the shapes of students, scaled by measured speech, to be scored as floors."""
-    found = {}
+    found: dict[str, Path] = {}
+    if not given.random:
+        return found
+    teacher = load_teacher(given.teacher)
     for name in given.random:
         recipe, settings, _ = {**STUDENTS, **SMALL_STEPS}[name]
         folder = given.work / f"random-{name}"
-        teacher = load_teacher(given.teacher)
         job = plan(load_recipe(recipe, [*settings, f"teacher={given.teacher}"]), teacher)
         folder.mkdir(parents=True, exist_ok=True)
         save_encoder(folder, random_copy(job.student.config))

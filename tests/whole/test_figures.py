@@ -369,21 +369,6 @@ def scaled_floor(students):
     return tasks
 
 
-def kept_longer(students):
-    """What `pocket-s` keeps after 50 h, and of DistilHuBERT after 101 h: size, cost, audio, and what it keeps."""
-    tasks = {}
-    for name, task in students["long_suite"]["tasks"].items():
-        other = students["suite"]["tasks"][name]
-        scores, ci95 = ({**other[key], **task[key]} for key in ("scores", "ci95"))
-        tasks[name] = {**task, **scores, "scores": scores, "ci95": ci95}
-    runs = [f"distilhubert-{seed}" for seed in range(3)]
-    means = retention({"tasks": tasks, "against": [*runs, "pocket-s-long-0"]})["mean"]
-    kept = {name: 100 * mean["kept_above_floor"] for name, mean in means.items() if name != "student"}
-    shape = students["students"]["distilhubert-0"]
-    facts = (shape["parameters"] / 1e6, shape["macs_per_s"] / 1e9, shape["audio_h"])
-    return kept["pocket-s-long-0"], [*facts, statistics.fmean(kept[run] for run in runs)]
-
-
 def headlines():
     """The README's few figures, row by row."""
     time, ways = result("pocket")["time"], result("taught_words")["ways"]
@@ -407,7 +392,6 @@ def headlines():
         (host["pocket-conv", "int8"], [host["distilhubert", "int8"], host["hubert-base", "int8"], 1000]),
         (across["pocket"], [macs["distilhubert-20s"] / macs["pocket"], *(across[name] for name in others)]),
         ([kept["pocket"], better(students)], kept["distilhubert-20s"]),
-        kept_longer(students),
         (fast["pocket-0"], linear),
         (bits()[:2], []),
         (found[0], found[1:]),

@@ -31,6 +31,14 @@ def test_cards_hold_what_was_measured(students_table, name):
     assert len(lines) > 10
     assert [line for line in lines if line not in card] == []
     phones, vad = (RESULTS["shipped"][name]["heads"][head]["value"] for head in ("phones", "vad"))
+    facts, page = RESULTS["students"][f"{name}-long-0"], (ROOT / "docs" / "students.md").read_text()
+    sizes = (facts["parameters"] / 1e6, facts["macs_per_s"] / 1e9)
+    program_mb = (ROOT / "runtime" / "students" / name / "encoder.pte").stat().st_size / 1e6
+    assert f"{sizes[0]:.2f} M parameters, {sizes[1]:.2f} GMAC/s;" in card and f"{program_mb:.1f} MB." in card
+    assert re.search(rf"{sizes[0]:.2f} M[a-z ]*, {sizes[1]:.2f} GMAC/s and {program_mb:.1f} MB", page)
+    chunks = RESULTS["long_speed"]["sides"][f"{name}-long-0"]["int8"]
+    times = [f"{chunks[chunk]['cpu_ms']:.2f} ms per chunk of" for chunk in ("320 ms", "80 ms")]
+    assert all(time in card for time in times)
     assert re.search(rf"phone error rate {phones:.3f},.*\b{vad:.3f}\.", card, re.S)
 
 
