@@ -5,6 +5,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ def machine() -> dict[str, Any]:
 def _cpuinfo() -> list[str]:
     path = Path("/proc/cpuinfo")
     return path.read_text().splitlines() if path.exists() else []
+
+
+def compress(*words: object, folder: Path | None = None) -> None:
+    """Run a command of ours, in a folder; raises CalledProcessError when it fails."""
+    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True, cwd=folder)
 
 
 def busy_s() -> float:

@@ -28,8 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import write
-from real_run import compress
+from common import compress, write
 
 from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.heads.cluster import joint_counts, pnmi

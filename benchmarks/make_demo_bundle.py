@@ -9,9 +9,9 @@ use too. WORK keeps the checkpoint; what is exported goes to runtime/demo/demo-b
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
+
+from common import compress
 
 from speechpress.compressor.models.checkpoint import read_json
 from speechpress.runtime.atomic import write_text
@@ -52,10 +52,6 @@ What `compress demo` runs when no other bundle is there: small enough to ship, g
   mini suite's ic and sf among them. The teacher comes from Whisper's encoder, which is supervised.
 - **What it is for:** trying the demo. Distil your own for anything else.
 """
-
-
-def compress(*words: object, folder: Path | None = None) -> None:
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True, cwd=folder)
 
 
 def distill(corpora: Path, out: Path, steps: int) -> None:

@@ -13,9 +13,8 @@ zero as they are, which is all that time and size depend on, and results/parp_ze
 import argparse
 from pathlib import Path
 
-from common import write
+from common import compress, write
 from pruning_curve import DENSE, FURTHER, TRAIN, continued, data_of, faithful, start, timed, with_sets
-from real_run import compress
 from streaming_quality import test_clips
 
 from speechpress.compressor.distill.process import keep_freed_memory

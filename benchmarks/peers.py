@@ -16,14 +16,12 @@ publish on SUPERB at full size after full training, to results/peers.json. Finis
 """
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import write
+from common import compress, write
 from mini_suite import measured
 from pruning_curve import gates_lasting
 
@@ -116,8 +114,7 @@ def train(recipe: str, teacher: str, corpora: Path, out: Path, steps: int) -> No
     settings = [*STUDENTS[recipe], *TRAIN, *lasting(recipe, steps)]
     sets = [word for setting in settings for word in ("--set", setting)]
     data = [word for name in CORPORA.values() for word in ("--data", corpora / name)]
-    words = ["distill", "--recipe", recipe, "--teacher", teacher, *data, "--out", out, "--overwrite", *sets]
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True)
+    compress("distill", "--recipe", recipe, "--teacher", teacher, *data, "--out", out, "--overwrite", *sets)
 
 
 def suite(given: argparse.Namespace) -> dict[str, Any]:

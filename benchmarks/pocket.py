@@ -26,12 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Parts, alternate
+from common import Parts, alternate, compress
 from mini_suite import measured
 from peers import TRAIN
 from profile_models import config_of
 from pruning_curve import data_of, lasting, with_sets
-from real_run import compress
 
 from speechpress.compressor.evaluate.extract import extract
 from speechpress.compressor.evaluate.heads import Budget

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import alternate, write
-from real_run import compress
+from common import alternate, compress, write
 from streaming_quality import fidelity, test_clips
 
 from speechpress.compressor.distill.objectives import load_heads

@@ -17,15 +17,13 @@ Results go to results/quantisation.json, part by part.
 """
 
 import argparse
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import Parts, alternate
+from common import Parts, alternate, compress
 from export_speed import config_of
 
 from speechpress.compressor.evaluate.features import of_model
@@ -54,10 +52,6 @@ CHUNK, ROUNDS, MAX_CLIPS = 16, 40, 1000
 TRAIN = ["train.crop_s=4", "train.batch=16", "train.precision=fp32", "train.front_end_grad=1.0"]
 MORE = ["train.lr=1e-4", "train.crop_s=3", "train.batch=8"]
 TASKS = (("ks", "arabic_speech_commands"), ("sid", "speechocean762"))
-
-
-def compress(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True)
 
 
 def train(given: argparse.Namespace, out: Path, *settings: str) -> Path:

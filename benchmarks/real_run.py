@@ -12,11 +12,9 @@ teacher, students, a random copy and log-mel to results/real_run.json.
 """
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
-from common import write
+from common import compress, write
 
 from speechpress.compressor.distill.metrics import MetricsLog
 from speechpress.compressor.distill.process import keep_freed_memory
@@ -40,10 +38,6 @@ STUDENT = [
 ]
 MAX_CLIPS = 1000  # per split
 TRAIN = ["train.lr=1e-3", "train.crop_s=4", "train.precision=bf16", "train.batch=24"]
-
-
-def compress(*words: object) -> None:
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True)
 
 
 def train(recipe: str, teacher: Path, corpora: Path, out: Path, steps: int) -> None:

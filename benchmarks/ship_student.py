@@ -12,12 +12,10 @@ student is for, no script knows.
 
 import argparse
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from common import Parts
+from common import Parts, compress
 from safetensors.torch import load_file, save_file
 
 from speechpress.compressor.heads.files import read_heads
@@ -29,10 +27,6 @@ from speechpress.runtime.students.shipped import HERE
 HEADS = {"phones": ("pr", ""), "vad": ("vad", "speechocean762")}  # task, and its part of the corpora
 OF_CARD = ("task", "metric", "value", "ci95", "chance", "parameters", "chunks_ms")
 MOST_BYTES = 12_000_000
-
-
-def compress(*words: object, folder: Path | None = None) -> None:
-    subprocess.run([sys.executable, "-m", "speechpress.compressor.cli.main", *map(str, words)], check=True, cwd=folder)
 
 
 def halved(source: Path, place: Path, teacher: str | None) -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import alternate, write
-from real_run import STUDENT, TRAIN, compress
+from common import alternate, compress, write
+from real_run import STUDENT, TRAIN
 
 from speechpress.compressor.data.corpus import open_corpus
 from speechpress.compressor.data.heldout import heldout_waves, split_heldout

@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import write
-from real_run import STUDENT, TRAIN, compress
+from common import compress, write
+from real_run import STUDENT, TRAIN
 from torch import Tensor
 
 from speechpress.compressor.data.sounds import read_sound
