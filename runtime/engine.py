@@ -50,12 +50,20 @@ class Program:
         if threads is not None:
             set_threads(threads, self.library)
         check_regular(path)
-        try:
-            self._program: Loaded = self.library.load(self.path, trace)
-        except RuntimeError as error:
-            raise SpeechpressError(f"{path}: ExecuTorch cannot read it ({_short(error)}); is it complete?") from error
+        self._trace = trace
         self._methods: set[str] = set()
+        self._read()
         self.load_s = time.perf_counter() - started
+
+    def _read(self) -> None:
+        self._methods.clear()
+        self._pools = self.library.pools
+        try:
+            self._program: Loaded = self.library.load(self.path, self._trace)
+        except RuntimeError as error:
+            raise SpeechpressError(
+                f"{self.path}: ExecuTorch cannot read it ({_short(error)}); is it complete?"
+            ) from error
 
     @property
     def method_names(self) -> list[str]:
@@ -66,6 +74,8 @@ class Program:
 
         Raises SpeechpressError when there is none of this name or this installation cannot run it.
         """
+        if self._pools != self.library.pools:  # its methods hold on to threads that are no more
+            self._read()
         if method in self._methods:
             return
         started = time.perf_counter()
@@ -260,7 +270,10 @@ def load_bundle(folder: str | Path, chunk_ms: float | None = None, threads: int 
 
 
 def set_threads(threads: int, of: Library | None = None) -> None:
-    """Threads that ExecuTorch computes with, in the whole process; not to be called while a program runs."""
+    """Threads that ExecuTorch computes with, in the whole process; not to be called while a program runs.
+
+    Programs that were loaded before, with another number, are read again at their next call; their trace begins anew.
+    """
     if not 1 <= threads <= MOST_THREADS:
         raise SpeechpressError(f"threads is {threads}, but must be at least 1 and at most {MOST_THREADS}")
     (of or library()).set_threads(threads)

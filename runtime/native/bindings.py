@@ -20,6 +20,7 @@ class Bindings:
 
     def __init__(self) -> None:
         self.library = import_executorch()
+        self.pools = 0
 
     @property
     def executorch(self) -> str:
@@ -40,6 +41,7 @@ class Bindings:
             # A reset makes new threads, also for the same count.
             if self.threads() != threads:
                 self.library._unsafe_reset_threadpool(threads)
+                self.pools += 1
 
     def load(self, path: Path, trace: bool) -> "BoundProgram":
         """Raises RuntimeError when ExecuTorch cannot read it."""

@@ -27,9 +27,13 @@ class Loaded(Protocol):
 
 
 class Library(Protocol):
-    """Something that runs ExecuTorch's programs; `name` is one of NAMES, `about` is for people."""
+    """Something that runs ExecuTorch's programs; `name` is one of NAMES, `about` is for people.
+
+    `pools` counts how often its pool of threads was replaced: methods that were loaded before must not run any more.
+    """
 
     name: str
+    pools: int
 
     @property
     def executorch(self) -> str:

@@ -89,7 +89,7 @@ class NativeLibrary:
     name = "native"
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.pools = path, 0
         try:
             self._c = ctypes.CDLL(str(path))
             for name, (gives, takes) in FUNCTIONS.items():
@@ -118,8 +118,11 @@ class NativeLibrary:
         return self._c.sp_threads()
 
     def set_threads(self, threads: int) -> None:
+        if self.threads() == threads:
+            return
         with quiet():
             self.check(self._c.sp_set_threads(threads))
+        self.pools += 1
 
     def load(self, path: Path, trace: bool) -> "NativeProgram":
         """Raises RuntimeError when ExecuTorch cannot read it."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.runtime.bundle import digest, read_bundle
-from speechpress.runtime.engine import Program, PteEngine, PteModel, set_threads, threads
+from speechpress.runtime.engine import Program, PteEngine, PteModel, load_bundle, set_threads, threads
 from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.stream import StreamingExtractor
 
@@ -90,6 +90,16 @@ def test_threads_are_settable(small_bundle):
         with pytest.raises(SpeechpressError, match="at least 1 and at most 256"):
             set_threads(count)
     set_threads(before)
+
+
+def test_an_engine_outlives_another_number_of_threads():
+    """A small program does without threads and would not tell; this one ended the process."""
+    before, engine = threads(), load_bundle("pocket")
+    chunk = np.random.default_rng(0).standard_normal((1, engine.spec.chunk_samples)).astype(np.float32)
+    frames = engine.step(chunk, engine.initial_state()).frames
+    for count in (before + 1, before):
+        load_bundle("pocket", threads=count)
+        assert np.array_equal(engine.step(chunk, engine.initial_state()).frames, frames)
 
 
 def test_loading_is_timed(small_bundle):
