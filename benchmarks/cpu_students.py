@@ -93,7 +93,7 @@ def train(given: argparse.Namespace) -> None:
     teacher = load_teacher(given.teacher)
     speech, valid = {name: kept(given.rows, name) for name in ("short", "long")}, {"long": kept(given.rows, "valid")}
     given.work.mkdir(parents=True, exist_ok=True)
-    known = compared.jobs(given.steps, students={**compared.STUDENTS, **compared.SMALL_STEPS, **compared.FIVE_HOURS})
+    known = compared.jobs(given.steps, students=compared.ALL_STUDENTS)
     if unknown := set(given.only) - {job.name for job in known}:
         raise SystemExit(f"students.py knows no {', '.join(sorted(unknown))}")
     for job in (job for job in known if job.name in given.only):

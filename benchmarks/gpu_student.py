@@ -27,7 +27,7 @@ BATCH_S = 160.0  # where a recipe does not say
 SHARE_LONG = 0.7  # of the steps
 MASKS, MEASURED_ROWS, VALID_ROWS = 4096, 256, 64
 LOSS_SCALE = 4096.0  # of fp16; a step whose gradients overflow is left out
-MOST_STEPS = 20_000
+MOST_STEPS = 50_000
 
 
 @dataclass
@@ -76,6 +76,7 @@ class Student:
         half: torch.dtype | None,
         *,
         whole_first: bool = False,
+        most_steps: int = MOST_STEPS,
     ) -> None:
         self.name, self.job, self.speech, self.device, self.half = name, job, speech, device, half
         self.whole_first = whole_first
@@ -102,8 +103,8 @@ class Student:
         )
         self.at = torch.zeros(1, dtype=torch.long, device=device)
         self.turns = {length: torch.zeros(1, dtype=torch.long, device=device) for length in speech}
-        self.losses = torch.zeros(MOST_STEPS, device=device)
-        self.static = self._static(MOST_STEPS)
+        self.losses = torch.zeros(most_steps, device=device)
+        self.static = self._static(most_steps)
         self.stream = torch.cuda.Stream() if graphed else None
         self.graphs: dict[str, torch.cuda.CUDAGraph] = {}
 

@@ -12,15 +12,17 @@ rows to AdamW, is a CUDA graph; and each student has a stream of its own, so tha
 compares both on a CPU. Every student takes as many steps as fit into the time, and hears the same amount of speech.
 
 `train` writes weights in 16 bits, as they come off a rented machine, with what was measured beside them; `unpack` makes
-checkpoints of them, like any others. `--rates` trains each student at several learning rates.
+checkpoints of them, like any others. `--rates` trains each student at several learning rates; `--try-rates 0.5 1 2`
+does so for `--try-steps`, and goes on with the best of each.
 """
 
 import argparse
 import json
 import random
+import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ from speechpress.runtime.json_file import json_text
 
 Tell = Callable[[str], None]
 NOISE_ROWS = 32
+TOLD_STEPS, TIMED_STEPS, TRIED_MORE = 1000, 50, 16
 
 
 def kinds_of(speech: dict[str, Rows], steps: int) -> list[str]:
@@ -57,6 +60,15 @@ def kinds_of(speech: dict[str, Rows], steps: int) -> list[str]:
     draw = random.Random("lengths")
     both = len(speech) > 1
     return [("long" if draw.random() < SHARE_LONG else "short") if both else next(iter(speech)) for _ in range(steps)]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Speech to train and to validate on, and the teacher that has said something of it."""
+
+    teacher: Teacher
+    speech: dict[str, Rows]
+    valid: dict[str, Rows]
 
 
 def centres_for(job: Plan, rows: Rows, known: dict[Any, Centres]) -> Centres | None:
@@ -89,7 +101,11 @@ def add_noise(speech: dict[str, Rows], seed: int = 0) -> None:
 
 
 def students_of(
-    jobs: Sequence[Job], teacher: Teacher, speech: dict[str, Rows], half: torch.dtype | None
+    jobs: Sequence[Job],
+    teacher: Teacher,
+    speech: dict[str, Rows],
+    half: torch.dtype | None,
+    most_steps: int = MOST_STEPS,
 ) -> list[Student]:
     known: dict[Any, Centres] = {}
     device = next(iter(speech.values())).waves.device
@@ -97,31 +113,37 @@ def students_of(
     for one in jobs:
         job = plan(load_recipe(one.recipe, [*one.settings, f"teacher={teacher.card.source}"]), teacher)
         job.centres = centres_for(job, next(reversed(speech.values())), known)
-        made.append(Student(one.name, job, speech, device, half, whole_first=one.whole_first))
+        made.append(Student(one.name, job, speech, device, half, whole_first=one.whole_first, most_steps=most_steps))
     return made
 
 
-def run(students: Sequence[Student], speech: dict[str, Rows], until: float, tell: Tell) -> dict[str, Any]:
-    """Train all of them until a time (of time.monotonic), the same steps each; what was done."""
+def run(students: Sequence[Student], speech: dict[str, Rows], until: float | int, tell: Tell) -> dict[str, Any]:
+    """Train all of them for a number of steps, or until a time (a float, of time.monotonic); what was done."""
     for student in students:
         if student.stream is not None:
             student.capture()
-        tell(f"{student.name}: captured")
-    trial = kinds_of(speech, 10)
-    seconds = timed(students, trial)
-    steps = min(MOST_STEPS, int(0.97 * (until - time.monotonic()) / (seconds / len(trial))))
-    tell(f"{seconds / len(trial):.4f} s for a step of all; {steps} steps")
+    tell(f"{len(students)} captured")
+    steps = until if isinstance(until, int) else steps_until(until, students, speech, tell)
     if steps < 1:
         raise SystemExit("there is no time left for a step; give more --seconds")
     for student in students:
         student.restart(steps)
     kinds = kinds_of(speech, steps)
     train_s = 0.0
-    for start in range(0, steps, 250):
-        end = min(steps, start + 250)
+    for start in range(0, steps, TOLD_STEPS):
+        end = min(steps, start + TOLD_STEPS)
         train_s += timed(students, kinds[start:end])
         tell(f"step {end}: { ({one.name: round(float(one.losses[start:end].mean()), 3) for one in students}) }")
     return {"steps": steps, "train_s": train_s, "students": len(students)}
+
+
+def steps_until(until: float, students: Sequence[Student], speech: dict[str, Rows], tell: Tell) -> int:
+    trial = kinds_of(speech, TIMED_STEPS)
+    timed(students, trial[: TIMED_STEPS // 10])  # the first launch of a graph is slow
+    seconds = timed(students, trial) / len(trial)
+    steps = min(MOST_STEPS, int(0.97 * (until - time.monotonic()) / seconds))
+    tell(f"{seconds:.4f} s for a step of all; {steps} steps")
+    return steps
 
 
 def timed(students: Sequence[Student], kinds: Sequence[str]) -> float:
@@ -138,14 +160,46 @@ HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": None}
 
 
 def jobs_of(given: argparse.Namespace) -> list[Job]:
-    jobs = [job for job in compared.jobs(MOST_STEPS) if not given.only or job.name in given.only]
-    if not given.rates:
-        return jobs
-    return [
-        replace(job, name=f"{job.name}@{rate}", settings=(*job.settings, f"train.lr={rate}"))
-        for job in jobs
-        for rate in given.rates
-    ]
+    asked = compared.ALL_STUDENTS if given.only else compared.STUDENTS
+    jobs = [job for job in compared.jobs(MOST_STEPS, students=asked) if not given.only or job.name in given.only]
+    return [at_rate(job, rate) for job in jobs for rate in given.rates] if given.rates else jobs
+
+
+def at_rate(job: Job, rate: str | float) -> Job:
+    return replace(job, name=f"{job.name}@{rate}", settings=(*job.settings, f"train.lr={rate}"))
+
+
+def rate_of(job: Job) -> float:
+    said = [setting.removeprefix("train.lr=") for setting in job.settings if setting.startswith("train.lr=")]
+    return float(said[-1])
+
+
+Cosines = dict[str, dict[str, float]]  # {"whole" or "chunked": {layer: cosine}}
+
+
+def mean_cosine(valid: Cosines) -> float:
+    """Of what a student does on a device: in chunks where it streams."""
+    return statistics.fmean(valid.get("chunked", valid["whole"]).values())
+
+
+def tried(jobs: Sequence[Job], given: argparse.Namespace, teach: Taught, tell: Tell) -> dict[str, dict[float, float]]:
+    """{student without its seed: {rate: cosine}} of the first seed of each after short runs at several rates."""
+    firsts = [job for job in jobs if job.name.endswith("-0")]
+    trials = [at_rate(job, factor * rate_of(job)) for job in firsts for factor in given.try_rates]
+    students = students_of(trials, teach.teacher, teach.speech, HALVES[given.precision], given.try_steps + TRIED_MORE)
+    run(students, teach.speech, given.try_steps, tell)
+    found: dict[str, dict[float, float]] = {}
+    for job, student in zip(trials, students, strict=True):
+        name = job.name.split("@")[0].removesuffix("-0")
+        found.setdefault(name, {})[rate_of(job)] = mean_cosine(student.validate(teach.valid))
+    tell(f"rates: {found}")
+    return found
+
+
+def at_best(jobs: Sequence[Job], found: dict[str, dict[float, float]]) -> list[Job]:
+    """All seeds at the rate that was best for the first."""
+    best = {name: (f"train.lr={max(rates, key=rates.__getitem__)}",) for name, rates in found.items()}
+    return [replace(job, settings=(*job.settings, *best.get(job.name.rpartition("-")[0], ()))) for job in jobs]
 
 
 def train(given: argparse.Namespace) -> None:
@@ -158,9 +212,11 @@ def train(given: argparse.Namespace) -> None:
     tell(f"{len(clips)} clips read, {time.monotonic() - began:.0f} s")
     layers = range(1, teacher.card.depth + 1)
     speech = rows_of(clips, teacher, layers, device)
-    valid = rows_of(held_out, teacher, layers, device, plain=True)
+    teach = Taught(teacher, speech, rows_of(held_out, teacher, layers, device, plain=True))
     hours = {name: len(rows.waves) * rows.row_s / 3600 for name, rows in speech.items()}
     tell(f"taught {hours} h, {time.monotonic() - began:.0f} s")
+    rates = tried(jobs, given, teach, tell) if given.try_rates else {}
+    jobs = at_best(jobs, rates) if rates else jobs
     students = students_of(jobs, teacher, speech, HALVES[given.precision])
     if any(student.static.noises for student in students):
         add_noise(speech)
@@ -170,7 +226,8 @@ def train(given: argparse.Namespace) -> None:
     done["device"] = torch.cuda.get_device_name() if device.type == "cuda" else machine()["cpu"]
     given.work.mkdir(parents=True, exist_ok=True)
     for job, student in zip(jobs, students, strict=True):
-        write(given.work, job, student, {**done, "valid": student.validate(valid)})
+        tried_rates = {f"{rate:g}": cosine for rate, cosine in rates.get(job.name.rpartition("-")[0], {}).items()}
+        write(given.work, job, student, {**done, "tried": tried_rates, "valid": student.validate(teach.valid)})
     if device.type == "cuda":
         tell(f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB at most; {time.monotonic() - began:.0f} s in all")
 
@@ -289,6 +346,8 @@ def main() -> None:
         one.add_argument("--rates", nargs="*", default=[])
     trainer.add_argument("work", type=Path)
     trainer.add_argument("--seconds", type=float, default=500)
+    trainer.add_argument("--try-rates", nargs="*", type=float, default=[], help="factors of each student's own")
+    trainer.add_argument("--try-steps", type=int, default=2000)
     trainer.add_argument("--device", default="cuda")
     trainer.add_argument("--precision", choices=tuple(HALVES), default="fp16")
     trainer.set_defaults(do=train)

@@ -100,7 +100,17 @@ STUDENTS: dict[str, Asked] = {
 # the package: they seldom hear whole recordings, for they run in chunks.
 FRAMES = ("student.conv_norm=frame", "student.pre_norm=true")
 PLAIN = ("match.standardise=false", "match.standardise_power=null")
+TARGETS = (*STANDARDISED, "match.standardise_power=0.5")  # `pocket`'s
 SMALL_STEP = ("train.batch_s=20", "train.lr=1.5e-3")
+
+
+def deep(layers: int, width: int, heads: int, ffn: int) -> tuple[str, ...]:
+    """`pocket` in more and thinner layers."""
+    shape = {"layers": layers, "width": width, "num_heads": heads, "ffn_widths": ffn}
+    return (*(f"student.{key}={value}" for key, value in shape.items()), f"student.conv_channels=[256,{width}]")
+
+
+DEEP = deep(8, 288, 4, 800)
 SMALL_STEPS: dict[str, Asked] = {
     "pocket": ("pocket", SMALL_STEP, 3),
     "pocket-s": ("pocket-s", ("train.batch_s=20", "train.lr=2e-3"), 3),
@@ -108,6 +118,8 @@ SMALL_STEPS: dict[str, Asked] = {
     "pocket-long": ("pocket", (*SMALL_STEP, "streaming.full_context=0.1"), 1),
     "pocket-s-long": ("pocket-s", ("train.batch_s=20", "train.lr=2e-3", "streaming.full_context=0.1"), 1),
     "five-pocket": ("pocket", SMALL_STEP, 1),
+    "five-pocket-deep": ("pocket", (*SMALL_STEP, *DEEP), 1),
+    "five-pocket-deeper": ("pocket", (*SMALL_STEP, *deep(12, 240, 4, 576)), 1),
     "five-pocket-even": ("pocket", (*SMALL_STEP, "match.standardise_power=1"), 1),
     "five-pocket-plain": ("pocket", (*SMALL_STEP, *PLAIN, "match.layers=[4,8,12]"), 1),
     "pocket-conv-frames": (
@@ -128,6 +140,18 @@ FIVE_HOURS: dict[str, Asked] = {
     "five-both-20": ("pocket-conv-s", (*BOTH, "train.batch_s=20"), 1),
     "five-both-clusters": ("pocket-conv-s", (*BOTH, *CLUSTERS, "match.clusters.weight=0.3"), 1),
 }
+# Trained by `gpu_students.py --try-rates 0.5 1 2`, all at once in steps of 20 s for as long as there is a GPU.
+SELDOM_WHOLE = "streaming.full_context=0.1"
+LONGEST: dict[str, Asked] = {
+    "pocket-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE), 3),
+    "pocket-more-even-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=0.75"), 3),
+    "pocket-even-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=1"), 1),
+    "pocket-deep-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE, *DEEP), 1),
+    "pocket-s-longest": ("pocket-s", ("train.batch_s=20", "train.lr=2e-3", SELDOM_WHOLE), 3),
+    "distilhubert-longest": ("distilhubert", (*HALF, "train.batch_s=20", "train.lr=5e-4"), 3),
+    "distilhubert-targets-longest": ("distilhubert", (*HALF, *TARGETS, "train.batch_s=20", "train.lr=5e-4"), 1),
+}
+ALL_STUDENTS: dict[str, Asked] = {**STUDENTS, **SMALL_STEPS, **FIVE_HOURS, **LONGEST}
 FIRST = "-first"  # of a student that hears whole recordings for half of the steps before it learns to stream
 
 
@@ -159,7 +183,7 @@ def train(given: argparse.Namespace) -> None:
 
 def trained(work: Path, only: Sequence[str]) -> dict[str, Path]:
     """Finished runs by name, those of `only` if it names any; a streaming one first, which gives the chunks."""
-    known = jobs(1, students={**STUDENTS, **SMALL_STEPS})
+    known = jobs(1, students=ALL_STUDENTS)
     names = [job.name for job in known if finished(work / job.name) and (not only or job.name in only)]
     return {name: work / name for name in sorted(names, key=lambda name: chunk_of(work / name) is None)}
 
@@ -171,7 +195,7 @@ def random_weights(given: argparse.Namespace) -> dict[str, Path]:
         return found
     teacher = load_teacher(given.teacher)
     for name in given.random:
-        recipe, settings, _ = {**STUDENTS, **SMALL_STEPS}[name]
+        recipe, settings, _ = ALL_STUDENTS[name]
         folder = given.work / f"random-{name}"
         job = plan(load_recipe(recipe, [*settings, f"teacher={given.teacher}"]), teacher)
         folder.mkdir(parents=True, exist_ok=True)
