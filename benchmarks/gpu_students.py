@@ -277,6 +277,7 @@ def card_of(job: Plan, said: dict[str, Any]) -> dict[str, Any]:
             f"trained by benchmarks/{script} on {said['device']}; weights were kept in 16 bits",
         ],
         **{key: said[key] for key in own},
+        **({"tried": said["tried"]} if said.get("tried") else {}),
         "streaming": describe_encoder(job.student.config)["streaming"],
         "valid": {
             "end": as_valid(said["valid"].get("whole", {})),

@@ -100,8 +100,9 @@ STUDENTS: dict[str, Asked] = {
 # the package: they seldom hear whole recordings, for they run in chunks.
 FRAMES = ("student.conv_norm=frame", "student.pre_norm=true")
 PLAIN = ("match.standardise=false", "match.standardise_power=null")
-TARGETS = (*STANDARDISED, "match.standardise_power=0.5")  # `pocket`'s
-SMALL_STEP = ("train.batch_s=20", "train.lr=1.5e-3")
+SQUARE_ROOT = "match.standardise_power=0.5"  # what the recipe `pocket` had up to 8 h of audio; `pocket-s` has it still
+TARGETS = (*STANDARDISED, SQUARE_ROOT)
+SMALL_STEP = ("train.batch_s=20", "train.lr=1.5e-3", SQUARE_ROOT)
 
 
 def deep(layers: int, width: int, heads: int, ffn: int) -> tuple[str, ...]:
@@ -217,7 +218,8 @@ def facts(out: Path) -> dict[str, Any]:
     kept = {key: card.get(key) for key in ("steps", "audio_h", "train_s")}
     cosines = {layer: one["cosine"] for layer, one in card["valid"]["end"].items()}
     shape = {"parameters": parameters(config), "macs_per_s": macs_per_s(config), "streams": not config.blockers}
-    return {**shape, **kept, "valid_cosine": cosines}
+    rates = {"lr": card["recipe"]["train"]["lr"], "cosine_at_rates": card["tried"]} if "tried" in card else {}
+    return {**shape, **kept, **rates, "valid_cosine": cosines}
 
 
 def abx(given: argparse.Namespace, runs: dict[str, Path]) -> dict[str, Any]:

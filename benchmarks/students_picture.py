@@ -8,11 +8,12 @@ from typing import Any
 
 from common import ROOT, Parts
 from students_table import (
-    DISTILHUBERT,
+    DISTILHUBERT_110,
     FLAGSHIP,
     LONG,
-    POCKET,
-    POCKET_S,
+    LONGEST,
+    POCKET_110,
+    POCKET_S_110,
     SMALL,
     SMALL_STEPS,
     best_abx,
@@ -24,13 +25,11 @@ from speechpress.compressor.views.figures import drawn
 from speechpress.runtime.atomic import write_text
 
 SHOWN = {
+    "pocket, 110 h": POCKET_110,
+    "pocket-s, 110 h": POCKET_S_110,
+    "DistilHuBERT, 110 h": DISTILHUBERT_110,
     "pocket, 8 h": FLAGSHIP,
-    "pocket, 50 h": ("pocket-long-0",),
-    "pocket-s, 50 h": ("pocket-s-long-0",),
     "DistilHuBERT, 8 h": SMALL_STEPS,
-    "DistilHuBERT, 101 h": DISTILHUBERT,
-    "pocket-conv, 101 h": POCKET,
-    "pocket-conv-s, 101 h": POCKET_S,
 }
 
 
@@ -38,7 +37,7 @@ def picture(document: dict[str, Any]) -> Any:
     """Cost against ABX across speakers of all, and what is kept of those in small steps; a point for each run."""
     from matplotlib import pyplot
 
-    found = joined(document, LONG, SMALL, "")
+    found = joined(document, LONGEST, "longest_s_", LONG, SMALL)
     students, kept = document["students"], kept_percent(found["suite"])
     errors = best_abx(found["abx"]["errors"], "across")
     figure, (left, right) = pyplot.subplots(1, 2)

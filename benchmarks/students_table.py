@@ -56,14 +56,34 @@ FLAGSHIP_COLUMNS = {
     "random weights": ("random",),
     "log-mel": ("logmel",),
 }
-LONG_COLUMNS = {
+POCKET_110, EVEN_110, POCKET_S_110, DISTILHUBERT_110 = (
+    tuple(f"{name}-longest-{seed}" for seed in SEEDS)
+    for name in ("pocket", "pocket-more-even", "pocket-s", "distilhubert")
+)
+LONGEST_COLUMNS = {
     "teacher": ("teacher",),
-    "DistilHuBERT, 101 h": DISTILHUBERT,
-    "`pocket`, 8 h": FLAGSHIP,
-    "`pocket`, 50 h": ("pocket-long-0",),
-    "`pocket-s`, 50 h": ("pocket-s-long-0",),
+    "DistilHuBERT": DISTILHUBERT_110,
+    "the same, `pocket`'s targets": ("distilhubert-targets-longest-0",),
+    "`pocket`": EVEN_110,
+    "`pocket-s`": POCKET_S_110,
     "random weights": ("random",),
     "log-mel": ("logmel",),
+}
+FIRST_SEEDS = {label: names[:1] for label, names in LONGEST_COLUMNS.items()}
+POWERS = {
+    "0.5": POCKET_110,
+    "0.75": EVEN_110,
+    "1": ("pocket-even-longest-0",),
+    "0.5, eight layers x 288": ("pocket-deep-longest-0",),
+}
+HOURS = {
+    "DistilHuBERT, 8 h": SMALL_STEPS,
+    "DistilHuBERT, 110 h": DISTILHUBERT_110,
+    "`pocket`, 8 h": FLAGSHIP,
+    "`pocket`, 50 h": ("pocket-long-0",),
+    "`pocket`, 110 h": POCKET_110,
+    "`pocket-s`, 50 h": ("pocket-s-long-0",),
+    "`pocket-s`, 110 h": POCKET_S_110,
 }
 TARGETS = {
     "square root of the deviation": ("five-pocket-0",),
@@ -75,7 +95,9 @@ WAYS |= {f"bundle, {size} ms": f"the program, {size} ms" for size in (80, 160)}
 SMALL, TARGET = "small_", "targets_"  # parts of students that were trained in small steps, with floors of their own
 LATER = "frames_"  # parts of students that were scored after the others, on the same tasks and items
 LONG = "long_"  # parts of longer runs in small steps; their random weights are scaled by measured speech
-DIARISED = "long_sd_suite"  # the tenth task, which the others were not asked: it is in no mean
+LONGEST = "longest_"  # parts of the longest runs in small steps, three seeds each; the others are in parts of their own
+MORE = ("longest_s_", "longest_variants_")
+DIARISED = "longest_sd_suite"  # the tenth task, which the first seed of each was asked: it is in no mean
 SCALED = {SMALL: "random", "": "random-pocket-conv"}  # those random weights, of the shape of a part's students
 Values = dict[str, float]
 
@@ -97,11 +119,9 @@ def joined(document: dict[str, Any], part: str, *others: str) -> dict[str, Any]:
         return document
     suite, abx = found["suite"], found["abx"]
     for other in others:
-        if not {f"{other}suite", f"{other}abx"} <= set(document):
-            continue
-        later = document[f"{other}suite"]["tasks"]
+        later = document.get(f"{other}suite", {"tasks": {}})["tasks"]
         tasks = {name: among(later.get(name, {}), task) for name, task in suite["tasks"].items()}
-        errors = {**document[f"{other}abx"]["errors"], **abx["errors"]}
+        errors = {**document.get(f"{other}abx", {"errors": {}})["errors"], **abx["errors"]}
         suite, abx = {**suite, "tasks": tasks}, {**abx, "errors": errors}
     return {**found, "suite": suite, "abx": abx}
 
@@ -164,13 +184,17 @@ def main_rows(document: dict[str, Any], schemes: Sequence[str] = (SCHEME,)) -> l
         rows.append(("program, MB" if len(schemes) == 1 else f"{scheme}, MB", size_mb, 1))
     rows += task_rows(document)
     rows += abx_rows(errors)
-    return [*rows, ("kept above the floor, %", kept_percent(document["suite"]), 0)]
+    return [*rows, kept_row(document)]
+
+
+def kept_row(document: dict[str, Any]) -> tuple[str, Values, int]:
+    return "kept above the floor, %", kept_percent(document["suite"]), 0
 
 
 def by_kind(speed: dict[str, Any], key: str) -> Values:
     """What was measured of one student of a kind stands for all of its seeds: their arithmetic is the same."""
     found = {}
-    for names in (*COLUMNS.values(), *FLAGSHIP_COLUMNS.values(), *LONG_COLUMNS.values()):
+    for names in (*COLUMNS.values(), *FLAGSHIP_COLUMNS.values(), *LONGEST_COLUMNS.values()):
         measured = [name for name in names if name in speed]
         found |= dict.fromkeys(names, speed[measured[0]][key]) if measured else {}
     return found
@@ -186,7 +210,7 @@ def table(head: str, columns: dict[str, Sequence[str]], rows: Sequence[tuple[str
 
 def markdown(document: dict[str, Any]) -> str:
     """The tables of docs/benchmarks.md."""
-    lines = flagship_tables(document)
+    lines = [*longest_tables(document), *flagship_tables(document)]
     document = joined(document, "", LATER)
     students, errors = document["students"], document["abx"]["errors"]
     abx = abx_rows(errors)
@@ -219,7 +243,6 @@ def flagship_tables(document: dict[str, Any]) -> list[str]:
         lines += [*(f"- {line}" for line in wins(small, FLAGSHIP, SMALL_STEPS)), ""]
     if f"{SMALL}ways" in document:
         lines += [*ways_table("`pocket`, the first seed", document[f"{SMALL}ways"][FLAGSHIP[0]]), ""]
-    lines += long_tables(document)
     if targets is not None:
         abx = [(f"ABX {mode}, %", best_abx(targets["abx"]["errors"], mode), 1) for mode in ("within", "across")]
         rows = [*task_rows(targets), *abx]
@@ -232,29 +255,36 @@ def flagship_tables(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def long_tables(document: dict[str, Any]) -> list[str]:
-    """The runs of 50 h, among shorter ones of `pocket` and longer ones of DistilHuBERT."""
-    if part_of(document, LONG) is None:
+def longest_tables(document: dict[str, Any]) -> list[str]:
+    """The longest runs in small steps: at equal audio, what their targets are divided by, and how runs go on."""
+    if part_of(document, LONGEST) is None:
         return []
-    among_others = joined(document, LONG, SMALL, "")
-    rows = [*main_rows(among_others, ("int8", SCHEME)), *diarised_rows(document)]
-    lines = [*table("of the ten tasks, 50 h of audio", LONG_COLUMNS, rows), ""]
-    lines += [*(f"- {line}" for line in wins(among_others, ("pocket-long-0",), DISTILHUBERT)), ""]
-    for name, ways in document.get(f"{LONG}ways", {}).items():
-        lines += [*ways_table(f"`{name.removesuffix('-long-0')}`, 50 h", ways), ""]
+    found = joined(document, LONGEST, *MORE)
+    lines = [*table("of the ten tasks, 110 h of audio", LONGEST_COLUMNS, main_rows(found, ("int8", SCHEME))), ""]
+    lines += [*(f"- {line}" for line in wins(found, EVEN_110, DISTILHUBERT_110)), ""]
+    lines += [*table("the first seed of each", FIRST_SEEDS, diarised_rows(document)), ""]
+    nine = joined(document, LONGEST, "longest_variants_")
+    rows = [*task_rows(nine), *abx_rows(nine["abx"]["errors"]), kept_row(nine)]
+    lines += [*table("targets divided by the deviation to the power of", POWERS, rows), ""]
+    shorter = joined(document, LONGEST, "longest_s_", LONG, SMALL)
+    lines += [*table("steps of 20 s", HOURS, [*abx_rows(shorter["abx"]["errors"]), kept_row(shorter)]), ""]
+    for name, ways in document.get(f"{LONGEST}ways", {}).items():
+        label = next(label for label, names in LONGEST_COLUMNS.items() if name in names)
+        lines += [*ways_table(f"{label}, 110 h", ways), ""]
     return lines
 
 
-def card_table(document: dict[str, Any], run: str) -> list[str]:
+def card_table(document: dict[str, Any], name: str, run: str) -> list[str]:
     """What stands in the card of a student that comes with the package: its scores, its teacher's, and both floors."""
-    found = part_of(document, LONG)
-    if found is None:
+    if part_of(document, LONGEST) is None:
         return []
-    columns = {f"`{run.removesuffix('-long-0')}`": (run,), "teacher": ("teacher",)}
-    columns |= {"random weights": ("random",), "log-mel": ("logmel",)}
-    rows = [*task_rows(found), *diarised_rows(document), *abx_rows(found["abx"]["errors"])]
-    kept = cell(kept_percent(found["suite"])[run], 0)
-    return [*table("", columns, rows), f"| kept above the floor, % | {kept} | | | |"]
+    found = joined(document, LONGEST, *MORE)
+    columns = {f"`{name}`": (run,), "teacher": ("teacher",), "random weights": ("random",), "log-mel": ("logmel",)}
+    rows = [*task_rows(found), *abx_rows(found["abx"]["errors"])]
+    return [
+        *table("", columns, rows),
+        f"| kept above the floor, % | {cell(kept_percent(found['suite'])[run], 0)} | | | |",
+    ]
 
 
 def five_hours_table(part: dict[str, Any]) -> list[str]:
