@@ -9,10 +9,10 @@ from typing import Any
 from common import ROOT, Parts
 from students_table import (
     DISTILHUBERT_110,
+    EVEN_110,
     FLAGSHIP,
-    LONG,
     LONGEST,
-    POCKET_110,
+    MORE,
     POCKET_S_110,
     SMALL,
     SMALL_STEPS,
@@ -25,7 +25,7 @@ from speechpress.compressor.views.figures import drawn
 from speechpress.runtime.atomic import write_text
 
 SHOWN = {
-    "pocket, 110 h": POCKET_110,
+    "pocket, 110 h": EVEN_110,
     "pocket-s, 110 h": POCKET_S_110,
     "DistilHuBERT, 110 h": DISTILHUBERT_110,
     "pocket, 8 h": FLAGSHIP,
@@ -37,7 +37,7 @@ def picture(document: dict[str, Any]) -> Any:
     """Cost against ABX across speakers of all, and what is kept of those in small steps; a point for each run."""
     from matplotlib import pyplot
 
-    found = joined(document, LONGEST, "longest_s_", LONG, SMALL)
+    found = joined(document, LONGEST, *MORE, SMALL)
     students, kept = document["students"], kept_percent(found["suite"])
     errors = best_abx(found["abx"]["errors"], "across")
     figure, (left, right) = pyplot.subplots(1, 2)
