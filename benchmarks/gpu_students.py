@@ -117,13 +117,15 @@ def students_of(
     return made
 
 
-def run(students: Sequence[Student], speech: dict[str, Rows], until: float | int, tell: Tell) -> dict[str, Any]:
-    """Train all of them for a number of steps, or until a time (a float, of time.monotonic); what was done."""
+def capture(students: Sequence[Student], tell: Tell) -> None:
     for student in students:
         if student.stream is not None:
             student.capture()
     tell(f"{len(students)} captured")
-    steps = until if isinstance(until, int) else steps_until(until, students, speech, tell)
+
+
+def run(students: Sequence[Student], speech: dict[str, Rows], steps: int, tell: Tell) -> dict[str, Any]:
+    """Train all of them, the same steps each; what was done."""
     if steps < 1:
         raise SystemExit("there is no time left for a step; give more --seconds")
     for student in students:
@@ -138,6 +140,7 @@ def run(students: Sequence[Student], speech: dict[str, Rows], until: float | int
 
 
 def steps_until(until: float, students: Sequence[Student], speech: dict[str, Rows], tell: Tell) -> int:
+    """How many steps of all of them fit in before a time, of time.monotonic."""
     trial = kinds_of(speech, TIMED_STEPS)
     timed(students, trial[: TIMED_STEPS // 10])  # the first launch of a graph is slow
     seconds = timed(students, trial) / len(trial)
@@ -187,6 +190,7 @@ def tried(jobs: Sequence[Job], given: argparse.Namespace, teach: Taught, tell: T
     firsts = [job for job in jobs if job.name.endswith("-0")]
     trials = [at_rate(job, factor * rate_of(job)) for job in firsts for factor in given.try_rates]
     students = students_of(trials, teach.teacher, teach.speech, HALVES[given.precision], given.try_steps + TRIED_MORE)
+    capture(students, tell)
     run(students, teach.speech, given.try_steps, tell)
     found: dict[str, dict[float, float]] = {}
     for job, student in zip(trials, students, strict=True):
@@ -221,7 +225,8 @@ def train(given: argparse.Namespace) -> None:
     if any(student.static.noises for student in students):
         add_noise(speech)
     tell(f"{len(students)} students made, {time.monotonic() - began:.0f} s")
-    done = run(students, speech, began + given.seconds, tell)
+    capture(students, tell)
+    done = run(students, speech, steps_until(began + given.seconds, students, speech, tell), tell)
     done |= {"rows_h": hours, "torch": torch.__version__, "precision": given.precision, **stamp()}
     done["device"] = torch.cuda.get_device_name() if device.type == "cuda" else machine()["cpu"]
     given.work.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ POCKET_110, EVEN_110, POCKET_S_110, DISTILHUBERT_110 = (
 LONGEST_COLUMNS = {
     "teacher": ("teacher",),
     "DistilHuBERT": DISTILHUBERT_110,
-    "the same, `pocket`'s targets": ("distilhubert-targets-longest-0",),
+    "the same, `pocket-s`'s targets": ("distilhubert-targets-longest-0",),
     "`pocket`": EVEN_110,
     "`pocket-s`": POCKET_S_110,
     "random weights": ("random",),
