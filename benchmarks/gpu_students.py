@@ -21,7 +21,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ from speechpress.compressor.recipe.hear import NOISES, SNR_DB
 from speechpress.compressor.teachers.load import Teacher, load_teacher
 from speechpress.runtime.json_file import json_text
 
-Tell = Callable[[str], None]
 NOISE_ROWS = 32
-TOLD_STEPS, TIMED_STEPS, TRIED_MORE = 1000, 50, 16
+TOLD_STEPS, TIMED_STEPS = 1000, 50
+WARM_UP_STEPS = 16  # at least what a student takes before its graphs are captured
 
 
 def kinds_of(speech: dict[str, Rows], steps: int) -> list[str]:
@@ -117,14 +117,14 @@ def students_of(
     return made
 
 
-def capture(students: Sequence[Student], tell: Tell) -> None:
+def capture(students: Sequence[Student]) -> None:
     for student in students:
         if student.stream is not None:
             student.capture()
     tell(f"{len(students)} captured")
 
 
-def run(students: Sequence[Student], speech: dict[str, Rows], steps: int, tell: Tell) -> dict[str, Any]:
+def run(students: Sequence[Student], speech: dict[str, Rows], steps: int) -> dict[str, Any]:
     """Train all of them, the same steps each; what was done."""
     if steps < 1:
         raise SystemExit("there is no time left for a step; give more --seconds")
@@ -139,7 +139,7 @@ def run(students: Sequence[Student], speech: dict[str, Rows], steps: int, tell: 
     return {"steps": steps, "train_s": train_s, "students": len(students)}
 
 
-def steps_until(until: float, students: Sequence[Student], speech: dict[str, Rows], tell: Tell) -> int:
+def steps_until(until: float, students: Sequence[Student], speech: dict[str, Rows]) -> int:
     """How many steps of all of them fit in before a time, of time.monotonic."""
     trial = kinds_of(speech, TIMED_STEPS)
     timed(students, trial[: TIMED_STEPS // 10])  # the first launch of a graph is slow
@@ -172,6 +172,11 @@ def at_rate(job: Job, rate: str | float) -> Job:
     return replace(job, name=f"{job.name}@{rate}", settings=(*job.settings, f"train.lr={rate}"))
 
 
+def kind_of(job: Job) -> str:
+    """Its name without the seed, which all seeds of a student share."""
+    return job.name.split("@")[0].rpartition("-")[0]
+
+
 def rate_of(job: Job) -> float:
     said = [setting.removeprefix("train.lr=") for setting in job.settings if setting.startswith("train.lr=")]
     return float(said[-1])
@@ -185,17 +190,18 @@ def mean_cosine(valid: Cosines) -> float:
     return statistics.fmean(valid.get("chunked", valid["whole"]).values())
 
 
-def tried(jobs: Sequence[Job], given: argparse.Namespace, teach: Taught, tell: Tell) -> dict[str, dict[float, float]]:
+def tried(jobs: Sequence[Job], given: argparse.Namespace, taught: Taught) -> dict[str, dict[float, float]]:
     """{student without its seed: {rate: cosine}} of the first seed of each after short runs at several rates."""
     firsts = [job for job in jobs if job.name.endswith("-0")]
     trials = [at_rate(job, factor * rate_of(job)) for job in firsts for factor in given.try_rates]
-    students = students_of(trials, teach.teacher, teach.speech, HALVES[given.precision], given.try_steps + TRIED_MORE)
-    capture(students, tell)
-    run(students, teach.speech, given.try_steps, tell)
+    students = students_of(
+        trials, taught.teacher, taught.speech, HALVES[given.precision], given.try_steps + WARM_UP_STEPS
+    )
+    capture(students)
+    run(students, taught.speech, given.try_steps)
     found: dict[str, dict[float, float]] = {}
     for job, student in zip(trials, students, strict=True):
-        name = job.name.split("@")[0].removesuffix("-0")
-        found.setdefault(name, {})[rate_of(job)] = mean_cosine(student.validate(teach.valid))
+        found.setdefault(kind_of(job), {})[rate_of(job)] = mean_cosine(student.validate(taught.valid))
     tell(f"rates: {found}")
     return found
 
@@ -203,7 +209,7 @@ def tried(jobs: Sequence[Job], given: argparse.Namespace, teach: Taught, tell: T
 def at_best(jobs: Sequence[Job], found: dict[str, dict[float, float]]) -> list[Job]:
     """All seeds at the rate that was best for the first."""
     best = {name: (f"train.lr={max(rates, key=rates.__getitem__)}",) for name, rates in found.items()}
-    return [replace(job, settings=(*job.settings, *best.get(job.name.rpartition("-")[0], ()))) for job in jobs]
+    return [replace(job, settings=(*job.settings, *best.get(kind_of(job), ()))) for job in jobs]
 
 
 def train(given: argparse.Namespace) -> None:
@@ -216,23 +222,23 @@ def train(given: argparse.Namespace) -> None:
     tell(f"{len(clips)} clips read, {time.monotonic() - began:.0f} s")
     layers = range(1, teacher.card.depth + 1)
     speech = rows_of(clips, teacher, layers, device)
-    teach = Taught(teacher, speech, rows_of(held_out, teacher, layers, device, plain=True))
+    taught = Taught(teacher, speech, rows_of(held_out, teacher, layers, device, plain=True))
     hours = {name: len(rows.waves) * rows.row_s / 3600 for name, rows in speech.items()}
     tell(f"taught {hours} h, {time.monotonic() - began:.0f} s")
-    rates = tried(jobs, given, teach, tell) if given.try_rates else {}
+    rates = tried(jobs, given, taught) if given.try_rates else {}
     jobs = at_best(jobs, rates) if rates else jobs
     students = students_of(jobs, teacher, speech, HALVES[given.precision])
     if any(student.static.noises for student in students):
         add_noise(speech)
     tell(f"{len(students)} students made, {time.monotonic() - began:.0f} s")
-    capture(students, tell)
-    done = run(students, speech, steps_until(began + given.seconds, students, speech, tell), tell)
+    capture(students)
+    done = run(students, speech, steps_until(began + given.seconds, students, speech))
     done |= {"rows_h": hours, "torch": torch.__version__, "precision": given.precision, **stamp()}
     done["device"] = torch.cuda.get_device_name() if device.type == "cuda" else machine()["cpu"]
     given.work.mkdir(parents=True, exist_ok=True)
     for job, student in zip(jobs, students, strict=True):
-        tried_rates = {f"{rate:g}": cosine for rate, cosine in rates.get(job.name.rpartition("-")[0], {}).items()}
-        write(given.work, job, student, {**done, "tried": tried_rates, "valid": student.validate(teach.valid)})
+        tried_rates = {f"{rate:g}": cosine for rate, cosine in rates.get(kind_of(job), {}).items()}
+        write(given.work, job, student, {**done, "tried": tried_rates, "valid": student.validate(taught.valid)})
     if device.type == "cuda":
         tell(f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB at most; {time.monotonic() - began:.0f} s in all")
 

@@ -74,11 +74,11 @@ class Program:
 
         Raises SpeechpressError when there is none of this name or this installation cannot run it.
         """
+        started = time.perf_counter()
         if self._pools != self.library.pools:  # its methods hold on to threads that are no more
             self._read()
         if method in self._methods:
             return
-        started = time.perf_counter()
         if method not in self.method_names:
             raise SpeechpressError(f"{self.path}: has no method {method!r}, only {', '.join(self.method_names)}")
         try:

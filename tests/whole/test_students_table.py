@@ -63,6 +63,7 @@ def test_what_is_said_of_the_longest_runs_is_so(students_table):
     students = RESULTS["students"]
     costs = [students[names[0]]["macs_per_s"] for names in (ours, small, peers)]
     assert [f"{cost / costs[2]:.2f}" for cost in costs[:2]] == ["0.41", "0.13"]
+    assert f"({students['pocket-deep-longest-0']['parameters'] / 1e6:.2f} M parameters)" in page
     assert [students[names[0]]["lr"] for names in (ours, small, peers)] == [1.5e-3, 4e-3, 1e-3]
     for names in (ours, small, peers):
         rates = {float(rate): cosine for rate, cosine in students[names[0]]["cosine_at_rates"].items()}
@@ -78,6 +79,8 @@ def test_what_is_said_of_streaming_and_int8_is_so():
 
     within, across = apart("pocket", "320 ms", "whole")
     assert f"`pocket` makes {within:.1f} % more errors within speakers and {-across:.1f} % fewer across them" in page
+    assert "on whole recordings within 2 %" in " ".join((ROOT / "README.md").read_text().split())
+    assert max(abs(within), abs(across)) < 2
     within, across = apart("pocket-s", "320 ms", "whole")
     assert f"`pocket-s` {within:.1f} and {across:.1f} % more" in page
     within, across = apart("pocket", "bundle, whole", "320 ms")
