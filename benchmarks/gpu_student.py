@@ -18,7 +18,7 @@ from speechpress.compressor.distill.masking import draw_mask
 from speechpress.compressor.distill.objectives import l1_and_cosine
 from speechpress.compressor.distill.plan import Plan
 from speechpress.compressor.distill.standardise import Standard
-from speechpress.compressor.distill.step import Distiller, learning_rate, rescale_heads, summed_loss
+from speechpress.compressor.distill.step import Distiller, compared, learning_rate, rescale_heads
 from speechpress.compressor.distill.validation import align
 from speechpress.compressor.models.encoder import chunk_mask
 from speechpress.compressor.recipe.schema import Match
@@ -171,9 +171,7 @@ class Student:
     ) -> Tensor:
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None, cache_enabled=False):
             predictions, targets = align(self.predict(waves, attention, hidden), targets, self.job.lag_frames)
-            if self.module.standard is not None:
-                predictions, targets = self.module.standard(predictions), self.module.standard(targets)
-            total, _ = summed_loss(predictions, targets, self.match, hidden)
+            total, _ = compared(predictions, targets, self.match, self.module.standard, hidden)
         return total / next(iter(targets.values())).shape[:2].numel()
 
     def _update(self, loss: Tensor) -> None:

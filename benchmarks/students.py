@@ -101,6 +101,7 @@ STUDENTS: dict[str, Asked] = {
 FRAMES = ("student.conv_norm=frame", "student.pre_norm=true")
 PLAIN = ("match.standardise=false", "match.standardise_power=null")
 SQUARE_ROOT = "match.standardise_power=0.5"  # as `pocket-s` has it, and `pocket` had before its longest runs
+BOTH_SCALES = ("match.standardise_power=1", "match.standardise_plain=1.0")
 TARGETS = (*STANDARDISED, SQUARE_ROOT)
 SMALL_STEP = ("train.batch_s=20", "train.lr=1.5e-3", SQUARE_ROOT)
 # `pocket` in more and thinner layers.
@@ -116,6 +117,8 @@ SMALL_STEPS: dict[str, Asked] = {
     "pocket-s": ("pocket-s", ("train.batch_s=20", "train.lr=2e-3"), 3),
     "distilhubert-20s": ("distilhubert", (*HALF, "train.batch_s=20", "train.lr=5e-4"), 3),
     "pocket-long": ("pocket", (*SMALL_STEP, "streaming.full_context=0.1"), 1),
+    "pocket-plain-long": ("pocket", (*SMALL_STEP, *PLAIN, "streaming.full_context=0.1"), 1),
+    "pocket-both-long": ("pocket", (*SMALL_STEP, *BOTH_SCALES, "streaming.full_context=0.1"), 1),
     "pocket-s-long": ("pocket-s", ("train.batch_s=20", "train.lr=2e-3", "streaming.full_context=0.1"), 1),
     "five-pocket": ("pocket", SMALL_STEP, 1),
     "five-pocket-even": ("pocket", (*SMALL_STEP, "match.standardise_power=1"), 1),

@@ -149,9 +149,7 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
         with _gradients_stay_here(trainer, micro < rounds - 1):
             predictions = trainer.distiller(waves, chunk_frames, masked)  # the student, then its heads
             predictions, targets = align(predictions, targets, trainer.lag_frames)
-            if trainer.standard is not None:
-                predictions, targets = trainer.standard(predictions), trainer.standard(targets)
-            total, parts = summed_loss(predictions, targets, match, masked)
+            total, parts = compared(predictions, targets, match, trainer.standard, masked)
             # After align: both have the frames that they share.
             frames = next(iter(targets.values())).shape[1]
             # A batch that nobody could read has 0 rows, and a recording no longer than the lag no frames; 0 / 1 stays a
@@ -171,6 +169,27 @@ def distillation_step(trainer: Trainer, batch: Batch, step: int) -> Taken:
     trainer.optimizer.step()
     trainer.optimizer.zero_grad(set_to_none=True)
     return Taken(summed(fabric, loss), _tensor(norm), rows, sums)
+
+
+def compared(
+    predictions: dict[int, Tensor],
+    targets: dict[int, Tensor],
+    match: Match,
+    standard: Standard | None,
+    masked: Tensor | None = None,
+) -> tuple[Tensor, Parts]:
+    """`summed_loss` on the scale of training, and what the teacher's own scale adds where the recipe weighs both.
+
+    The two sums for the log are of the scale of training alone.
+    """
+    if standard is None:
+        return summed_loss(predictions, targets, match, masked)
+    total, parts = summed_loss(standard(predictions), standard(targets), match, masked)
+    if match.standardise_plain is None:
+        return total, parts
+    layers = layers_in(targets)
+    plain, _ = loss_sums(predictions, layers, match)
+    return total + match.standardise_plain * plain / max(1, len(layers)), parts
 
 
 def summed_loss(

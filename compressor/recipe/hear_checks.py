@@ -8,11 +8,12 @@ from .schema import Recipe
 def check_standardise(recipe: Recipe) -> None:
     """Raises SpeechpressError, with the place, where nothing is compared dimension by dimension."""
     match = recipe.match
-    if match.standardise_power is not None and not match.standardise:
-        raise SpeechpressError(
-            f"{recipe.where('match.standardise_power')}: match.standardise_power is for standardised targets. Set "
-            "match.standardise=true, or leave it out"
-        )
+    for name in ("standardise_power", "standardise_plain"):
+        if getattr(match, name) is not None and not match.standardise:
+            raise SpeechpressError(
+                f"{recipe.where(f'match.{name}')}: match.{name} is for standardised targets. Set "
+                "match.standardise=true, or leave it out"
+            )
     if match.standardise and match.style == "layers" and match.relations_only and not match.projections:
         raise SpeechpressError(
             f"{recipe.where('match.standardise')}: match.standardise is for the dimensions of the teacher, but only "

@@ -223,6 +223,9 @@ class Match:
     standardise_power: float | None = key(
         None, above=0, high=1, doc="of the deviations that standardised targets are divided by; absent: 1"
     )
+    standardise_plain: float | None = key(
+        None, above=0, high=1e9, doc="weight of the same loss in the teacher's own scale, beside standardised targets"
+    )
     clusters: Clusters | None = None
 
     @property

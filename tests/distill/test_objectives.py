@@ -274,6 +274,7 @@ def test_schema_and_table_of_objectives_have_the_same_keys():
         "mask_prob",
         "lag_ms",
         "standardise_power",
+        "standardise_plain",
     }
     assert whole == set(OBJECTIVES) == set(FUNCTIONS)
     for name, row in OBJECTIVES.items():

@@ -14,7 +14,7 @@ from speechpress.compressor.distill import standardise
 from speechpress.compressor.distill.loop import Loop
 from speechpress.compressor.distill.objectives import LayerPairs, PredictionHeads, load_heads, save_heads
 from speechpress.compressor.distill.standardise import Standard, least_scale
-from speechpress.compressor.distill.step import rescale_heads
+from speechpress.compressor.distill.step import compared, rescale_heads
 from speechpress.compressor.distill.validation import validate
 from speechpress.compressor.models.events import silent
 from speechpress.compressor.recipe.schema import Match
@@ -133,6 +133,18 @@ def test_the_loss_is_that_of_standardised_frames_and_validation_tells_both(teach
     loop = Loop(trainer, silent)
     loop.step(Batch(ROWS, [str(row) for row in range(7)], 0, 0, 3.5, 7))
     assert float(loop.unsettled[0].loss) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_both_scales_are_compared_where_the_recipe_weighs_both(measured):
+    draw = torch.Generator().manual_seed(0)
+    said, wanted = ({layer: torch.randn(2, 5, 32, generator=draw) * 9 for layer in LAYERS} for _ in range(2))
+    plain, scaled = Match(layers=LAYERS), Match(layers=LAYERS, standardise=True)
+    own, _ = compared(said, wanted, plain, None)
+    standard, told = compared(said, wanted, scaled, measured)
+    both, parts = compared(said, wanted, replace(scaled, standardise_plain=0.25), measured)
+    assert float(own) != pytest.approx(float(standard), rel=0.1)
+    torch.testing.assert_close(both, standard + 0.25 * own)
+    assert parts == told  # the log stays on the scale of training
 
 
 def test_hidden_layers_are_compared_on_the_same_scale_and_stay_as_they_are(measured):

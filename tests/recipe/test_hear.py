@@ -82,7 +82,8 @@ def test_frames_are_hidden_from_both_or_from_the_student_alone() -> None:
 
 
 def test_a_power_is_of_standardised_targets() -> None:
-    with pytest.raises(SpeechpressError, match=r"match\.standardise_power is for standardised targets"):
-        load_recipe("distilhubert", ["match.standardise_power=0.5"])
+    for key in ("standardise_power", "standardise_plain"):
+        with pytest.raises(SpeechpressError, match=rf"match\.{key} is for standardised targets"):
+            load_recipe("distilhubert", [f"match.{key}=0.5"])
     recipe = load_recipe("distilhubert", ["match.standardise=true", "match.standardise_power=0.5"])
     assert parse_recipe(recipe.text(), "again").match.standardise_power == 0.5
