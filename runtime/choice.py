@@ -6,9 +6,15 @@ from pathlib import Path
 from .bundle import DOCUMENT, Bundle, read_bundle
 from .errors import SpeechpressError
 from .parts import is_part
-from .students.shipped import DEMO_BUNDLE
+from .students.shipped import DEMO_BUNDLE, shipped_students
 
-SHIPPED = DEMO_BUNDLE  # when nothing else runs here
+SHIPPED = DEMO_BUNDLE  # where nothing else is installed, as in the light runtime
+BUILT_IN = "pocket-s"  # of the students of the package, the one that finds taught words best (docs/demo.md)
+
+
+def built_in() -> Path:
+    """The bundle to take when nothing else runs here."""
+    return shipped_students().get(BUILT_IN, SHIPPED)
 
 
 def choose_bundle(bundles: Path, say: Callable[[str], None], live: bool = False) -> Path:
@@ -26,7 +32,7 @@ def choose_bundle(bundles: Path, say: Callable[[str], None], live: bool = False)
         say(f"{path.parent}: skipped, {reason}")
     there = "none of them runs here" if found else "there is none"
     say(f"no bundle given and {there} under {bundles}; using the built-in one")
-    return SHIPPED
+    return built_in()
 
 
 def runs_here(bundle: Bundle) -> bool:

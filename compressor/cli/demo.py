@@ -65,7 +65,7 @@ Encoding = Annotated[
 ChunkMs = Annotated[
     float | None,
     typer.Option(
-        help="One of the bundle's chunk sizes, in ms.", show_default="the bundle's first", rich_help_panel=INPUT
+        help="One of the bundle's chunk sizes, in ms.", show_default="the bundle's shortest", rich_help_panel=INPUT
     ),
 ]
 ListMics = Annotated[bool, typer.Option("--list-mics", help="List the microphones and exit.", rich_help_panel=INPUT)]

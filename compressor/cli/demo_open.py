@@ -48,7 +48,10 @@ class Opened:
 
 
 def open_model(folder: Path | None, chunk_ms: float | None, screen: "Screen") -> Opened:
-    """The bundle that was named, else the newest under ./bundles that runs here, else the shipped one; it is said."""
+    """The bundle that was named, else the newest under ./bundles that runs here, else the built-in one; it is said.
+
+    In its shortest chunks where none are asked for: what is said should be seen at once.
+    """
     from speechpress.runtime.bundle import read_bundle
     from speechpress.runtime.choice import choose_bundle
     from speechpress.runtime.engine import PteEngine
@@ -58,6 +61,8 @@ def open_model(folder: Path | None, chunk_ms: float | None, screen: "Screen") ->
     if folder is None:
         folder = choose_bundle(BUNDLES, screen.say, live=True)
     opened = read_bundle(local_folder(folder, BUNDLE))
+    if chunk_ms is None and opened.document["streams"]:
+        chunk_ms = min(stream["chunk_ms"] for stream in opened.document["streams"])
     # One thread: a chunk is so small that more of them only wait for each other, and the machine has other work.
     return Opened(opened, PteEngine(opened, chunk_ms, threads=1))
 

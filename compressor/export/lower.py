@@ -4,6 +4,7 @@ Shapes: S samples, C frames of a chunk.
 """
 
 import contextlib
+import gc
 import io
 import logging
 import traceback
@@ -25,6 +26,7 @@ from .half import with_conversions, without_gelu
 from .pt2e import layer_of, quantized
 
 PRODUCTS = ("convolution", "linear", "addmm", "mm", "bmm")
+GARBAGE = 100_000  # objects, made and not let go of, between two looks for garbage
 Layers = dict[str, list[str]]  # kernel, such as "aten::native_layer_norm.out": the layer of each call, in order
 
 
@@ -72,8 +74,9 @@ def lower(
         from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
     with hushed():
         compiler = partitioner(backend)
-    programs = {name: _exported(method, quantization) for name, method in methods.items()}
-    with hushed():
+    with quick():
+        programs = {name: _exported(method, quantization) for name, method in methods.items()}
+    with hushed(), quick():
         try:
             edge = to_edge_transform_and_lower(programs, partitioner=[compiler], constant_methods=constants)
             delegated = {name: _delegated_operators(edge.exported_program(name)) for name in methods}
@@ -170,6 +173,25 @@ def _is_product(node: torch.fx.Node) -> bool:
     # The edge dialect wraps operators; ATen's own is then in _op.
     name = getattr(getattr(node.target, "_op", node.target), "__name__", "")
     return node.op == "call_function" and name.split(".")[0] in PRODUCTS
+
+
+@contextlib.contextmanager
+def quick() -> Iterator[None]:
+    """Trace and lower faster, to the very same program.
+
+    Every pass copies each node's history, all passes before it included. Nothing changes a history, so copies share it
+    here. And the collector looks for garbage less often: what it looks through are graphs that are still needed.
+    """
+    from torch.fx.traceback import NodeSource
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(GARBAGE, *thresholds[1:])
+    setattr(NodeSource, "__deepcopy__", lambda source, memo: source)  # noqa: B010  mypy knows no such method
+    try:
+        yield
+    finally:
+        delattr(NodeSource, "__deepcopy__")
+        gc.set_threshold(*thresholds)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ from ..models.config import SAMPLE_RATE
 from ..models.events import OnText
 from .closeness import RANDOM_S, golden, loud_and_soft
 from .document import ExportPlan, facts, min_samples
-from .lower import Method, hushed
+from .lower import Method, hushed, quick
 
 # Gelu is an operator of its own from 20 on; ONNX Runtime has it since 1.17.
 OPSET = 20
@@ -132,7 +132,7 @@ def _write_model(planned: ExportPlan, name: str, method: Method, path: Path) -> 
     import onnx
 
     states = [entry["name"] for entry in facts(planned)["state"]] if name.startswith("step_") else []
-    with hushed(), torch.no_grad():
+    with hushed(), quick(), torch.no_grad():
         try:
             traced = torch.export.export(method.module, method.example, dynamic_shapes=method.ranges(), strict=False)
             written = torch.onnx.export(

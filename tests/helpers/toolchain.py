@@ -23,7 +23,7 @@ class Toolchain:
     def compile(self, source, folder):
         include = self.package / "include"
         system = ["-isystem", include, "-isystem", include / C10]
-        own = [f"-I{CPP / part}" for part in ("include", "run", "src")]
+        own = [f"-I{CPP / part}" for part in ("include", "run", "src", "tests")]
         done = folder / f"{source.parent.name}-{source.stem}.o"
         run([self.compiler, *self.flags, *DEFINED, *own, *system, "-c", source, "-o", done])
         return done
@@ -35,18 +35,28 @@ class Toolchain:
         run([self.compiler, *self.flags, *objects, "-o", program, "-pthread", *found, *parts])
         return [*self.runner, program]
 
-    def build(self, folder):
-        """Commands that run the runner and the C++ tests."""
-        sources = [*CPP.glob("src/**/*.cpp"), *CPP.glob("run/*.cpp")]
-        objects = {source.relative_to(CPP).as_posix(): self.compile(source, folder) for source in sources}
-        self.link(objects.values(), folder / "speechpress-run")
-        parts = [path for name, path in objects.items() if name != "run/main.cpp"]
-        tests = [self.compile(source, folder) for source in CPP.glob("tests/*.cpp")]
+    def build(self, folder, together=False):
+        """Commands that run the runner and the C++ tests.
+
+        `together`: the files are compiled as one, in a fourth of the time; that each compiles by itself is not seen.
+        """
+        main = CPP / "run" / "main.cpp"
+        parts = [path for path in sorted([*CPP.glob("src/**/*.cpp"), *CPP.glob("run/*.cpp")]) if path != main]
+        tests = sorted(CPP.glob("tests/*.cpp"))
+        if together:
+            parts, tests = [one_of(parts, folder / "parts.cpp")], [one_of(tests, folder / "tests.cpp")]
+        parts, tests = ([self.compile(source, folder) for source in sources] for sources in (parts, tests))
+        self.link([self.compile(main, folder), *parts], folder / "speechpress-run")
         self.link([*parts, *tests], folder / "speechpress-tests")
         return self.commands(folder)
 
     def commands(self, folder):
         return [*self.runner, folder / "speechpress-run"], [*self.runner, folder / "speechpress-tests"]
+
+
+def one_of(sources, path):
+    path.write_text("".join(f'#include "{source}"\n' for source in sources), encoding="utf-8")
+    return path
 
 
 def run(words):

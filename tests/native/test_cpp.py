@@ -364,7 +364,7 @@ def arm64(tmp_path_factory):
     package = Path(os.environ.get("SPEECHPRESS_ARM64_EXECUTORCH") or arm64_package(tmp_path_factory.mktemp("wheel")))
     # QEMU's default processor gives wrong results in int8.
     emulate = [emulator, "-L", "/usr/aarch64-linux-gnu", "-cpu", "cortex-a76"]
-    return Toolchain(compiler, package, emulate).build(tmp_path_factory.mktemp("arm64"))
+    return Toolchain(compiler, package, emulate).build(tmp_path_factory.mktemp("arm64"), together=True)
 
 
 def arm64_package(folder):

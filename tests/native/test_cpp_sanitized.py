@@ -35,7 +35,7 @@ def sanitized(tmp_path_factory):
     words = [compiler, *SANITIZE, str(folder / "try.cpp"), "-o", str(folder / "try")]
     if subprocess.run(words, capture_output=True, check=False).returncode:
         pytest.skip("this g++ lacks libasan and libubsan")
-    return Toolchain(compiler, package_folder(), flags=SANITIZE).build(folder)
+    return Toolchain(compiler, package_folder(), flags=SANITIZE).build(folder, together=True)
 
 
 def call(command, *words, stdin=b""):

@@ -4,8 +4,11 @@ import os
 import pytest
 from bundled import copied
 
+from speechpress.runtime import choice
 from speechpress.runtime.bundle import digest
-from speechpress.runtime.choice import SHIPPED, choose_bundle
+from speechpress.runtime.choice import SHIPPED, built_in, choose_bundle
+from speechpress.runtime.demo.head_engine import words_head
+from speechpress.runtime.engine import PteEngine
 
 
 def changed(folder, **changes):
@@ -39,14 +42,20 @@ def test_live_needs_one_that_streams(bundles):
     changed(bundles / "a" / "demo-bundle", streams=[], state=[])
     said = []
     assert choose_bundle(bundles, said.append) == bundles / "a" / "demo-bundle"
-    assert choose_bundle(bundles, said.append, live=True) == SHIPPED
+    assert choose_bundle(bundles, said.append, live=True) == built_in()
     assert any("skipped, it does not stream" in line for line in said) and "none of them runs here" in said[-1]
 
 
 def test_the_shipped_one_when_there_is_no_other(tmp_path):
     said = []
-    assert choose_bundle(tmp_path, said.append) == SHIPPED
+    assert choose_bundle(tmp_path, said.append) == built_in()
     assert len(said) == 1 and "there is none under" in said[0]
+
+
+def test_the_light_install_has_that_of_the_demo_alone(monkeypatch):
+    assert built_in().name == "pocket-s" and words_head(PteEngine(built_in(), threads=1)) is not None
+    monkeypatch.setattr(choice, "shipped_students", lambda: {"demo": SHIPPED})
+    assert built_in() == SHIPPED
 
 
 def test_profile_without_any_takes_the_shipped_one(cli):

@@ -24,7 +24,7 @@ from speechpress.runtime.students.shipped import shipped_folder, shipped_student
 from speechpress.runtime.verify import verify
 
 MOST_BYTES = 12_000_000
-HEADS = {"demo": [], "pocket": ["phones", "vad"], "pocket-s": ["phones", "vad"], "pocket-words": ["words"]}
+HEADS = {"demo": [], "pocket": ["phones", "vad"], "pocket-s": ["phones", "vad", "words"], "pocket-words": ["words"]}
 
 
 def test_each_is_small_has_a_card_and_names_no_place_of_the_machine_that_made_it():

@@ -45,7 +45,7 @@ def test_every_package_is_in_the_wheel():
 
 
 def test_every_public_name_is_type_checked_as_a_stranger_would():
-    """`mypy --strict` runs on that file in .ci/run, and on an installed wheel in .ci/wheel."""
+    """By the flags of `mypy --strict` in .ci/run, and by itself on an installed wheel in .ci/wheel."""
     tree = ast.parse((ROOT / "tests" / "whole" / "strict_consumer.py").read_text(encoding="utf-8"))
     named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     named |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}

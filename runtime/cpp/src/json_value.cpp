@@ -10,7 +10,7 @@
 namespace speechpress {
 namespace {
 
-constexpr int kMostDeep = 64;
+constexpr int kDeepest = 64;
 constexpr size_t kMostDigits = 400;
 
 using Type = JsonValue::Type;
@@ -75,7 +75,7 @@ class Parser {
   }
 
   JsonValue any(int depth) {
-    if (depth > kMostDeep) throw Error("it is nested too deep");
+    if (depth > kDeepest) throw Error("it is nested too deep");
     if (left_-- == 0) throw Error("it has too many values");
     skip_space();
     switch (here()) {

@@ -17,7 +17,7 @@ namespace speechpress::tests {
 namespace {
 
 constexpr int64_t kAnyRate = 16000;
-constexpr size_t kMostBytes = size_t{1} << 24;
+constexpr size_t kMostText = size_t{1} << 24;
 
 void hear_wav(const std::string& path) {
   AudioInput input = open_wav(path, kAnyRate);
@@ -40,7 +40,7 @@ void read_file_as(const std::string& extension, const std::string& path) {
   if (extension == ".pte") {
     Engine::load(path, {0, 1, false, false});
   } else {
-    const std::string text = File(path).read_all(kMostBytes);
+    const std::string text = File(path).read_all(kMostText);
     text_at(text, {"files", "encoder.pte", "sha256"});
     read_heads(text);
   }

@@ -11,7 +11,7 @@ namespace {
 
 using Type = JsonValue::Type;
 
-constexpr size_t kMostValues = 1'000'000;  // labels, most of all
+constexpr size_t kMostParts = 1'000'000;  // labels, most of all
 constexpr size_t kMostHeads = 100;
 constexpr double kMostWidth = 65'536, kMostRate = 1e6;
 
@@ -61,7 +61,7 @@ std::vector<HeadSpec> read_heads(std::string_view document) {
   const std::string_view part = part_at(document, "heads");
   std::vector<HeadSpec> heads;
   if (part.empty()) return heads;
-  const JsonValue list = parse_json(part, kMostValues);
+  const JsonValue list = parse_json(part, kMostParts);
   if (!list.is(Type::kList) || list.items.size() > kMostHeads) {
     throw Error("its heads are no list, or too many");
   }
