@@ -1,6 +1,6 @@
 """The picture of the terminal demo: `python docs/make/demo_picture.py` writes docs/demo.svg.
 
-The shipped bundle hears clips of the starter's speech, with a word taught as `--teach` teaches it, and the demo's own
+The built-in bundle hears clips of the starter's speech, with a word taught as `--teach` teaches it, and the demo's own
 screen is drawn after every chunk. The lines of text are the screen's; the map is the screen's last columns after each
 chunk, put side by side and moved as the screen moves them. Times per chunk are those of the machine that made it.
 """
@@ -24,17 +24,18 @@ from speechpress.compressor.cli.demo_open import Taught, latency_of, open_model
 from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.views.screen import Screen as Talk
+from speechpress.runtime.choice import built_in
 from speechpress.runtime.demo.sources import WavSource
 from speechpress.runtime.demo.view_terminal import MAP_ROWS, Facts, Screen
-from speechpress.runtime.demo.worker import SHIPPED, Stats, listen
+from speechpress.runtime.demo.worker import Stats, listen
 
 PICTURE = Path(__file__).parents[1] / "demo.svg"
 CLIPS = ("number-not-answering", "vm-deleted", "vm-msgsaved")
 TAUGHT = "vm-message"
 COLUMNS, PAUSE_S = 80, 0.35
 CELL, ROW, TOP = 9.0, 19.0, 14.0  # of a character, in pixels
-CHUNK_S = 0.08  # of the shipped bundle
-EVERY = 3  # chunks from one drawing of the text to the next
+CHUNK_S = 0.08  # of the built-in bundle
+EVERY, EVERY_LANE = 3, 2  # chunks from one drawing of the text to the next, and of what moves with the map
 PAPER, INK = "#11151c", "#d6dae2"
 
 
@@ -58,13 +59,14 @@ def recording(folder: Path) -> Path:
 def drawings() -> Iterator[tuple[list[list[Run]], int]]:
     """The screen's rows after each chunk, and how many columns the map has had by then."""
     talk = Talk(True)
-    opened = open_model(SHIPPED, None, talk)
+    opened = open_model(built_in(), None, talk)
     taught = Taught.of(opened, None, [f"message={SPEECH / f'audio/en/{TAUGHT}.opus'}"], talk)
     spec = opened.engine.spec
     with tempfile.TemporaryDirectory() as folder:
         source = WavSource(recording(Path(folder)))
         frame_s = spec.hop_samples / spec.sample_rate
-        facts = Facts(source.name, opened.name, latency_of(opened.engine, 16_000), spec.chunk_ms, frame_s)
+        latency_ms, heads = latency_of(opened.engine, 16_000), opened.engine.heads
+        facts = Facts(source.name, opened.name, latency_ms, spec.chunk_ms, frame_s, heads)
         screen = Screen(facts, Stats(spec.chunk_ms), taught.spotter, taught.teaching)
         console = Console(width=COLUMNS, color_system="truecolor", force_terminal=True, legacy_windows=False)
         for chunk in listen(source, opened.engine, taught.spotter, taught.teaching):
@@ -139,11 +141,13 @@ class Film:
 
     def __init__(self, drawn: list[tuple[list[list[Run]], int]]) -> None:
         self.drawn, self.whole_s, self.lengths = drawn, len(drawn) * CHUNK_S, set[int]()
-        rows = drawn[0][0]
+        rows = drawn[-1][0]  # the first chunks of a student that answers late have no frames
         heights = {len(now) for now, _ in drawn}
         assert len(heights) == 1, f"a line that breaks moves what is below it: {heights}"
         self.first = next(number for number, row in enumerate(rows) if any("▀" in run.words for run in row))
         self.under = self.first + MAP_ROWS  # the row with the words
+        words = next(number for number, row in enumerate(rows) if any("chunk time" in run.words for run in row))
+        self.lanes = range(self.under + 1, words)
 
     def part(self, inner: str, from_s: float, to_s: float) -> str:
         """Something that is seen for a part of the loop only."""
@@ -158,15 +162,16 @@ class Film:
         """The rows around the map; of the map's own rows the frame."""
         for row in range(len(self.drawn[0][0])):
             if self.first <= row <= self.under:
-                yield "".join(text(row, run) for run in self.drawn[0][0][row] if run.words.strip() == "│")
+                yield "".join(text(row, run) for run in self.drawn[-1][0][row] if run.words.strip() == "│")
                 continue
+            every = EVERY_LANE if row in self.lanes else EVERY
             samples = [
-                (number * CHUNK_S, now[row]) for number, (now, _) in enumerate(self.drawn) if number % EVERY == 0
+                (number * CHUNK_S, now[row]) for number, (now, _) in enumerate(self.drawn) if number % every == 0
             ]
             for content, group in groupby(samples, lambda sample: sample[1]):
                 times = [at for at, _ in group]
                 inner = "".join(text(row, run) for run in content)
-                yield self.part(inner, times[0], min(times[-1] + EVERY * CHUNK_S, self.whole_s))
+                yield self.part(inner, times[0], min(times[-1] + every * CHUNK_S, self.whole_s))
 
     def map(self) -> tuple[str, int]:
         """All columns, and how many they are."""

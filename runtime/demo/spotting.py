@@ -232,6 +232,7 @@ class Spotter:
         self.words = tuple(words)
         self._candidates: list[Hit | None] = [None] * len(self.words)
         self._rest_until_s = [-math.inf] * len(self.words)
+        self._told_until_s = [-math.inf] * len(self.words)
         self.last_scores = np.full(len(self.words), -math.inf)
         self._held: list[np.ndarray | None] = [None] * len(self.words)
         units = [self.background.space.unit(example) for word in self.words for example in word.columns]
@@ -269,14 +270,16 @@ class Spotter:
         return waiting
 
     def _tell(self, number: int, scores: np.ndarray, end_s: np.ndarray, lengths_s: np.ndarray) -> list[Hit]:
-        """Hits of one word: peaks above its threshold that were not topped for a while."""
+        """Hits of one word: peaks above its threshold that were not topped for a while, most of each after the last."""
         word, told = self.words[number], []
         for score, now_s, length_s in zip(scores.tolist(), end_s.tolist(), lengths_s.tolist(), strict=True):
             best = self._candidates[number]
-            if score >= word.threshold and now_s >= self._rest_until_s[number] and (not best or score > best.score):
+            # A longer path through a word that was told is no second one.
+            new = now_s >= self._rest_until_s[number] and now_s - length_s / 2 >= self._told_until_s[number]
+            if score >= word.threshold and new and (not best or score > best.score):
                 best = self._candidates[number] = Hit(word.name, score, now_s - length_s, now_s)
             if best and now_s - best.end_s >= PEAK_S:
                 told.append(best)
                 self._candidates[number] = None
-                self._rest_until_s[number] = now_s + REST_S
+                self._rest_until_s[number], self._told_until_s[number] = now_s + REST_S, best.end_s
         return told

@@ -53,6 +53,14 @@ def test_words_are_told_once_each_and_where_they_were_said(background, taught, s
         assert abs(hit.start_s - start * FRAME_S) < 0.15 and hit.end_s > hit.start_s and hit.score > 3
 
 
+def test_a_longer_path_through_a_word_is_not_told_as_well(background, taught):
+    other, said = speech(400, 5), noisy(WORDS["one"], 8)
+    for drawn_out in (10, 15, 20):  # frames of its end, once more
+        end = noisy(WORDS["one"][-drawn_out:], 9)
+        hits = told(Spotter(taught, background), np.concatenate([other[:200], said, end, other[200:]]), 4)
+        assert [hit.word for hit in hits] == ["one"] and hits[0].end_s == pytest.approx(4.8, abs=0.1)
+
+
 def test_other_speech_passes_the_threshold_about_as_often_as_it_should(background, taught):
     quarter_hour = speech(45_000, 6)
     assert len(told(Spotter(taught, background), quarter_hour, 5000)) <= 4  # two words, some luck

@@ -873,8 +873,8 @@ SENTENCES = [
     ),
     (
         "docs/demo.md",
-        "Of the {} rows, `pocket-words` is above Google's embedding in {} for the commands and in {} for the wake words, "
-        "`pocket-s` in {} and {}.",
+        "Of the {} rows, `pocket-words` is above Google's embedding in {} for the commands and in {} for the wake "
+        "words, `pocket-s` in {} and {}.",
         noise_won,
     ),
     (
