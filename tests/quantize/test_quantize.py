@@ -144,7 +144,7 @@ def test_the_budget_is_30_db_when_nothing_is_said(small_checkpoint, few_clips):
 
 def test_export_takes_its_ranges_without_speech(static, tmp_path):
     source = open_source(static[0])
-    order = plan(source, target_of("android"), None, (CHUNK_MS,))
+    order = plan(source, target_of("android"), None, (CHUNK_MS,), offline_s=0)
     assert order.scheme == "int8-static" and order.quantization == source.quantization
     export(order, tmp_path / "bundle", allow_fallback=True)
     document = read_bundle(tmp_path / "bundle").document
