@@ -116,6 +116,7 @@ SMALL_STEPS: dict[str, Asked] = {
     "pocket": ("pocket", SMALL_STEP, 3),
     "pocket-s": ("pocket-s", ("train.batch_s=20", "train.lr=2e-3"), 3),
     "distilhubert-20s": ("distilhubert", (*HALF, "train.batch_s=20", "train.lr=5e-4"), 3),
+    "pocket-both": ("pocket", (*SMALL_STEP, *BOTH_SCALES), 3),
     "pocket-long": ("pocket", (*SMALL_STEP, "streaming.full_context=0.1"), 1),
     "pocket-plain-long": ("pocket", (*SMALL_STEP, *PLAIN, "streaming.full_context=0.1"), 1),
     "pocket-both-long": ("pocket", (*SMALL_STEP, *BOTH_SCALES, "streaming.full_context=0.1"), 1),
