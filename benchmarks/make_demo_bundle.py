@@ -39,7 +39,7 @@ SETTINGS = [
 CARD = """
 # The demo's bundle
 
-What `compress demo` runs when no other bundle is there: small enough to ship, good enough to teach it words.
+What the light runtime runs when no other bundle is there: small enough to ship, good enough to teach it words.
 
 - **Model:** {layers} layers x {width}, {parameters:.2f} M parameters, streaming in chunks of 80 and 160 ms, int8,
   {size:.1f} MB.

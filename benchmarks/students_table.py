@@ -85,6 +85,10 @@ HOURS = {
     "`pocket-s`, 50 h": ("pocket-s-long-0",),
     "`pocket-s`, 110 h": POCKET_S_110,
 }
+SCALES = {
+    "the square root of the deviation": ("pocket-long-0",),
+    "the deviation, and their own scale beside it": ("pocket-both-long-0",),
+}
 TARGETS = {
     "square root of the deviation": ("five-pocket-0",),
     "deviation": ("five-pocket-even-0",),
@@ -267,6 +271,9 @@ def longest_tables(document: dict[str, Any]) -> list[str]:
     lines += [*table("targets divided by the deviation to the power of", POWERS, rows), ""]
     shorter = joined(document, LONGEST, "longest_s_", LONG, SMALL)
     lines += [*table("steps of 20 s", HOURS, [*abx_rows(shorter["abx"]["errors"]), kept_row(shorter)]), ""]
+    both = joined(document, LONGEST, LONG, "both_")
+    rows = [*task_rows(both), *abx_rows(both["abx"]["errors"]), kept_row(both)]
+    lines += [*table("`pocket`, 50 h of audio, targets divided by", SCALES, rows), ""]
     for name, ways in document.get(f"{LONGEST}ways", {}).items():
         label = next(label for label, names in LONGEST_COLUMNS.items() if name in names)
         lines += [*ways_table(f"{label}, 110 h", ways), ""]

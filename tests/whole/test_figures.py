@@ -585,6 +585,7 @@ ELSEWHERE = {
     "| of the ten tasks, 110 h of audio": "tests/whole/test_students_table.py",
     "| the first seed of each | teacher": "tests/whole/test_students_table.py",
     "| targets divided by the deviation": "tests/whole/test_students_table.py",
+    "| `pocket`, 50 h of audio, targets": "tests/whole/test_students_table.py",
     "| steps of 20 s | DistilHuBERT": "tests/whole/test_students_table.py",
     "| `pocket`, 110 h | ABX within": "tests/whole/test_students_table.py",
     "| `pocket-s`, 110 h | ABX within": "tests/whole/test_students_table.py",
