@@ -35,6 +35,10 @@ def methods_of(encoder: Encoder) -> dict[str, Method]:
     }
 
 
+def program(encoder: Encoder, scheme: str) -> bytes:
+    return lower(methods_of(encoder), {}, "xnnpack", scheme).program
+
+
 def plainly(make: Callable[[], bytes]) -> bytes:
     with mock.patch.object(lowering, "quick", contextlib.nullcontext):
         return make()
@@ -51,9 +55,7 @@ def main() -> None:
     encoder.measure_statistics(torch.randn(1, 32_000) * 0.1)
     found = {}
     for scheme in SCHEMES:
-        make: Callable[[], bytes] = partial(
-            lambda scheme: lower(methods_of(encoder), {}, "xnnpack", scheme).program, scheme
-        )
+        make = partial(program, encoder, scheme)
         if make() != plainly(make):
             raise SystemExit(f"{scheme}: the two programs are not the same")
         times = alternate({"quick": make, "plain": partial(plainly, make)}, given.rounds, warmup=0)

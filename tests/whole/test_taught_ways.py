@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from speechpress.compressor.data.golden import golden_clip
+from speechpress.runtime.demo.head_engine import words_head
 from speechpress.runtime.engine import load_bundle
 from speechpress.runtime.stream import StreamingExtractor
 from speechpress.runtime.students.shipped import shipped_students
@@ -27,3 +28,14 @@ def test_frames_are_on_time_and_reach_to_the_end(monkeypatch, name):
     first_s = spec.receptive_samples / spec.sample_rate
     assert np.array_equal(frames, told[end_s > first_s - 1e-6])
     assert len(frames) == (len(wave) - spec.receptive_samples) // spec.hop_samples + 1
+
+
+def test_what_a_head_gives_is_its_vectors_without_their_weight(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    ways = importlib.import_module("taught_ways")
+    wave, folder = golden_clip(2.0), shipped_students()["pocket-s"]
+    features, vectors = (ways.bundle_way(folder, 80, head=head).extract(wave) for head in (False, True))
+    head = words_head(load_bundle("pocket-s", threads=1))
+    assert vectors.shape == (len(features), sum(head.widths) - 1)
+    with pytest.raises(SystemExit, match="has no words head"):
+        ways.bundle_way(shipped_students()["demo"], 80, head=True)
