@@ -2,7 +2,7 @@
 
     python benchmarks/students_speech.py choose CORPORA CHOSEN
     python benchmarks/gpu_students.py train CHOSEN TEACHER WORK --seconds 500 [--only NAME ...]
-    python benchmarks/gpu_students.py unpack WORK TEACHER RUNS
+    python benchmarks/gpu_students.py unpack WORK TEACHER RUNS CHOSEN
     python benchmarks/gpu_students.py check CHOSEN TEACHER
 
 Small students leave a GPU idle: their kernels are over before the next is launched, and processes take turns on it.
@@ -21,7 +21,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,15 @@ from gpu_student import MEASURED_ROWS, MOST_STEPS, SHARE_LONG, Student
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from side_by_side import Job
+from students_speech import read_labels
 
+from speechpress.compressor.data.audio import read_audio
 from speechpress.compressor.data.batches import Batch
 from speechpress.compressor.data.noise import TAPE_SAMPLES, Tapes, disturbed, pink
 from speechpress.compressor.distill.distill import chunk_drawer
 from speechpress.compressor.distill.plan import Plan, plan
+from speechpress.compressor.distill.run import OUTPUT_S
+from speechpress.compressor.distill.standardise import standardise_output
 from speechpress.compressor.distill.step import Trainer, distillation_step
 from speechpress.compressor.lessons.kmeans import centres_of
 from speechpress.compressor.lessons.units import Centres
@@ -51,6 +55,7 @@ from speechpress.compressor.teachers.load import Teacher, load_teacher
 from speechpress.runtime.json_file import json_text
 
 NOISE_ROWS = 32
+STREAMED_FRAMES = 32  # the longest chunks, 640 ms
 TOLD_STEPS, TIMED_STEPS = 1000, 50
 WARM_UP_STEPS = 16  # at least what a student takes before its graphs are captured
 
@@ -232,7 +237,8 @@ def train(given: argparse.Namespace) -> None:
         add_noise(speech)
     tell(f"{len(students)} students made, {time.monotonic() - began:.0f} s")
     capture(students)
-    done = run(students, speech, steps_until(began + given.seconds, students, speech))
+    fitting = steps_until(began + given.seconds, students, speech)
+    done = run(students, speech, min(fitting, given.steps) if given.steps else fitting)
     done |= {"rows_h": hours, "torch": torch.__version__, "precision": given.precision, **stamp()}
     done["device"] = torch.cuda.get_device_name() if device.type == "cuda" else machine()["cpu"]
     given.work.mkdir(parents=True, exist_ok=True)
@@ -256,7 +262,7 @@ def write(work: Path, job: Job, student: Student, done: dict[str, Any]) -> None:
 
 
 def unpack(given: argparse.Namespace) -> None:
-    """Checkpoints as `compress distill` writes them, less their heads."""
+    """Checkpoints as `compress distill` writes them, less their heads; outputs are standardised by CHOSEN as there."""
     teacher = load_teacher(given.teacher)
     for path in sorted(given.work.glob("*.json")):
         said = json.loads(path.read_text())
@@ -264,11 +270,25 @@ def unpack(given: argparse.Namespace) -> None:
         job = plan(recipe, teacher)
         tensors = load_file(path.with_suffix(".safetensors"))
         job.student.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
+        if job.output_norm_free:
+            standardise_output(job.student, some_speech(given.chosen, OUTPUT_S), STREAMED_FRAMES)
         folder = given.runs / path.stem
         folder.mkdir(parents=True, exist_ok=True)
         save_encoder(folder, job.student)
         write_json(folder / CARD, card_of(job, said))
         tell(f"{folder}: {said['steps']} steps, {said['audio_h']:.1f} h")
+
+
+def some_speech(chosen: Path, most_s: float) -> Iterator[torch.Tensor]:
+    """(1, S) of clips from all over the speech that was trained on."""
+    rows, heard_s = read_labels(chosen), 0.0
+    random.Random("output").shuffle(rows)
+    for place, _ in rows:
+        if heard_s >= most_s:
+            return
+        wave = read_audio(chosen / place)
+        heard_s += len(wave) / SAMPLE_RATE
+        yield torch.from_numpy(wave)[None]
 
 
 def card_of(job: Plan, said: dict[str, Any]) -> dict[str, Any]:
@@ -358,6 +378,7 @@ def main() -> None:
         one.add_argument("--rates", nargs="*", default=[])
     trainer.add_argument("work", type=Path)
     trainer.add_argument("--seconds", type=float, default=500)
+    trainer.add_argument("--steps", type=int, help="at most, so that students of several runs have heard as much")
     trainer.add_argument("--try-rates", nargs="*", type=float, default=[], help="factors of each student's own")
     trainer.add_argument("--try-steps", type=int, default=2000)
     trainer.add_argument("--device", default="cuda")
@@ -366,7 +387,7 @@ def main() -> None:
     checker.add_argument("--steps", type=int, default=3)
     checker.set_defaults(do=check)
     unpacker = what.add_parser("unpack")
-    for name in ("work", "teacher", "runs"):
+    for name in ("work", "teacher", "runs", "chosen"):
         unpacker.add_argument(name, type=str if name == "teacher" else Path)
     unpacker.set_defaults(do=unpack)
     given = parser.parse_args()

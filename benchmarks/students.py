@@ -142,7 +142,26 @@ FIVE_HOURS: dict[str, Asked] = {
 }
 # Trained by `gpu_students.py --try-rates 0.5 1 2`, all at once in steps of 20 s for as long as there is a GPU.
 SELDOM_WHOLE = "streaming.full_context=0.1"
+EVEN = (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=1")
+# Each of the layers is passed twice, behind convolutions of more depth, which take the place of some of the FFN.
+TWICE = ("student.layers=8", "student.distinct_layers=4")
+FRONT = ("student.conv_kernels=[3,3,3,3]", "student.conv_strides=[1,1,1,2]")
+DEEP_FRONT = (*FRONT, "student.conv_channels=[256,256,256,384]", "student.ffn_widths=960")
+# A projection of a layer of the student is held against a layer of the teacher, in place of heads on the last.
+PAIRS = ("match.style=layers", "match.layers=[]", "match.pairs=[[2,1],[4,2],[6,4],[8,6]]")
+PAIRS_ONCE = (*PAIRS[:2], "match.pairs=[[1,1],[2,2],[3,4],[4,6]]")
+LAYERS = (*EVEN, *TWICE, *DEEP_FRONT, *PAIRS)
+S_LAYERS = ("train.batch_s=20", "train.lr=2e-3", SELDOM_WHOLE, *TWICE, *FRONT, *PAIRS, "match.standardise_power=1")
 LONGEST: dict[str, Asked] = {
+    "pocket-layers-longest": ("pocket", LAYERS, 3),
+    "pocket-layers-root-longest": ("pocket", (*LAYERS, SQUARE_ROOT), 3),
+    "pocket-layers-plain-longest": ("pocket", (*LAYERS, *PLAIN), 3),
+    "pocket-layers-top-longest": ("pocket", (*LAYERS, "match.weights=[0.5,0.5,1.0,2.0]"), 1),
+    "pocket-layers-late-longest": ("pocket", (*LAYERS, "match.lag_ms=160"), 1),
+    "pocket-layers-all-longest": ("pocket", (*LAYERS, "match.pairs=[[2,1],[3,2],[4,3],[6,4],[7,5],[8,6]]"), 1),
+    "pocket-twice-longest": ("pocket", (*EVEN, *TWICE, *DEEP_FRONT), 1),
+    "pocket-once-layers-longest": ("pocket", (*EVEN, *PAIRS_ONCE), 1),
+    "pocket-s-layers-longest": ("pocket-s", (*S_LAYERS, "student.conv_channels=[128,128,128,192]"), 3),
     "pocket-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE), 3),
     "pocket-more-even-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=0.75"), 3),
     "pocket-even-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=1"), 1),

@@ -115,6 +115,9 @@ class LayerPairs(nn.Module):
     agree, else one per pair; `bare`: none at all, for objectives that need no equal widths.
     """
 
+    mean: Tensor | None
+    scale: Tensor | None
+
     def __init__(
         self,
         pairs: Sequence[tuple[int, int]],
@@ -141,18 +144,42 @@ class LayerPairs(nn.Module):
             for projection in self.projections:
                 nn.init.eye_(projection.get_parameter("weight"))
                 nn.init.zeros_(projection.get_parameter("bias"))
-        if not same and not bare and not self.shared:
-            logger.warning(
-                "student width %d, teacher width %d: each pair gets a linear projection", width, teacher_width
-            )
+        self.own = not same and not bare and not self.shared
+        if self.own:
+            logger.warning("widths %d and %d of the teacher: each pair gets a linear projection", width, teacher_width)
+        # As those of PredictionHeads.
+        self.register_buffer("mean", None, persistent=False)
+        self.register_buffer("scale", None, persistent=False)
 
     def forward(self, states: Sequence[Tensor]) -> dict[int, Tensor]:
         """From hidden states (B, T, D) to predictions {teacher layer: (B, T, E)}; bare ones stay (B, T, D)."""
-        pairs = zip(self.pairs, self.group, strict=True)
-        return {
-            teacher: self.projections[group](self.upsamples[group](states[student]))
-            for (student, teacher), group in pairs
-        }
+        said = {}
+        for row, ((student, teacher), group) in enumerate(zip(self.pairs, self.group, strict=True)):
+            y = self.projections[group](self.upsamples[group](states[student]))
+            said[teacher] = y if self.scale is None or self.mean is None else y * self.scale[row] + self.mean[row]
+        return said
+
+    @torch.no_grad()
+    def rescale(self, mean: Tensor, scale: Tensor, *, keep: bool) -> None:
+        """`PredictionHeads.rescale` where each pair has a projection of its own; others stay as they are."""
+        if not self.own:
+            return
+        if self.scale is None or self.mean is None:
+            self.mean, self.scale = mean.clone(), scale.clone()
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
+        for projection, centre, size in zip(self.projections if keep else (), mean, scale, strict=False):
+            projection.get_parameter("weight").div_(size[:, None])
+            projection.get_parameter("bias").sub_(centre).div_(size)
+
+    def folded(self) -> dict[str, Tensor]:
+        """The tensors of heads that yield the same and know of no statistics."""
+        tensors = {name: tensor.detach() for name, tensor in self.state_dict().items()}
+        if self.scale is not None and self.mean is not None:
+            for row, (size, centre) in enumerate(zip(self.scale, self.mean, strict=True)):
+                weight, bias = f"projections.{row}.weight", f"projections.{row}.bias"
+                tensors |= {weight: tensors[weight] * size[:, None], bias: tensors[bias] * size + centre}
+        return tensors
 
 
 Heads = PredictionHeads | LayerPairs
@@ -280,8 +307,7 @@ def l1_and_cosine_sums(predictions: Mapping[int, Tensor], targets: Mapping[int, 
 def save_heads(folder: Path, heads: Heads) -> None:
     """Write the heads beside the model; `load_heads` needs no recipe to open them."""
     # Bare pairs have no tensors, but their file has to say which layers they match.
-    tensors = heads.folded() if isinstance(heads, PredictionHeads) else heads.state_dict()
-    tensors = tensors or {"none": torch.zeros(1)}
+    tensors = heads.folded() or {"none": torch.zeros(1)}
     write_tensors(folder / HEADS, tensors, heads_metadata(heads))
 
 

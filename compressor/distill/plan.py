@@ -43,6 +43,11 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def output_norm_free(self) -> bool:
+        """Whether the student has a final norm that is neither its teacher's nor seen by any objective."""
+        return self.student.config.pre_norm and self.recipe.student.init != "teacher"
+
+    @property
     def lag_frames(self) -> int:
         """How late the student's predictions are, in frames of its teacher."""
         return self.student.config.lag_frames * self.heads.factor

@@ -39,9 +39,11 @@ from .objectives import save_heads
 from .plan import Plan
 from .qat import QuantizedTraining
 from .resume import load_state, save_state
+from .standardise import first_waves, standardise_output
 from .step import Distiller, rescale_heads
 from .validation import validate, validate_units
 
+OUTPUT_S = 300.0  # of speech, by which a student's output is standardised
 SHARED = "--out must be on a disk that all hosts share"
 
 
@@ -200,6 +202,8 @@ class Run:
         """Write the checkpoint (and, when interrupted, what is needed to go on)."""
         if not finished:
             self.save(loop)
+        elif self.job.output_norm_free:
+            self.standardise_output()
         card = make_card(self, loop, finished, corpus)
         if self.fabric.is_global_zero:
             with filled(self.out, SEAL) as part:
@@ -218,6 +222,12 @@ class Run:
         self.fabric.barrier()
         self.hear({"event": "end", "step": loop.progress.step, "finished": finished, "out": str(self.out)})
         return Outcome(self.out, finished, card)
+
+
+    def standardise_output(self) -> None:
+        streaming, config = self.recipe.streaming, self.job.student.config
+        chunk_frames = None if streaming is None else streaming.chunk_range(config)[1]
+        standardise_output(self.job.student, first_waves(self.batches, OUTPUT_S), chunk_frames)
 
 
 def make_card(run: Run, loop: Loop, finished: bool, corpus: Corpus) -> Card:

@@ -1,19 +1,22 @@
-"""Targets of zero mean and unit variance: each dimension of a teacher's layer by statistics that never change.
+"""Targets of zero mean and unit variance: each dimension of a teacher's layer by statistics that never change; and, once
+a student is trained, its output.
 
 Shapes: B batch, T frames, N matched teacher layers, E width of the teacher.
 
 Some dimensions of a deep layer vary far more than the rest, and a loss in the teacher's own scale is about them. What
 is compared is standardised, predictions and targets alike; what heads yield, and so what is saved with a checkpoint and
 read by everybody else, stays in the teacher's scale. Prediction heads learn the standardised numbers, which
-`PredictionHeads.rescale` turns back; projections of hidden layers start as the identity, and are left as they are.
+`PredictionHeads.rescale` turns back, and so do projections onto another width, one for each pair of layers;
+projections that start as the identity are left as they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batches
+from ..models.encoder import Encoder
 from ..teachers.load import Teacher
 
 MEASURED_S = 1200.0  # of speech: some 60,000 frames
@@ -53,23 +56,55 @@ class Standard(nn.Module):
     def measure(self, teacher: Teacher, batches: Batches) -> None:
         """Take over the statistics of the first batches of training speech, the same on every process."""
         sums = _Moments(self.mean.shape)
-        stream, heard_s = batches.start(0), 0.0
-        try:
-            for batch in stream:
-                if heard_s >= MEASURED_S or (heard_s and batch.epoch):
-                    break
-                if len(batch.waves):
-                    states = teacher.hidden_states(batch.waves.to(self.mean.device), layers=list(self.rows))
-                    sums.add(torch.stack([states[layer].flatten(0, 1).float() for layer in self.rows]))
-                    heard_s += batch.audio_s
-        finally:
-            stream.close()
+        for waves in first_waves(batches, MEASURED_S):
+            states = teacher.hidden_states(waves.to(self.mean.device), layers=list(self.rows))
+            sums.add(torch.stack([states[layer].flatten(0, 1).float() for layer in self.rows]))
         self.take(sums.mean, sums.deviation)
 
     def take(self, mean: Tensor, deviation: Tensor) -> None:
         """Statistics of the layers, (N, E) each."""
         self.mean.copy_(mean)
         self.scale.copy_(least_scale(deviation) ** self.power)
+
+
+def first_waves(batches: Batches, most_s: float) -> Iterator[Tensor]:
+    """(B, S) of the first batches, until they are `most_s` of speech or its first epoch is over."""
+    stream, heard_s = batches.start(0), 0.0
+    try:
+        for batch in stream:
+            if heard_s >= most_s or (heard_s and batch.epoch):
+                break
+            if len(batch.waves):
+                yield batch.waves
+                heard_s += batch.audio_s
+    finally:
+        stream.close()
+
+
+@torch.no_grad()
+def standardise_output(encoder: Encoder, waves: Iterable[Tensor], chunk_frames: int | None = None) -> None:
+    """Set the final norm of a pre-norm encoder so that each dimension of its output is standardised over `waves` (B, S).
+
+    No objective sees that norm. What is summed up from layer to layer has a few dimensions many times larger than the
+    rest (arXiv:2402.17762 finds the like in language models), and a cosine of two frames is about nothing else. A norm
+    without a bias (RMSNorm) is given the scale alone.
+    """
+    norm, training = encoder.encoder.layer_norm, encoder.training
+    weight, bias = norm.get_parameter("weight"), dict(norm.named_parameters()).get("bias")
+    weight.fill_(1)
+    if bias is not None:
+        bias.fill_(0)
+    sums = _Moments(torch.Size((1, len(weight))))
+    encoder.eval()
+    for rows in waves:
+        states = encoder.hidden_states(rows.to(weight.device), chunk_frames=chunk_frames)
+        sums.add(encoder.encoder.last(states[-1]).flatten(0, 1)[None].float())
+    encoder.train(training)
+    spread = sums.deviation if bias is not None else (sums.deviation.square() + sums.mean.square()).sqrt()
+    scale = least_scale(spread)[0]
+    weight.copy_(1 / scale)
+    if bias is not None:
+        bias.copy_(-sums.mean[0] / scale)
 
 
 def least_scale(deviation: Tensor) -> Tensor:

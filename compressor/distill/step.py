@@ -28,7 +28,7 @@ from ..recipe.hear import MASK_LENGTH
 from ..recipe.schema import Match, Train
 from ..teachers.load import Teacher
 from .masking import Hearing, draw_masks, masked_targets
-from .objectives import Heads, Parts, PredictionHeads, loss_sums
+from .objectives import Heads, Parts, loss_sums
 from .standardise import Standard
 from .validation import align
 
@@ -55,7 +55,7 @@ class Distiller(nn.Module):
 
 def rescale_heads(module: Distiller, *, keep: bool) -> None:
     """Let prediction heads learn the numbers that `module.standard` makes of the targets; see `rescale`."""
-    if module.standard is not None and isinstance(module.heads, PredictionHeads):
+    if module.standard is not None:
         module.heads.rescale(module.standard.mean, module.standard.scale, keep=keep)
 
 

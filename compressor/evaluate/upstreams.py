@@ -30,12 +30,23 @@ FLOAT_BYTES = 4
 
 
 def encoder_upstream(encoder: Encoder, chunk_frames: int | None = None) -> Upstream:
-    """An encoder of this project, as it is in PyTorch; with `chunk_frames` it hears its audio in chunks."""
-    config = encoder.config
+    """An encoder of this project, as it is in PyTorch; with `chunk_frames` it hears its audio in chunks.
+
+    Its last layer is what it is on a device: after the final norm, where it has one.
+    """
+    config, every = encoder.config, of_model(encoder, chunk_frames)
+
+    def states(waves: Tensor) -> Sequence[Tensor]:
+        *below, last = every.states(waves)
+        return [*below, encoder.encoder.last(last)]
+
+    # The chunks belong to the key: the same weights give other features. So does the final norm, which features that
+    # older versions have kept are without.
+    final = ("final norm",) if config.pre_norm else ()
     return replace(
-        of_model(encoder, chunk_frames),
-        # The chunks belong to the key: the same weights give other features.
-        key=weights_key(encoder, "encoder", sorted(config.to_dict().items()), chunk_frames),
+        every,
+        states=states,
+        key=weights_key(encoder, "encoder", sorted(config.to_dict().items()), chunk_frames, *final),
         layers=config.num_layers + 1,
         width=config.width,
         hop_samples=config.hop_samples,

@@ -16,6 +16,7 @@ from speechpress.compressor.distill.objectives import LayerPairs, PredictionHead
 from speechpress.compressor.distill.standardise import Standard, least_scale
 from speechpress.compressor.distill.step import compared, rescale_heads
 from speechpress.compressor.distill.validation import validate
+from speechpress.compressor.models.encoder import Encoder
 from speechpress.compressor.models.events import silent
 from speechpress.compressor.recipe.schema import Match
 from speechpress.compressor.teachers.load import load_teacher
@@ -147,8 +148,50 @@ def test_both_scales_are_compared_where_the_recipe_weighs_both(measured):
     assert parts == told  # the log stays on the scale of training
 
 
+def test_projections_onto_another_width_learn_standardised_numbers_too(tmp_path, measured):
+    torch.manual_seed(0)
+    heads, states = LayerPairs([(1, 4), (2, 2)], 16, 32), [torch.randn(2, 5, 16) for _ in range(3)]
+    plain = {layer: state.detach() for layer, state in heads(states).items()}
+    rescale_heads(SimpleNamespace(standard=measured, heads=heads), keep=False)
+    for layer, state in measured(heads(states)).items():
+        torch.testing.assert_close(state, plain[layer], atol=1e-4, rtol=1e-4)
+    save_heads(tmp_path, heads)
+    loaded = load_heads(tmp_path, 16, 32)
+    loaded.rescale(measured.mean * 2, measured.scale * 3, keep=True)
+    for layer, state in heads(states).items():
+        torch.testing.assert_close(loaded(states)[layer], state, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(loaded.projections[0].weight, heads.projections[0].weight)
+
+
 def test_hidden_layers_are_compared_on_the_same_scale_and_stay_as_they_are(measured):
     module = SimpleNamespace(standard=measured, heads=LayerPairs([(1, 4), (2, 2)], 32, 32))
     rescale_heads(module, keep=False)
     states = [torch.randn(1, 3, 32) for _ in range(3)]
     assert torch.equal(module.heads(states)[4], states[1])
+
+
+def spread_of(encoder, waves, chunk_frames):
+    with torch.no_grad():
+        states = [encoder.hidden_states(one, chunk_frames=chunk_frames)[-1] for one in waves]
+        return torch.std_mean(torch.cat([encoder.encoder.last(x).flatten(0, 1) for x in states]), 0, correction=0)
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms", "dyt"])
+def test_an_output_is_standardised_by_its_final_norm_alone(tiny_config, norm):
+    config = replace(tiny_config, pre_norm=True, norm=norm, conv_norm="layer", pos_conv_future=0, left_context=8)
+    encoder = Encoder(config)
+    with torch.no_grad():  # as training leaves some dimensions
+        encoder.encoder.layers[-1].feed_forward.output_dense.bias[3] += 40
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    waves = [0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(n)) for n in range(3)]
+    for _ in range(2):  # a second time changes nothing
+        standardise.standardise_output(encoder, waves, 4)
+        changed = {name for name, tensor in encoder.state_dict().items() if not torch.equal(tensor, before[name])}
+        assert changed == {"encoder.layer_norm.weight"} | ({"encoder.layer_norm.bias"} if norm != "rms" else set())
+        spread, mean = spread_of(encoder.eval(), waves, 4)
+        if norm == "rms":  # it has nothing to take a mean off with
+            torch.testing.assert_close((spread.square() + mean.square()).sqrt(), torch.ones(32), atol=1e-3, rtol=0)
+        else:
+            torch.testing.assert_close(mean, torch.zeros(32), atol=1e-3, rtol=0)
+            assert float(spread.median()) == pytest.approx(1, abs=1e-2) and float(spread.max()) < 1.01
+        encoder.train()
