@@ -100,11 +100,12 @@ STUDENTS: dict[str, Asked] = {
 # seldom hear whole recordings, for they run in chunks.
 FRAMES = ("student.conv_norm=frame", "student.pre_norm=true")
 PLAIN = ("match.standardise=false", "match.standardise_power=null")
-SQUARE_ROOT = "match.standardise_power=0.5"  # as `pocket-s` has it, and `pocket` had before its longest runs
+SQUARE_ROOT = "match.standardise_power=0.5"  # as `pocket-s` has it
 BOTH_SCALES = ("match.standardise_power=1", "match.standardise_plain=1.0")
 TARGETS = (*STANDARDISED, SQUARE_ROOT)
-SMALL_STEP = ("train.batch_s=20", "train.lr=1.5e-3", SQUARE_ROOT)
-# `pocket` in more and thinner layers.
+STEP = ("train.batch_s=20", "train.lr=1.5e-3")
+SMALL_STEP = (*STEP, SQUARE_ROOT)
+# `pocket-heads` in more and thinner layers.
 DEEP = (
     "student.layers=8",
     "student.width=288",
@@ -113,15 +114,15 @@ DEEP = (
     "student.conv_channels=[256,288]",
 )
 SMALL_STEPS: dict[str, Asked] = {
-    "pocket": ("pocket", SMALL_STEP, 3),
+    "pocket": ("pocket-heads", SMALL_STEP, 3),
     "pocket-s": ("pocket-s", ("train.batch_s=20", "train.lr=2e-3"), 3),
     "distilhubert-20s": ("distilhubert", (*HALF, "train.batch_s=20", "train.lr=5e-4"), 3),
-    "pocket-long": ("pocket", (*SMALL_STEP, "streaming.full_context=0.1"), 1),
-    "pocket-both-long": ("pocket", (*SMALL_STEP, *BOTH_SCALES, "streaming.full_context=0.1"), 1),
+    "pocket-long": ("pocket-heads", (*SMALL_STEP, "streaming.full_context=0.1"), 1),
+    "pocket-both-long": ("pocket-heads", (*SMALL_STEP, *BOTH_SCALES, "streaming.full_context=0.1"), 1),
     "pocket-s-long": ("pocket-s", ("train.batch_s=20", "train.lr=2e-3", "streaming.full_context=0.1"), 1),
-    "five-pocket": ("pocket", SMALL_STEP, 1),
-    "five-pocket-even": ("pocket", (*SMALL_STEP, "match.standardise_power=1"), 1),
-    "five-pocket-plain": ("pocket", (*SMALL_STEP, *PLAIN, "match.layers=[4,8,12]"), 1),
+    "five-pocket": ("pocket-heads", SMALL_STEP, 1),
+    "five-pocket-even": ("pocket-heads", (*SMALL_STEP, "match.standardise_power=1"), 1),
+    "five-pocket-plain": ("pocket-heads", (*SMALL_STEP, *PLAIN, "match.layers=[4,8,12]"), 1),
     "pocket-conv-frames": (
         "pocket-conv",
         (*WIDE, *FRAMES, *CLUSTERS, "match.clusters.weight=0.2", "train.batch_s=20", "train.lr=1.5e-3"),
@@ -142,31 +143,52 @@ FIVE_HOURS: dict[str, Asked] = {
 }
 # Trained by `gpu_students.py --try-rates 0.5 1 2`, all at once in steps of 20 s for as long as there is a GPU.
 SELDOM_WHOLE = "streaming.full_context=0.1"
-EVEN = (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=1")
-# Each of the layers is passed twice, behind convolutions of more depth, which take the place of some of the FFN.
-TWICE = ("student.layers=8", "student.distinct_layers=4")
-FRONT = ("student.conv_kernels=[3,3,3,3]", "student.conv_strides=[1,1,1,2]")
-DEEP_FRONT = (*FRONT, "student.conv_channels=[256,256,256,384]", "student.ffn_widths=960")
-# A projection of a layer of the student is held against a layer of the teacher, in place of heads on the last.
-PAIRS = ("match.style=layers", "match.layers=[]", "match.pairs=[[2,1],[4,2],[6,4],[8,6]]")
-PAIRS_ONCE = (*PAIRS[:2], "match.pairs=[[1,1],[2,2],[3,4],[4,6]]")
-LAYERS = (*EVEN, *TWICE, *DEEP_FRONT, *PAIRS)
-S_LAYERS = ("train.batch_s=20", "train.lr=2e-3", SELDOM_WHOLE, *TWICE, *FRONT, *PAIRS, "match.standardise_power=1")
+S_STEP = ("train.batch_s=20", "train.lr=2e-3", SELDOM_WHOLE)
+# `pocket-s` as `pocket` is now: each layer is passed twice, behind deeper convolutions, and every second one matched.
+S_LAYERS = (
+    "student.layers=8",
+    "student.distinct_layers=4",
+    "student.conv_channels=[128,128,128,192]",
+    "student.conv_kernels=[3,3,3,3]",
+    "student.conv_strides=[1,1,1,2]",
+    "match.style=layers",
+    "match.layers=[]",
+    "match.pairs=[[2,2],[4,4],[6,8],[8,12]]",
+    "match.depth=12",
+    "match.standardise_power=1",
+)
+# Of `pocket-heads`, all but its layers; and four layers, each held against one of the teacher.
+HEADS = ("match.style=heads", "match.pairs=[]", "match.projections=[]", "match.layers=[2,4,8,12]", "match.depth=12")
+ONCE = (
+    "student.layers=4",
+    "student.distinct_layers=null",
+    "student.ffn_widths=1024",
+    "student.conv_channels=[256,384]",
+    "student.conv_kernels=[3,3]",
+    "student.conv_strides=[1,2]",
+    "match.pairs=[[1,2],[2,4],[3,8],[4,12]]",
+    "match.depth=12",
+)
+ALL_LAYERS = (
+    "match.pairs=[[2,2],[3,4],[4,6],[6,8],[7,10],[8,12]]",
+    "match.projections=[0,1,2,3,4,5]",
+    "match.depth=12",
+)
 LONGEST: dict[str, Asked] = {
-    "pocket-layers-longest": ("pocket", LAYERS, 3),
-    "pocket-layers-root-longest": ("pocket", (*LAYERS, SQUARE_ROOT), 3),
-    "pocket-layers-plain-longest": ("pocket", (*LAYERS, *PLAIN), 3),
-    "pocket-layers-top-longest": ("pocket", (*LAYERS, "match.weights=[0.5,0.5,1.0,2.0]"), 1),
-    "pocket-layers-late-longest": ("pocket", (*LAYERS, "match.lag_ms=160"), 1),
-    "pocket-layers-all-longest": ("pocket", (*LAYERS, "match.pairs=[[2,1],[3,2],[4,3],[6,4],[7,5],[8,6]]"), 1),
-    "pocket-twice-longest": ("pocket", (*EVEN, *TWICE, *DEEP_FRONT), 1),
-    "pocket-once-layers-longest": ("pocket", (*EVEN, *PAIRS_ONCE), 1),
-    "pocket-s-layers-longest": ("pocket-s", (*S_LAYERS, "student.conv_channels=[128,128,128,192]"), 3),
-    "pocket-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE), 3),
-    "pocket-more-even-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=0.75"), 3),
-    "pocket-even-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=1"), 1),
-    "pocket-deep-longest": ("pocket", (*SMALL_STEP, SELDOM_WHOLE, *DEEP), 1),
-    "pocket-s-longest": ("pocket-s", ("train.batch_s=20", "train.lr=2e-3", SELDOM_WHOLE), 3),
+    "pocket-layers-longest": ("pocket", STEP, 3),
+    "pocket-layers-root-longest": ("pocket", (*STEP, SQUARE_ROOT), 3),
+    "pocket-layers-plain-longest": ("pocket", (*STEP, *PLAIN), 3),
+    "pocket-layers-top-longest": ("pocket", (*STEP, "match.weights=[0.5,0.5,1.0,2.0]"), 1),
+    "pocket-layers-late-longest": ("pocket", (*STEP, "match.lag_ms=160"), 1),
+    "pocket-layers-all-longest": ("pocket", (*STEP, *ALL_LAYERS), 1),
+    "pocket-twice-longest": ("pocket", (*STEP, *HEADS), 1),
+    "pocket-once-layers-longest": ("pocket", (*STEP, *ONCE), 1),
+    "pocket-s-layers-longest": ("pocket-s", (*S_STEP, *S_LAYERS), 3),
+    "pocket-longest": ("pocket-heads", (*SMALL_STEP, SELDOM_WHOLE), 3),
+    "pocket-more-even-longest": ("pocket-heads", (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=0.75"), 3),
+    "pocket-even-longest": ("pocket-heads", (*SMALL_STEP, SELDOM_WHOLE, "match.standardise_power=1"), 1),
+    "pocket-deep-longest": ("pocket-heads", (*SMALL_STEP, SELDOM_WHOLE, *DEEP), 1),
+    "pocket-s-longest": ("pocket-s", S_STEP, 3),
     "distilhubert-longest": ("distilhubert", (*HALF, "train.batch_s=20", "train.lr=5e-4"), 3),
     "distilhubert-targets-longest": ("distilhubert", (*HALF, *TARGETS, "train.batch_s=20", "train.lr=5e-4"), 1),
 }

@@ -60,11 +60,13 @@ POCKET_110, EVEN_110, POCKET_S_110, DISTILHUBERT_110 = (
     tuple(f"{name}-longest-{seed}" for seed in SEEDS)
     for name in ("pocket", "pocket-more-even", "pocket-s", "distilhubert")
 )
+LAYERS_110 = tuple(f"pocket-layers-longest-{seed}" for seed in SEEDS)
 LONGEST_COLUMNS = {
     "teacher": ("teacher",),
     "DistilHuBERT": DISTILHUBERT_110,
     "the same, `pocket-s`'s targets": ("distilhubert-targets-longest-0",),
-    "`pocket`": EVEN_110,
+    "`pocket`": LAYERS_110,
+    "`pocket` with heads": EVEN_110,
     "`pocket-s`": POCKET_S_110,
     "random weights": ("random",),
     "log-mel": ("logmel",),
@@ -75,6 +77,18 @@ POWERS = {
     "0.75": EVEN_110,
     "1": ("pocket-even-longest-0",),
     "0.5, eight layers x 288": ("pocket-deep-longest-0",),
+}
+PARTS_OF_POCKET = {
+    "`pocket`": LAYERS_110,
+    "the first seed": LAYERS_110[:1],
+    "heads in place of pairs": ("pocket-twice-longest-0",),
+    "four layers, passed once, behind two convolutions": ("pocket-once-layers-longest-0",),
+    "targets divided by the square root": tuple(f"pocket-layers-root-longest-{seed}" for seed in SEEDS),
+    "targets as they are": ("pocket-layers-plain-longest-0",),
+    "deep layers weigh more": ("pocket-layers-top-longest-0",),
+    "all six layers of the teacher": ("pocket-layers-all-longest-0",),
+    "160 ms late": ("pocket-layers-late-longest-0",),
+    "`pocket-s` in the same way": ("pocket-s-layers-longest-0",),
 }
 HOURS = {
     "DistilHuBERT, 8 h": SMALL_STEPS,
@@ -101,7 +115,9 @@ LATER = "frames_"  # parts of students that were scored after the others, on the
 LONG = "long_"  # parts of longer runs in small steps; their random weights are scaled by measured speech
 LONGEST = "longest_"  # parts of the longest runs in small steps, three seeds each; the others are in parts of their own
 MORE = ("longest_s_", "longest_variants_", "longest_targets_")
-DIARISED = "longest_sd_suite"  # the tenth task, which the first seed of each was asked: it is in no mean
+LAYERS = "layers_"  # `pocket` with its layers matched one by one, beside DistilHuBERT; its floors are of that shape
+LAYERS_MORE = (*MORE, LONGEST, "layers_variants_")
+DIARISED = ("layers_sd_suite", "longest_sd_suite")  # the tenth task, asked of the first seed of each: it is in no mean
 SCALED = {SMALL: "random", "": "random-pocket-conv"}  # those random weights, of the shape of a part's students
 Values = dict[str, float]
 
@@ -165,7 +181,9 @@ def task_rows(document: dict[str, Any]) -> list[tuple[str, Values, int]]:
 
 
 def diarised_rows(document: dict[str, Any]) -> list[tuple[str, Values, int]]:
-    return task_rows({"suite": document[DIARISED]}) if DIARISED in document else []
+    found = [document[name]["tasks"]["sd"] for name in DIARISED if name in document]
+    scores = {name: value for task in reversed(found) for name, value in task["scores"].items()}
+    return task_rows({"suite": {"tasks": {"sd": {**found[0], "scores": scores}}}}) if found else []
 
 
 def abx_rows(errors: dict[str, Any]) -> list[tuple[str, Values, int]]:
@@ -250,23 +268,21 @@ def flagship_tables(document: dict[str, Any]) -> list[str]:
     if targets is not None:
         abx = [(f"ABX {mode}, %", best_abx(targets["abx"]["errors"], mode), 1) for mode in ("within", "across")]
         rows = [*task_rows(targets), *abx]
-        heads = ["`pocket`, 5 h of audio, targets divided by", *(label for label, _, _ in rows)]
-        lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        for label, names in TARGETS.items():
-            cells = (cell(mean(values, names), decimals) for _, values, decimals in rows)
-            lines.append(f"| {label} | {' | '.join(cells)} |")
-        lines.append("")
+        lines += [*turned("`pocket`, 5 h of audio, targets divided by", TARGETS, rows), ""]
     return lines
 
 
 def longest_tables(document: dict[str, Any]) -> list[str]:
     """The longest runs in small steps: at equal audio, what their targets are divided by, and how runs go on."""
-    if part_of(document, LONGEST) is None:
+    if part_of(document, LONGEST) is None or part_of(document, LAYERS) is None:
         return []
-    found = joined(document, LONGEST, *MORE)
-    lines = [*table("of the ten tasks, 110 h of audio", LONGEST_COLUMNS, main_rows(found, ("int8", SCHEME))), ""]
-    lines += [*(f"- {line}" for line in wins(found, EVEN_110, DISTILHUBERT_110)), ""]
+    found = layers_found(document)
+    rows = main_rows(found, ("int8", SCHEME))
+    lines = [*table("of the ten tasks, 110 h of audio", LONGEST_COLUMNS, rows), ""]
+    lines += [*(f"- {line}" for line in wins(found, LAYERS_110, DISTILHUBERT_110)), ""]
     lines += [*table("the first seed of each", FIRST_SEEDS, diarised_rows(document)), ""]
+    lines += [*turned("`pocket`, 110 h", PARTS_OF_POCKET, parts_rows(found)), ""]
+    found = joined(document, LONGEST, *MORE)
     rows = [*task_rows(found), *abx_rows(found["abx"]["errors"]), kept_row(found)]
     lines += [*table("targets divided by the deviation to the power of", POWERS, rows), ""]
     shorter = joined(document, LONGEST, "longest_s_", LONG, SMALL)
@@ -274,9 +290,32 @@ def longest_tables(document: dict[str, Any]) -> list[str]:
     both = joined(document, LONGEST, LONG, "both_")
     rows = [*task_rows(both), *abx_rows(both["abx"]["errors"]), kept_row(both)]
     lines += [*table("`pocket`, 50 h of audio, targets divided by", SCALES, rows), ""]
-    for name, ways in document.get(f"{LONGEST}ways", {}).items():
+    every = {**document.get(f"{LAYERS}ways", {}), **document.get(f"{LONGEST}ways", {})}
+    for name, ways in every.items():
         label = next(label for label, names in LONGEST_COLUMNS.items() if name in names)
         lines += [*ways_table(f"{label}, 110 h", ways), ""]
+    return lines
+
+
+def layers_found(document: dict[str, Any]) -> dict[str, Any]:
+    """`pocket` as it is, with what other parts have of DistilHuBERT, of what `pocket` was, and of `pocket-s`."""
+    found = joined(document, LAYERS, *LAYERS_MORE)
+    sides = {**document[f"{LONGEST}speed"]["sides"], **document.get(f"{LAYERS}speed", {"sides": {}})["sides"]}
+    return {**found, "speed": {"sides": sides}}
+
+
+def parts_rows(found: dict[str, Any]) -> list[tuple[str, Values, int]]:
+    """What every variant was asked: ABX, intents and slots."""
+    tasks = dict(zip(found["suite"]["tasks"], task_rows(found), strict=True))
+    return [*abx_rows(found["abx"]["errors"]), tasks["ic"], tasks["sf"]]
+
+
+def turned(head: str, columns: dict[str, Sequence[str]], rows: Sequence[tuple[str, Values, int]]) -> list[str]:
+    """`table` with a line for each of the columns."""
+    lines = [f"| {' | '.join((head, *(label for label, _, _ in rows)))} |", "|---" * (len(rows) + 1) + "|"]
+    for label, names in columns.items():
+        cells = (cell(mean(values, names), decimals) for _, values, decimals in rows)
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return lines
 
 
@@ -284,7 +323,7 @@ def card_table(document: dict[str, Any], name: str, run: str) -> list[str]:
     """What stands in the card of a student that comes with the package: its scores, its teacher's, and both floors."""
     if part_of(document, LONGEST) is None:
         return []
-    found = joined(document, LONGEST, *MORE)
+    found = layers_found(document) if run in LAYERS_110 else joined(document, LONGEST, *MORE)
     columns = {f"`{name}`": (run,), "teacher": ("teacher",), "random weights": ("random",), "log-mel": ("logmel",)}
     rows = [*task_rows(found), *abx_rows(found["abx"]["errors"])]
     return [

@@ -122,7 +122,7 @@ Study = Annotated[str, typer.Option(help="--storage: name of the study there.", 
 def search(
     budget_ms: BudgetMs,
     steps: Steps,
-    recipe: Origin = "pocket",
+    recipe: Origin = "pocket-heads",
     device: Device = "host",
     trials: Trials = 30,
     teacher: Teacher = None,

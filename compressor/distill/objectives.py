@@ -144,8 +144,8 @@ class LayerPairs(nn.Module):
             for projection in self.projections:
                 nn.init.eye_(projection.get_parameter("weight"))
                 nn.init.zeros_(projection.get_parameter("bias"))
-        self.own = not same and not bare and not self.shared
-        if self.own:
+        self.own = not same and not bare and len(groups) == len(self.pairs)
+        if self.own and not self.shared:
             logger.warning("widths %d and %d of the teacher: each pair gets a linear projection", width, teacher_width)
         # As those of PredictionHeads.
         self.register_buffer("mean", None, persistent=False)
@@ -168,16 +168,16 @@ class LayerPairs(nn.Module):
             self.mean, self.scale = mean.clone(), scale.clone()
         self.mean.copy_(mean)
         self.scale.copy_(scale)
-        for projection, centre, size in zip(self.projections if keep else (), mean, scale, strict=False):
-            projection.get_parameter("weight").div_(size[:, None])
-            projection.get_parameter("bias").sub_(centre).div_(size)
+        for group, centre, size in zip(self.group if keep else (), mean, scale, strict=False):
+            self.projections[group].get_parameter("weight").div_(size[:, None])
+            self.projections[group].get_parameter("bias").sub_(centre).div_(size)
 
     def folded(self) -> dict[str, Tensor]:
         """The tensors of heads that yield the same and know of no statistics."""
         tensors = {name: tensor.detach() for name, tensor in self.state_dict().items()}
         if self.scale is not None and self.mean is not None:
-            for row, (size, centre) in enumerate(zip(self.scale, self.mean, strict=True)):
-                weight, bias = f"projections.{row}.weight", f"projections.{row}.bias"
+            for group, size, centre in zip(self.group, self.scale, self.mean, strict=True):
+                weight, bias = f"projections.{group}.weight", f"projections.{group}.bias"
                 tensors |= {weight: tensors[weight] * size[:, None], bias: tensors[bias] * size + centre}
         return tensors
 

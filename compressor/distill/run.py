@@ -223,7 +223,6 @@ class Run:
         self.hear({"event": "end", "step": loop.progress.step, "finished": finished, "out": str(self.out)})
         return Outcome(self.out, finished, card)
 
-
     def standardise_output(self) -> None:
         streaming, config = self.recipe.streaming, self.job.student.config
         chunk_frames = None if streaming is None else streaming.chunk_range(config)[1]

@@ -1,5 +1,5 @@
-"""Targets of zero mean and unit variance: each dimension of a teacher's layer by statistics that never change; and, once
-a student is trained, its output.
+"""Targets of zero mean and unit variance: each dimension of a teacher's layer by statistics that never change; and the
+output of a student, once it is trained.
 
 Shapes: B batch, T frames, N matched teacher layers, E width of the teacher.
 
@@ -83,7 +83,7 @@ def first_waves(batches: Batches, most_s: float) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def standardise_output(encoder: Encoder, waves: Iterable[Tensor], chunk_frames: int | None = None) -> None:
-    """Set the final norm of a pre-norm encoder so that each dimension of its output is standardised over `waves` (B, S).
+    """Set the final norm of a pre-norm encoder so that each dimension of its output is standardised over waves (B, S).
 
     No objective sees that norm. What is summed up from layer to layer has a few dimensions many times larger than the
     rest (arXiv:2402.17762 finds the like in language models), and a cosine of two frames is about nothing else. A norm

@@ -148,9 +148,10 @@ def test_both_scales_are_compared_where_the_recipe_weighs_both(measured):
     assert parts == told  # the log stays on the scale of training
 
 
-def test_projections_onto_another_width_learn_standardised_numbers_too(tmp_path, measured):
+@pytest.mark.parametrize("named", [None, [1, 0]])
+def test_projections_onto_another_width_learn_standardised_numbers_too(tmp_path, measured, named):
     torch.manual_seed(0)
-    heads, states = LayerPairs([(1, 4), (2, 2)], 16, 32), [torch.randn(2, 5, 16) for _ in range(3)]
+    heads, states = LayerPairs([(1, 4), (2, 2)], 16, 32, named), [torch.randn(2, 5, 16) for _ in range(3)]
     plain = {layer: state.detach() for layer, state in heads(states).items()}
     rescale_heads(SimpleNamespace(standard=measured, heads=heads), keep=False)
     for layer, state in measured(heads(states)).items():

@@ -15,7 +15,7 @@ FACTS = Facts(EncoderConfig(), 768, 12, {"sha256": "t" * 64}, "d" * 64, 1.0, 0.1
 
 
 def order(out, *sets, **more):
-    recipe = load_recipe("pocket", sets)
+    recipe = load_recipe("pocket-heads", sets)
     values = {"budget_ms": 5.0, "trials": 6, "space": load_space(None), "data": (), **more}
     return Search(recipe, recipe, out=out, clock=DeviceClock("host", 1, 60), **values)
 

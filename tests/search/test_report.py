@@ -11,7 +11,7 @@ def row(number, p50_ms, fidelity, **shape):
 
 
 def report(out, axis="chunk"):
-    return Report(load_recipe("pocket"), load_space(None), out, 5.0, axis, "host", 20, "hubert-mini")
+    return Report(load_recipe("pocket-heads"), load_space(None), out, 5.0, axis, "host", 20, "hubert-mini")
 
 
 def test_the_best_students_recipe_trains_it_in_full_and_says_where_it_comes_from(tmp_path):
@@ -21,8 +21,8 @@ def test_the_best_students_recipe_trains_it_in_full_and_says_where_it_comes_from
     assert (document["done"], document["skipped"], document["failed"]) == (3, 1, 0)
     text = (tmp_path / "here" / "best.yaml").read_text()
     recipe = load_recipe(document["best_recipe"])
-    assert recipe.name == "pocket-searched" and recipe.student.config["width"] == 256
-    assert recipe.train == load_recipe("pocket").train and recipe.teacher == "facebook/hubert-base-ls960"
+    assert recipe.name == "pocket-heads-searched" and recipe.student.config["width"] == 256
+    assert recipe.train == load_recipe("pocket-heads").train and recipe.teacher == "facebook/hubert-base-ls960"
     header = text[: text.index("\nname:")]
     assert (
         "# Trial 1 of the search here" in header and "4.00 ms (p50) per 80 ms on host" in header and "0.600" in header

@@ -27,7 +27,7 @@ def written(tmp_path, text):
 
 
 def test_the_space_that_ships_fits_the_recipe_that_it_is_for():
-    space, pocket = load_space(None), load_recipe("pocket")
+    space, pocket = load_space(None), load_recipe("pocket-heads")
     space, notes = narrowed(space, pocket)
     assert not notes and {len(choice) for choice in space.conv_channels} == {2}
     check_choices(space, pocket, BASE, BASE.width)
@@ -90,11 +90,11 @@ def test_a_space_that_is_not_there(tmp_path):
 )
 def test_a_choice_of_which_nothing_can_be_built_is_refused_beforehand(tmp_path, text, said):
     with pytest.raises(SpeechpressError, match=said):
-        check_choices(load_space(written(tmp_path, text)), load_recipe("pocket"), BASE, BASE.width)
+        check_choices(load_space(written(tmp_path, text)), load_recipe("pocket-heads"), BASE, BASE.width)
 
 
 def test_what_the_recipe_settles_is_not_searched(tmp_path):
-    fixed, notes = narrowed(load_space(None), load_recipe("pocket", ["student.width=256", "train.steps=3"]))
+    fixed, notes = narrowed(load_space(None), load_recipe("pocket-heads", ["student.width=256", "train.steps=3"]))
     assert "width" not in fixed.choices
     assert notes == ["space: width is given by --set student.width=256 and not searched"]
     whole, notes = narrowed(load_space(None), load_recipe("distilhubert"))
@@ -103,13 +103,13 @@ def test_what_the_recipe_settles_is_not_searched(tmp_path):
     assert "quantize" not in hidden.choices and "matches hidden layers" in notes[1]
     narrow = load_space(written(tmp_path, "width: [192, 256]\n"))
     with pytest.raises(SpeechpressError, match="one shape left"):
-        narrowed(narrow, load_recipe("pocket", ["student.width=256"]))
+        narrowed(narrow, load_recipe("pocket-heads", ["student.width=256"]))
 
 
 def test_a_shape_makes_a_recipe_that_the_strict_reader_takes():
-    space, _ = narrowed(load_space(None), load_recipe("pocket"))
+    space, _ = narrowed(load_space(None), load_recipe("pocket-heads"))
     shape = space.shape({name: len(choices) - 1 for name, choices in space.choices.items()})
-    made = shaped(load_recipe("pocket"), shape)
+    made = shaped(load_recipe("pocket-heads"), shape)
     again = parse_recipe(made.text(), "made.yaml")
     assert again == made and again.streaming.chunk_ms == (320, 640)
     config, _ = student_config(again, BASE, BASE.width)
@@ -125,7 +125,7 @@ def test_a_shape_without_the_layers_that_are_matched_is_refused():
 
 def test_the_cheapest_shape_is_the_cheapest_of_all(tmp_path):
     text = "layers: [4, 2]\nwidth: [384, 192]\nffn_widths: [1536, 384]\nchunk_ms: [320, 80]\n"
-    space, recipe = load_space(written(tmp_path, text)), load_recipe("pocket")
+    space, recipe = load_space(written(tmp_path, text)), load_recipe("pocket-heads")
 
     def macs(shape):
         return chunk_macs(student_config(shaped(recipe, shape), BASE, 768)[0], shape["chunk_ms"])

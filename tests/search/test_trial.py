@@ -27,7 +27,10 @@ FACTS = Facts(EncoderConfig(), 768, 12, {}, "", 1.0, 0.1)
 
 
 def test_an_outline_says_what_compress_show_says():
-    row, shown = outline(load_recipe("pocket"), FACTS, 3, {"chunk_ms": 320.0}), show_recipe(load_recipe("pocket"))
+    row, shown = (
+        outline(load_recipe("pocket-heads"), FACTS, 3, {"chunk_ms": 320.0}),
+        show_recipe(load_recipe("pocket-heads")),
+    )
     assert row["trial"] == 3 and row["state"] == "running" and row["p50_ms"] is None
     assert row["parameters"] == shown["parameters"]
     by_chunk = {line["chunk_ms"]: line["macs_per_s"] for line in shown["streaming"]}
