@@ -1,6 +1,6 @@
 """How long `export.lower.lower` takes with what `quick` does, and without it, and whether the programs are the same.
 
-    python benchmarks/lowering_speed.py [--recipe pocket] [--rounds 3]
+    python benchmarks/lowering_speed.py [--recipe pocket-heads] [--rounds 3]
 
 Random weights; a chunk of 320 ms and a recording of any length in one program, in float32 and in int8, one thread, with
 and without in turn. Writes results/lowering_speed.json.
@@ -46,7 +46,7 @@ def plainly(make: Callable[[], bytes]) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", default="pocket")
+    parser.add_argument("--recipe", default="pocket-heads")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -11,8 +11,9 @@ from students_table import (
     DISTILHUBERT_110,
     EVEN_110,
     FLAGSHIP,
-    LONGEST,
-    MORE,
+    LAYERS,
+    LAYERS_110,
+    LAYERS_MORE,
     POCKET_S_110,
     SMALL,
     SMALL_STEPS,
@@ -25,10 +26,11 @@ from speechpress.compressor.views.figures import drawn
 from speechpress.runtime.atomic import write_text
 
 SHOWN = {
-    "pocket, 110 h": EVEN_110,
+    "pocket, 110 h": LAYERS_110,
+    "pocket-heads, 110 h": EVEN_110,
     "pocket-s, 110 h": POCKET_S_110,
     "DistilHuBERT, 110 h": DISTILHUBERT_110,
-    "pocket, 8 h": FLAGSHIP,
+    "pocket-heads, 8 h": FLAGSHIP,
     "DistilHuBERT, 8 h": SMALL_STEPS,
 }
 
@@ -37,7 +39,7 @@ def picture(document: dict[str, Any]) -> Any:
     """Cost against ABX across speakers of all, and what is kept of those in small steps; a point for each run."""
     from matplotlib import pyplot
 
-    found = joined(document, LONGEST, *MORE, SMALL)
+    found = joined(document, LAYERS, *LAYERS_MORE, SMALL)
     students, kept = document["students"], kept_percent(found["suite"])
     errors = best_abx(found["abx"]["errors"], "across")
     figure, (left, right) = pyplot.subplots(1, 2)

@@ -10,6 +10,7 @@ from typing import Any
 from common import Parts
 
 from speechpress.compressor.evaluate.retention import retention
+from speechpress.compressor.tasks.kinds import quality
 
 SEEDS, SCHEME = range(3), "int8-linear"
 POCKET, POCKET_S, DISTILHUBERT = (
@@ -52,7 +53,7 @@ FLAGSHIP, SMALL_STEPS = (tuple(f"{name}-{seed}" for seed in SEEDS) for name in (
 FLAGSHIP_COLUMNS = {
     "teacher": ("teacher",),
     "DistilHuBERT": SMALL_STEPS,
-    "`pocket`": FLAGSHIP,
+    "`pocket-heads`": FLAGSHIP,
     "random weights": ("random",),
     "log-mel": ("logmel",),
 }
@@ -66,7 +67,7 @@ LONGEST_COLUMNS = {
     "DistilHuBERT": DISTILHUBERT_110,
     "the same, `pocket-s`'s targets": ("distilhubert-targets-longest-0",),
     "`pocket`": LAYERS_110,
-    "`pocket` with heads": EVEN_110,
+    "`pocket-heads`": EVEN_110,
     "`pocket-s`": POCKET_S_110,
     "random weights": ("random",),
     "log-mel": ("logmel",),
@@ -85,17 +86,14 @@ PARTS_OF_POCKET = {
     "four layers, passed once, behind two convolutions": ("pocket-once-layers-longest-0",),
     "targets divided by the square root": tuple(f"pocket-layers-root-longest-{seed}" for seed in SEEDS),
     "targets as they are": ("pocket-layers-plain-longest-0",),
-    "deep layers weigh more": ("pocket-layers-top-longest-0",),
-    "all six layers of the teacher": ("pocket-layers-all-longest-0",),
-    "160 ms late": ("pocket-layers-late-longest-0",),
     "`pocket-s` in the same way": ("pocket-s-layers-longest-0",),
 }
 HOURS = {
     "DistilHuBERT, 8 h": SMALL_STEPS,
     "DistilHuBERT, 110 h": DISTILHUBERT_110,
-    "`pocket`, 8 h": FLAGSHIP,
-    "`pocket`, 50 h": ("pocket-long-0",),
-    "`pocket`, 110 h": POCKET_110,
+    "`pocket-heads`, 8 h": FLAGSHIP,
+    "`pocket-heads`, 50 h": ("pocket-long-0",),
+    "`pocket-heads`, 110 h": POCKET_110,
     "`pocket-s`, 50 h": ("pocket-s-long-0",),
     "`pocket-s`, 110 h": POCKET_S_110,
 }
@@ -115,7 +113,7 @@ LATER = "frames_"  # parts of students that were scored after the others, on the
 LONG = "long_"  # parts of longer runs in small steps; their random weights are scaled by measured speech
 LONGEST = "longest_"  # parts of the longest runs in small steps, three seeds each; the others are in parts of their own
 MORE = ("longest_s_", "longest_variants_", "longest_targets_")
-LAYERS = "layers_"  # `pocket` with its layers matched one by one, beside DistilHuBERT; its floors are of that shape
+LAYERS = "layers_"  # `pocket` with its layers matched one by one; its random weights are of that shape
 LAYERS_MORE = (*MORE, LONGEST, "layers_variants_")
 DIARISED = ("layers_sd_suite", "longest_sd_suite")  # the tenth task, asked of the first seed of each: it is in no mean
 SCALED = {SMALL: "random", "": "random-pocket-conv"}  # those random weights, of the shape of a part's students
@@ -264,11 +262,11 @@ def flagship_tables(document: dict[str, Any]) -> list[str]:
         lines += [*table("of the ten tasks, 8 h of audio", FLAGSHIP_COLUMNS, rows), ""]
         lines += [*(f"- {line}" for line in wins(small, FLAGSHIP, SMALL_STEPS)), ""]
     if f"{SMALL}ways" in document:
-        lines += [*ways_table("`pocket`, the first seed", document[f"{SMALL}ways"][FLAGSHIP[0]]), ""]
+        lines += [*ways_table("`pocket-heads`, the first seed", document[f"{SMALL}ways"][FLAGSHIP[0]]), ""]
     if targets is not None:
         abx = [(f"ABX {mode}, %", best_abx(targets["abx"]["errors"], mode), 1) for mode in ("within", "across")]
         rows = [*task_rows(targets), *abx]
-        lines += [*turned("`pocket`, 5 h of audio, targets divided by", TARGETS, rows), ""]
+        lines += [*turned("`pocket-heads`, 5 h of audio, targets divided by", TARGETS, rows), ""]
     return lines
 
 
@@ -289,7 +287,7 @@ def longest_tables(document: dict[str, Any]) -> list[str]:
     lines += [*table("steps of 20 s", HOURS, [*abx_rows(shorter["abx"]["errors"]), kept_row(shorter)]), ""]
     both = joined(document, LONGEST, LONG, "both_")
     rows = [*task_rows(both), *abx_rows(both["abx"]["errors"]), kept_row(both)]
-    lines += [*table("`pocket`, 50 h of audio, targets divided by", SCALES, rows), ""]
+    lines += [*table("`pocket-heads`, 50 h of audio, targets divided by", SCALES, rows), ""]
     every = {**document.get(f"{LAYERS}ways", {}), **document.get(f"{LONGEST}ways", {})}
     for name, ways in every.items():
         label = next(label for label, names in LONGEST_COLUMNS.items() if name in names)
@@ -300,8 +298,17 @@ def longest_tables(document: dict[str, Any]) -> list[str]:
 def layers_found(document: dict[str, Any]) -> dict[str, Any]:
     """`pocket` as it is, with what other parts have of DistilHuBERT, of what `pocket` was, and of `pocket-s`."""
     found = joined(document, LAYERS, *LAYERS_MORE)
+    others = document[f"{LONGEST}suite"]["tasks"]
+    tasks = {name: with_better_floor(task, others[name]) for name, task in found["suite"]["tasks"].items()}
+    found |= {"suite": {**found["suite"], "tasks": tasks}}
     sides = {**document[f"{LONGEST}speed"]["sides"], **document.get(f"{LAYERS}speed", {"sides": {}})["sides"]}
     return {**found, "speed": {"sides": sides}}
+
+
+def with_better_floor(task: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """A task with those random weights, of two shapes, that do better in it: both are floors of all students."""
+    better = max(task, other, key=lambda one: quality(one["metric"], one["scores"]["random"]))
+    return {**task, **{key: {**task[key], "random": better[key]["random"]} for key in ("scores", "ci95")}}
 
 
 def parts_rows(found: dict[str, Any]) -> list[tuple[str, Values, int]]:

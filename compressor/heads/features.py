@@ -8,7 +8,7 @@ all; what it is chosen and judged by is heard in the smallest one.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from speechpress.runtime.errors import SpeechpressError
 from ..data.audio import Skipped
 from ..data.sounds import Sound, identity
 from ..evaluate.extract import extract, stores
-from ..evaluate.features import Upstream
 from ..evaluate.store import FeatureStore
 from ..evaluate.upstreams import encoder_upstream
 from ..models.checkpoint import Checkpoint
@@ -58,19 +57,6 @@ def _trained_ms(opened: Checkpoint) -> tuple[float, float]:
     return (float(said[0]), float(said[1])) if good and said else DEFAULT_MS
 
 
-def student_upstream(encoder: Encoder, chunk: Chunk) -> Upstream:
-    """An encoder whose last layer is the one that it is deployed with, after the final norm of a pre-norm encoder."""
-    upstream = encoder_upstream(encoder, chunk)
-    if not encoder.config.pre_norm:
-        return upstream
-    last = encoder.encoder.last
-    return replace(
-        upstream,
-        states=lambda waves: [*(states := upstream.states(waves))[:-1], last(states[-1])],
-        key=upstream.key and f"{upstream.key}-deployed",
-    )
-
-
 @dataclass(frozen=True)
 class Heard:
     """Features of clips by the identity of the sound, whichever chunks they were heard in; see `store.Features`."""
@@ -101,7 +87,7 @@ def heard(
     Raises SpeechpressError when none can be read, or the disk is too small.
     """
     encoder = encoder.to(device)
-    upstreams = {str(chunk): student_upstream(encoder, chunk) for chunk in chunks}
+    upstreams = {str(chunk): encoder_upstream(encoder, chunk) for chunk in chunks}
     dealt: dict[str, list[Sound]] = {name: [] for name in upstreams}
     trained = sorted({item.sound for item in items if item.split == "train"}, key=identity)
     for number, sound in enumerate(trained):

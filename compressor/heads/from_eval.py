@@ -89,11 +89,6 @@ def _result(opened: Checkpoint) -> dict[str, Any]:
         raise SpeechpressError(f"{path}: is stale: it was measured on other weights; {again}")
     if result.get("layers") != "weighted":
         raise SpeechpressError(f"{path}: was measured on the last layer alone; evaluate it with --layers weighted")
-    if opened.encoder.config.pre_norm:
-        raise SpeechpressError(
-            f"{opened.path}: a head of the suite hears its last layer before the final norm, one on a device after it; "
-            "train heads with --task instead"
-        )
     return result
 
 

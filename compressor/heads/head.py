@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluate.checks import check_tasks
+from ..evaluate.upstreams import encoder_upstream
 from ..models.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, sha256
 from ..models.events import OnText
 from ..tasks.kinds import KINDS as TASK_KINDS
 from ..tasks.task import Task
 from .cluster import train_units
 from .data import known_wish, open_task
-from .features import Chunk, chunks_of, heard, student_upstream
+from .features import Chunk, chunks_of, heard
 from .files import checked_name
 from .finetune import finetuned
 from .learn import HeadOptions
@@ -34,7 +35,7 @@ def train_head(checkpoint: Path, options: HeadOptions, say: OnText) -> dict[str,
     if wish.kind == "units":
         return train_units(opened, name, chunks, options, say)
     task = open_task(options.task, options.data, options.column, options.labels)
-    check_tasks([task], [student_upstream(opened.encoder, chunks[0])])
+    check_tasks([task], [encoder_upstream(opened.encoder, chunks[0])])
     say(f"{task.name}: {_shown_counts(task)}, heard {_shown_chunks(opened, chunks)}")
     if options.finetune:
         return finetuned(opened, name, task, chunks, options, say)

@@ -304,6 +304,19 @@ def test_a_streaming_student_goes_on_from_a_finished_one(tiny_teacher, few_clips
     assert any("heads" in note for note in plan(other, load_teacher(str(tiny_teacher))).notes)
 
 
+def test_the_output_of_a_finished_pre_norm_student_is_standardised(tiny_teacher, few_clips, tmp_path):
+    shape = ["student.width=32", "student.num_heads=4", "student.head_dim=8", "student.ffn_widths=32"]
+    job = recipe(
+        tiny_teacher, *shape, "student.conv_channels=[16,16,16,32]", "student.pos_conv_groups=4", name="pocket"
+    )
+    run(job, few_clips, tmp_path / "run")
+    norm = load_encoder(tmp_path / "run").encoder.layer_norm
+    assert not torch.equal(norm.weight, torch.ones(32)) and not torch.equal(norm.bias, torch.zeros(32))
+    # A norm that comes from the teacher is kept: what its students are matched to lies before it.
+    own = recipe(tiny_teacher, "student.pre_norm=true", "student.conv_norm=layer", "student.init=teacher")
+    assert not plan(own, load_teacher(str(tiny_teacher))).output_norm_free
+
+
 def test_a_streaming_run_says_how_the_student_does_in_chunks(tiny_teacher, few_clips, tmp_path):
     outcome, events = run(recipe(tiny_teacher, name="distilhubert-streaming"), few_clips, tmp_path / "run")
     valid = outcome.card["valid"]

@@ -40,6 +40,16 @@ def test_a_checkpoint_has_all_its_layers_and_a_key_of_weights_and_chunks(small_c
     assert abs(whole.frames(0.5) - layers[0].shape[1]) <= 1 and whole.frames(0.0) == 0
 
 
+def test_the_last_layer_of_a_pre_norm_encoder_is_what_a_device_gives(tiny_config):
+    encoder = random_copy(replace(tiny_config, pre_norm=True, conv_norm="layer"))
+    torch.nn.init.normal_(encoder.encoder.layer_norm.bias)
+    upstream = encoder_upstream(encoder)
+    with torch.inference_mode():
+        layers, raw = upstream.states(WAVES), encoder.hidden_states(WAVES)
+        assert torch.equal(layers[-1], encoder(WAVES)) and not torch.allclose(layers[-1], raw[-1], atol=0.1)
+    assert all(torch.equal(a, b) for a, b in zip(layers[:-1], raw[:-1], strict=True))
+
+
 def test_a_bundle_runs_through_the_runtime_chunk_by_chunk(small_bundle, small_checkpoint):
     upstream = bundle_upstream(read_bundle(small_bundle))
     (frames,) = upstream.states(WAVES)

@@ -11,8 +11,9 @@ from corpora import spoken, write
 
 from speechpress.compressor.data.sounds import read_sound
 from speechpress.compressor.evaluate.heads import Budget
+from speechpress.compressor.evaluate.upstreams import encoder_upstream
 from speechpress.compressor.heads.data import open_task
-from speechpress.compressor.heads.features import chunks_of, student_upstream
+from speechpress.compressor.heads.features import chunks_of
 from speechpress.compressor.heads.files import read_heads
 from speechpress.compressor.heads.head import train_head
 from speechpress.compressor.heads.judge import judged
@@ -110,7 +111,7 @@ def test_what_was_judged_is_what_the_student_streams(first, data):
     task, encoder = open_task("pr", data), load_encoder(folder)
     head = read_heads(folder)["phones"]
     chunk = chunks_of(load_checkpoint(folder))[0]
-    upstream = student_upstream(encoder, chunk)
+    upstream = encoder_upstream(encoder, chunk)
 
     class Straight:
         def frames(self, name):

@@ -93,7 +93,7 @@ def test_ls_lists_them():
     assert {name: row["heads"] for name, row in rows.items()} == HEADS and ls_table(ls("students"))
     assert {name: row["chunk_ms"] for name, row in rows.items()} == {
         "demo": [80, 160],
-        "pocket": [320, 160, 80],
+        "pocket": [320, 80],
         "pocket-s": [320, 160, 80],
         "pocket-words": [80, 160, 320],
     }
