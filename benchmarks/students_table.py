@@ -84,7 +84,7 @@ PARTS_OF_POCKET = {
     "the first seed": LAYERS_110[:1],
     "heads in place of pairs": ("pocket-twice-longest-0",),
     "four layers, passed once, behind two convolutions": ("pocket-once-layers-longest-0",),
-    "targets divided by the square root": tuple(f"pocket-layers-root-longest-{seed}" for seed in SEEDS),
+    "targets divided by the square root": ("pocket-layers-root-longest-0",),
     "targets as they are": ("pocket-layers-plain-longest-0",),
     "`pocket-s` in the same way": ("pocket-s-layers-longest-0",),
 }

@@ -183,9 +183,9 @@ def taught_noise():
 def taught_students():
     ways = result("taught_noise")["ways"]
     shares = (("clean", "other speakers"), ("clean", "other words taken"), ("pink-10", "other speakers"))
-    for name in ("demo", "pocket", "pocket-s"):
+    for label, name in (("demo", "demo"), ("pocket-heads", "pocket"), ("pocket-s", "pocket-s")):
         tests = (ways[name][test] for test in ("commands", "wake words"))
-        yield name, [test[cell][share] for test in tests for cell, share in shares]
+        yield label, [test[cell][share] for test in tests for cell, share in shares]
 
 
 def taught_products():
