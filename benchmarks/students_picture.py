@@ -11,15 +11,13 @@ from students_table import (
     DISTILHUBERT_110,
     EVEN_110,
     FLAGSHIP,
-    LAYERS,
     LAYERS_110,
-    LAYERS_MORE,
     POCKET_S_110,
     SMALL,
     SMALL_STEPS,
     best_abx,
-    joined,
     kept_percent,
+    layers_found,
 )
 
 from speechpress.compressor.views.figures import drawn
@@ -39,7 +37,7 @@ def picture(document: dict[str, Any]) -> Any:
     """Cost against ABX across speakers of all, and what is kept of those in small steps; a point for each run."""
     from matplotlib import pyplot
 
-    found = joined(document, LAYERS, *LAYERS_MORE, SMALL)
+    found = layers_found(document, SMALL)
     students, kept = document["students"], kept_percent(found["suite"])
     errors = best_abx(found["abx"]["errors"], "across")
     figure, (left, right) = pyplot.subplots(1, 2)

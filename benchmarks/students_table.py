@@ -295,11 +295,11 @@ def longest_tables(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def layers_found(document: dict[str, Any]) -> dict[str, Any]:
+def layers_found(document: dict[str, Any], *others: str) -> dict[str, Any]:
     """`pocket` as it is, with what other parts have of DistilHuBERT, of what `pocket` was, and of `pocket-s`."""
-    found = joined(document, LAYERS, *LAYERS_MORE)
-    others = document[f"{LONGEST}suite"]["tasks"]
-    tasks = {name: with_better_floor(task, others[name]) for name, task in found["suite"]["tasks"].items()}
+    found = joined(document, LAYERS, *LAYERS_MORE, *others)
+    second = document[f"{LONGEST}suite"]["tasks"]
+    tasks = {name: with_better_floor(task, second[name]) for name, task in found["suite"]["tasks"].items()}
     found |= {"suite": {**found["suite"], "tasks": tasks}}
     sides = {**document[f"{LONGEST}speed"]["sides"], **document.get(f"{LAYERS}speed", {"sides": {}})["sides"]}
     return {**found, "speed": {"sides": sides}}
