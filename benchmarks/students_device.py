@@ -4,9 +4,9 @@
     python benchmarks/students_device.py speed WORK --only pocket-0 distilhubert-20s-0 --name small
 
 `ways` asks ABX of a streaming student over whole recordings and in chunks of 80 to 640 ms, and of BUNDLES/NAME, its
-bundle, as it runs. `speed` measures CPU time of one thread in int8 and int8-linear, all students in turn: a chunk of
-320 ms (and of 80 ms) of a stream, and one second at once of a student that does not stream; and how close each program
-is to PyTorch on speech. Both add a part to results/students.json.
+bundle, as it runs, where there is one. `speed` measures CPU time of one thread in int8 and int8-linear, all students in
+turn: a chunk of 320 ms (and of 80 ms) of a stream, and one second at once of a student that does not stream; and how
+close each program is to PyTorch on speech. Both add a part to results/students.json.
 """
 
 import argparse
@@ -47,8 +47,9 @@ def ways(given: argparse.Namespace) -> dict[str, Any]:
     for name in given.only:
         floats = evaluate_abx(str(given.work / name), request, teacher=given.teacher, listen=tell)["abx"]
         found[name] = {named(way): one for way, one in floats.items() if way.startswith(OWN)}
-        eights = evaluate_abx(str(given.bundles / name), request, teacher=given.teacher, listen=tell)["abx"]
-        found[name] |= {f"bundle, {named(way)}": one for way, one in eights.items() if way.startswith(OWN)}
+        if (given.bundles / name).exists():
+            eights = evaluate_abx(str(given.bundles / name), request, teacher=given.teacher, listen=tell)["abx"]
+            found[name] |= {f"bundle, {named(way)}": one for way, one in eights.items() if way.startswith(OWN)}
     return found
 
 

@@ -157,5 +157,5 @@ def search(folder):
         row = blank(number, space.shape(dict.fromkeys(space.choices, 0))) | figures
         over = {"state": "skipped", "fidelity": None, "reason": "over budget by measurement"}
         rows.append(row | (over if p50_ms > 5.0 else {}))
-    report = Report(load_recipe("pocket"), space, folder, 5.0, "chunk", "host", 20, "hubert-mini")
+    report = Report(load_recipe("pocket-heads"), space, folder, 5.0, "chunk", "host", 20, "hubert-mini")
     return report.write(rows)
