@@ -17,6 +17,7 @@ from speechpress.runtime.errors import SpeechpressError
 from speechpress.runtime.hub.manifest import BUNDLE, CHECKPOINT
 from speechpress.runtime.stream import StreamingExtractor
 
+from ..models.answering import layers_of
 from ..models.checkpoint import CARD, Checkpoint, load_checkpoint, parameters
 from ..models.config import SAMPLE_RATE
 from ..models.encoder import Encoder
@@ -36,16 +37,12 @@ def encoder_upstream(encoder: Encoder, chunk_frames: int | None = None) -> Upstr
     """
     config, every = encoder.config, of_model(encoder, chunk_frames)
 
-    def states(waves: Tensor) -> Sequence[Tensor]:
-        *below, last = every.states(waves)
-        return [*below, encoder.encoder.last(last)]
-
     # The chunks belong to the key: the same weights give other features. So does the final norm, which features that
     # older versions have kept are without.
     final = ("final norm",) if config.pre_norm else ()
     return replace(
         every,
-        states=states,
+        states=lambda waves: layers_of(encoder.encoder, every.states(waves)),
         key=weights_key(encoder, "encoder", sorted(config.to_dict().items()), chunk_frames, *final),
         layers=config.num_layers + 1,
         width=config.width,

@@ -24,6 +24,7 @@ from ..data.audio import UnreadableAudio
 from ..data.sounds import read_sound
 from ..evaluate.heads import inside, margin_loss, padded, permutation_free_loss
 from ..evaluate.probes import seeded
+from ..models.answering import layers_of
 from ..models.checkpoint import Checkpoint, ancestry
 from ..models.encoder import Encoder
 from ..models.events import OnText
@@ -189,8 +190,7 @@ def _waves(items: Sequence[Item], numbers: Sequence[int]) -> tuple[Tensor, Tenso
 def _layers(encoder: Encoder, waves: Tensor, lengths: Tensor, chunk: Chunk) -> tuple[Tensor, Tensor]:
     """Waves (B, S) -> layers (B, T, L, D) as they are deployed, and which frames exist (B, T)."""
     states = encoder.hidden_states(waves, lengths.to(waves.device), chunk)
-    states = [*states[:-1], encoder.encoder.last(states[-1])]
-    layers = torch.stack(states, 2)
+    layers = torch.stack(layers_of(encoder.encoder, states), 2)
     ends = encoder.config.frames(lengths)
     return layers, inside(ends, layers.shape[1]).to(waves.device)
 
