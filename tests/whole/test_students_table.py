@@ -105,6 +105,17 @@ def test_what_is_said_of_streaming_and_int8_is_so():
     assert f"that of `pocket-s` {within:.1f} and {across:.1f} % more" in page
 
 
+def test_what_is_said_of_standardised_layers_is_so(students_table):
+    found = RESULTS["layers_standardised"]
+    best = {mode: students_table.best_abx(found, mode) for mode in ("within", "across")}
+    within, across = (students_table.mean(best[mode], students_table.DISTILHUBERT_110) for mode in best)
+    theirs = " and ".join(f"{best[mode]['teacher']:.1f}" for mode in best)
+    page, readme = (" ".join((ROOT / name).read_text().split()) for name in ("docs/benchmarks.md", "README.md"))
+    assert f"DistilHuBERT has {within:.1f} and {across:.1f} % (best layers, mean of three seeds)" in page
+    assert f"and the teacher {theirs} %." in page
+    assert f"likewise, have {across:.1f} % across speakers, the teacher's {best['across']['teacher']:.1f} %" in readme
+
+
 def test_a_mean_is_of_all_seeds_or_of_none(students_table):
     values = {"a-0": 1.0, "a-1": 3.0}
     assert students_table.mean(values, ("a-0", "a-1")) == 2.0
